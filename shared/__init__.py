@@ -1,0 +1,1 @@
+"""The app: everything between the trigger and the result, without a word about how it is hosted."""

@@ -1,0 +1,172 @@
+"""Every way a drop can fail, grouped by who can fix it.
+
+::
+
+    DropError
+    ├── Rejected                     the uploader can fix it; final at once
+    │   ├── ContainerNotAnITwin      the container's name is not a GUID
+    │   ├── DropGone                 deleted before it could be read
+    │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
+    │   ├── ImageRefused             the content is at fault
+    │   │   ├── EmptySource          no bytes at all
+    │   │   ├── UnsupportedFormat    not an image, or not one of those that are read
+    │   │   ├── CorruptImage         truncated or damaged
+    │   │   ├── TooManyPixels        more than MAX_SOURCE_PIXELS, or than its decoder may have
+    │   │   └── AspectRatioRefused   longer than 5:1 under ASPECT_POLICY=reject
+    │   └── PlatformRejected         404, 413, 415, 422 and every other 4xx
+    ├── NeedsTime                    nobody needs to do anything; worth another try
+    │   ├── PlatformThrottled        429
+    │   ├── PlatformUnavailable      5xx, timeouts, resets
+    │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
+    │   └── StorageUnavailable       the drop could not be read just now
+    ├── NeedsOperator                the operator can fix it; worth another try, less often
+    │   ├── InvalidSettings          a setting is missing or wrong
+    │   ├── TokenUnavailable         no access token could be had
+    │   ├── PlatformUnauthorized     401, also with a new token
+    │   ├── PlatformForbidden        403
+    │   ├── PlatformRedirected       3xx, which is never followed
+    │   └── StorageForbidden         a role is missing on the drop account
+    └── Bug                          ours; the log has the traceback
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class PlatformResponse:
+    """What is kept of an answer of the platform; nothing in it is secret.
+
+    `error` is the platform's own error object, unchanged, or None where it sent none.
+    """
+
+    http_status: int
+    correlation_id: str | None = None
+    error: Mapping[str, Any] | None = field(default=None, compare=False)
+    retry_after_s: float | None = None
+
+
+class DropError(Exception):
+    """A drop that cannot end as `uploaded` in this attempt.
+
+    The message is safe to publish: no token, key, signed URL or path of this machine is ever in it.
+    """
+
+    status: ClassVar[Literal["rejected", "failed"]] = "failed"
+
+    def __init__(self, message: str, *, response: PlatformResponse | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.response = response
+
+    @property
+    def code(self) -> str:
+        """The error's stable name in results and logs."""
+        return type(self).__name__
+
+
+class Rejected(DropError):
+    """The uploader can fix it."""
+
+    status = "rejected"
+
+
+class ContainerNotAnITwin(Rejected):
+    """The container's name is not a GUID, so it names no iTwin."""
+
+
+class DropGone(Rejected):
+    """The blob was deleted before it could be read."""
+
+
+class SourceTooLarge(Rejected):
+    """The blob has more bytes than `MAX_SOURCE_BYTES`; its content was not read."""
+
+
+class ImageRefused(Rejected):
+    """The blob's content is at fault."""
+
+
+class EmptySource(ImageRefused):
+    """The blob has no bytes."""
+
+
+class UnsupportedFormat(ImageRefused):
+    """Not an image, or not one of the formats that are read."""
+
+
+class CorruptImage(ImageRefused):
+    """Truncated or damaged."""
+
+
+class TooManyPixels(ImageRefused):
+    """More pixels than are ever decoded."""
+
+
+class AspectRatioRefused(ImageRefused):
+    """Longer than 5:1 while `ASPECT_POLICY` is `reject`."""
+
+
+class PlatformRejected(Rejected):
+    """404, 413, 415, 422 or another 4xx that no repetition cures."""
+
+
+class NeedsTime(DropError):
+    """Nobody needs to do anything; another try may succeed."""
+
+
+class PlatformThrottled(NeedsTime):
+    """429."""
+
+
+class PlatformUnavailable(NeedsTime):
+    """5xx, a timeout, or a connection that was refused or reset."""
+
+
+class PlatformAnswerUnreadable(NeedsTime):
+    """A success whose body does not hold what the API's page promises."""
+
+
+class StorageUnavailable(NeedsTime):
+    """The drop account did not hand out the blob."""
+
+
+class NeedsOperator(DropError):
+    """The operator can fix it; the message names the setting or the role."""
+
+
+class InvalidSettings(NeedsOperator):
+    """One or more settings are missing or wrong; `problems` holds one sentence for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = tuple(problems)
+
+
+class TokenUnavailable(NeedsOperator):
+    """No access token could be had."""
+
+
+class PlatformUnauthorized(NeedsOperator):
+    """401, also with a new token."""
+
+
+class PlatformForbidden(NeedsOperator):
+    """403."""
+
+
+class PlatformRedirected(NeedsOperator):
+    """3xx; redirects are never followed, so that no token reaches another host."""
+
+
+class StorageForbidden(NeedsOperator):
+    """The app's identity lacks a role on the drop account."""
+
+
+class Bug(DropError):
+    """Ours; the log has the traceback."""

@@ -1,0 +1,47 @@
+"""The values of the image work: what goes in beside the bytes, and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AspectPolicy = Literal["pad", "crop", "reject"]
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large an image may be when it comes, and how it is made to fit when it leaves.
+
+    The API refuses more than 5 MB and more than 5:1 (`PUT /itwins/{iTwinId}/image`); whether its megabyte is decimal
+    or binary is not documented, so the smaller one holds.
+    """
+
+    max_source_pixels: int = 100_000_000
+    max_output_pixels: int = 16_000_000
+    aspect_policy: AspectPolicy = "pad"
+    max_output_bytes: int = 5_000_000
+    max_aspect_ratio: int = 5
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the bytes say they are. Width and height in pixels, as stored (before EXIF orientation)."""
+
+    media_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class NormalizedImage:
+    """An image that the API accepts: JPEG or PNG, small and compact enough, upright, without metadata.
+
+    `data` is the very bytes object that came in where nothing had to change; `changes` lists what was done, in order.
+    """
+
+    data: bytes
+    media_type: Literal["image/jpeg", "image/png"]
+    width: int
+    height: int
+    changes: tuple[str, ...]
+    source: ImageHeader
