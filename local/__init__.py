@@ -1,1 +1,1 @@
-"""The whole cloud on loopback: Azurite, stand-ins for what else Azure and the iTwin Platform do, and a Functions host."""
+"""The whole cloud on loopback: Azurite, a Functions host, and stand-ins for the rest of Azure and the iTwin Platform."""

@@ -1,0 +1,51 @@
+"""How the stand-ins are served: ASGI on a loopback port, in a thread of this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+
+
+class LocalCloudError(Exception):
+    """The local cloud cannot run; the message is one sentence that says why and what to do."""
+
+
+def listen(port: int = 0) -> socket.socket:
+    """Bind a loopback port; 0 takes a free one. Raises LocalCloudError where it is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        message = f"Port {port} cannot be used ({error.strerror}): stop what uses it, or choose another one."
+        raise LocalCloudError(message) from error
+    listener.listen(2048)
+    return listener
+
+
+@contextmanager
+def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve `app` until the block ends; yields its address, like `http://127.0.0.1:40123`."""
+    listener = listen(port)
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="uvicorn")
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
