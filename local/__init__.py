@@ -1,1 +1,1 @@
-"""The whole cloud on loopback: Azurite, a Functions host, and stand-ins for the rest of Azure and the iTwin Platform."""
+"""The whole cloud on loopback: Azurite, a Functions host, and stand-ins for what is left of Azure and the API."""
