@@ -1,0 +1,142 @@
+"""What counts as a drop, and how its content is read: once, with its ETag, in one request."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+
+from shared.errors import ContainerNotAnITwin, DropGone, SourceTooLarge, StorageForbidden, StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from azure.storage.blob import BlobServiceClient
+
+ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# What desktops, browsers and copy tools leave beside the files that people mean.
+HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
+PARTIAL_SUFFIX = re.compile(r"\.part[^.]*$")
+
+# Containers that Azure or the app itself keeps on a storage account, beside the results.
+RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
+
+FORBIDDEN = 403
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A blob that someone wrote, by name; `Source` is one version of it."""
+
+    container: str
+    blob: str
+
+    @property
+    def itwin_id(self) -> str:
+        """The iTwin that the container is named by.
+
+        Raises ContainerNotAnITwin where the name is not a GUID in lower case with hyphens, as iTwin IDs are.
+        """
+        if not ITWIN_ID.fullmatch(self.container):
+            message = (
+                f"The container {self.container!r} is not named by an iTwin ID, so nothing was uploaded. "
+                "Expected a GUID in lower case, like 'b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a': "
+                "check the ID, make a container of that name and drop the image there."
+            )
+            raise ContainerNotAnITwin(message)
+        return self.container
+
+    def is_housekeeping(self) -> bool:
+        """Whether the name is one that no person meant: a system file or an unfinished copy."""
+        name = self.blob.rpartition("/")[2].lower()
+        return bool(PARTIAL_SUFFIX.search(name)) or any(fnmatch.fnmatchcase(name, n) for n in HOUSEKEEPING_NAMES)
+
+    def is_reserved(self, results_container: str) -> bool:
+        """Whether the container belongs to the app or to Azure: its blobs are never drops."""
+        own = (results_container, *RESERVED_CONTAINERS)
+        return any(fnmatch.fnmatchcase(self.container, name) for name in own)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One version of a dropped blob: its bytes and what storage says of them."""
+
+    data: bytes = field(repr=False)
+    etag: str
+    last_modified: datetime
+    metadata: Mapping[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the content."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def is_directory_marker(self, drop: Drop) -> bool:
+        """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
+        named_so = drop.blob.endswith(("/", "_$folder$"))
+        return not self.data and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
+
+
+def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Source:
+    """Read content, ETag, last-modified and metadata in one request.
+
+    `drops` must have been made with `max_single_get_size >= max_bytes`, else the SDK splits the read.
+    Raises SourceTooLarge before any content is read, DropGone, StorageForbidden, StorageUnavailable.
+    """
+
+    def refuse_oversize(response: Any) -> None:
+        size = _total_bytes(response.http_response.headers)
+        if size > max_bytes:
+            response.http_response.internal_response.close()
+            message = (
+                f"The blob has {size:,} bytes; at most {max_bytes:,} are read (MAX_SOURCE_BYTES). "
+                "Send a smaller image, or have the operator raise the setting."
+            )
+            raise SourceTooLarge(message)
+
+    try:
+        blob = drops.get_blob_client(drop.container, drop.blob)
+        download = blob.download_blob(max_concurrency=1, raw_response_hook=refuse_oversize)
+        data = download.readall()
+    except ResourceNotFoundError as error:
+        message = "The blob was deleted or moved before it could be read. Drop it again if it is still wanted."
+        raise DropGone(message) from error
+    except ClientAuthenticationError as error:
+        raise _storage_forbidden() from error
+    except HttpResponseError as error:
+        if error.status_code == FORBIDDEN:
+            raise _storage_forbidden() from error
+        message = f"The drop account answered {error.status_code} when the blob was read."
+        raise StorageUnavailable(message) from error
+    except AzureError as error:
+        message = "The drop account could not be reached when the blob was read."
+        raise StorageUnavailable(message) from error
+
+    properties = download.properties
+    return Source(
+        data=data,
+        etag=properties.etag.strip('"'),
+        last_modified=properties.last_modified,
+        metadata=dict(properties.metadata or {}),
+    )
+
+
+def _total_bytes(headers: Mapping[str, str]) -> int:
+    """Size of the whole blob in an answer to a ranged read (RFC 9110, 14.4) or to a plain one."""
+    total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return int(total) if total.isdigit() else 0
+
+
+def _storage_forbidden() -> StorageForbidden:
+    message = (
+        "The drop account refused to hand out the blob. "
+        "Give the app's identity the role Storage Blob Data Owner on that account (settings DropStorage__...)."
+    )
+    return StorageForbidden(message)

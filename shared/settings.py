@@ -1,0 +1,173 @@
+"""What the operator can set: read from a mapping into frozen values, all problems in one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, ManagedIdentityLogin
+from shared.errors import InvalidSettings
+from shared.image.model import AspectPolicy, ImageLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECTION = "DropStorage"
+KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+Choice = TypeVar("Choice", bound=str)
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where drops are read and results are written: by connection string, or by URL with a managed identity."""
+
+    connection_string: str = field(repr=False)
+    blob_service_url: str
+    client_id: str | None
+    results_container: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> StorageSettings:
+        """Read the part that a result can be written with. Raises InvalidSettings."""
+        reader = _Reader(environ)
+        storage = _read_storage(reader)
+        reader.raise_problems()
+        return storage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the operator can set."""
+
+    storage: StorageSettings
+    api_url: str
+    login: Login
+    limits: ImageLimits
+    max_source_bytes: int
+    connect_timeout_s: int
+    read_timeout_s: int
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every setting. Raises InvalidSettings, which lists every problem."""
+        reader = _Reader(environ)
+        limits = ImageLimits()
+        settings = cls(
+            storage=_read_storage(reader),
+            api_url=reader.url("ITWIN_API_URL", "https://api.bentley.com"),
+            login=_read_login(reader),
+            limits=ImageLimits(
+                max_source_pixels=reader.integer("MAX_SOURCE_PIXELS", limits.max_source_pixels, 1, 1_000_000_000),
+                max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", limits.max_output_pixels, 10_000, 1_000_000_000),
+                aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
+            ),
+            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, 2_000_000_000),
+            connect_timeout_s=reader.integer("ITWIN_CONNECT_TIMEOUT_S", 10, 1, 300),
+            read_timeout_s=reader.integer("ITWIN_READ_TIMEOUT_S", 60, 1, 300),
+        )
+        reader.raise_problems()
+        return settings
+
+
+def _read_storage(reader: _Reader) -> StorageSettings:
+    connection_string = reader.text(CONNECTION, "")
+    url = ""
+    if connection_string:
+        if "=" not in connection_string:
+            reader.problem(CONNECTION, "a text that is not a connection string", "AccountName=...;AccountKey=...")
+    elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
+        url = reader.url(f"{CONNECTION}__blobServiceUri", "")
+        reader.url(f"{CONNECTION}__queueServiceUri", None)
+        reader.choice(f"{CONNECTION}__credential", "managedidentity", ("managedidentity",))
+    else:
+        reader.problem(
+            f"{CONNECTION}__blobServiceUri", "nothing", "the drop account's blob URL, https://<account>.blob..."
+        )
+    return StorageSettings(
+        connection_string=connection_string,
+        blob_service_url=url,
+        client_id=reader.text(f"{CONNECTION}__clientId", "") or None,
+        results_container=reader.text("RESULTS_CONTAINER", "results"),
+    )
+
+
+def _read_login(reader: _Reader) -> Login:
+    way = reader.choice("ITWIN_LOGIN", "managed-identity", ("managed-identity", "client-credentials"))
+    if way == "managed-identity":
+        return ManagedIdentityLogin(
+            scope=reader.text("ITWIN_TOKEN_SCOPE", None, "the scope to ask the identity for, like api://<id>/.default"),
+            client_id=reader.text("AZURE_CLIENT_ID", "") or None,
+        )
+    return ClientCredentialsLogin(
+        token_url=reader.url("ITWIN_TOKEN_URL", "https://ims.bentley.com/connect/token"),
+        client_id=reader.text("ITWIN_CLIENT_ID", None, "the client ID of the iTwin service app"),
+        client_secret=reader.text("ITWIN_CLIENT_SECRET", None, "a Key Vault reference to the client secret"),
+        scope=reader.text("ITWIN_TOKEN_SCOPE", ITWIN_SCOPE),
+    )
+
+
+class _Reader:
+    """Reads settings and collects what is wrong with them; a wrong one reads as a harmless value of its type."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[str] = []
+
+    def raise_problems(self) -> None:
+        if self._problems:
+            raise InvalidSettings(self._problems)
+
+    def problem(self, name: str, found: str, expected: str) -> None:
+        self._problems.append(f"{name}: found {found}, expected {expected}.")
+
+    def text(self, name: str, default: str | None, expected: str = "a value") -> str:
+        """Return the setting; None as the default makes it required."""
+        value = self._environ.get(name, "").strip()
+        if value.startswith(KEY_VAULT_REFERENCE):
+            self.problem(
+                name,
+                "a Key Vault reference that the platform did not resolve",
+                "its secret: give the app's identity the role Key Vault Secrets User, set keyVaultReferenceIdentity, "
+                "and check the secret's name",
+            )
+            return ""
+        if not value and default is None:
+            self.problem(name, "nothing", expected)
+        return value or default or ""
+
+    def integer(self, name: str, default: int, minimum: int, maximum: int) -> int:
+        text = self.text(name, str(default))
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < len(str(maximum)) + 1 else -1
+        if not minimum <= value <= maximum:
+            self.problem(name, repr(text), f"a whole number from {minimum} to {maximum}")
+            return default
+        return value
+
+    def choice(self, name: str, default: Choice, choices: tuple[Choice, ...]) -> Choice:
+        text = self.text(name, default)
+        for choice in choices:
+            if choice == text:
+                return choice
+        self.problem(name, repr(text), " or ".join(choices))
+        return default
+
+    def url(self, name: str, default: str | None) -> str:
+        """Return an address without a trailing slash; https, or http on loopback."""
+        text = self.text(name, default, "an https:// address")
+        if not text:
+            return ""
+        expected = "an https:// address without user, query or fragment (http:// only on loopback)"
+        try:
+            parts = urlsplit(text)
+            legal = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
+            legal = legal and bool(parts.hostname) and parts.port != 0
+            extra = parts.query or parts.fragment or parts.username is not None
+        except ValueError:
+            legal, extra = False, ""
+        if not legal or extra:
+            # A user part or a query may hold a secret, so the value is not repeated.
+            self.problem(name, "an address that is not allowed" if extra else repr(text), expected)
+        return text.rstrip("/")
