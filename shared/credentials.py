@@ -29,8 +29,8 @@ ITWIN_SCOPE = "itwin-platform"
 RENEW_BEFORE_EXPIRY_S = 300
 TOKEN_TIMEOUT_S = (10, 30)
 
-# Any claims make the managed identity client pass its own cache by; the platform refused what stands in it.
-FRESH_TOKEN_CLAIMS = '{"access_token":{}}'
+# Any claims challenge makes the managed identity's client pass its own cache by.
+CLAIMS_CHALLENGE = '{"access_token":{}}'
 
 # RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -117,9 +117,8 @@ class AccessTokens:
             fetch.set_result(token)
 
     def _request_token(self, *, anew: bool) -> AccessToken:
-        options = {"claims": FRESH_TOKEN_CLAIMS} if anew else {}
         try:
-            token = self._credential.get_token(self._scope, **options)
+            token = self._credential.get_token(self._scope, claims=CLAIMS_CHALLENGE if anew else None)
         except (AzureError, requests.RequestException) as error:
             message = (
                 f"The managed identity has no access token for the scope {self._scope!r}: check that the app has "

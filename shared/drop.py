@@ -28,6 +28,9 @@ PARTIAL_SUFFIX = re.compile(r"\.part[^.]*$")
 # Containers that Azure or the app itself keeps on a storage account, beside the results.
 RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
 
+# The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
+MAX_READABLE_BYTES = 2_000_000_000
+
 FORBIDDEN = 403
 
 
@@ -87,7 +90,7 @@ class Source:
 def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Source:
     """Read content, ETag, last-modified and metadata in one request.
 
-    `drops` must have been made with `max_single_get_size >= max_bytes`, else the SDK splits the read.
+    `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
     Raises SourceTooLarge before any content is read, DropGone, StorageForbidden, StorageUnavailable.
     """
 

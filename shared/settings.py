@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, ManagedIdentityLogin
+from shared.drop import MAX_READABLE_BYTES
 from shared.errors import InvalidSettings
 from shared.image.model import AspectPolicy, ImageLimits
 
@@ -64,7 +65,7 @@ class Settings:
                 max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", limits.max_output_pixels, 10_000, 1_000_000_000),
                 aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
             ),
-            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, 2_000_000_000),
+            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, MAX_READABLE_BYTES),
             connect_timeout_s=reader.integer("ITWIN_CONNECT_TIMEOUT_S", 10, 1, 300),
             read_timeout_s=reader.integer("ITWIN_READ_TIMEOUT_S", 60, 1, 300),
         )

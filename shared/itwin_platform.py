@@ -1,0 +1,233 @@
+"""The one call to the iTwin Platform, and what its answers mean.
+
+https://developer.bentley.com/apis/iTwins/operations/upload-itwin-image/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from shared.errors import (
+    DropError,
+    PlatformAnswerUnreadable,
+    PlatformForbidden,
+    PlatformRedirected,
+    PlatformRejected,
+    PlatformResponse,
+    PlatformThrottled,
+    PlatformUnauthorized,
+    PlatformUnavailable,
+)
+
+if TYPE_CHECKING:
+    from shared.credentials import AccessTokens
+    from shared.image import NormalizedImage
+
+ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
+USER_AGENT = "itwin-image-drop"
+MAX_ANSWER_BYTES = 1_000_000
+CONNECTIONS = 32
+
+SHORT_TRIES = Retry(
+    total=2,
+    backoff_factor=0.5,
+    status_forcelist={429, 500, 502, 503, 504},
+    allowed_methods={"PUT"},
+    redirect=False,
+    respect_retry_after_header=False,
+    raise_on_status=False,
+)
+
+CREATED = 201
+REQUEST_TIMEOUT = 408
+TOO_EARLY = 425
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+NOT_FOUND = 404
+TOO_MANY_REQUESTS = 429
+
+
+@dataclass(frozen=True)
+class UploadedImage:
+    """The platform took the image; `image` is its own JSON object, whole."""
+
+    image: Mapping[str, Any] = field(repr=False)
+    response: PlatformResponse
+
+
+class ITwinPlatform:
+    """A client of the API with pooled connections; one for the process, shared by its threads."""
+
+    def __init__(self, api_url: str, tokens: AccessTokens, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        self._api_url = api_url
+        self._tokens = tokens
+        self._timeout_s = (connect_timeout_s, read_timeout_s)
+        self._session = requests.Session()
+        self._session.mount(api_url, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=SHORT_TRIES))
+        self._session.headers.update({"Accept": ACCEPT, "User-Agent": USER_AGENT})
+        # A session is shared by threads, and no cookie belongs into a machine's call.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def upload_image(self, itwin_id: str, image: NormalizedImage) -> UploadedImage:
+        """Make `image` the image of the iTwin.
+
+        Raises what `decipher_response` finds, PlatformUnavailable where no answer came, and TokenUnavailable.
+        """
+        token = self._tokens.get()
+        verdict = self._put(itwin_id, image, token)
+        if isinstance(verdict, PlatformUnauthorized):
+            verdict = self._put(itwin_id, image, self._tokens.renew(token))
+        if isinstance(verdict, DropError):
+            raise verdict
+        return verdict
+
+    def _put(self, itwin_id: str, image: NormalizedImage, token: str) -> UploadedImage | DropError:
+        try:
+            with self._session.put(
+                f"{self._api_url}/itwins/{itwin_id}/image",
+                data=image.data,
+                headers={"Content-Type": image.media_type},
+                auth=_BearerAuth(token),
+                timeout=self._timeout_s,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                # A longer body is cut here and found unreadable there.
+                body = answer.raw.read(MAX_ANSWER_BYTES, decode_content=True)
+                return decipher_response(answer.status_code, answer.headers, body)
+        except (requests.RequestException, HTTPError) as error:
+            raise PlatformUnavailable(_no_answer(error)) from error
+
+
+class _BearerAuth(AuthBase):
+    """Sets the header after `requests` has looked for a `.netrc`, which would replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _no_answer(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "The iTwin Platform did not answer in time."
+    if isinstance(error, requests.exceptions.SSLError):
+        return "The iTwin Platform's certificate was not accepted: check ITWIN_API_URL."
+    return "The connection to the iTwin Platform failed or was cut: check ITWIN_API_URL if this lasts."
+
+
+def decipher_response(status: int, headers: Mapping[str, str], body: bytes) -> UploadedImage | DropError:
+    """Say what an answer to `PUT /itwins/{iTwinId}/image` means; pure, and never raises.
+
+    `headers` are looked up without regard to case. The statuses are those of the API's page, and by RFC 9110 the
+    classes they belong to; a body is never counted on.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    document = _parse_object(body)
+    response = PlatformResponse(
+        http_status=status,
+        correlation_id=lower.get("x-correlation-id"),
+        error=_error_object(document),
+        retry_after_s=_retry_after_s(lower),
+    )
+    if status == CREATED:
+        image = document.get("image")
+        if isinstance(image, Mapping) and isinstance(image.get("id"), str):
+            return UploadedImage(image, response)
+    for error, statuses, message in VERDICTS:
+        if status in statuses:
+            return error(message.format(status=status), response=response)
+    return PlatformAnswerUnreadable(
+        f"The iTwin Platform answered {status}, which is no HTTP status.", response=response
+    )
+
+
+VERDICTS: tuple[tuple[type[DropError], range | tuple[int, ...], str], ...] = (
+    (
+        PlatformAnswerUnreadable,
+        range(100, 300),
+        "The iTwin Platform answered {status}, but not with 201 and the JSON of an uploaded image.",
+    ),
+    (
+        PlatformRedirected,
+        range(300, 400),
+        (
+            "The iTwin Platform answered with a redirect ({status}), which is never followed: "
+            "check that ITWIN_API_URL is the API's own address."
+        ),
+    ),
+    (
+        PlatformUnauthorized,
+        (UNAUTHORIZED,),
+        (
+            "The iTwin Platform did not accept the access token (401), nor a new one: check ITWIN_LOGIN and "
+            "ITWIN_TOKEN_SCOPE; the token must be one that the API's issuer made, or a gateway before it exchanges."
+        ),
+    ),
+    (
+        PlatformForbidden,
+        (FORBIDDEN,),
+        (
+            "The iTwin Platform does not let the app change this iTwin (403): give the app's iTwin user a role with the "
+            "permission itwins_modify on it, or make it an Organization Administrator."
+        ),
+    ),
+    (
+        PlatformRejected,
+        (NOT_FOUND,),
+        (
+            "The iTwin Platform knows no iTwin of this ID, or the app may not see it (404): check the container's name, "
+            "and that the app's iTwin user has a role on the iTwin; then drop the image again."
+        ),
+    ),
+    (PlatformThrottled, (TOO_MANY_REQUESTS,), "The iTwin Platform's rate limit is reached (429)."),
+    # Of the other 4xx, these two alone say that the same request may succeed later (RFC 9110, 15.5.9; RFC 8470, 5.2).
+    (PlatformUnavailable, (REQUEST_TIMEOUT, TOO_EARLY), "The iTwin Platform asked for the request again ({status})."),
+    (PlatformRejected, range(400, 500), "The iTwin Platform refused the image ({status})."),
+    (PlatformUnavailable, range(500, 600), "The iTwin Platform is not available just now ({status})."),
+)
+
+
+def _parse_object(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of the body; an empty one where it holds none (NaN and Infinity are not JSON)."""
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _error_object(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    error = document.get("error")
+    if isinstance(error, dict) and isinstance(error.get("code"), str) and isinstance(error.get("message"), str):
+        return error
+    return None
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date that is measured from the answer's own Date."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        delay = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(delay.total_seconds(), 0.0)
