@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import re
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -69,45 +70,54 @@ class Drop:
 
 @dataclass(frozen=True)
 class Source:
-    """One version of a dropped blob: its bytes and what storage says of them."""
+    """One version of a dropped blob: what storage says of it, and its bytes; None where they are too many to read."""
 
-    data: bytes = field(repr=False)
+    data: bytes | None = field(repr=False)
+    size: int
     etag: str
     last_modified: datetime
     metadata: Mapping[str, str]
 
+    def content(self) -> bytes:
+        """Return the bytes. Raises SourceTooLarge where they were left unread."""
+        if self.data is None:
+            message = (
+                f"The blob has {self.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
+                "Send a smaller image, or have the operator raise that setting."
+            )
+            raise SourceTooLarge(message)
+        return self.data
+
     @cached_property
-    def sha256(self) -> str:
+    def sha256(self) -> str | None:
         """Hexadecimal digest of the content."""
-        return hashlib.sha256(self.data).hexdigest()
+        return None if self.data is None else hashlib.sha256(self.data).hexdigest()
 
     def is_directory_marker(self, drop: Drop) -> bool:
         """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
         named_so = drop.blob.endswith(("/", "_$folder$"))
-        return not self.data and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
+        return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
 
 
 def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Source:
-    """Read content, ETag, last-modified and metadata in one request.
+    """Read content, ETag, last-modified and metadata in one request; of a larger blob all but the content.
 
     `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
-    Raises SourceTooLarge before any content is read, DropGone, StorageForbidden, StorageUnavailable.
+    Raises DropGone, StorageForbidden, StorageUnavailable.
     """
 
-    def refuse_oversize(response: Any) -> None:
-        size = _total_bytes(response.http_response.headers)
-        if size > max_bytes:
+    def stop_before_content(response: Any) -> None:
+        headers = response.http_response.headers
+        if _total_bytes(headers) > max_bytes:
             response.http_response.internal_response.close()
-            message = (
-                f"The blob has {size:,} bytes; at most {max_bytes:,} are read (MAX_SOURCE_BYTES). "
-                "Send a smaller image, or have the operator raise the setting."
-            )
-            raise SourceTooLarge(message)
+            raise _ContentTooLargeError(headers)
 
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
-        download = blob.download_blob(max_concurrency=1, raw_response_hook=refuse_oversize)
+        download = blob.download_blob(max_concurrency=1, raw_response_hook=stop_before_content)
         data = download.readall()
+    except _ContentTooLargeError as stopped:
+        return _unread_source(stopped.headers)
     except ResourceNotFoundError as error:
         message = "The blob was deleted or moved before it could be read. Drop it again if it is still wanted."
         raise DropGone(message) from error
@@ -125,9 +135,29 @@ def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Sour
     properties = download.properties
     return Source(
         data=data,
+        size=len(data),
         etag=properties.etag.strip('"'),
         last_modified=properties.last_modified,
         metadata=dict(properties.metadata or {}),
+    )
+
+
+class _ContentTooLargeError(Exception):
+    """Leaves the SDK's read between an answer's headers and its body."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.headers = headers
+
+
+def _unread_source(headers: Mapping[str, str]) -> Source:
+    prefix = "x-ms-meta-"
+    return Source(
+        data=None,
+        size=_total_bytes(headers),
+        etag=headers["ETag"].strip('"'),
+        last_modified=parsedate_to_datetime(headers["Last-Modified"]),
+        metadata={name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)},
     )
 
 

@@ -181,16 +181,16 @@ VERDICTS: tuple[tuple[type[DropError], range | tuple[int, ...], str], ...] = (
         PlatformForbidden,
         (FORBIDDEN,),
         (
-            "The iTwin Platform does not let the app change this iTwin (403): give the app's iTwin user a role with the "
-            "permission itwins_modify on it, or make it an Organization Administrator."
+            "The iTwin Platform does not let the app change this iTwin (403): give the app's iTwin user a role with "
+            "the permission itwins_modify on it, or make it an Organization Administrator."
         ),
     ),
     (
         PlatformRejected,
         (NOT_FOUND,),
         (
-            "The iTwin Platform knows no iTwin of this ID, or the app may not see it (404): check the container's name, "
-            "and that the app's iTwin user has a role on the iTwin; then drop the image again."
+            "The iTwin Platform knows no iTwin of this ID, or the app may not see it (404): check the container's "
+            "name, and that the app's iTwin user has a role on the iTwin; then drop the image again."
         ),
     ),
     (PlatformThrottled, (TOO_MANY_REQUESTS,), "The iTwin Platform's rate limit is reached (429)."),

@@ -38,7 +38,7 @@ def process_drop(drop: Drop, services: Services) -> Result | None:
         source = read_source(services.storage, drop, max_bytes=settings.max_source_bytes)
         if source.is_directory_marker(drop):
             return None
-        image = normalize_image(source.data, settings.limits)
+        image = normalize_image(source.content(), settings.limits)
         verdict = services.platform.upload_image(itwin_id, image)
     except DropError as error:
         verdict = error

@@ -87,7 +87,7 @@ class Result:
             "blob": self.drop.blob,
             "etag": source.etag if source else None,
             "lastModified": _timestamp(source.last_modified) if source else None,
-            "bytes": len(source.data) if source else None,
+            "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
             "mediaType": header.media_type if header else None,
             "width": header.width if header else None,

@@ -1,0 +1,63 @@
+# `make demo` and `make test` do everything on a fresh machine; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The lowest and the highest supported Python that this machine has, pyenv's included.
+find_python = $(firstword $(foreach version,$(1),$(shell \
+	for python in python$(version) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*/bin/python; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma),$(version))))' 2>/dev/null \
+			&& { echo "$$python"; break; }; done)))
+comma := ,
+LOWEST := $(call find_python,3.11 3.12 3.13)
+HIGHEST := $(call find_python,3.13 3.12 3.11)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+.PHONY: demo
+demo: .venv/ready node_modules/ready ## drop a handful of images through the whole cloud on this machine
+	.venv/bin/python -m local demo
+
+.PHONY: up
+up: .venv/ready node_modules/ready ## start the local cloud and leave it running until Ctrl-C
+	.venv/bin/python -m local
+
+.PHONY: test
+test: test-lowest test-highest ## run all tests on the lowest and the highest supported Python that is here
+
+.PHONY: test-lowest
+test-lowest: .venv/ready node_modules/ready
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-highest
+ifeq ($(LOWEST),$(HIGHEST))
+test-highest: ; @echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
+else
+test-highest: .venv-highest/ready node_modules/ready
+	.venv-highest/bin/python -m pytest $(PYTEST_ARGS)
+endif
+
+.PHONY: lint
+lint: .venv/ready ## check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.PHONY: clean
+clean: ## remove everything that these targets made
+	rm -rf .venv .venv-highest node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/ready: PYTHON = $(LOWEST)
+.venv-highest/ready: PYTHON = $(HIGHEST)
+.venv/ready .venv-highest/ready: requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." >&2; exit 1; }
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+node_modules/ready: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
+	npm ci --silent
+	touch $@
