@@ -52,7 +52,6 @@ clean: ## remove everything that these targets made
 .venv-highest/ready: PYTHON = $(HIGHEST)
 .venv/ready .venv-highest/ready: requirements.txt requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." >&2; exit 1; }
-	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
