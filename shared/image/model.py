@@ -7,6 +7,19 @@ from typing import Literal
 
 AspectPolicy = Literal["pad", "crop", "reject"]
 
+Change = Literal[
+    "converted",  # from another format than the one that is sent
+    "depth-reduced",  # from 16 bits a channel to 8
+    "colours-converted",  # from CMYK or another space that is not sent, to RGB
+    "resized",  # fewer pixels, to fit the output's limits
+    "oriented",  # turned or mirrored as its metadata asked
+    "cropped",  # the ends of the long side cut off (ASPECT_POLICY=crop)
+    "padded",  # the short side made longer (ASPECT_POLICY=pad)
+    "flattened",  # transparency laid on white
+    "recompressed",  # encoded anew in the format that it had
+    "metadata-removed",  # EXIF, GPS, XMP, IPTC, comments, thumbnails, further frames, bytes after the end
+]
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -43,5 +56,5 @@ class NormalizedImage:
     media_type: Literal["image/jpeg", "image/png"]
     width: int
     height: int
-    changes: tuple[str, ...]
+    changes: tuple[Change, ...]
     source: ImageHeader

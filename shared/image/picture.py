@@ -1,0 +1,33 @@
+"""The value that the steps hand on: pixels, and what still has to be known about where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from shared.image.model import Change, ImageLimits
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Decoded pixels on their way out. Every step returns a new one, or the same where it has nothing to do.
+
+    `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was lossless
+    or no JPEG; `profile` is the ICC profile that the pixels are to be read with;
+    `is_drawing` says that a JPEG would spoil it.
+    """
+
+    image: Image
+    limits: ImageLimits
+    orientation: int = 1
+    quality: int | None = None
+    profile: bytes | None = None
+    is_drawing: bool = False
+    changes: tuple[Change, ...] = ()
+
+    def changed(self, change: Change, image: Image) -> Picture:
+        """Return the picture with other pixels, and the word for why."""
+        return replace(self, image=image, changes=(*self.changes, change))
