@@ -1,0 +1,142 @@
+"""What the operator can set, and what is said of what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.credentials import ClientCredentialsLogin, ManagedIdentityLogin
+from shared.errors import InvalidSettings
+from shared.image import ImageLimits
+from shared.settings import Settings, StorageSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MANAGED_IDENTITY = {
+    "DropStorage__blobServiceUri": "https://drops.blob.core.windows.net",
+    "DropStorage__queueServiceUri": "https://drops.queue.core.windows.net",
+    "DropStorage__credential": "managedidentity",
+    "DropStorage__clientId": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "AZURE_CLIENT_ID": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "ITWIN_TOKEN_SCOPE": "api://gateway/.default",
+}
+CLIENT_CREDENTIALS = {
+    "DropStorage": "AccountName=a;AccountKey=c2VjcmV0",
+    "ITWIN_LOGIN": "client-credentials",
+    "ITWIN_CLIENT_ID": "service-app",
+    "ITWIN_CLIENT_SECRET": "hush",
+}
+
+
+def problems(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what is said of wrong settings."""
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_environ(environ)
+    return caught.value.problems
+
+
+def test_the_managed_identity_is_the_default_login() -> None:
+    """The default way is the identity's own token; what is not set has the documented default."""
+    settings = Settings.from_environ(MANAGED_IDENTITY)
+    assert settings.login == ManagedIdentityLogin("api://gateway/.default", "0f8fad5b-d9cb-469f-a165-70867728950e")
+    assert settings.api_url == "https://api.bentley.com"
+    assert settings.limits == ImageLimits()
+    assert settings.max_source_bytes == 100_000_000
+    assert settings.storage.blob_service_url == "https://drops.blob.core.windows.net"
+    assert settings.storage.client_id == "0f8fad5b-d9cb-469f-a165-70867728950e"
+    assert settings.storage.results_container == "results"
+
+
+def test_client_credentials_default_to_the_production_authority() -> None:
+    """A service app needs its ID and secret alone."""
+    assert Settings.from_environ(CLIENT_CREDENTIALS).login == ClientCredentialsLogin(
+        "https://ims.bentley.com/connect/token", "service-app", "hush", "itwin-platform"
+    )
+
+
+def test_every_problem_is_named_in_one_message() -> None:
+    """An operator mends all settings in one go: name, what was found, what is expected."""
+    wrong = {
+        "ITWIN_LOGIN": "password",
+        "ITWIN_API_URL": "http://api.bentley.com",
+        "MAX_SOURCE_BYTES": "100 MB",
+        "MAX_OUTPUT_PIXELS": "9",
+        "ASPECT_POLICY": "squeeze",
+    }
+    found = problems(wrong)
+    for name, expected in {
+        "DropStorage__blobServiceUri": "found nothing",
+        "ITWIN_LOGIN": "found 'password', expected managed-identity or client-credentials",
+        "ITWIN_TOKEN_SCOPE": "found nothing",
+        "ITWIN_API_URL": "found 'http://api.bentley.com', expected an https:// address",
+        "MAX_SOURCE_BYTES": "found '100 MB', expected a whole number from 1 to 2000000000",
+        "MAX_OUTPUT_PIXELS": "found '9', expected a whole number from 10000 to 1000000000",
+        "ASPECT_POLICY": "found 'squeeze', expected pad or crop or reject",
+    }.items():
+        assert any(p.startswith(f"{name}: ") and expected in p for p in found), (name, found)
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize("name", ["ITWIN_CLIENT_SECRET", "ITWIN_CLIENT_ID"])
+def test_an_unresolved_key_vault_reference_is_recognized(name: str) -> None:
+    """The platform leaves the literal text in a setting it could not resolve; it is no secret to log in with."""
+    reference = "@Microsoft.KeyVault(SecretUri=https://vault.vault.azure.net/secrets/itwin)"
+    (problem,) = problems({**CLIENT_CREDENTIALS, name: reference})
+    assert problem.startswith(f"{name}: found a Key Vault reference that the platform did not resolve")
+    assert "Key Vault Secrets User" in problem
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://localhost:8080/", "https://api.bentley.com/", "https://gateway.example/v1"]
+)
+def test_plain_http_is_for_loopback_alone(url: str) -> None:
+    """A token never leaves the machine without TLS."""
+    assert Settings.from_environ({**MANAGED_IDENTITY, "ITWIN_API_URL": url}).api_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.bentley.com",
+        "http://127.0.0.1.evil.example",
+        "ftp://api.bentley.com",
+        "api.bentley.com",
+        "https://",
+        "https://:443",
+        "https://[::1",
+        "https://api.bentley.com:http",
+    ],
+)
+def test_an_address_that_would_send_the_token_astray_is_refused(url: str) -> None:
+    """Every other scheme and every malformed address is a problem."""
+    (problem,) = problems({**MANAGED_IDENTITY, "ITWIN_API_URL": url})
+    assert problem.startswith(f"ITWIN_API_URL: found {url!r}")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {**CLIENT_CREDENTIALS, "ITWIN_API_URL": "https://user:hush@api.bentley.com"},
+        {**CLIENT_CREDENTIALS, "ITWIN_TOKEN_URL": "https://ims.bentley.com/connect/token?secret=hush"},
+        {**CLIENT_CREDENTIALS, "MAX_SOURCE_PIXELS": "many"},
+        {**CLIENT_CREDENTIALS, "DropStorage": "hush"},
+    ],
+)
+def test_no_problem_repeats_a_secret(environ: Mapping[str, str]) -> None:
+    """What was found is named only where it cannot hold a secret, and never in a repr."""
+    assert "hush" not in " ".join(problems(environ))
+    assert "hush" not in repr(Settings.from_environ(CLIENT_CREDENTIALS))
+
+
+def test_storage_alone_can_be_read_while_the_rest_is_wrong() -> None:
+    """A wrong login must still end in a result, so storage does not depend on it."""
+    environ = {"DropStorage": "AccountName=a;AccountKey=b", "ITWIN_LOGIN": "password"}
+    assert StorageSettings.from_environ(environ).connection_string == "AccountName=a;AccountKey=b"
+
+
+def test_the_hosts_own_queue_setting_is_asked_for() -> None:
+    """The trigger makes a queue client for the poison queue; without its address the host cannot start."""
+    (problem,) = problems({k: v for k, v in MANAGED_IDENTITY.items() if "queue" not in k})
+    assert problem.startswith("DropStorage__queueServiceUri: found nothing")
