@@ -1,0 +1,140 @@
+"""Azurite, Microsoft's storage emulator, as a child process: blobs and queues on loopback, its access log on tap.
+
+https://github.com/Azure/Azurite
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from local.processes import PROJECT, Child, wait_until
+from local.serving import LOOPBACK, LocalCloudError, listen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+START_TIMEOUT_S = 30.0
+
+# The development account is public knowledge:
+# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+# Runs the script that is its first argument and ends with its input, see local/processes.py. The input alone must not
+# keep it running: hence unref().
+_LEASHED = "process.stdin.resume().on('end', () => process.exit(1)).unref(); require(process.argv[1])"
+_LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (http://\S+)")
+
+
+class Azurite:
+    """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it."""
+
+    def __init__(self, *, data: Path | None = None, blob_port: int = 0, queue_port: int = 0) -> None:
+        self._data = data
+        self._ports = (blob_port, queue_port)
+        self._watchers: list[Callable[[str], None]] = []
+        self._addresses: dict[str, str] = {}
+        self._listening = threading.Event()
+        self._child: Child | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it listens; LocalCloudError says in one sentence why it cannot."""
+        node = shutil.which("node")
+        if node is None:
+            raise LocalCloudError("Node.js is missing: install it (Azurite, the storage emulator, runs on it).")
+        if not AZURITE.exists():
+            raise LocalCloudError("Azurite is not installed: run `make` first, or `npm ci` in the project folder.")
+        for port in filter(None, self._ports):
+            listen(port).close()
+        folder = self._data_folder()
+        blob_port, queue_port = map(str, self._ports)
+        command = [node, "-e", _LEASHED, str(AZURITE), "--location", str(folder)]
+        command += ["--blobHost", LOOPBACK, "--blobPort", blob_port]
+        command += ["--queueHost", LOOPBACK, "--queuePort", queue_port]
+        command += ["--tableHost", LOOPBACK, "--tablePort", "0"]
+        # The storage SDK speaks newer API versions than Azurite knows; telemetry would call out.
+        command += ["--skipApiVersionCheck", "--disableTelemetry"]
+        self._child = Child(
+            command, environment={"PATH": os.environ.get("PATH", "")}, directory=folder, on_line=self._read
+        )
+        child = self._child
+        wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
+        if not self._listening.is_set():
+            reason = child.lines[-1] if child.lines else "it said nothing"
+            self.stop()
+            raise LocalCloudError(f"Azurite could not start: {reason}")
+
+    def stop(self) -> None:
+        """End it; stopping what does not run is no error."""
+        if self._child:
+            # What is temporary need not be saved.
+            _ = self._child.kill() if self._temporary else self._child.stop()
+            self._child = None
+        if self._temporary:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def watch(self, on_access: Callable[[str], None]) -> None:
+        """Pass every line of the access log to `on_access` from now on; it must return quickly."""
+        self._watchers.append(on_access)
+
+    def unwatch(self, on_access: Callable[[str], None]) -> None:
+        """Undo `watch`."""
+        self._watchers.remove(on_access)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._child.exit_code if self._child else None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs it."""
+        return self._child.pid if self._child else None
+
+    @property
+    def connection_string(self) -> str:
+        """What an Azure Storage SDK takes; the key in it is the public development key."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={self._addresses['Blob']}/{ACCOUNT};QueueEndpoint={self._addresses['Queue']}/{ACCOUNT};"
+        )
+
+    def _data_folder(self) -> Path:
+        if self._data is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True)
+            return Path(self._temporary.name)
+        try:
+            self._data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LocalCloudError(f"The data folder {self._data} cannot be used ({error.strerror}).") from error
+        return self._data.resolve()
+
+    def _read(self, line: str) -> None:
+        if not self._listening.is_set():
+            found = _LISTENING.match(line)
+            if found:
+                self._addresses[found[1]] = found[2]
+                if len(self._addresses) == len(self._ports):
+                    self._listening.set()
+            return
+        for watcher in tuple(self._watchers):
+            watcher(line)

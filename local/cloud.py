@@ -1,0 +1,199 @@
+"""The whole cloud on loopback: what is started, in which order, and which settings the app gets from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
+
+from local.azurite import Azurite
+from local.drops import DroppedFile, drop_file, wait_for_result
+from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
+from local.host_process import HostKind, HostProcess
+from local.itwin_platform import ITwinPlatform
+from local.managed_identity import ManagedIdentity
+from local.processes import PROJECT
+from local.serving import LocalCloudError, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+FUNCTION = "process_drop"
+RESULTS_CONTAINER = "results"
+DEAD_LETTER_CONTAINER = "dead-letters"
+PLATFORM_AUDIENCE = "api://itwin-platform"
+STATE_FILE = PROJECT / ".local" / "cloud.json"
+RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
+
+# What the deployed subscription leaves out: the containers that the app and the platform write themselves.
+DEFAULT_FILTERS = (
+    not_in_containers(f"{RESULTS_CONTAINER}/", f"{DEAD_LETTER_CONTAINER}/", "azure-webjobs-"),
+    AdvancedFilter("StringIn", "data.api", ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")),
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the parts listen; 0 takes a free port."""
+
+    blob: int = 0
+    queue: int = 0
+    platform: int = 0
+    identity: int = 0
+    host: int = 0
+
+
+class LocalCloud:
+    """Everything that runs; ends with the `with` block and leaves nothing behind.
+
+    `app_settings` override or add to what the app gets, or take it away where the value is None.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_settings: Mapping[str, str | None] | None = None,
+        app_folder: Path = PROJECT,
+        function: str = FUNCTION,
+        host: HostKind = "embedded",
+        data: Path | None = None,
+        ports: Ports | None = None,
+        filters: tuple[AdvancedFilter, ...] = DEFAULT_FILTERS,
+        retry_scale: float = RETRY_SCALE,
+        visibility_timeout_s: float | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._app_settings = dict(app_settings or {})
+        self._app_folder = app_folder
+        self._function = function
+        self._kind: HostKind = host
+        self._ports = ports or Ports()
+        self._filters = filters
+        self._retry_scale = retry_scale
+        self._visibility_timeout_s = visibility_timeout_s
+        self._on_line = on_line
+        self._stack = contextlib.ExitStack()
+        self.azurite = Azurite(data=data, blob_port=self._ports.blob, queue_port=self._ports.queue)
+        self.identity = ManagedIdentity()
+        self.platform = ITwinPlatform(identity=self.identity.tokens, identity_audience=PLATFORM_AUDIENCE)
+        self.platform_address = ""
+        self.identity_address = ""
+        self.host: HostProcess
+        self.drops: BlobServiceClient
+        self.event_grid: EventGrid
+
+    def __enter__(self) -> Self:
+        if self._kind == "func" and shutil.which("func") is None:
+            raise LocalCloudError(
+                "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
+            )
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def connection_string(self) -> str:
+        """Of the drop account, for any Azure Storage SDK or tool."""
+        return self.azurite.connection_string
+
+    def itwin(self, itwin_id: str | None = None, display_name: str = "Site", **options: Any) -> str:
+        """Make an iTwin on the platform and the container for its drops; returns its id."""
+        made = self.platform.add_itwin(itwin_id, display_name=display_name, **options)
+        with contextlib.suppress(ResourceExistsError):
+            self.drops.create_container(made)
+        return made
+
+    def drop(self, itwin_id: str, name: str, content: bytes) -> DroppedFile:
+        """Upload a blob as any uploader does."""
+        return drop_file(self.drops, itwin_id, name, content)
+
+    def result(self, drop: DroppedFile, *, timeout_s: float = 30.0) -> dict[str, Any]:
+        """Wait for the drop's final result; LocalCloudError when none comes in time."""
+        document = wait_for_result(self.drops, RESULTS_CONTAINER, drop, timeout_s=timeout_s)
+        if document is None:
+            raise LocalCloudError(f"{drop.itwin_id}/{drop.name} has no result after {timeout_s:.0f} s.")
+        return document
+
+    def settings(self) -> dict[str, str]:
+        """Return the app's settings; nothing else tells a laptop from Azure."""
+        settings: dict[str, str | None] = {
+            "AzureWebJobsStorage": self.connection_string,
+            "DropStorage": self.connection_string,
+            "RESULTS_CONTAINER": RESULTS_CONTAINER,
+            "ITWIN_API_URL": self.platform_address,
+            "ITWIN_LOGIN": "managed-identity",
+            "ITWIN_TOKEN_SCOPE": f"{PLATFORM_AUDIENCE}/.default",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "4",
+            # Nobody waits for a poll on a laptop.
+            "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
+            **self.identity.settings(self.identity_address),
+            **self._app_settings,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def check(self) -> None:
+        """Raise LocalCloudError when a part has ended by itself."""
+        for name, part in (("Azurite", self.azurite), ("The Functions host", self.host)):
+            if part.exit_code is not None:
+                raise LocalCloudError(f"{name} has stopped (exit code {part.exit_code}).")
+
+    def publish_state(self) -> None:
+        """Tell other commands of this project where everything is, until the cloud ends."""
+        state = {
+            "pid": os.getpid(),
+            "connectionString": self.connection_string,
+            "platform": self.platform_address,
+            "identity": self.identity_address,
+            "host": self.host.address,
+            "resultsContainer": RESULTS_CONTAINER,
+        }
+        STATE_FILE.parent.mkdir(exist_ok=True)
+        descriptor = os.open(STATE_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(state, file, indent=2)
+        self._stack.callback(STATE_FILE.unlink, missing_ok=True)
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            azurite = pool.submit(stack.enter_context, self.azurite)
+            self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
+            self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
+            azurite.result()
+        self.drops = stack.enter_context(BlobServiceClient.from_connection_string(self.connection_string))
+        # In Azure, the deployment makes these.
+        for name in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER):
+            with contextlib.suppress(ResourceExistsError):
+                self.drops.create_container(name)
+        self.host = HostProcess(
+            self._app_folder,
+            self.settings(),
+            kind=self._kind,
+            port=self._ports.host,
+            visibility_timeout_s=self._visibility_timeout_s,
+            on_line=self._on_line,
+        )
+        stack.callback(self.host.stop)
+        self.host.start()
+        self.event_grid = stack.enter_context(EventGrid(self.azurite, retry_scale=self._retry_scale))
+        self.event_grid.subscribe(
+            Subscription(
+                endpoint=self.host.webhook(self._function),
+                advanced_filters=self._filters,
+                dead_letter_container=DEAD_LETTER_CONTAINER,
+            )
+        )

@@ -1,0 +1,431 @@
+"""The Event Grid relay: sees blobs land in Azurite and delivers BlobCreated events as Event Grid does.
+
+Azurite raises no events, so its access log is read: it has every write of every tool, in order, and costs nothing as
+containers grow. What the log does not say (ETag, type, length) is asked of the blob when its event is delivered.
+
+https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
+https://learn.microsoft.com/azure/event-grid/event-filtering
+https://learn.microsoft.com/azure/event-grid/delivery-and-retry
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import json
+import logging
+import random
+import re
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import requests
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContentSettings
+
+from local.serving import LocalCloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from azure.storage.blob import BlobProperties
+
+    from local.azurite import Azurite
+
+BLOB_CREATED = "Microsoft.Storage.BlobCreated"
+TOPIC = (
+    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local"
+    "/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
+)
+RETRY_DELAYS_S = (10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+TIME_TO_LIVE_S = 24 * 3600.0
+MAX_DELIVERY_ATTEMPTS = 30
+RESPONSE_TIMEOUT_S = 30.0
+WORKERS = 8
+
+ACCEPTED_STATUSES = frozenset({200, 201, 202, 203, 204})
+UNCURABLE_STATUSES = frozenset({400, 401, 403, 413})
+OUTCOMES = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    408: "TimedOut",
+    413: "PayloadTooLarge",
+    503: "Busy",
+}
+
+_ACCESS = re.compile(r'"PUT (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
+_log = logging.getLogger("local.event_grid")
+_log.addHandler(logging.NullHandler())
+_log.setLevel(logging.WARNING)
+
+Operator = Literal[
+    "StringIn",
+    "StringNotIn",
+    "StringBeginsWith",
+    "StringNotBeginsWith",
+    "StringEndsWith",
+    "StringNotEndsWith",
+    "StringContains",
+    "StringNotContains",
+]
+
+
+@dataclass(frozen=True)
+class BlobWrite:
+    """One successful request that made or replaced a blob."""
+
+    api: Literal["PutBlob", "PutBlockList", "CopyBlob"]
+    container: str
+    blob: str
+
+    @property
+    def subject(self) -> str:
+        """The event's subject; names stand in it as they are, without percent-encoding."""
+        return f"/blobServices/default/containers/{self.container}/blobs/{self.blob}"
+
+
+@dataclass(frozen=True)
+class AdvancedFilter:
+    """A condition on one key; positive operators want one of the values, `Not` operators none of them."""
+
+    operator: Operator
+    key: Literal["subject", "data.api"]
+    values: tuple[str, ...]
+
+    def matches(self, write: BlobWrite) -> bool:
+        """Whether the event of this write passes; case is ignored, as Event Grid does."""
+        actual = (write.subject if self.key == "subject" else write.api).lower()
+        kind = self.operator.removeprefix("String").removeprefix("Not")
+        tests: dict[str, Callable[[str], bool]] = {
+            "In": actual.__eq__,
+            "BeginsWith": actual.startswith,
+            "EndsWith": actual.endswith,
+            "Contains": actual.__contains__,
+        }
+        found = any(tests[kind](value.lower()) for value in self.values)
+        return found is not self.operator.startswith("StringNot")
+
+
+def not_in_containers(*prefixes: str) -> AdvancedFilter:
+    """Leave out containers: a name that ends with `/` is one container, any other begins the names of several."""
+    return AdvancedFilter(
+        "StringNotBeginsWith", "subject", tuple(f"/blobServices/default/containers/{prefix}" for prefix in prefixes)
+    )
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Who is told of which events, and how persistently."""
+
+    endpoint: str = field(repr=False)  # it holds the webhook's key
+    name: str = "drops"
+    included_event_types: tuple[str, ...] = (BLOB_CREATED,)
+    subject_begins_with: str = ""
+    subject_ends_with: str = ""
+    advanced_filters: tuple[AdvancedFilter, ...] = ()
+    dead_letter_container: str | None = None
+    max_delivery_attempts: int = MAX_DELIVERY_ATTEMPTS
+    time_to_live_s: float = TIME_TO_LIVE_S
+
+    def wants(self, write: BlobWrite) -> bool:
+        """Whether the event of this write is delivered."""
+        subject = write.subject.lower()
+        return (
+            BLOB_CREATED in self.included_event_types
+            and subject.startswith(self.subject_begins_with.lower())
+            and subject.endswith(self.subject_ends_with.lower())
+            and all(advanced.matches(write) for advanced in self.advanced_filters)
+        )
+
+
+def read_access_line(line: str) -> BlobWrite | None:
+    """Return the write that a line of Azurite's access log tells of; None for everything else."""
+    found = _ACCESS.search(line)
+    if found is None:
+        return None
+    target = urlsplit(found["target"])
+    query = parse_qs(target.query)
+    _, _, path = target.path.removeprefix("/").partition("/")
+    container, _, blob = path.partition("/")
+    if not blob or "restype" in query:
+        return None
+    match (query.get("comp", [""])[0], found["status"]):
+        case ("", "201"):
+            return BlobWrite("PutBlob", unquote(container), unquote(blob))
+        case ("blocklist", "201"):
+            return BlobWrite("PutBlockList", unquote(container), unquote(blob))
+        case ("", "202"):
+            return BlobWrite("CopyBlob", unquote(container), unquote(blob))
+    return None
+
+
+@dataclass
+class _Delivery:
+    """One event on its way to one subscriber."""
+
+    write: BlobWrite
+    subscription: Subscription
+    sequence: int
+    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    published: datetime = field(default_factory=lambda: datetime.now(UTC))
+    born: float = field(default_factory=time.monotonic)
+    event: dict[str, Any] | None = None
+    attempts: int = 0
+    last_outcome: str = ""
+    last_attempt: datetime | None = None
+
+
+class EventGrid:
+    """The relay between an Azurite and its subscribers.
+
+    `retry_scale` shortens the retry schedule and the time to live: 0.01 makes ten seconds a tenth of one.
+    """
+
+    def __init__(self, azurite: Azurite, *, retry_scale: float = 1.0) -> None:
+        self._azurite = azurite
+        self._retry_scale = retry_scale
+        self._blobs = BlobServiceClient.from_connection_string(azurite.connection_string, logger=_log)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._due: list[tuple[float, int, _Delivery]] = []
+        self._changed = threading.Condition()
+        self._sequence = itertools.count(1)
+        self._order = itertools.count()
+        self._session = requests.Session()
+        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=WORKERS))
+        self._session.trust_env = False
+        self._stopping = False
+        self._workers: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._azurite.watch(self._read)
+        self._workers = [threading.Thread(target=self._deliver_due, daemon=True) for _ in range(WORKERS)]
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._azurite.unwatch(self._read)
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+        self._session.close()
+        self._blobs.close()
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Create or replace a subscription; its endpoint must answer the validation handshake.
+
+        https://learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-events-schema
+        """
+        code = str(uuid.uuid4())
+        event = {
+            "id": str(uuid.uuid4()),
+            "topic": TOPIC,
+            "subject": "",
+            "data": {
+                "validationCode": code,
+                "validationUrl": f"https://localhost/eventsubscriptions/validate?id={code}",
+            },
+            "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+            "eventTime": _timestamp(datetime.now(UTC)),
+            "metadataVersion": "1",
+            "dataVersion": "2",
+        }
+        headers = _headers(subscription, "SubscriptionValidation", data_version="2", delivery_count=0)
+        try:
+            response = self._session.post(
+                subscription.endpoint, data=json.dumps([event]), headers=headers, timeout=RESPONSE_TIMEOUT_S
+            )
+            answer = response.json() if response.ok else {}
+        except (requests.RequestException, ValueError) as error:
+            message = f"The event subscription '{subscription.name}' was not made: its endpoint gave no valid answer."
+            raise LocalCloudError(message) from error
+        if not isinstance(answer, dict) or answer.get("validationResponse") != code:
+            raise LocalCloudError(
+                f"The event subscription '{subscription.name}' was not made: its endpoint answered the validation "
+                f"handshake with status {response.status_code} and without the code."
+            )
+        self._subscriptions[subscription.name] = subscription
+
+    def unsubscribe(self, name: str) -> None:
+        """Delete a subscription; what is on its way is still delivered."""
+        self._subscriptions.pop(name, None)
+
+    def _read(self, line: str) -> None:
+        write = read_access_line(line)
+        if write is None:
+            return
+        sequence = next(self._sequence)
+        for subscription in tuple(self._subscriptions.values()):
+            if subscription.wants(write):
+                self._schedule(_Delivery(write, subscription, sequence), delay_s=0.0)
+
+    def _schedule(self, delivery: _Delivery, *, delay_s: float) -> None:
+        with self._changed:
+            heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._order), delivery))
+            self._changed.notify()
+
+    def _deliver_due(self) -> None:
+        while (delivery := self._next()) is not None:
+            try:
+                self._attempt(delivery)
+            except Exception:  # noqa: BLE001 - the relay outlives whatever one delivery does
+                _log.exception("A delivery to '%s' failed unexpectedly.", delivery.subscription.name)
+
+    def _next(self) -> _Delivery | None:
+        with self._changed:
+            while not self._stopping:
+                if not self._due:
+                    self._changed.wait()
+                    continue
+                wait_s = self._due[0][0] - time.monotonic()
+                if wait_s <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait_s)
+        return None
+
+    def _attempt(self, delivery: _Delivery) -> None:
+        if delivery.event is None:
+            try:
+                delivery.event = self._make_event(delivery)
+            except ResourceNotFoundError:
+                return  # deleted since; its subscriber would find nothing
+            except AzureError:
+                self._schedule(delivery, delay_s=1.0)
+                return
+        status = self._post(delivery)
+        if status in ACCEPTED_STATUSES:
+            return
+        if status in UNCURABLE_STATUSES:
+            self._dead_letter(delivery, "UndeliverableDueToClientError")
+        elif delivery.attempts >= delivery.subscription.max_delivery_attempts:
+            self._dead_letter(delivery, "MaxDeliveryAttemptsExceeded")
+        else:
+            self._retry(delivery)
+
+    def _retry(self, delivery: _Delivery) -> None:
+        delay_s = RETRY_DELAYS_S[min(delivery.attempts, len(RETRY_DELAYS_S)) - 1] * self._retry_scale
+        delay_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads retries, protects nothing
+        age_s = time.monotonic() - delivery.born
+        if age_s + delay_s > delivery.subscription.time_to_live_s * self._retry_scale:
+            self._dead_letter(delivery, "TimeToLiveExceeded")
+        else:
+            self._schedule(delivery, delay_s=delay_s)
+
+    def _post(self, delivery: _Delivery) -> int:
+        """Deliver once; 0 stands for no answer."""
+        headers = _headers(delivery.subscription, "Notification", data_version="", delivery_count=delivery.attempts)
+        delivery.attempts += 1
+        delivery.last_attempt = datetime.now(UTC)
+        try:
+            response = self._session.post(
+                delivery.subscription.endpoint,
+                data=json.dumps([delivery.event]),
+                headers=headers,
+                timeout=RESPONSE_TIMEOUT_S,
+                allow_redirects=False,
+            )
+        except requests.Timeout:
+            delivery.last_outcome = "TimedOut"
+            return 0
+        except requests.RequestException:
+            delivery.last_outcome = "SocketError"
+            return 0
+        delivery.last_outcome = OUTCOMES.get(response.status_code, "Aborted")
+        return response.status_code
+
+    def _make_event(self, delivery: _Delivery) -> dict[str, Any]:
+        client = self._blobs.get_blob_client(delivery.write.container, delivery.write.blob)
+        return blob_created_event(
+            delivery.write,
+            client.get_blob_properties(),
+            account_url=self._blobs.url.rstrip("/"),
+            event_id=delivery.event_id,
+            sequence=delivery.sequence,
+            published=delivery.published,
+        )
+
+    def _dead_letter(self, delivery: _Delivery, reason: str) -> None:
+        subscription = delivery.subscription
+        if subscription.dead_letter_container is None:
+            return
+        letter = {
+            **(delivery.event or {}),
+            "deadLetterReason": reason,
+            "deliveryAttempts": delivery.attempts,
+            "lastDeliveryOutcome": delivery.last_outcome,
+            "publishTime": _timestamp(delivery.published),
+            "lastDeliveryAttemptTime": _timestamp(delivery.last_attempt or delivery.published),
+        }
+        now = datetime.now(UTC)
+        name = f"{subscription.name.upper()}/{now.year}/{now.month}/{now.day}/{now.hour}/{uuid.uuid4()}.json"
+        container = self._blobs.get_container_client(subscription.dead_letter_container)
+        with contextlib.suppress(ResourceExistsError):
+            container.create_container()
+        container.upload_blob(
+            name, json.dumps([letter]), content_settings=ContentSettings(content_type="application/json")
+        )
+
+
+def blob_created_event(
+    write: BlobWrite,
+    properties: BlobProperties,
+    *,
+    account_url: str,
+    event_id: str,
+    sequence: int,
+    published: datetime,
+) -> dict[str, Any]:
+    """Make the event in Event Grid's schema; `account_url` ends without a slash.
+
+    The address is percent-encoded, so that every name survives the webhook's parsing.
+    """
+    request_id = f"{event_id[:-6]}000000"
+    return {
+        "topic": TOPIC,
+        "subject": write.subject,
+        "eventType": BLOB_CREATED,
+        "eventTime": _timestamp(published),
+        "id": event_id,
+        "data": {
+            "api": write.api,
+            "clientRequestId": str(uuid.uuid4()),
+            "requestId": request_id,
+            "eTag": str(properties.etag).strip('"'),
+            "contentType": properties.content_settings.content_type or "application/octet-stream",
+            "contentLength": properties.size,
+            "blobType": str(getattr(properties.blob_type, "value", properties.blob_type)),
+            "url": f"{account_url}/{quote(write.container)}/{quote(write.blob)}",
+            "sequencer": f"{sequence:048x}",
+            "storageDiagnostics": {"batchId": str(uuid.uuid4())},
+        },
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+def _headers(subscription: Subscription, kind: str, *, data_version: str, delivery_count: int) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json; charset=utf-8",
+        "aeg-event-type": kind,
+        "aeg-subscription-name": subscription.name.upper(),
+        "aeg-delivery-count": str(delivery_count),
+        "aeg-data-version": data_version,
+        "aeg-metadata-version": "1",
+    }
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"

@@ -1,0 +1,131 @@
+"""The Functions host as a child of the local cloud: the embedded one, or Azure Functions Core Tools."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import requests
+
+from local.functions_host.__main__ import BLOBS_EXTENSION_KEY, FUNCTION_KEY
+from local.functions_host.http import WEBHOOK_PATH
+from local.processes import LEASH, PROJECT, Child, wait_until
+from local.serving import LOOPBACK, LocalCloudError, listen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+HostKind = Literal["embedded", "func"]
+
+# What any program needs of its surroundings; nothing else of the developer's environment reaches the app.
+INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
+START_TIMEOUT_S = {"embedded": 30.0, "func": 120.0}
+
+
+class HostProcess:
+    """One app's host on a port that stays the same over restarts. Its settings are its whole environment."""
+
+    def __init__(
+        self,
+        app_folder: Path,
+        settings: Mapping[str, str],
+        *,
+        kind: HostKind = "embedded",
+        port: int = 0,
+        visibility_timeout_s: float | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        with listen(port) as listener:
+            self.port = int(listener.getsockname()[1])
+        self.address = f"http://{LOOPBACK}:{self.port}"
+        self.settings = dict(settings)
+        self.function_key = secrets.token_urlsafe(32)
+        self._blobs_extension_key = secrets.token_urlsafe(32)
+        self._app_folder = app_folder
+        self._kind = kind
+        self._visibility_timeout_s = visibility_timeout_s
+        self._on_line = on_line
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; LocalCloudError says why it does not."""
+        self._child = child = Child(
+            self._command(),
+            environment=self._environment(),
+            directory=PROJECT if self._kind == "embedded" else self._app_folder,
+            on_line=self._on_line,
+        )
+        timeout_s = START_TIMEOUT_S[self._kind]
+        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=timeout_s)
+        if child.exit_code is not None:
+            self.stop()
+            reason = child.lines[-1] if child.lines else "it said nothing"
+            raise LocalCloudError(f"The Functions host could not start: {reason}")
+        if not self._answers():
+            self.kill()
+            raise LocalCloudError(f"The Functions host did not answer within {timeout_s:.0f} s.")
+
+    def stop(self) -> int | None:
+        """End it as a deployment does: functions that run may finish. Returns its exit code."""
+        return self._child.stop() if self._child else None
+
+    def kill(self) -> int | None:
+        """End it as a crash or an out-of-memory kill does. Returns its exit code."""
+        return self._child.kill() if self._child else None
+
+    def restart(self) -> None:
+        """Stop what runs and start anew, with the settings as they are now."""
+        self.stop()
+        self.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs it."""
+        return self._child.pid if self._child else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._child.exit_code if self._child else None
+
+    @property
+    def lines(self) -> list[str]:
+        """What it printed lately."""
+        return list(self._child.lines) if self._child else []
+
+    def webhook(self, function: str) -> str:
+        """Return the address for Event Grid, key included: https://learn.microsoft.com/azure/azure-functions/functions-event-grid-blob-trigger."""
+        return f"{self.address}{WEBHOOK_PATH}?functionName=Host.Functions.{function}&code={self._blobs_extension_key}"
+
+    def _command(self) -> list[str]:
+        if self._kind == "func":
+            func = shutil.which("func")
+            if func is None:
+                raise LocalCloudError(
+                    "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
+                )
+            return [*LEASH, func, "start", "--port", str(self.port)]
+        command = [sys.executable, "-m", "local.functions_host", "--port", str(self.port), "--end-with-input"]
+        command += ["--app-folder", str(self._app_folder)]
+        if self._visibility_timeout_s is not None:
+            command += ["--visibility-timeout", str(self._visibility_timeout_s)]
+        return command
+
+    def _environment(self) -> dict[str, str]:
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment |= {"PYTHONUNBUFFERED": "1", **self.settings}
+        if self._kind == "func":
+            executable = "languageWorkers__python__defaultExecutablePath"
+            return environment | {"FUNCTIONS_WORKER_RUNTIME": "python", executable: sys.executable}
+        keys = {BLOBS_EXTENSION_KEY: self._blobs_extension_key, FUNCTION_KEY: self.function_key}
+        return environment | keys
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.address}/admin/host/ping", timeout=5).ok
+        except requests.RequestException:
+            return False

@@ -1,0 +1,110 @@
+"""How the local cloud runs other programs: never longer than itself.
+
+A child's standard input is a pipe that only this process holds the other end of. However this process ends, also by
+SIGKILL, the pipe closes, and the child ends with it: Azurite and the embedded host watch their input themselves,
+any other program is started under a shell that does. (PR_SET_PDEATHSIG would fire when the *thread* that started the
+child ends, and exists on Linux alone.)
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PROJECT = Path(__file__).resolve().parent.parent
+STOP_GRACE_S = 10.0
+KEPT_LINES = 1000
+
+# Runs "$@" until it ends or the input closes, and then ends the whole process group.
+LEASH = ("sh", "-c", '("$@"; kill -TERM 0) & read -r _; kill -TERM 0', "leash")
+
+
+class Child:
+    """A running program in a session of its own; its output is passed on line by line."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        directory: Path,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+        self._on_line = on_line
+        self._process = subprocess.Popen(  # noqa: S603 - commands are built by this project, never from input
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=directory,
+            start_new_session=True,
+        )
+        self._pump = threading.Thread(target=self._pump_lines, daemon=True, name=f"output of {self.pid}")
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is its process group's as well."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> int:
+        """Ask it to end, insist after `grace_s`; returns its exit code."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+        return self._reap()
+
+    def kill(self) -> int:
+        """End it as a crash would, without a chance to tidy up; returns its exit code."""
+        self._signal(signal.SIGKILL)
+        return self._reap()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def _reap(self) -> int:
+        code = self._process.wait()
+        self._pump.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        return code
+
+    def _pump_lines(self) -> None:
+        if self._process.stdout is None:
+            return
+        for raw in self._process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            self.lines.append(line)
+            self._on_line(line)
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.02) -> bool:
+    """Poll `condition` until it holds; False when the time was over first."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval_s)
+    return True
