@@ -1,0 +1,25 @@
+"""An emulator of the iTwin Platform's image API, for whoever writes a client for it: a library and a program.
+
+Where the platform documents nothing, this decides for the answer that a client must survive: what the real one might
+refuse is refused here. Each module decides one thing::
+
+    platform        what is put together: ITwinPlatform, the library
+    routes          the operations of the API, and the signed URLs that it hands out
+    errors          what a refusal says
+    authorization   who calls, and what they may do to an iTwin
+    token_endpoint  who gets a token for a client id and secret
+    image           what is accepted as an iTwin's image, and what its thumbnail looks like
+    itwins          what the platform knows: iTwins and their images
+    signed_urls     who may read an image: whoever holds a link that has not expired
+    rate_limit      how often a client may call
+    exchanges       what every answer has, what is remembered of a request, and what a script answers instead
+    control         the same as the library, over HTTP, under /_control
+
+https://developer.bentley.com/apis/itwins/operations/upload-itwin-image
+"""
+
+from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
+from local.itwin_platform.itwins import ITwin, ITwinImage
+from local.itwin_platform.platform import ITwinPlatform
+
+__all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedAnswer"]

@@ -1,0 +1,29 @@
+"""How much of a request's body is read into memory: never more than it may be large."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes | None:
+    """Return the body; None where it is larger, known from its length or, when it comes in chunks, as soon as it is."""
+    if int(request.headers.get("content-length", "0")) > max_bytes:
+        return None
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
+
+
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """Return the body's JSON, None for an empty one; raises ValueError where it is too large or none."""
+    body = await read_body(request, max_bytes)
+    if body is None:
+        raise ValueError(f"The request is larger than {max_bytes} bytes.")
+    return json.loads(body) if body else None

@@ -1,0 +1,188 @@
+"""The same as the library, over HTTP: `/_control/...`, for other processes and without authentication.
+
+So it answers this machine alone::
+
+    GET    /_control/itwins             every iTwin, with its image's name, type, size and digest
+    PUT    /_control/itwins/{id}        make it, or change it: {"displayName"?, "permissions"?, "organization"?}
+    GET    /_control/itwins/{id}/image  the bytes exactly as they were uploaded
+    GET    /_control/requests           the requests received; DELETE forgets them
+    GET    /_control/script             what is left of the script; PUT replaces it, DELETE drops it
+    POST   /_control/reset              be as new
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import json
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from local.itwin_platform.body import read_json
+from local.itwin_platform.errors import Refusal, image_not_found
+from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedAnswer
+from local.itwin_platform.routes import ORGANIZATION
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from local.itwin_platform.exchanges import ReceivedRequest
+    from local.itwin_platform.itwins import ITwin
+    from local.itwin_platform.platform import ITwinPlatform
+
+MAX_CONTROL_BYTES = 50_000_000
+
+
+class Control:
+    """The routes under /_control."""
+
+    def __init__(self, platform: ITwinPlatform) -> None:
+        self._platform = platform
+        self.routes = [
+            _control("/itwins", GET=self._list_itwins),
+            _control("/itwins/{id}", PUT=self._put_itwin),
+            _control("/itwins/{id}/image", GET=self._get_image),
+            _control("/requests", GET=self._list_requests, DELETE=self._forget_requests),
+            _control("/script", GET=self._get_script, PUT=self._put_script, DELETE=self._drop_script),
+            _control("/reset", POST=self._reset),
+        ]
+
+    async def _list_itwins(self, _: Request) -> Response:
+        return JSONResponse({"iTwins": [_itwin_json(itwin) for itwin in self._platform.itwins()]})
+
+    async def _put_itwin(self, request: Request) -> Response:
+        wanted = await _read_object(request)
+        try:
+            itwin_id, is_new = self._platform.put_itwin(
+                request.path_params["id"],
+                display_name=str(wanted.get("displayName", "An iTwin")),
+                permissions=_parse_permissions(wanted.get("permissions")),
+                organization=str(wanted.get("organization", ORGANIZATION)),
+            )
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+        return JSONResponse({"iTwin": {"id": itwin_id}}, 201 if is_new else 200)
+
+    async def _get_image(self, request: Request) -> Response:
+        image = self._platform.image(request.path_params["id"])
+        if image is None:
+            raise image_not_found()
+        data, media_type = image
+        return Response(data, media_type=media_type)
+
+    async def _list_requests(self, _: Request) -> Response:
+        return JSONResponse({"requests": [_request_json(request) for request in self._platform.requests()]})
+
+    async def _forget_requests(self, _: Request) -> Response:
+        self._platform.forget_requests()
+        return Response(status_code=204)
+
+    async def _get_script(self, _: Request) -> Response:
+        return JSONResponse({"answers": [_answer_json(answer) for answer in self._platform.remaining_script()]})
+
+    async def _put_script(self, request: Request) -> Response:
+        try:
+            self._platform.script(_parse_script(await _read_object(request)))
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+        return Response(status_code=204)
+
+    async def _drop_script(self, _: Request) -> Response:
+        self._platform.script([])
+        return Response(status_code=204)
+
+    async def _reset(self, _: Request) -> Response:
+        self._platform.reset()
+        return Response(status_code=204)
+
+
+def _control(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -> Route:
+    async def answer(request: Request) -> Response:
+        if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
+            raise Refusal(403, "LoopbackOnly", "Only this machine may use /_control.")
+        return await by_method["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(CONTROL_PATH + path, answer, methods=list(by_method))
+
+
+async def _read_object(request: Request) -> dict[str, Any]:
+    try:
+        found = await read_json(request, MAX_CONTROL_BYTES)
+    except ValueError as error:
+        raise _invalid(str(error)) from error
+    if not isinstance(found, dict | None):
+        raise _invalid("The request must be a JSON object.")
+    return found or {}
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(422, "InvalidControlRequest", message)
+
+
+def _parse_permissions(found: Any) -> dict[str, list[str]] | None:
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not all(isinstance(granted, list) for granted in found.values()):
+        raise ValueError('"permissions" must be null or an object like {"my-client": ["itwins_modify"]}.')
+    return {subject: [str(permission) for permission in granted] for subject, granted in found.items()}
+
+
+def _parse_script(found: dict[str, Any]) -> list[ScriptedAnswer]:
+    answers = found.get("answers")
+    if not isinstance(answers, list):
+        raise ValueError('The script must be an object like {"answers": [{"status": 429, "times": 2}]}.')  # noqa: TRY004 - one kind of error for all
+    return [_parse_answer(answer) for answer in answers]
+
+
+def _parse_answer(found: Any) -> ScriptedAnswer:
+    """Read one answer: the fields of ScriptedAnswer, where `body` is text, or any JSON, or `body_base64` is."""
+    if not isinstance(found, dict):
+        raise ValueError("Each scripted answer must be a JSON object.")  # noqa: TRY004 - one kind of error for all
+    given = dict(found)
+    encoded = given.pop("body_base64", None)
+    if encoded is not None:
+        given["body"] = base64.b64decode(encoded, validate=True)
+    elif "body" in given:
+        body = given["body"]
+        given["body"] = (body if isinstance(body, str) else json.dumps(body)).encode()
+    if unknown := given.keys() - {each.name for each in fields(ScriptedAnswer)}:
+        raise ValueError(f"A scripted answer has no {', '.join(sorted(unknown))}.")
+    try:
+        return ScriptedAnswer(**given)
+    except TypeError as error:
+        raise ValueError(f"A scripted answer cannot be read: {error}.") from error
+
+
+def _answer_json(answer: ScriptedAnswer) -> dict[str, Any]:
+    shown = {**asdict(answer), "body_base64": base64.b64encode(answer.body).decode()}
+    del shown["body"]
+    return shown
+
+
+def _itwin_json(itwin: ITwin) -> dict[str, Any]:
+    image = itwin.image
+    return {
+        "id": itwin.id,
+        "displayName": itwin.properties.get("displayName"),
+        "organization": itwin.organization,
+        "permissions": itwin.permissions,
+        "image": image
+        and {
+            "id": image.id,
+            "smallImageName": image.small_name,
+            "largeImageName": image.large_name,
+            "mediaType": image.media_type,
+            "bytes": len(image.data),
+            "sha256": hashlib.sha256(image.data).hexdigest(),
+        },
+    }
+
+
+def _request_json(request: ReceivedRequest) -> dict[str, Any]:
+    return {**asdict(request), "time": request.time.isoformat()}

@@ -1,0 +1,150 @@
+"""What the API says when it refuses: `{"error": {"code", "message", "target"?, "details"?}}`.
+
+Codes and texts are those of the API's pages; a docstring says where a code is not documented. A client is well advised
+to branch on the status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One entry of an error's `details`."""
+
+    code: str
+    message: str
+    target: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Shape it as the API does; a target that is not known is left out."""
+        found = {"code": self.code, "message": self.message, "target": self.target}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Refusal(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error: dict[str, Any] = {"code": code, "message": message}
+        if details:
+            self.error["details"] = [problem.to_json() for problem in details]
+        self.headers = headers
+
+    def to_response(self) -> JSONResponse:
+        """Make the answer."""
+        return JSONResponse({"error": self.error}, self.status, headers=self.headers)
+
+
+def no_authorization() -> Refusal:
+    """Refuse a request without an `Authorization` header."""
+    return Refusal(401, "HeaderNotFound", "Header Authorization was not found in the request. Access denied.")
+
+
+def malformed_authorization() -> Refusal:
+    """Refuse a header that is not `Bearer <token>`; the code is not documented."""
+    return Refusal(401, "InvalidHeader", "Header Authorization is not a bearer token. Access denied.")
+
+
+def token_refused(reason: str) -> Refusal:
+    """Refuse a token that is not good enough; the code is not documented."""
+    return Refusal(401, "InvalidToken", f"{reason} Access denied.")
+
+
+def insufficient_permissions() -> Refusal:
+    """Refuse a caller who sees the iTwin, but may not do this to it."""
+    message = "The user has insufficient permissions for the requested operation."
+    return Refusal(403, "InsufficientPermissions", message)
+
+
+def itwin_not_found() -> Refusal:
+    """Refuse where there is no such iTwin, or none that the caller may see."""
+    return Refusal(404, "iTwinNotFound", "Requested iTwin is not available.")
+
+
+def image_not_found() -> Refusal:
+    """Refuse where the iTwin has no image; the code is that of the platform's other image operations."""
+    return Refusal(404, "ImageNotFound", "Requested image is not available.")
+
+
+def operation_not_found() -> Refusal:
+    """Refuse a path, or a version in `Accept`, that is none of the API's."""
+    message = "The requested resource was not found. Verify the API URL and the Accept header."
+    unmatched = Problem("OperationNotFound", "Unable to match incoming request to an operation.")
+    return Refusal(404, "ResourceNotFound", message, details=[unmatched])
+
+
+def request_too_large() -> Refusal:
+    """Refuse a body that is larger than an image may be."""
+    message = "Provided file is greater than the maximum allowed file size of 5MB."
+    return Refusal(413, "RequestTooLarge", message)
+
+
+def invalid_image(problems: Sequence[Problem]) -> Refusal:
+    """Refuse a body that cannot become an iTwin's image, for all of these reasons."""
+    return Refusal(422, "InvalidiTwinsRequest", "Cannot create iTwin Image.", details=problems)
+
+
+def invalid_itwin(problems: Sequence[Problem]) -> Refusal:
+    """Refuse a body that cannot become an iTwin, for all of these reasons."""
+    return Refusal(422, "InvalidiTwinsRequest", "Cannot create iTwin.", details=problems)
+
+
+def itwin_exists() -> Refusal:
+    """Refuse a number that another iTwin has."""
+    repeated = Problem("InvalidValue", "The number is already in use by another iTwin.", "number")
+    return Refusal(409, "iTwinExists", "iTwin already exists.", details=[repeated])
+
+
+def too_many_requests(retry_after_s: int) -> Refusal:
+    """Refuse a client that has called too often."""
+    message = "More requests were received than the subscription rate-limit allows."
+    return Refusal(429, "TooManyRequests", message, headers={"retry-after": str(retry_after_s)})
+
+
+async def answer_refusal(_: Request, error: Exception) -> JSONResponse:
+    """Turn a refusal into its answer."""
+    assert isinstance(error, Refusal)  # noqa: S101 - what it is registered for
+    return error.to_response()
+
+
+async def answer_unknown_path(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer a path that the API does not have."""
+    return operation_not_found().to_response()
+
+
+async def answer_wrong_method(request: Request, error: Exception) -> JSONResponse:
+    """Answer a method that the path does not have."""
+    allowed: HTTPException = error  # type: ignore[assignment]  # what it is registered for
+    message = f"{request.method} is not allowed here."
+    return Refusal(405, "MethodNotAllowed", message, headers=allowed.headers).to_response()
+
+
+async def answer_bug(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer where this program itself has failed; the server logs the rest."""
+    return Refusal(500, "InternalServerError", "The iTwin Platform stand-in has failed.").to_response()
+
+
+async def answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer a client that left before its request was complete: for the log, since nobody listens."""
+    return Refusal(400, "IncompleteRequest", "The request was not complete.").to_response()

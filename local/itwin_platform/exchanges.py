@@ -1,0 +1,249 @@
+"""What every answer has, what is remembered of a request, and what a script answers instead.
+
+Outermost of all, so that a refusal, a scripted fault and the stand-in's own failure are treated alike. An answer is
+held back until its request has come in whole: a client that sends without listening then reads the answer instead of
+stumbling over a closed connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import struct
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+
+from local.itwin_platform.image import media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_REQUESTS = 10_000
+MAX_DRAINED_BYTES = 100_000_000
+CONTROL_PATH = "/_control"
+CLOSING_WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, what is unsent is lost
+
+
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """What is remembered of a request: neither its token nor its query, which may hold a signature."""
+
+    time: datetime
+    method: str
+    path: str
+    status: int
+    body_bytes: int
+    body_sha256: str
+    media_type: str | None
+    bearer: bool
+    correlation_id: str
+
+
+@dataclass(frozen=True)
+class ScriptedAnswer:
+    """An answer to the next `times` requests whose method and path match, as shell patterns.
+
+    With `status` None the platform answers itself. `delay_s` passes before the answer. `reset` breaks the connection in
+    the middle of the answer's body, and before its first byte where it has none: after the work was done where the
+    platform answers itself, which is how an upload succeeds without its client learning it.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    delay_s: float = 0
+    reset: bool = False
+    times: int = 1
+    method: str = "PUT"
+    path: str = "/itwins/*/image"
+
+    def __post_init__(self) -> None:
+        """Refuse what no server could send; raises ValueError."""
+        if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final answer may have
+            raise ValueError(f"A scripted answer cannot have the status {self.status}.")
+        if self.times < 1 or self.delay_s < 0:
+            raise ValueError("A scripted answer is given at least once, and not before it is asked for.")
+
+
+class Exchanges:
+    """The log of requests and the script of answers, for use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received: deque[ReceivedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._script: list[ScriptedAnswer] = []
+
+    def received(self) -> list[ReceivedRequest]:
+        """Return the last requests, oldest first."""
+        with self._lock:
+            return list(self._received)
+
+    def remember(self, request: ReceivedRequest) -> None:
+        """Add a request."""
+        with self._lock:
+            self._received.append(request)
+
+    def forget(self) -> None:
+        """Forget the requests."""
+        with self._lock:
+            self._received.clear()
+
+    def script(self, answers: Iterable[ScriptedAnswer]) -> None:
+        """Replace the script."""
+        with self._lock:
+            self._script = list(answers)
+
+    def remaining_script(self) -> list[ScriptedAnswer]:
+        """Return the answers that were not given yet."""
+        with self._lock:
+            return list(self._script)
+
+    def next_answer(self, method: str, path: str) -> ScriptedAnswer | None:
+        """Take the first answer that matches from the script."""
+        with self._lock:
+            for position, answer in enumerate(self._script):
+                if fnmatchcase(method, answer.method) and fnmatchcase(path, answer.path):
+                    rest = [replace(answer, times=answer.times - 1)] if answer.times > 1 else []
+                    self._script[position : position + 1] = rest
+                    return answer
+        return None
+
+
+class ExchangeMiddleware:
+    """Stands between the server and the platform."""
+
+    def __init__(self, app: ASGIApp, exchanges: Exchanges) -> None:
+        self._app = app
+        self._exchanges = exchanges
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the script or the platform answer; then remember the request, and send."""
+        if scope["type"] != "http":
+            return
+        scripted = None if _is_control(scope) else self._exchanges.next_answer(scope["method"], scope["path"])
+        request, answer = _Incoming(receive), _Outgoing()
+        try:
+            if scripted is None or scripted.status is None:
+                await self._app(scope, request.receive, answer.hold)
+            else:
+                await _scripted_response(scripted)(scope, request.receive, answer.hold)
+        finally:
+            await self._finish(scope, request, answer, scripted, send)
+
+    async def _finish(
+        self, scope: Scope, request: _Incoming, answer: _Outgoing, scripted: ScriptedAnswer | None, send: Send
+    ) -> None:
+        await request.drain()
+        answer.headers.setdefault("x-correlation-id", str(uuid.uuid4()))
+        if not request.complete:
+            answer.headers["connection"] = "close"
+        if not _is_control(scope):
+            self._exchanges.remember(_remembered(scope, request, answer))
+        if scripted is not None:
+            await asyncio.sleep(scripted.delay_s)
+        if scripted is not None and scripted.reset:
+            await answer.send_half(send)
+            await _reset_connection(request)
+        else:
+            await answer.send(send)
+
+
+class _Incoming:
+    """A request on its way in: measured as it comes, and never kept."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.raw_receive = receive
+        self.complete = False
+        self.body_bytes = 0
+        self.digest = hashlib.sha256()
+        self._ended = False
+
+    async def receive(self) -> Message:
+        message = await self.raw_receive()
+        if message["type"] == "http.request":
+            body = message.get("body", b"")
+            self.body_bytes += len(body)
+            self.digest.update(body)
+            self.complete = self._ended = not message.get("more_body", False)
+        else:
+            self._ended = True
+        return message
+
+    async def drain(self) -> None:
+        """Take in what nobody has read, within reason."""
+        while not self._ended and self.body_bytes <= MAX_DRAINED_BYTES:
+            await self.receive()
+
+
+class _Outgoing:
+    """An answer on its way out."""
+
+    def __init__(self) -> None:
+        self.status = 500
+        self.body = b""
+        self.headers = MutableHeaders()
+
+    async def hold(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = MutableHeaders(raw=list(message["headers"]))
+        elif message["type"] == "http.response.body":
+            self.body += message.get("body", b"")
+
+    async def send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers.raw})
+        await send({"type": "http.response.body", "body": self.body})
+
+    async def send_half(self, send: Send) -> None:
+        if half := self.body[: len(self.body) // 2]:
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers.raw})
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+
+
+def _is_control(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == CONTROL_PATH or path.startswith(CONTROL_PATH + "/")
+
+
+def _scripted_response(scripted: ScriptedAnswer) -> Response:
+    computed = {"content-length", "transfer-encoding"}
+    headers = {name: value for name, value in scripted.headers.items() if name.lower() not in computed}
+    return Response(scripted.body, scripted.status or 200, headers=headers)
+
+
+def _remembered(scope: Scope, request: _Incoming, answer: _Outgoing) -> ReceivedRequest:
+    headers = Headers(scope=scope)
+    return ReceivedRequest(
+        time=datetime.now(UTC),
+        method=scope["method"],
+        path=scope["path"],
+        status=answer.status,
+        body_bytes=request.body_bytes,
+        body_sha256=request.digest.hexdigest(),
+        media_type=media_type(headers.get("content-type")) or None,
+        bearer=headers.get("authorization", "").lower().startswith("bearer "),
+        correlation_id=answer.headers["x-correlation-id"],
+    )
+
+
+async def _reset_connection(request: _Incoming) -> None:
+    """End the connection with a TCP reset. ASGI has no word for it; uvicorn's cycle, whose `receive` this is, has it."""
+    cycle = getattr(request.raw_receive, "__self__", None)
+    transport: asyncio.Transport | None = getattr(cycle, "transport", None)
+    if transport is None:
+        raise RuntimeError("Only uvicorn's connections can be reset.")
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSING_WITH_RESET)
+    transport.abort()
+    while (await request.raw_receive())["type"] != "http.disconnect":
+        pass

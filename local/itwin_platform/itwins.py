@@ -1,0 +1,129 @@
+"""What the platform knows: iTwins, whom they belong to, and the image of each."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class ITwinImage:
+    """An image exactly as it was uploaded, and the thumbnail made of it."""
+
+    id: str
+    data: bytes = field(repr=False)
+    media_type: str
+    thumbnail: bytes = field(repr=False)
+
+    @property
+    def small_name(self) -> str:
+        """Name of the thumbnail."""
+        return f"small_{self.id}.jpeg"
+
+    @property
+    def large_name(self) -> str:
+        """Name of the image itself; it ends in .jpeg for a PNG too, as on the API's page."""
+        return f"large_{self.id}.jpeg"
+
+
+@dataclass(frozen=True)
+class ITwin:
+    """One iTwin. `permissions` by subject; None gives everybody `itwins_modify`."""
+
+    id: str
+    properties: Mapping[str, Any]
+    organization: str
+    permissions: Mapping[str, Sequence[str]] | None
+    owner: str | None = None
+    image: ITwinImage | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def number(self) -> str:
+        """What identifies it within its organization."""
+        return str(self.properties.get("number") or self.id)
+
+
+class NumberTaken(Exception):
+    """Another iTwin has that number."""
+
+
+class ITwins:
+    """All iTwins, for use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[str, ITwin] = {}
+
+    def all(self) -> list[ITwin]:
+        """Return them in the order in which they were made."""
+        with self._lock:
+            return list(self._by_id.values())
+
+    def find(self, itwin_id: str) -> ITwin | None:
+        """Return the one with that id, in whatever case; None where there is none or it is not a GUID."""
+        with self._lock:
+            return self._by_id.get(itwin_id.lower())
+
+    def create(self, itwin: ITwin) -> None:
+        """Add a new one; raises NumberTaken."""
+        with self._lock:
+            taken = {other.number for other in self._by_id.values() if other.organization == itwin.organization}
+            if itwin.number in taken:
+                raise NumberTaken(itwin.number)
+            self._by_id[itwin.id] = itwin
+
+    def put(self, itwin: ITwin) -> bool:
+        """Add it, or change the one that is there and keep its image; True where it is new."""
+        with self._lock:
+            known = self._by_id.get(itwin.id)
+            self._by_id[itwin.id] = itwin if known is None else replace(itwin, image=known.image)
+            return known is None
+
+    def delete(self, itwin_id: str) -> None:
+        """Forget it with its image."""
+        with self._lock:
+            self._by_id.pop(itwin_id, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._by_id.clear()
+
+    def set_image(self, itwin_id: str, data: bytes, media_type: str, thumbnail: bytes) -> ITwinImage | None:
+        """Make it the image; the same bytes keep their id. None where the iTwin has gone meanwhile."""
+        with self._lock:
+            itwin = self._by_id.get(itwin_id)
+            if itwin is None:
+                return None
+            if itwin.image is not None and (itwin.image.data, itwin.image.media_type) == (data, media_type):
+                return itwin.image
+            image = ITwinImage(str(uuid.uuid4()), data, media_type, thumbnail)
+            self._by_id[itwin_id] = replace(itwin, image=image)
+            return image
+
+    def delete_image(self, itwin_id: str) -> bool:
+        """Take the image away; False where there is none."""
+        with self._lock:
+            itwin = self._by_id.get(itwin_id)
+            if itwin is None or itwin.image is None:
+                return False
+            self._by_id[itwin_id] = replace(itwin, image=None)
+            return True
+
+
+def as_itwin_id(text: str) -> str:
+    """Return a GUID in lower case; raises ValueError for anything else."""
+    lowered = text.lower()
+    if not GUID.fullmatch(lowered):
+        raise ValueError(f"{text!r} is not an iTwin ID: it must be a GUID like {uuid.UUID(int=0)}.")
+    return lowered

@@ -1,0 +1,144 @@
+"""What is put together: the platform as a library, and its ASGI application."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+
+from local.itwin_platform import errors
+from local.itwin_platform.authorization import AUDIENCE, SCOPE, Authentication
+from local.itwin_platform.control import Control
+from local.itwin_platform.exchanges import ExchangeMiddleware, Exchanges
+from local.itwin_platform.itwins import ITwin, ITwins, as_itwin_id
+from local.itwin_platform.rate_limit import RateLimit
+from local.itwin_platform.routes import ORGANIZATION, Api
+from local.itwin_platform.signed_urls import SignedUrls
+from local.itwin_platform.token_endpoint import LIFETIME_S, TokenEndpoint
+from local.tokens import TokenIssuer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from starlette.types import ASGIApp
+
+    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
+
+
+class ITwinPlatform:
+    """One iTwin Platform, empty at first; every method may be called while it is served in another thread.
+
+    `identity` is the foreign issuer whose tokens are trusted when they are meant for `identity_audience`; `clients` are
+    the secrets by client id that the token endpoint knows; `organization_administrators` are subjects who may modify
+    and delete each iTwin of the organization. `app` is the ASGI application.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: TokenIssuer | None = None,
+        identity_audience: str = "api://itwin-platform",
+        clients: Mapping[str, str] | None = None,
+        organization_administrators: Collection[str] = (),
+        requests_per_minute: int = 500,
+        requests_per_hour: int = 5000,
+        url_lifetime_s: float = 3600,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tokens = TokenIssuer("https://ims.itwin-platform.local")
+        self._itwins = ITwins()
+        self._exchanges = Exchanges()
+        self._rate_limit = RateLimit(
+            requests_per_minute=requests_per_minute, requests_per_hour=requests_per_hour, clock=clock
+        )
+        api = Api(
+            self._itwins,
+            Authentication(self._tokens, identity, identity_audience),
+            self._rate_limit,
+            SignedUrls(url_lifetime_s, clock),
+            frozenset(organization_administrators),
+        )
+        routes = [*api.routes, *TokenEndpoint(self._tokens, dict(clients or {})).routes, *Control(self).routes]
+        answers = {
+            errors.Refusal: errors.answer_refusal,
+            404: errors.answer_unknown_path,
+            405: errors.answer_wrong_method,
+            ClientDisconnect: errors.answer_nobody,
+            Exception: errors.answer_bug,
+        }
+        starlette = Starlette(routes=routes, exception_handlers=answers)
+        starlette.router.redirect_slashes = False
+        self.app: ASGIApp = ExchangeMiddleware(starlette, self._exchanges)
+
+    def add_itwin(
+        self,
+        itwin_id: str | None = None,
+        *,
+        display_name: str = "An iTwin",
+        permissions: Mapping[str, Sequence[str]] | None = None,
+        organization: str = ORGANIZATION,
+    ) -> str:
+        """Make an iTwin, or change the one with that id, and return its id in lower case.
+
+        `permissions` by subject, like `{"my-client": ["itwins_modify"]}`; None gives everybody `itwins_modify`.
+        Raises ValueError where the id is not a GUID.
+        """
+        return self.put_itwin(itwin_id, display_name=display_name, permissions=permissions, organization=organization)[
+            0
+        ]
+
+    def put_itwin(
+        self,
+        itwin_id: str | None,
+        *,
+        display_name: str,
+        permissions: Mapping[str, Sequence[str]] | None,
+        organization: str = ORGANIZATION,
+    ) -> tuple[str, bool]:
+        """Do what `add_itwin` does, and tell whether it is new."""
+        itwin = ITwin(
+            id=as_itwin_id(itwin_id) if itwin_id is not None else str(uuid.uuid4()),
+            properties={"class": "Endeavor", "subClass": "Project", "displayName": display_name},
+            organization=organization,
+            permissions=permissions,
+        )
+        return itwin.id, self._itwins.put(itwin)
+
+    def itwins(self) -> list[ITwin]:
+        """Return the iTwins with their images, in the order in which they were made."""
+        return self._itwins.all()
+
+    def image(self, itwin_id: str) -> tuple[bytes, str] | None:
+        """Return the image's bytes and media type exactly as they were uploaded; None where there is none."""
+        itwin = self._itwins.find(itwin_id)
+        return None if itwin is None or itwin.image is None else (itwin.image.data, itwin.image.media_type)
+
+    def token(self, subject: str, *, scope: str | None = SCOPE, lifetime_s: float = LIFETIME_S) -> str:
+        """Issue an access token as the token endpoint does, to whomever; a negative lifetime makes an expired one."""
+        return self._tokens.issue(subject=subject, audience=AUDIENCE, scope=scope, lifetime_s=lifetime_s)
+
+    def requests(self) -> list[ReceivedRequest]:
+        """Return the requests received, oldest first; those under /_control are not among them."""
+        return self._exchanges.received()
+
+    def forget_requests(self) -> None:
+        """Forget the requests received."""
+        self._exchanges.forget()
+
+    def script(self, answers: Iterable[ScriptedAnswer]) -> None:
+        """Answer the next matching requests like this; replaces what is left of an earlier script."""
+        self._exchanges.script(answers)
+
+    def remaining_script(self) -> list[ScriptedAnswer]:
+        """Return the scripted answers that were not given yet."""
+        return self._exchanges.remaining_script()
+
+    def reset(self) -> None:
+        """Be as new: no iTwins, no requests, no script; tokens stay valid."""
+        self._itwins.clear()
+        self._exchanges.forget()
+        self._exchanges.script([])
+        self._rate_limit.clear()
