@@ -1,0 +1,139 @@
+"""`make demo`: different pictures go the whole way through the local cloud, and a table says what became of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from local.cloud import LocalCloud
+from local.samples import make_samples
+from local.serving import LocalCloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OUTPUT = Path(__file__).resolve().parent.parent / ".local" / "demo"
+RESULT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One drop of the demo: what is dropped where, and how it must end."""
+
+    file: str
+    itwin: str
+    status: str = "uploaded"
+    error_code: str | None = None
+
+
+STEPS = (
+    Step("phone.jpg", "Town Hall"),
+    Step("logo.png", "Harbour"),
+    Step("scan.tif", "Archive"),
+    Step("render.webp", "Library"),
+    Step("panorama.jpg", "Ring Road"),
+    Step("drone.jpg", "Quarry"),
+    Step("notes.jpg", "School", "rejected", "UnsupportedFormat"),
+    Step("phone.jpg", "(unknown)", "rejected", "iTwinNotFound"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step: the result document, and the picture that the platform now has."""
+
+    step: Step
+    itwin_id: str
+    document: Mapping[str, Any]
+    picture: tuple[bytes, str] | None
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether it ended as it must, and the platform has exactly what the result says was sent."""
+        error = self.document.get("error") or {}
+        uploaded = self.document["status"] == "uploaded"
+        return (
+            self.document["status"] == self.step.status
+            and error.get("code") == self.step.error_code
+            and uploaded == (self.picture is not None)
+            and (self.picture is None or len(self.picture[0]) == self.document["sent"]["bytes"])
+        )
+
+
+def run_demo() -> list[Outcome]:
+    """Drop every sample at once and wait for its result. Raises LocalCloudError."""
+    samples = make_samples()
+    with LocalCloud() as cloud, ThreadPoolExecutor(len(STEPS)) as pool:
+
+        def take(step: Step) -> Outcome:
+            itwin_id = str(uuid.uuid4()) if step.error_code == "iTwinNotFound" else cloud.itwin(display_name=step.itwin)
+            drop = cloud.drop(itwin_id, step.file, samples[step.file])
+            document = cloud.result(drop, timeout_s=RESULT_TIMEOUT_S)
+            return Outcome(step, itwin_id, document, cloud.platform.image(itwin_id))
+
+        return list(pool.map(take, STEPS))
+
+
+def keep(outcomes: list[Outcome]) -> None:
+    """Write every result and every uploaded picture where they can be looked at."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for old in OUTPUT.iterdir():
+        old.unlink()
+    for outcome in outcomes:
+        name = OUTPUT / f"{outcome.step.itwin.strip('()').replace(' ', '-').lower()}.{outcome.step.file}"
+        text = json.dumps(outcome.document, ensure_ascii=False, indent=2)
+        name.with_name(f"{name.name}.json").write_text(text, encoding="utf-8")
+        if outcome.picture:
+            content, media_type = outcome.picture
+            name.with_name(f"{name.name}.uploaded.{media_type.removeprefix('image/')}").write_bytes(content)
+
+
+def show(outcomes: list[Outcome], console: Console) -> None:
+    """Print drop -> status -> what was changed -> reason."""
+    table = Table("drop", "iTwin", "status", "before", "after", "what was changed", "reason")
+    for outcome in outcomes:
+        document = outcome.document
+        colour = "green" if document["status"] == "uploaded" else "yellow"
+        table.add_row(
+            outcome.step.file,
+            outcome.step.itwin,
+            f"[{colour}]{document['status']}[/]" + ("" if outcome.as_expected else " [red](unexpected)[/]"),
+            _extent(document["source"]),
+            _extent(document["sent"]),
+            ", ".join(document["sent"]["changes"]) or "nothing" if document["sent"] else "",
+            document["reason"] or "",
+        )
+    console.print(table)
+    console.print(f"Results and uploaded pictures: {OUTPUT}")
+
+
+def _extent(part: Mapping[str, Any] | None) -> str:
+    if not part:
+        return ""
+    size = f"{part['bytes'] / 1000:,.0f} kB"
+    return f"{size}, {part['width']} x {part['height']}" if part["width"] else size
+
+
+def main() -> int:
+    """Return 0 only when every drop ended as it should."""
+    try:
+        outcomes = run_demo()
+    except LocalCloudError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command says what is wrong
+        return 1
+    keep(outcomes)
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    show(outcomes, console)
+    return 0 if all(outcome.as_expected for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
