@@ -1,0 +1,214 @@
+"""The whole way, as its users see it: a blob is written, and what became of it can be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueClient
+
+from local.cloud import RESULTS_CONTAINER, LocalCloud
+from local.itwin_platform import ScriptedAnswer
+from local.processes import wait_until
+from local.samples import building_site, encode, make_samples
+from local.serving import serve
+from tests.schema import check_result
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+PHOTO = encode(building_site(320, 240), "JPEG")
+
+
+def drop(cloud: LocalCloud, itwin_id: str, name: str = "photo.jpg", content: bytes = PHOTO) -> dict[str, Any]:
+    """Drop a blob and return its result, which always is what the schema promises."""
+    return check_result(cloud.result(cloud.drop(itwin_id, name, content)))
+
+
+def uploads(cloud: LocalCloud, itwin_id: str) -> list[int]:
+    """Return the statuses that the platform answered to uploads for the iTwin."""
+    return [r.status for r in cloud.platform.requests() if r.path == f"/itwins/{itwin_id}/image"]
+
+
+def test_a_dropped_image_ends_on_its_itwin(cloud: LocalCloud) -> None:
+    """What is legal arrives byte for byte, and the result says so in the platform's own words."""
+    itwin_id = cloud.itwin()
+    result = drop(cloud, itwin_id)
+    assert result["status"] == "uploaded"
+    assert result["sent"]["changes"] == []
+    assert result["source"]["sha256"] == result["sent"]["sha256"]
+    assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
+    assert result["image"]["smallImageName"] == f"small_{result['image']['id']}.jpeg"
+
+
+def test_a_phone_photo_arrives_upright_and_without_its_place(cloud: LocalCloud) -> None:
+    """The picture that leaves is turned, and nothing in it says where it was taken."""
+    itwin_id = cloud.itwin()
+    result = drop(cloud, itwin_id, "phone.jpg", make_samples()["phone.jpg"])
+    assert (result["sent"]["width"], result["sent"]["height"]) == (1500, 2000)
+    assert {"oriented", "metadata-removed"} <= set(result["sent"]["changes"])
+    image = cloud.platform.image(itwin_id)
+    assert image
+    assert b"Exif" not in image[0]
+    assert b"Telephone" not in image[0]
+
+
+def test_the_newest_content_of_a_blob_is_what_arrives(cloud: LocalCloud) -> None:
+    """Writing the same name again is a new drop."""
+    itwin_id = cloud.itwin()
+    drop(cloud, itwin_id)
+    newer = encode(building_site(400, 300), "PNG")
+    assert drop(cloud, itwin_id, content=newer)["status"] == "uploaded"
+    assert cloud.platform.image(itwin_id) == (newer, "image/png")
+
+
+@pytest.mark.parametrize("name", ["site 1/größe 100%+#?.jpg", "a&b=c;d~e'f.jpg", "日本/写真.jpg", "%20%2F.jpg"])
+def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
+    """The result has the blob's own name, whatever is in it."""
+    assert drop(cloud, cloud.itwin(), name)["source"]["blob"] == name
+
+
+def test_what_is_not_an_image_is_rejected_without_a_call(cloud: LocalCloud) -> None:
+    """The uploader learns what it is and what to send."""
+    itwin_id = cloud.itwin()
+    result = drop(cloud, itwin_id, "notes.jpg", b"Tuesday: pour the second floor.")
+    assert (result["status"], result["error"]["code"]) == ("rejected", "UnsupportedFormat")
+    assert uploads(cloud, itwin_id) == []
+
+
+def test_an_unknown_itwin_is_rejected_in_the_platforms_words(cloud: LocalCloud) -> None:
+    """A GUID that names no iTwin is the uploader's to fix."""
+    itwin_id = str(uuid.uuid4())
+    result = drop(cloud, itwin_id)
+    assert result["status"] == "rejected"
+    assert result["error"] == {"code": "iTwinNotFound", "message": "Requested iTwin is not available."}
+    assert result["response"]["httpStatus"] == 404
+
+
+def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
+    """Whoever misspelt an ID learns it, and the platform hears nothing."""
+    before = len(cloud.platform.requests())
+    result = drop(cloud, "town-hall")
+    assert (result["status"], result["error"]["code"]) == ("rejected", "ContainerNotAnITwin")
+    assert len(cloud.platform.requests()) == before
+
+
+def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
+    """403 is for the operator: the result says which permission, and who needs it."""
+    itwin_id = cloud.itwin(permissions={})
+    cloud.platform.script([ScriptedAnswer(403, path=f"/itwins/{itwin_id}/image")])
+    result = drop(cloud, itwin_id)
+    assert result["status"] == "failed"
+    assert "itwins_modify" in result["reason"]
+
+
+def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
+    """A folder that is copied whole brings files that nobody meant."""
+    itwin_id = cloud.itwin()
+    cloud.drop(itwin_id, ".DS_Store", b"\0\0\0\1Bud1")
+    cloud.drop(itwin_id, "site/", b"")
+    drop(cloud, itwin_id, "later.jpg")
+    results = cloud.drops.get_container_client(RESULTS_CONTAINER)
+    assert [blob.name for blob in results.list_blobs(itwin_id)] == [f"{itwin_id}/later.jpg.json"]
+
+
+def test_a_short_outage_is_not_noticed(cloud: LocalCloud) -> None:
+    """Two answers of 503 and a broken connection are tried again at once."""
+    itwin_id = cloud.itwin()
+    path = f"/itwins/{itwin_id}/image"
+    cloud.platform.script([ScriptedAnswer(503, body=b"<html>", path=path), ScriptedAnswer(503, reset=True, path=path)])
+    assert drop(cloud, itwin_id)["status"] == "uploaded"
+
+
+def test_an_expired_token_is_replaced_once(cloud: LocalCloud) -> None:
+    """After a 401 a new token is fetched, and the drop does not notice."""
+    itwin_id = cloud.itwin()
+    cloud.platform.script([ScriptedAnswer(401, path=f"/itwins/{itwin_id}/image")])
+    before = cloud.identity.requests
+    assert drop(cloud, itwin_id)["status"] == "uploaded"
+    assert uploads(cloud, itwin_id) == [401, 201]
+    assert cloud.identity.requests - before <= 2
+
+
+@pytest.mark.parametrize("status", [302, 303, 307, 308])
+def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
+    """A redirect would carry the token to another host, or turn the upload into a false success."""
+    heard: list[str] = []
+
+    async def elsewhere(scope: Scope, _receive: Receive, send: Send) -> None:
+        heard.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"image": {"id": "old"}}'})
+
+    itwin_id = cloud.itwin()
+    with serve(elsewhere) as address:
+        redirect = ScriptedAnswer(status, {"Location": f"{address}/"}, path=f"/itwins/{itwin_id}/image")
+        cloud.platform.script([redirect])
+        result = drop(cloud, itwin_id)
+    assert (result["status"], result["error"]["code"]) == ("failed", "PlatformRedirected")
+    assert heard == []
+
+
+def test_a_drop_that_the_host_gave_up_still_has_a_result(cloud: LocalCloud) -> None:
+    """The poison queue of the blob trigger, in the host's own words, ends in a document."""
+    itwin_id = str(uuid.uuid4())
+    message = {
+        "Type": "BlobTrigger",
+        "FunctionId": "Host.Functions.process_drop",
+        "BlobType": "BlockBlob",
+        "ContainerName": itwin_id,
+        "BlobName": "crash.jpg",
+        "ETag": '"0x8D"',
+    }
+    queue = QueueClient.from_connection_string(cloud.connection_string, "webjobs-blobtrigger-poison")
+    queue.send_message(base64.b64encode(json.dumps(message).encode()).decode())
+    result = wait_for_document(cloud, f"{itwin_id}/crash.jpg.json")
+    assert result["status"] == "failed"
+    assert result["error"]["code"] == "Bug"
+
+
+def wait_for_document(cloud: LocalCloud, name: str) -> dict[str, Any]:
+    """Return a result document by its name."""
+    blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, name)
+    found: list[dict[str, Any]] = []
+
+    def arrived() -> bool:
+        try:
+            found.append(json.loads(blob.download_blob().readall()))
+        except ResourceNotFoundError:
+            return False
+        return True
+
+    assert wait_until(arrived, timeout_s=30)
+    return check_result(found[0])
+
+
+def test_an_unresolved_key_vault_reference_ends_in_a_result() -> None:
+    """A wrong login setting is said in every result, and nothing is sent."""
+    settings = {
+        "ITWIN_LOGIN": "client-credentials",
+        "ITWIN_CLIENT_ID": "service-app",
+        "ITWIN_CLIENT_SECRET": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s)",
+    }
+    with LocalCloud(app_settings=settings) as cloud:
+        result = drop(cloud, cloud.itwin())
+        assert (result["status"], result["error"]["code"]) == ("failed", "InvalidSettings")
+        assert "ITWIN_CLIENT_SECRET" in result["reason"]
+        assert cloud.platform.requests() == []
+
+
+def test_client_credentials_reach_the_platform_and_no_log() -> None:
+    """The other login goes the whole way too; neither its secret nor a token is in a log or a result."""
+    lines: list[str] = []
+    platform_clients = {"service-app": "a-secret-of-the-service-app"}
+    with LocalCloud(platform_clients=platform_clients, on_line=lines.append, login="client-credentials") as cloud:
+        result = drop(cloud, cloud.itwin())
+    assert result["status"] == "uploaded"
+    written = "\n".join([*lines, json.dumps(result)])
+    assert "uploaded" in written
+    assert "a-secret-of-the-service-app" not in written
+    assert "eyJ" not in written
