@@ -26,4 +26,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     body = await read_body(request, max_bytes)
     if body is None:
         raise ValueError(f"The request is larger than {max_bytes} bytes.")
-    return json.loads(body) if body else None
+    try:
+        return json.loads(body) if body else None
+    except RecursionError as error:
+        raise ValueError("The request's JSON is nested too deeply.") from error

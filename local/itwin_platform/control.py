@@ -16,7 +16,7 @@ import base64
 import hashlib
 import ipaddress
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
     from local.itwin_platform.platform import ITwinPlatform
 
 MAX_CONTROL_BYTES = 50_000_000
+ANSWER_FIELDS: dict[str, Any] = {
+    "status": int | None,
+    "headers": dict,
+    "body": bytes,
+    "delay_s": int | float,
+    "reset": bool,
+    "times": int,
+    "method": str,
+    "path": str,
+}
 
 
 class Control:
@@ -87,10 +97,7 @@ class Control:
         return JSONResponse({"answers": [_answer_json(answer) for answer in self._platform.remaining_script()]})
 
     async def _put_script(self, request: Request) -> Response:
-        try:
-            self._platform.script(_parse_script(await _read_object(request)))
-        except ValueError as error:
-            raise _invalid(str(error)) from error
+        self._platform.script(_parse_script(await _read_object(request)))
         return Response(status_code=204)
 
     async def _drop_script(self, _: Request) -> Response:
@@ -129,34 +136,32 @@ def _parse_permissions(found: Any) -> dict[str, list[str]] | None:
     if found is None:
         return None
     if not isinstance(found, dict) or not all(isinstance(granted, list) for granted in found.values()):
-        raise ValueError('"permissions" must be null or an object like {"my-client": ["itwins_modify"]}.')
+        raise _invalid('"permissions" must be null or an object like {"my-client": ["itwins_modify"]}.')
     return {subject: [str(permission) for permission in granted] for subject, granted in found.items()}
 
 
 def _parse_script(found: dict[str, Any]) -> list[ScriptedAnswer]:
     answers = found.get("answers")
-    if not isinstance(answers, list):
-        raise ValueError('The script must be an object like {"answers": [{"status": 429, "times": 2}]}.')  # noqa: TRY004 - one kind of error for all
-    return [_parse_answer(answer) for answer in answers]
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        raise _invalid('The script must be an object like {"answers": [{"status": 429, "times": 2}]}.')
+    try:
+        return [_parse_answer(answer) for answer in answers]
+    except ValueError as error:
+        raise _invalid(str(error)) from error
 
 
-def _parse_answer(found: Any) -> ScriptedAnswer:
-    """Read one answer: the fields of ScriptedAnswer, where `body` is text, or any JSON, or `body_base64` is."""
-    if not isinstance(found, dict):
-        raise ValueError("Each scripted answer must be a JSON object.")  # noqa: TRY004 - one kind of error for all
+def _parse_answer(found: dict[str, Any]) -> ScriptedAnswer:
+    """Read the fields of ScriptedAnswer, where `body` is text or any JSON, or `body_base64` stands for it."""
     given = dict(found)
-    encoded = given.pop("body_base64", None)
-    if encoded is not None:
-        given["body"] = base64.b64decode(encoded, validate=True)
+    if "body_base64" in given:
+        given["body"] = base64.b64decode(str(given.pop("body_base64")), validate=True)
     elif "body" in given:
         body = given["body"]
         given["body"] = (body if isinstance(body, str) else json.dumps(body)).encode()
-    if unknown := given.keys() - {each.name for each in fields(ScriptedAnswer)}:
-        raise ValueError(f"A scripted answer has no {', '.join(sorted(unknown))}.")
-    try:
-        return ScriptedAnswer(**given)
-    except TypeError as error:
-        raise ValueError(f"A scripted answer cannot be read: {error}.") from error
+    for name, value in given.items():
+        if not isinstance(value, ANSWER_FIELDS.get(name, ())):
+            raise _invalid(f"A scripted answer cannot have the {name} {value!r}.")
+    return ScriptedAnswer(**given)
 
 
 def _answer_json(answer: ScriptedAnswer) -> dict[str, Any]:

@@ -74,6 +74,9 @@ class ScriptedAnswer:
             raise ValueError(f"A scripted answer cannot have the status {self.status}.")
         if self.times < 1 or self.delay_s < 0:
             raise ValueError("A scripted answer is given at least once, and not before it is asked for.")
+        for name, value in self.headers.items():
+            if not (isinstance(value, str) and f"{name}{value}".isascii() and f"{name}{value}".isprintable()):
+                raise ValueError(f"A scripted answer cannot have the header {name!r} with {value!r}.")
 
 
 class Exchanges:
@@ -238,7 +241,7 @@ def _remembered(scope: Scope, request: _Incoming, answer: _Outgoing) -> Received
 
 
 async def _reset_connection(request: _Incoming) -> None:
-    """End the connection with a TCP reset. ASGI has no word for it; uvicorn's cycle, whose `receive` this is, has it."""
+    """Break the connection. ASGI has no word for it; the cycle of uvicorn, whose `receive` this is, has the socket."""
     cycle = getattr(request.raw_receive, "__self__", None)
     transport: asyncio.Transport | None = getattr(cycle, "transport", None)
     if transport is None:

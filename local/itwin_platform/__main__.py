@@ -1,0 +1,98 @@
+"""`python -m local.itwin_platform`: one empty iTwin Platform on loopback, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+from local.itwin_platform.platform import ITwinPlatform
+from local.serving import LocalCloudError, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_PORT = 65_535
+MAX_REQUESTS = 1_000_000_000
+HOW_TO = """\
+iTwin Platform stand-in: {address}    (Ctrl-C ends it)
+client id {client_id}, client secret {client_secret}
+
+# one iTwin that everybody may modify; a token; an image
+curl -X PUT {address}/_control/itwins/{itwin_id}
+TOKEN=$(curl -s {address}/connect/token -d grant_type=client_credentials -d scope=itwin-platform \\
+  -d client_id={client_id} -d client_secret={client_secret} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+curl -X PUT {address}/itwins/{itwin_id}/image -H "Authorization: Bearer $TOKEN" \\
+  -H "Content-Type: image/png" --data-binary @picture.png
+
+# what came; what was uploaded; the next two uploads are throttled
+curl {address}/_control/requests
+curl {address}/_control/itwins/{itwin_id}/image -o uploaded.png
+curl -X PUT {address}/_control/script \\
+  -d '{{"answers": [{{"status": 429, "headers": {{"retry-after": "2"}}, "times": 2}}]}}'
+"""
+
+
+def main() -> int:
+    """Serve until interrupted; 1 where it cannot."""
+    arguments = _read_arguments()
+    platform = ITwinPlatform(
+        clients={arguments.client_id: arguments.client_secret},
+        organization_administrators=arguments.administrator,
+        requests_per_minute=arguments.requests_per_minute,
+        requests_per_hour=arguments.requests_per_hour,
+    )
+    try:
+        with contextlib.suppress(KeyboardInterrupt), serve(platform.app, arguments.port) as address:
+            names = {"client_id": arguments.client_id, "client_secret": arguments.client_secret}
+            sys.stdout.write(HOW_TO.format(address=address, itwin_id=uuid.uuid4(), **names))
+            sys.stdout.flush()
+            threading.Event().wait()
+    except LocalCloudError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.itwin_platform", description="The iTwin Platform on loopback."
+    )
+    parser.add_argument(
+        "--port", type=_whole_number(0, MAX_PORT), default=8080, help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--client-id", default="service-local", help="known to the token endpoint (default: %(default)s)"
+    )
+    parser.add_argument("--client-secret", default=secrets.token_urlsafe(24), help="its secret (default: a new one)")
+    parser.add_argument("--administrator", action="append", default=[], help="subject who administers the organization")
+    parser.add_argument(
+        "--requests-per-minute",
+        type=_whole_number(1, MAX_REQUESTS),
+        default=500,
+        help="per client (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--requests-per-hour",
+        type=_whole_number(1, MAX_REQUESTS),
+        default=5000,
+        help="per client (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}.")
+        return int(text)
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())
