@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import requests
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 
@@ -197,3 +198,13 @@ class LocalCloud:
                 dead_letter_container=DEAD_LETTER_CONTAINER,
             )
         )
+
+
+def find_state() -> dict[str, Any] | None:
+    """Return where this project's cloud is, as `publish_state` wrote it; None when none runs."""
+    try:
+        state: dict[str, Any] = json.loads(STATE_FILE.read_text("utf-8"))
+        requests.get(state["identity"], timeout=5)
+    except (OSError, ValueError, KeyError, requests.RequestException):
+        return None
+    return state

@@ -1,0 +1,27 @@
+"""What tests share: one Azurite and one whole cloud for all of them, each started when it is first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.azurite import Azurite
+from local.cloud import LocalCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """Storage of its own; use containers and queues with names that no other test uses."""
+    with Azurite() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[LocalCloud]:
+    """The whole cloud with the app; make an iTwin per test."""
+    with LocalCloud() as running:
+        yield running
