@@ -31,6 +31,7 @@ import requests
 from PIL import Image
 
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.itwin_platform.image import read_header
 from local.serving import serve
 from local.tokens import TokenIssuer
 
@@ -132,6 +133,13 @@ def png_without_pixels(width: int, height: int) -> bytes:
     """Make a PNG of which only the header is there."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def noise() -> bytes:
+    """Make a PNG whose pixels fill more than one chunk."""
+    made = io.BytesIO()
+    Image.frombytes("RGB", (200, 200), random.Random(7).randbytes(120_000)).save(made, "PNG")  # noqa: S311 - no secret
+    return made.getvalue()
 
 
 def sample(name: str) -> Any:
@@ -338,6 +346,7 @@ def test_a_422_tells_everything_that_is_wrong(client: Client, itwin: str) -> Non
         ("InvalidRequestBody", "image"),
         ("InvalidValue", "image"),
     ]
+    assert client.put(itwin, b"").json()["error"]["details"][0]["message"] == "The iTwin Image is missing."
     assert details_of(client.put(itwin, b"", None)) == [
         ("InvalidValue", "Content-Type"),
         ("InvalidRequestBody", "image"),
@@ -379,6 +388,7 @@ NOT_READABLE = {
     "png no width": png_without_pixels(0, 10),
     "png half": picture(size=(300, 300))[:200],
     "png wrong checksum": picture()[:30] + b"\0\0\0" + picture()[33:],
+    "png chunk without a name": b"\0\0\0\0".join(noise().rsplit(b"IDAT", 1)),
     "jpeg start": b"\xff\xd8\xff",
     "jpeg half header": JPEG_WITH_FRAME[:100],
     "jpeg no frame": b"\xff\xd8\xff\xda" + bytes(100),
@@ -408,6 +418,18 @@ def test_no_corruption_crashes_it(client: Client, itwin: str) -> None:
             for _ in range(chance.randrange(1, 8)):
                 data[chance.randrange(len(data))] = chance.randrange(256)
             assert client.put(itwin, bytes(data), f"image/{image_format.lower()}").status_code in {201, 422}
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+def test_the_header_tells_width_before_height(image_format: str) -> None:
+    """As stored in either format."""
+    assert read_header(picture(image_format, (64, 48))) == (f"image/{image_format.lower()}", (64, 48))
+
+
+def test_a_jpeg_may_have_fill_bytes(client: Client, itwin: str) -> None:
+    """Any marker may be preceded by them."""
+    data = picture("JPEG")
+    assert client.put(itwin, data[:2] + b"\xff\xff" + data[2:], "image/jpeg").status_code == 201
 
 
 def test_a_client_that_leaves_midway_changes_nothing(client: Client, itwin: str) -> None:
@@ -934,12 +956,16 @@ def test_requests_and_scripts_are_read_set_and_dropped_over_http(client: Client,
     assert client.control("GET", "/requests").json() == {"requests": []}
 
 
-def test_reset_makes_it_as_new(client: Client, itwin: str) -> None:
-    """No iTwins, no requests, no script."""
+def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
+    """No iTwins, no requests, no script, no client that has called too often."""
+    client, _ = timed
     client.platform.script([ScriptedAnswer(status=500)])
-    client.get(itwin)
+    itwin = client.platform.add_itwin()
+    while client.get(itwin).status_code != 429:
+        pass
     assert client.control("POST", "/reset").status_code == 204
     assert (client.platform.itwins(), client.platform.requests(), client.platform.remaining_script()) == ([], [], [])
+    assert client.get(itwin).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes | None:
-    """Return the body; None where it is larger, known from its length or, when it comes in chunks, as soon as it is."""
-    if int(request.headers.get("content-length", "0")) > max_bytes:
-        return None
+    """Return the body; None as soon as it is larger, whether its length was announced or not."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -167,6 +167,7 @@ class _Incoming:
 
     def __init__(self, receive: Receive) -> None:
         self.raw_receive = receive
+        self.began_at = datetime.now(UTC)
         self.complete = False
         self.body_bytes = 0
         self.digest = hashlib.sha256()
@@ -228,7 +229,7 @@ def _scripted_response(scripted: ScriptedAnswer) -> Response:
 def _remembered(scope: Scope, request: _Incoming, answer: _Outgoing) -> ReceivedRequest:
     headers = Headers(scope=scope)
     return ReceivedRequest(
-        time=datetime.now(UTC),
+        time=request.began_at,
         method=scope["method"],
         path=scope["path"],
         status=answer.status,

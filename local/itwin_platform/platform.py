@@ -121,7 +121,7 @@ class ITwinPlatform:
         return self._tokens.issue(subject=subject, audience=AUDIENCE, scope=scope, lifetime_s=lifetime_s)
 
     def requests(self) -> list[ReceivedRequest]:
-        """Return the requests received, oldest first; those under /_control are not among them."""
+        """Return the last 10,000 requests answered, oldest first; those under /_control are not among them."""
         return self._exchanges.received()
 
     def forget_requests(self) -> None:
