@@ -3,7 +3,6 @@
 What the functions need is imported when the first drop comes, so that the host knows them sooner.
 """
 
-import json
 import logging
 
 import azure.functions as func
@@ -24,22 +23,35 @@ logging.getLogger("azure").setLevel(logging.WARNING)
     connection="DropStorage",
     source=func.BlobSource.EVENT_GRID,
 )
-def process_drop(reference: blob.BlobClient) -> None:
-    """Take one dropped blob to its iTwin."""
-    from shared.drop import Drop
-    from shared.pipeline import process_drop as process
-    from shared.services import open_services
+def process_drop(reference: blob.BlobClient, context: func.Context) -> None:
+    """Take a blob that was just written to its iTwin."""
+    from shared import deliveries
 
-    process(Drop(reference.container_name, reference.blob_name), open_services())
+    deliveries.blob_written(reference.container_name, reference.blob_name, context.invocation_id)
 
 
-@app.function_name("bury_poison")
+@app.function_name("retry_drop")
+@app.queue_trigger(arg_name="message", queue_name="drop-retries", connection="DropStorage")
+def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
+    """Try a drop again whose time has come."""
+    from shared import deliveries
+
+    deliveries.retry_due(message.get_body(), context.invocation_id)
+
+
+@app.function_name("bury_drop")
 @app.queue_trigger(arg_name="message", queue_name="webjobs-blobtrigger-poison", connection="DropStorage")
-def bury_poison(message: func.QueueMessage) -> None:
+def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
     """Write the result of a drop that the host gave up after five failed attempts."""
-    from shared.drop import Drop
-    from shared.pipeline import bury_poison as bury
-    from shared.services import open_services
+    from shared import deliveries
 
-    reference = json.loads(message.get_body())
-    bury(Drop(reference["ContainerName"], reference["BlobName"]), open_services())
+    deliveries.blob_given_up(message.get_body(), context.invocation_id)
+
+
+@app.function_name("bury_retry")
+@app.queue_trigger(arg_name="message", queue_name="drop-retries-poison", connection="DropStorage")
+def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
+    """Write the result of a retry that the host gave up after five failed attempts."""
+    from shared import deliveries
+
+    deliveries.retry_given_up(message.get_body(), context.invocation_id)

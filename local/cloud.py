@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
 
 from local.azurite import Azurite
 from local.drops import DroppedFile, drop_file, wait_for_result
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 FUNCTION = "process_drop"
 RESULTS_CONTAINER = "results"
 DEAD_LETTER_CONTAINER = "dead-letters"
+LEDGER_CONTAINER = "ledger"
+QUEUES = ("drop-retries", "drop-retries-poison", "webjobs-blobtrigger-poison")
 PLATFORM_AUDIENCE = "api://itwin-platform"
 STATE_FILE = PROJECT / ".local" / "cloud.json"
 RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
 
 # What the deployed subscription leaves out: the containers that the app and the platform write themselves.
 DEFAULT_FILTERS = (
-    not_in_containers(f"{RESULTS_CONTAINER}/", f"{DEAD_LETTER_CONTAINER}/", "azure-webjobs-"),
+    not_in_containers(f"{RESULTS_CONTAINER}/", f"{DEAD_LETTER_CONTAINER}/", f"{LEDGER_CONTAINER}/", "azure-webjobs-"),
     AdvancedFilter("StringIn", "data.api", ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")),
 )
 
@@ -68,6 +71,7 @@ class LocalCloud:
         host: HostKind = "embedded",
         data: Path | None = None,
         ports: Ports | None = None,
+        platform_options: Mapping[str, Any] | None = None,
         filters: tuple[AdvancedFilter, ...] = DEFAULT_FILTERS,
         retry_scale: float = RETRY_SCALE,
         visibility_timeout_s: float | None = None,
@@ -85,7 +89,9 @@ class LocalCloud:
         self._stack = contextlib.ExitStack()
         self.azurite = Azurite(data=data, blob_port=self._ports.blob, queue_port=self._ports.queue)
         self.identity = ManagedIdentity()
-        self.platform = ITwinPlatform(identity=self.identity.tokens, identity_audience=PLATFORM_AUDIENCE)
+        self.platform = ITwinPlatform(
+            identity=self.identity.tokens, identity_audience=PLATFORM_AUDIENCE, **(platform_options or {})
+        )
         self.platform_address = ""
         self.identity_address = ""
         self.host: HostProcess
@@ -138,6 +144,7 @@ class LocalCloud:
             "RESULTS_CONTAINER": RESULTS_CONTAINER,
             "ITWIN_API_URL": self.platform_address,
             "ITWIN_LOGIN": "managed-identity",
+            "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
             "ITWIN_TOKEN_SCOPE": f"{PLATFORM_AUDIENCE}/.default",
             "PYTHON_THREADPOOL_THREAD_COUNT": "4",
             # Nobody waits for a poll on a laptop.
@@ -177,9 +184,13 @@ class LocalCloud:
             azurite.result()
         self.drops = stack.enter_context(BlobServiceClient.from_connection_string(self.connection_string))
         # In Azure, the deployment makes these.
-        for name in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER):
+        for name in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER, LEDGER_CONTAINER):
             with contextlib.suppress(ResourceExistsError):
                 self.drops.create_container(name)
+        with QueueServiceClient.from_connection_string(self.connection_string) as queues:
+            for name in QUEUES:
+                with contextlib.suppress(ResourceExistsError):
+                    queues.create_queue(name)
         self.host = HostProcess(
             self._app_folder,
             self.settings(),

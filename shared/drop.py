@@ -10,9 +10,10 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
-from shared.errors import ContainerNotAnITwin, DropGone, SourceTooLarge, StorageForbidden, StorageUnavailable
+from shared.errors import ContainerNotAnITwin, DropGone, SourceTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,6 @@ RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
 
 # The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
-
-FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,25 @@ class Drop:
         return any(fnmatch.fnmatchcase(self.container, name) for name in own)
 
 
+@dataclass(frozen=True, order=True)
+class Version:
+    """One version of one blob. Of two in the same container, the greater was written later.
+
+    Storage dates in whole seconds; within one, ETags and then names decide, so that everybody decides alike.
+    """
+
+    last_modified: datetime
+    etag: str
+    blob: str
+
+
 @dataclass(frozen=True)
 class Source:
     """One version of a dropped blob: what storage says of it, and its bytes; None where they are too many to read."""
 
     data: bytes | None = field(repr=False)
     size: int
-    etag: str
-    last_modified: datetime
+    version: Version
     metadata: Mapping[str, str]
 
     def content(self) -> bytes:
@@ -93,17 +103,20 @@ class Source:
         """Hexadecimal digest of the content."""
         return None if self.data is None else hashlib.sha256(self.data).hexdigest()
 
-    def is_directory_marker(self, drop: Drop) -> bool:
+    def is_directory_marker(self) -> bool:
         """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
-        named_so = drop.blob.endswith(("/", "_$folder$"))
+        named_so = self.version.blob.endswith(("/", "_$folder$"))
         return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
 
 
-def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Source:
+def read_source(
+    drops: BlobServiceClient, drop: Drop, *, max_bytes: int, unless_etag: str | None = None
+) -> Source | None:
     """Read content, ETag, last-modified and metadata in one request; of a larger blob all but the content.
 
+    Returns None where the blob still is of the version `unless_etag`.
     `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
-    Raises DropGone, StorageForbidden, StorageUnavailable.
+    Raises DropGone, and azure.core.exceptions.AzureError where storage fails.
     """
 
     def stop_before_content(response: Any) -> None:
@@ -112,32 +125,27 @@ def read_source(drops: BlobServiceClient, drop: Drop, *, max_bytes: int) -> Sour
             response.http_response.internal_response.close()
             raise _ContentTooLargeError(headers)
 
+    condition: dict[str, Any] = {}
+    if unless_etag is not None:
+        condition = {"etag": f'"{unless_etag}"', "match_condition": MatchConditions.IfModified}
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
-        download = blob.download_blob(max_concurrency=1, raw_response_hook=stop_before_content)
+        download = blob.download_blob(max_concurrency=1, raw_response_hook=stop_before_content, **condition)
         data = download.readall()
     except _ContentTooLargeError as stopped:
-        return _unread_source(stopped.headers)
+        return _unread_source(drop, stopped.headers)
+    except (ResourceModifiedError, ResourceNotModifiedError):
+        # The SDK has the one for 304 and the other for the code that comes with it.
+        return None
     except ResourceNotFoundError as error:
         message = "The blob was deleted or moved before it could be read. Drop it again if it is still wanted."
         raise DropGone(message) from error
-    except ClientAuthenticationError as error:
-        raise _storage_forbidden() from error
-    except HttpResponseError as error:
-        if error.status_code == FORBIDDEN:
-            raise _storage_forbidden() from error
-        message = f"The drop account answered {error.status_code} when the blob was read."
-        raise StorageUnavailable(message) from error
-    except AzureError as error:
-        message = "The drop account could not be reached when the blob was read."
-        raise StorageUnavailable(message) from error
 
     properties = download.properties
     return Source(
         data=data,
         size=len(data),
-        etag=properties.etag.strip('"'),
-        last_modified=properties.last_modified,
+        version=Version(properties.last_modified, properties.etag.strip('"'), drop.blob),
         metadata=dict(properties.metadata or {}),
     )
 
@@ -150,13 +158,12 @@ class _ContentTooLargeError(Exception):
         self.headers = headers
 
 
-def _unread_source(headers: Mapping[str, str]) -> Source:
+def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:
     prefix = "x-ms-meta-"
     return Source(
         data=None,
         size=_total_bytes(headers),
-        etag=headers["ETag"].strip('"'),
-        last_modified=parsedate_to_datetime(headers["Last-Modified"]),
+        version=Version(parsedate_to_datetime(headers["Last-Modified"]), headers["ETag"].strip('"'), drop.blob),
         metadata={name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)},
     )
 
@@ -165,11 +172,3 @@ def _total_bytes(headers: Mapping[str, str]) -> int:
     """Size of the whole blob in an answer to a ranged read (RFC 9110, 14.4) or to a plain one."""
     total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
     return int(total) if total.isdigit() else 0
-
-
-def _storage_forbidden() -> StorageForbidden:
-    message = (
-        "The drop account refused to hand out the blob. "
-        "Give the app's identity the role Storage Blob Data Owner on that account (settings DropStorage__...)."
-    )
-    return StorageForbidden(message)

@@ -18,7 +18,9 @@
     │   ├── PlatformThrottled        429
     │   ├── PlatformUnavailable      5xx, timeouts, resets
     │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
-    │   └── StorageUnavailable       the drop could not be read just now
+    │   ├── ITwinBusy                another drop of the same iTwin has its turn
+    │   ├── TurnLost                 the turn ended before the upload did
+    │   └── StorageUnavailable       the drop account did not do what it was asked
     ├── NeedsOperator                the operator can fix it; worth another try, less often
     │   ├── InvalidSettings          a setting is missing or wrong
     │   ├── TokenUnavailable         no access token could be had
@@ -59,10 +61,13 @@ class DropError(Exception):
 
     status: ClassVar[Literal["rejected", "failed"]] = "failed"
 
-    def __init__(self, message: str, *, response: PlatformResponse | None = None) -> None:
+    def __init__(
+        self, message: str, *, response: PlatformResponse | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.response = response
+        self.retry_after_s = response.retry_after_s if response else retry_after_s
 
     @property
     def code(self) -> str:
@@ -132,8 +137,16 @@ class PlatformAnswerUnreadable(NeedsTime):
     """A success whose body does not hold what the API's page promises."""
 
 
+class ITwinBusy(NeedsTime):
+    """Another drop of the same iTwin has its turn, or had it a moment ago."""
+
+
+class TurnLost(NeedsTime):
+    """The turn ended before the upload did, so that another drop may have been uploaded meanwhile."""
+
+
 class StorageUnavailable(NeedsTime):
-    """The drop account did not hand out the blob."""
+    """The drop account did not do what it was asked."""
 
 
 class NeedsOperator(DropError):

@@ -6,6 +6,7 @@ https://developer.bentley.com/apis/iTwins/operations/upload-itwin-image/
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,6 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
-from urllib3.util import Retry
 
 from shared.errors import (
     DropError,
@@ -33,21 +33,13 @@ from shared.errors import (
 if TYPE_CHECKING:
     from shared.credentials import AccessTokens
     from shared.image import NormalizedImage
+    from shared.throttle import Throttle
 
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
 USER_AGENT = "itwin-image-drop"
 MAX_ANSWER_BYTES = 1_000_000
 CONNECTIONS = 32
-
-SHORT_TRIES = Retry(
-    total=2,
-    backoff_factor=0.5,
-    status_forcelist={429, 500, 502, 503, 504},
-    allowed_methods={"PUT"},
-    redirect=False,
-    respect_retry_after_header=False,
-    raise_on_status=False,
-)
+CONNECT_TIMEOUT_S = 10
 
 CREATED = 201
 REQUEST_TIMEOUT = 408
@@ -69,37 +61,46 @@ class UploadedImage:
 class ITwinPlatform:
     """A client of the API with pooled connections; one for the process, shared by its threads."""
 
-    def __init__(self, api_url: str, tokens: AccessTokens, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(self, api_url: str, tokens: AccessTokens, throttle: Throttle, *, timeout_s: float) -> None:
         self._api_url = api_url
         self._tokens = tokens
-        self._timeout_s = (connect_timeout_s, read_timeout_s)
+        self._throttle = throttle
+        self._timeout_s = timeout_s
         self._session = requests.Session()
-        self._session.mount(api_url, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=SHORT_TRIES))
+        self._session.mount(api_url, HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._session.headers.update({"Accept": ACCEPT, "User-Agent": USER_AGENT})
         # A session is shared by threads, and no cookie belongs into a machine's call.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def upload_image(self, itwin_id: str, image: NormalizedImage) -> UploadedImage:
-        """Make `image` the image of the iTwin.
+        """Make `image` the image of the iTwin, or fail within some `timeout_s`.
 
-        Raises what `decipher_response` finds, PlatformUnavailable where no answer came, and TokenUnavailable.
+        Raises what `decipher_response` finds, PlatformUnavailable where no answer came, PlatformThrottled while
+        nothing may be sent, and TokenUnavailable.
         """
+        self._throttle.check()
+        deadline = time.monotonic() + self._timeout_s
         token = self._tokens.get()
-        verdict = self._put(itwin_id, image, token)
+        verdict = self._put(itwin_id, image, token, deadline)
         if isinstance(verdict, PlatformUnauthorized):
-            verdict = self._put(itwin_id, image, self._tokens.renew(token))
+            verdict = self._put(itwin_id, image, self._tokens.renew(token), deadline)
+        if isinstance(verdict, PlatformThrottled):
+            verdict.retry_after_s = self._throttle.heard(verdict.retry_after_s)
+        else:
+            self._throttle.passed()
         if isinstance(verdict, DropError):
             raise verdict
         return verdict
 
-    def _put(self, itwin_id: str, image: NormalizedImage, token: str) -> UploadedImage | DropError:
+    def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:
+        left_s = max(deadline - time.monotonic(), 0.001)
         try:
             with self._session.put(
                 f"{self._api_url}/itwins/{itwin_id}/image",
                 data=image.data,
                 headers={"Content-Type": image.media_type},
                 auth=_BearerAuth(token),
-                timeout=self._timeout_s,
+                timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s),
                 allow_redirects=False,
                 stream=True,
             ) as answer:

@@ -1,19 +1,30 @@
-"""The story of a drop, top to bottom: read, normalize, upload, write what came of it."""
+"""The story of a drop, top to bottom: read, take its turn, normalize, upload, write what came of it."""
 
 from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+import random
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from shared.drop import read_source
-from shared.errors import Bug, DropError
+from azure.core.exceptions import AzureError
+
+from shared.drop import Drop, read_source
+from shared.errors import Bug, DropError, DropGone, TurnLost
 from shared.image import normalize_image
-from shared.results import Result
+from shared.ledger import Upload
+from shared.results import Recorded, Result, Superseded
+from shared.retries import Attempt, retry_delay_s
+from shared.storage import storage_error
 
 if TYPE_CHECKING:
-    from shared.drop import Drop, Source
+    from collections.abc import Iterator
+
+    from shared.drop import Source
     from shared.image import NormalizedImage
     from shared.itwin_platform import UploadedImage
     from shared.services import Services
@@ -21,60 +32,185 @@ if TYPE_CHECKING:
 log = logging.getLogger("itwin_image_drop")
 
 
-def process_drop(drop: Drop, services: Services) -> Result | None:
-    """Take a drop to its iTwin and write its result; None where the blob is nobody's image.
+@dataclass
+class Progress:
+    """What is known of an attempt so far; its result tells all of it."""
 
-    Raises azure.core.exceptions.AzureError where the result cannot be written: then the host delivers the drop again.
-    """
-    if drop.is_reserved(services.results_container) or drop.is_housekeeping():
-        return None
-    started_at = datetime.now(UTC)
+    attempt: Attempt
+    invocation_id: str
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    recorded: Recorded = field(default_factory=Recorded)
     source: Source | None = None
     image: NormalizedImage | None = None
-    verdict: UploadedImage | DropError
+    cause: BaseException | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long the block takes."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_s[stage] = round(time.perf_counter() - began, 3)
+
+    def document(
+        self, verdict: UploadedImage | Superseded | DropError, next_attempt_at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Return the result as it stands; of a version that could not be read again, what is recorded of it."""
+        now = datetime.now(UTC)
+        result = Result(self.attempt, self.source, self.image, verdict, self.started_at, now, next_attempt_at)
+        document = result.document()
+        if self.source is None and self.attempt.etag is not None and self.attempt.etag == self.recorded.etag:
+            document["source"] = self.recorded.document["source"]
+        return document
+
+
+def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "") -> None:
+    """Take a drop to its iTwin and write its result, or have it tried again later.
+
+    Raises azure.core.exceptions.AzureError where storage lets neither be written down: then the host tries again.
+    """
+    drop = attempt.drop
+    if drop.is_reserved(services.results_container) or drop.is_housekeeping():
+        return
+    progress = Progress(attempt, invocation_id)
     try:
-        itwin_id = drop.itwin_id
-        settings = services.settings
-        source = read_source(services.storage, drop, max_bytes=settings.max_source_bytes)
-        if source.is_directory_marker(drop):
-            return None
-        image = normalize_image(source.content(), settings.limits)
-        verdict = services.platform.upload_image(itwin_id, image)
+        document = _take_to_itwin(progress, services)
+    except TurnLost as error:
+        _repeat_newer(progress, services)
+        document = _postpone_or_end(progress, error, services)
     except DropError as error:
-        verdict = error
-    return _conclude(Result(drop, source, image, verdict, 1, started_at, datetime.now(UTC)), services)
+        document = _postpone_or_end(progress, error, services)
+    except AzureError as error:
+        document = _postpone_or_end(progress, storage_error(error), services)
+    if document:
+        _publish(progress, document, services)
 
 
-def bury_poison(drop: Drop, services: Services) -> Result | None:
-    """Write the result of a drop on which the app failed so often that the host gave it up."""
-    if drop.is_reserved(services.results_container):
+def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | None:
+    """Return the final result; None where there is nothing to say. Raises DropError and AzureError."""
+    drop = progress.attempt.drop
+    recorded = progress.recorded = services.results.read(drop)
+    itwin_id = drop.itwin_id
+    app = services.app
+    app.throttle.check()
+    settled = _settled_etag(progress.attempt, recorded, progress.started_at)
+    with progress.timed("read"):
+        source = read_source(services.storage, drop, max_bytes=app.settings.max_source_bytes, unless_etag=settled)
+    if source is None or source.is_directory_marker():
         return None
-    now = datetime.now(UTC)
-    message = "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
-    return _conclude(Result(drop, None, None, Bug(message), 1, now, now), services)
+    progress.source = source
+    progress.attempt = attempt = progress.attempt.of_version(source.version.etag, progress.started_at)
+
+    entry = app.ledger.read(itwin_id)
+    if entry.upload and entry.upload.version > source.version:
+        return progress.document(Superseded(entry.upload))
+    if entry.upload and entry.upload.version == source.version and not attempt.again:
+        return dict(entry.upload.document)
+    entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
+
+    with progress.timed("normalize"):
+        progress.image = normalize_image(source.content(), app.settings.limits)
+    with app.ledger.turn(itwin_id, entry) as turn:
+        with progress.timed("upload"):
+            uploaded = app.platform.upload_image(itwin_id, progress.image)
+        document = progress.document(uploaded)
+        turn.record(Upload(source.version, datetime.now(UTC), document))
+    return document
 
 
-def _conclude(result: Result, services: Services) -> Result:
-    services.results.write(result)
-    level = {"uploaded": logging.INFO, "rejected": logging.WARNING}.get(result.status, logging.ERROR)
-    # The cause of an error is the operator's business: it is logged, and not published.
-    cause = result.verdict.__cause__ if isinstance(result.verdict, DropError) else None
-    log.log(level, "%s", json.dumps(_log_entry(result, cause), ensure_ascii=False))
-    return result
+def _settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | None:
+    """Return the version of which nothing is left to do: it has its final result, or a message that will come."""
+    waiting = attempt.number == 1 and recorded.next_attempt_at is not None and recorded.next_attempt_at > now
+    return recorded.etag if (recorded.is_final or waiting) and not attempt.again else None
 
 
-def _log_entry(result: Result, cause: BaseException | None) -> dict[str, object]:
-    document = result.document()
-    verdict = result.verdict
+def _repeat_newer(progress: Progress, services: Services) -> None:
+    """Have the newer drop done again that was uploaded while this one, beyond its turn, was too."""
+    attempt = progress.attempt
+    entry = services.app.ledger.read(attempt.drop.itwin_id)
+    if entry.upload and progress.source and entry.upload.version > progress.source.version:
+        newer = Drop(attempt.drop.container, entry.upload.version.blob)
+        services.retries.postpone(Attempt.once_more(newer), 0)
+
+
+def _postpone_or_end(progress: Progress, error: DropError, services: Services) -> dict[str, Any]:
+    """Send the message that makes the next attempt, where there is one, and return the result."""
+    progress.cause = error.__cause__
+    delay_s = _delay_s(progress, error, services)
+    next_attempt_at = None if delay_s is None else services.retries.postpone(progress.attempt, delay_s)
+    return progress.document(error, next_attempt_at)
+
+
+def _delay_s(progress: Progress, error: DropError, services: Services) -> float | None:
+    attempt = progress.attempt
+    elapsed_s = (datetime.now(UTC) - attempt.first_at).total_seconds()
+    return retry_delay_s(error, attempt.number, elapsed_s, services.retry_policy, random.uniform)
+
+
+def _publish(progress: Progress, document: dict[str, Any], services: Services) -> None:
+    """Write the result, and one line to the log."""
+    attempt = progress.attempt
+    try:
+        services.results.write(attempt.drop, document, progress.recorded, again=attempt.again)
+    except AzureError as error:
+        log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)
+        if document["status"] != "retrying":
+            delay_s = _delay_s(progress, storage_error(error), services)
+            if delay_s is None:
+                raise
+            services.retries.postpone(attempt, delay_s)
+    level = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": logging.ERROR}
+    entry = _log_entry(progress, document)
+    log.log(level.get(document["status"], logging.WARNING), "%s", json.dumps(entry, ensure_ascii=False))
+
+
+def _log_entry(progress: Progress, document: dict[str, Any]) -> dict[str, object]:
+    """Return one line's fields: no URL and nothing of the image; the cause is the operator's business alone."""
+    total_s = (datetime.now(UTC) - progress.started_at).total_seconds()
     return {
-        "itwin": result.drop.container,
-        "blob": result.drop.blob,
+        "itwin": progress.attempt.drop.container,
+        "blob": progress.attempt.drop.blob,
         "etag": document["source"]["etag"],
-        "status": result.status,
-        "code": verdict.code if isinstance(verdict, DropError) else None,
+        "status": document["status"],
+        "code": (document.get("error") or {}).get("code"),
         "reason": document["reason"],
-        "cause": type(cause).__name__ if cause else None,
-        "changes": document["sent"]["changes"] if document["sent"] else None,
-        "correlationId": document["response"]["correlationId"] if document["response"] else None,
-        "durationS": round((result.finished_at - result.started_at).total_seconds(), 3),
+        "cause": type(progress.cause).__name__ if progress.cause else None,
+        "changes": (document["sent"] or {}).get("changes"),
+        "attempts": document["attempts"],
+        "nextAttemptAt": document["nextAttemptAt"],
+        "correlationId": (document["response"] or {}).get("correlationId"),
+        "invocationId": progress.invocation_id,
+        "timingsS": {**progress.timings_s, "total": round(total_s, 3)},
     }
+
+
+def bury_drop(attempt: Attempt, services: Services, *, invocation_id: str = "") -> None:
+    """Write the result of a drop on which the app failed so often that the host gave it up."""
+    drop = attempt.drop
+    if drop.is_reserved(services.results_container):
+        return
+    progress = Progress(attempt, invocation_id)
+    try:
+        document = _last_word(progress, services)
+    except AzureError as error:
+        document = _postpone_or_end(progress, storage_error(error), services)
+    if document:
+        _publish(progress, document, services)
+
+
+def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
+    """Return that the drop failed, or that it did not: the crash may have come after the upload."""
+    attempt = progress.attempt
+    progress.recorded = services.results.read(attempt.drop)
+    with suppress(DropGone):
+        progress.source = source = read_source(services.storage, attempt.drop, max_bytes=0)
+        if source and attempt.etag not in (None, source.version.etag):
+            return None  # a later version, which has its own event
+        with suppress(DropError):
+            entry = services.app.ledger.read(attempt.drop.itwin_id)
+            if source and entry.upload and entry.upload.version == source.version:
+                return dict(entry.upload.document)
+    message = "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
+    return progress.document(Bug(message))

@@ -1,4 +1,4 @@
-"""The result document: what it says of a drop, what it is called, and how it is written.
+"""The result document: what it says of a drop, what it is called, and which of two stays.
 
 Its shape is published as `docs/result.schema.json`.
 """
@@ -7,86 +7,109 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
+from shared.drop import Version
 from shared.errors import DropError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from azure.storage.blob import BlobServiceClient
 
     from shared.drop import Drop, Source
     from shared.image import NormalizedImage
     from shared.itwin_platform import UploadedImage
+    from shared.ledger import Upload
+    from shared.retries import Attempt
 
 Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
+FINAL = ("uploaded", "rejected", "superseded", "failed")
 
 # https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
 MAX_BLOB_NAME = 1024
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
+CONFLICT = 409
+PRECONDITION_FAILED = 412
+
+
+def result_name(drop: Drop) -> str:
+    """Return the document's name in the results container: `{container}/{blob}.json`.
+
+    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256.
+    """
+    name = f"{drop.container}/{drop.blob}.json"
+    if len(name) <= MAX_BLOB_NAME:
+        return name
+    mark = f"~{hashlib.sha256(drop.blob.encode()).hexdigest()}.json"
+    return name[: MAX_BLOB_NAME - len(mark)] + mark
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """Nothing was sent: a newer drop of the same iTwin is up."""
+
+    by: Upload
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a drop ended: `verdict` is the platform's success or the error; what was not reached is None."""
+    """How an attempt at a drop ended; what was not reached is None.
 
-    drop: Drop
+    `next_attempt_at` is set where an error does not end the drop.
+    """
+
+    attempt: Attempt
     source: Source | None
     image: NormalizedImage | None
-    verdict: UploadedImage | DropError
-    attempts: int
+    verdict: UploadedImage | Superseded | DropError
     started_at: datetime
     finished_at: datetime
+    next_attempt_at: datetime | None = None
 
     @property
     def status(self) -> Status:
-        """One word for how the drop ended."""
-        return self.verdict.status if isinstance(self.verdict, DropError) else "uploaded"
-
-    @property
-    def blob_name(self) -> str:
-        """The document's name in the results container: `{container}/{blob}.json`.
-
-        Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256.
-        """
-        name = f"{self.drop.container}/{self.drop.blob}.json"
-        if len(name) <= MAX_BLOB_NAME:
-            return name
-        mark = f"~{hashlib.sha256(self.drop.blob.encode()).hexdigest()}.json"
-        return name[: MAX_BLOB_NAME - len(mark)] + mark
+        """One word for how the drop ended, or that it did not."""
+        if isinstance(self.verdict, DropError):
+            return "retrying" if self.next_attempt_at else self.verdict.status
+        return "superseded" if isinstance(self.verdict, Superseded) else "uploaded"
 
     def document(self) -> dict[str, Any]:
         """Return the result as JSON, in the shape of `docs/result.schema.json`."""
-        verdict = self.verdict
-        head: dict[str, Any]
-        if isinstance(verdict, DropError):
-            own_error = {"code": verdict.code, "message": verdict.message}
-            platform_error = verdict.response.error if verdict.response else None
-            head = {"status": self.status, "error": platform_error or own_error, "reason": verdict.message}
-        else:
-            head = {"status": self.status, "image": verdict.image, "reason": None}
         return {
-            **head,
+            "status": self.status,
+            **self._verdict(),
             "source": self._source(),
             "sent": self._sent(),
             "response": self._response(),
-            "attempts": self.attempts,
+            "attempts": self.attempt.number,
             "startedAt": _timestamp(self.started_at),
             "finishedAt": _timestamp(self.finished_at),
-            "nextAttemptAt": None,
+            "nextAttemptAt": _timestamp(self.next_attempt_at) if self.next_attempt_at else None,
         }
 
+    def _verdict(self) -> dict[str, Any]:
+        verdict = self.verdict
+        if isinstance(verdict, DropError):
+            own_error = {"code": verdict.code, "message": verdict.message}
+            platform_error = verdict.response.error if verdict.response else None
+            return {"error": platform_error or own_error, "reason": verdict.message}
+        if isinstance(verdict, Superseded):
+            return {"reason": f"A newer image of this iTwin is already up: {verdict.by.version.blob!r}."}
+        return {"image": verdict.image, "reason": None}
+
     def _source(self) -> dict[str, Any]:
-        source, header = self.source, self.image.source if self.image else None
+        drop, source, header = self.attempt.drop, self.source, self.image.source if self.image else None
         return {
-            "container": self.drop.container,
-            "blob": self.drop.blob,
-            "etag": source.etag if source else None,
-            "lastModified": _timestamp(source.last_modified) if source else None,
+            "container": drop.container,
+            "blob": drop.blob,
+            "etag": source.version.etag if source else None,
+            "lastModified": _timestamp(source.version.last_modified) if source else None,
             "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
             "mediaType": header.media_type if header else None,
@@ -111,26 +134,114 @@ class Result:
         }
 
     def _response(self) -> dict[str, Any] | None:
-        response = self.verdict.response
+        response = None if isinstance(self.verdict, Superseded) else self.verdict.response
         if response is None:
             return None
         return {"httpStatus": response.http_status, "correlationId": response.correlation_id}
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What the results container holds for a blob: the document, and the ETag of the blob that holds it.
+
+    A document that somebody damaged counts as none; one that is not there has no `tag` either.
+    """
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    tag: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the drop has ended."""
+        return self.document.get("status") in FINAL
+
+    @property
+    def etag(self) -> str | None:
+        """Which version of the blob it speaks of; None where that was not known."""
+        etag = self._source.get("etag")
+        return etag if isinstance(etag, str) else None
+
+    @property
+    def version(self) -> Version | None:
+        """Return the same with what tells the newer of two."""
+        last_modified = _moment(self._source.get("lastModified"))
+        return Version(last_modified, self.etag, str(self._source.get("blob"))) if last_modified and self.etag else None
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When a message comes that makes the next attempt."""
+        return _moment(self.document.get("nextAttemptAt"))
+
+    @property
+    def _source(self) -> Mapping[str, Any]:
+        source = self.document.get("source")
+        return source if isinstance(source, Mapping) else {}
+
+
+def may_replace(old: Recorded, new: Recorded, *, again: bool = False) -> bool:
+    """Say whether `new` may be written over `old`.
+
+    A final result stays, unless the new one is of a later version of the blob, or the same is done `again`; one that
+    is not final stays only if it is of a later version.
+    """
+    if old.version and new.version and old.version != new.version:
+        return new.version > old.version
+    if not old.is_final or again:
+        return True
+    return old.version is None and new.is_final
+
+
 class ResultStore:
-    """The results container."""
+    """The results container. Every method raises azure.core.exceptions.AzureError where storage fails."""
 
     def __init__(self, storage: BlobServiceClient, container: str) -> None:
         self._container = storage.get_container_client(container)
 
-    def write(self, result: Result) -> None:
-        """Write the document, over an older one of the same name. Raises azure.core.exceptions.AzureError."""
-        text = json.dumps(result.document(), ensure_ascii=False, indent=2)
+    def read(self, drop: Drop) -> Recorded:
+        """Return what is recorded of the blob's last version."""
+        try:
+            download = self._container.get_blob_client(result_name(drop)).download_blob()
+            text = download.readall()
+        except ResourceNotFoundError:
+            return Recorded()
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+        return Recorded(document if isinstance(document, dict) else {}, download.properties.etag)
+
+    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, again: bool = False) -> bool:
+        """Write the document over what is `recorded`; False where that, or what came after it, must stay.
+
+        A blob is replaced as a whole, so that no reader ever sees half a document.
+        """
+        text = json.dumps(document, ensure_ascii=False, indent=2)
         # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
-        self._container.upload_blob(result.blob_name, data, overwrite=True, content_settings=CONTENT_SETTINGS)
+        blob = self._container.get_blob_client(result_name(drop))
+        while may_replace(recorded, Recorded(document), again=again):
+            condition: dict[str, Any] = {"overwrite": False}
+            if recorded.tag:
+                condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
+            try:
+                blob.upload_blob(data, content_settings=CONTENT_SETTINGS, **condition)
+            except HttpResponseError as error:
+                if error.status_code not in (CONFLICT, PRECONDITION_FAILED):
+                    raise
+                recorded = self.read(drop)
+            else:
+                return True
+        return False
 
 
 def _timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None

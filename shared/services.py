@@ -4,69 +4,82 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from azure.identity import ManagedIdentityCredential
-from azure.storage.blob import BlobServiceClient
-
 from shared.credentials import open_tokens
-from shared.drop import MAX_READABLE_BYTES
+from shared.errors import InvalidSettings
 from shared.itwin_platform import ITwinPlatform
+from shared.ledger import Ledger
 from shared.results import ResultStore
+from shared.retries import RETRY_QUEUE, RetryPolicy, RetryQueue
 from shared.settings import Settings, StorageSettings
+from shared.storage import open_blobs, open_queue
+from shared.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from azure.storage.blob import BlobServiceClient
+
+# https://learn.microsoft.com/rest/api/storageservices/lease-blob: a lease lasts 15 to 60 seconds
+SHORTEST_LEASE_S, LONGEST_LEASE_S = 15, 60
+# A turn outlasts its upload by enough to write down what is up.
+TURN_MARGIN_S = 15
 
 
 class Services:
     """Everything a drop needs.
 
-    Storage comes first and alone, so that a wrong setting of the rest still ends in a result: `settings` and
-    `platform` raise InvalidSettings when they are asked for.
+    Storage comes first and alone, so that a wrong setting of the rest still ends in a result: `app` raises
+    InvalidSettings when it is asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Open the storage. Raises InvalidSettings where its own settings are wrong."""
         self._environ = environ
         self._lock = threading.Lock()
-        self._platform: ITwinPlatform | None = None
-        self._settings: Settings | None = None
+        self._app: App | None = None
         storage = StorageSettings.from_environ(environ)
         self.results_container = storage.results_container
-        self.storage = _open_storage(storage)
+        self.storage = open_blobs(storage)
         self.results = ResultStore(self.storage, storage.results_container)
+        self.retries = RetryQueue(open_queue(storage, RETRY_QUEUE))
 
     @property
-    def settings(self) -> Settings:
-        """Every setting. Raises InvalidSettings."""
+    def app(self) -> App:
+        """Return what all settings together make. Raises InvalidSettings, and tries anew at the next call."""
         with self._lock:
-            if self._settings is None:
-                self._settings = Settings.from_environ(self._environ)
-            return self._settings
+            if self._app is None:
+                self._app = App.from_settings(Settings.from_environ(self._environ), self.storage)
+            return self._app
 
     @property
-    def platform(self) -> ITwinPlatform:
-        """The client of the API. Raises InvalidSettings."""
-        settings = self.settings
-        with self._lock:
-            if self._platform is None:
-                self._platform = ITwinPlatform(
-                    settings.api_url,
-                    open_tokens(settings.login),
-                    connect_timeout_s=settings.connect_timeout_s,
-                    read_timeout_s=settings.read_timeout_s,
-                )
-            return self._platform
+    def retry_policy(self) -> RetryPolicy:
+        """Return how often a drop is tried; the defaults while settings are wrong."""
+        try:
+            return self.app.settings.retries
+        except InvalidSettings:
+            return RetryPolicy()
 
 
-def _open_storage(settings: StorageSettings) -> BlobServiceClient:
-    if settings.connection_string:
-        return BlobServiceClient.from_connection_string(
-            settings.connection_string, max_single_get_size=MAX_READABLE_BYTES
-        )
-    credential = ManagedIdentityCredential(client_id=settings.client_id)
-    return BlobServiceClient(settings.blob_service_url, credential=credential, max_single_get_size=MAX_READABLE_BYTES)
+@dataclass(frozen=True)
+class App:
+    """What needs every setting to be right."""
+
+    settings: Settings
+    throttle: Throttle
+    platform: ITwinPlatform
+    ledger: Ledger
+
+    @classmethod
+    def from_settings(cls, settings: Settings, storage: BlobServiceClient) -> App:
+        """Put the parts together; nothing is sent yet."""
+        throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
+        tokens = open_tokens(settings.login)
+        platform = ITwinPlatform(settings.api_url, tokens, throttle, timeout_s=settings.timeout_s)
+        turn_s = min(max(settings.timeout_s + TURN_MARGIN_S, SHORTEST_LEASE_S), LONGEST_LEASE_S)
+        return cls(settings, throttle, platform, Ledger(storage, turn_s=turn_s))
 
 
 _lock = threading.Lock()

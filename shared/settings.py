@@ -10,12 +10,15 @@ from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, Manag
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import InvalidSettings
 from shared.image.model import AspectPolicy, ImageLimits
+from shared.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECTION = "DropStorage"
 KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
+# https://learn.microsoft.com/rest/api/storageservices/put-message: the longest delay that a queue has
+MAX_VISIBILITY_S = 7 * 24 * 3600
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Choice = TypeVar("Choice", bound=str)
@@ -27,6 +30,7 @@ class StorageSettings:
 
     connection_string: str = field(repr=False)
     blob_service_url: str
+    queue_service_url: str
     client_id: str | None
     results_container: str
 
@@ -48,8 +52,8 @@ class Settings:
     login: Login
     limits: ImageLimits
     max_source_bytes: int
-    connect_timeout_s: int
-    read_timeout_s: int
+    timeout_s: int
+    retries: RetryPolicy
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -66,8 +70,13 @@ class Settings:
                 aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
             ),
             max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, MAX_READABLE_BYTES),
-            connect_timeout_s=reader.integer("ITWIN_CONNECT_TIMEOUT_S", 10, 1, 300),
-            read_timeout_s=reader.integer("ITWIN_READ_TIMEOUT_S", 60, 1, 300),
+            # Below the longest lease by enough to write down what was uploaded.
+            timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
+            retries=RetryPolicy(
+                min_delay_s=reader.integer("RETRY_MIN_DELAY_S", 5, 1, 3600),
+                max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_VISIBILITY_S),
+                horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_VISIBILITY_S),
+            ),
         )
         reader.raise_problems()
         return settings
@@ -75,13 +84,13 @@ class Settings:
 
 def _read_storage(reader: _Reader) -> StorageSettings:
     connection_string = reader.text(CONNECTION, "")
-    url = ""
+    blob_url = queue_url = ""
     if connection_string:
         if "=" not in connection_string:
             reader.problem(CONNECTION, "a text that is not a connection string", "AccountName=...;AccountKey=...")
     elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
-        url = reader.url(f"{CONNECTION}__blobServiceUri", "")
-        reader.url(f"{CONNECTION}__queueServiceUri", None)
+        blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "")
+        queue_url = reader.url(f"{CONNECTION}__queueServiceUri", None)
         reader.choice(f"{CONNECTION}__credential", "managedidentity", ("managedidentity",))
     else:
         reader.problem(
@@ -89,7 +98,8 @@ def _read_storage(reader: _Reader) -> StorageSettings:
         )
     return StorageSettings(
         connection_string=connection_string,
-        blob_service_url=url,
+        blob_service_url=blob_url,
+        queue_service_url=queue_url,
         client_id=reader.text(f"{CONNECTION}__clientId", "") or None,
         results_container=reader.text("RESULTS_CONTAINER", "results"),
     )

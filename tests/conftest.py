@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
-    """Storage of its own; use containers and queues with names that no other test uses."""
+    """Run storage for tests of single parts; use containers and queues that no other test uses."""
     with Azurite() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
-    """The whole cloud with the app; make an iTwin per test."""
+    """Run the whole cloud with the app; make an iTwin per test."""
     with LocalCloud() as running:
         yield running

@@ -13,22 +13,29 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from jsonschema import Draft202012Validator, ValidationError
 
-from shared.drop import Drop, Source
-from shared.errors import CorruptImage, DropError, PlatformResponse
+from shared.drop import Drop, Source, Version
+from shared.errors import CorruptImage, DropError, PlatformResponse, PlatformUnavailable
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import UploadedImage, decipher_response
-from shared.results import Result, ResultStore
+from shared.ledger import Upload
+from shared.results import Recorded, Result, ResultStore, Superseded, may_replace, result_name
+from shared.retries import Attempt
 from tests.schema import SCHEMA, check_result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from azure.storage.blob import ContainerClient
+
     from local.azurite import Azurite
 
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SOURCE = Source(b"in", 2, "0x8D", START, {"job": "17"})
+SOURCE = Source(b"in", 2, Version(START, "0x8D", "a.heic"), {"job": "17"})
 IMAGE = NormalizedImage(b"out", "image/jpeg", 4, 3, ("converted",), ImageHeader("image/heic", 3, 4))
 UPLOADED = UploadedImage({"id": "x", "smallImageName": "small_x.jpeg"}, PlatformResponse(201, "c0ffee"))
-RESULT = Result(Drop(ITWIN, "a.heic"), SOURCE, IMAGE, UPLOADED, 1, START, START + timedelta(seconds=1.5))
+DROP = Drop(ITWIN, "a.heic")
+RESULT = Result(Attempt(DROP, 1, START, "0x8D"), SOURCE, IMAGE, UPLOADED, START, START + timedelta(seconds=1.5))
 
 
 def test_the_schema_is_a_schema() -> None:
@@ -107,27 +114,109 @@ def test_the_schema_refuses_what_was_never_promised(wrong: dict[str, object]) ->
 
 def test_the_name_is_known_to_whoever_dropped_the_blob() -> None:
     """Sub-folders keep their names, so that a system can wait for the result of its own drop."""
-    assert replace(RESULT, drop=Drop(ITWIN, "site 1/ä+%#.jpg")).blob_name == f"{ITWIN}/site 1/ä+%#.jpg.json"
+    assert result_name(Drop(ITWIN, "site 1/ä+%#.jpg")) == f"{ITWIN}/site 1/ä+%#.jpg.json"
 
 
 def test_names_too_long_for_a_suffix_stay_apart() -> None:
     """A blob's name may have 1,024 characters, and so may its result's."""
-    names = [replace(RESULT, drop=Drop(ITWIN, "n" * 1023 + end)).blob_name for end in "ab"]
+    names = [result_name(Drop(ITWIN, "n" * 1023 + end)) for end in "ab"]
     assert [len(name) for name in names] == [1024, 1024]
     assert names[0] != names[1]
     assert names[0].endswith(f"n~{hashlib.sha256(b'n' * 1023 + b'a').hexdigest()}.json")
 
 
-def test_a_result_is_written_as_json_over_an_older_one(azurite: Azurite) -> None:
+def test_a_superseded_drop_names_the_newer_one() -> None:
+    """The uploader sees which image is up instead."""
+    newer = Upload(Version(START, "0x9", "b.jpg"), START, {})
+    document = check_result(replace(RESULT, image=None, verdict=Superseded(newer)).document())
+    assert document["status"] == "superseded"
+    assert "b.jpg" in document["reason"]
+
+
+def test_a_drop_that_is_tried_again_says_when() -> None:
+    """`retrying` is no end."""
+    document = check_result(
+        replace(RESULT, verdict=PlatformUnavailable("x"), next_attempt_at=START + timedelta(minutes=1)).document()
+    )
+    assert (document["status"], document["nextAttemptAt"]) == ("retrying", "2026-11-23T12:01:00.000Z")
+
+
+def recorded(status: str, etag: str | None = "0x8D", second: int = 0) -> Recorded:
+    """Return a document of a version that was written in that second."""
+    moment = f"2026-11-23T12:00:{second:02d}.000Z" if etag else None
+    return Recorded({"status": status, "source": {"etag": etag, "lastModified": moment, "blob": "a"}})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "replaced"),
+    [
+        (Recorded(), recorded("retrying"), True),
+        (Recorded(), recorded("rejected", None), True),
+        (Recorded({"status": 7, "source": []}), recorded("retrying"), True),
+        (recorded("retrying"), recorded("retrying"), True),
+        (recorded("retrying"), recorded("uploaded"), True),
+        (recorded("retrying"), recorded("rejected", None), True),
+        (recorded("uploaded"), recorded("retrying"), False),
+        (recorded("uploaded"), recorded("failed"), False),
+        (recorded("uploaded"), recorded("rejected", None), False),
+        (recorded("uploaded"), recorded("retrying", None), False),
+        (recorded("rejected", None), recorded("retrying", None), False),
+        (recorded("rejected", None), recorded("rejected", None), True),
+        (recorded("uploaded", "0x1", 1), recorded("superseded", "0x9", 0), False),
+        (recorded("retrying", "0x1", 1), recorded("uploaded", "0x9", 0), False),
+        (recorded("uploaded", "0x9", 0), recorded("retrying", "0x1", 1), True),
+        (recorded("uploaded", "0x9", 0), recorded("uploaded", "0x1", 1), True),
+    ],
+)
+def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
+    """Neither `retrying` nor what came late from an older version ever replaces it."""
+    assert may_replace(old, new) is replaced
+
+
+def test_what_is_done_again_replaces_its_own_final_result() -> None:
+    """An operator who replays a drop wants to see what came of it."""
+    assert may_replace(recorded("failed"), recorded("uploaded"), again=True)
+    assert not may_replace(recorded("failed", "0x1", 1), recorded("uploaded", "0x9", 0), again=True)
+
+
+@pytest.fixture
+def store(azurite: Azurite) -> Iterator[tuple[ContainerClient, ResultStore]]:
+    """Make a results container of its own for a test."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+        container = storage.create_container(f"results-{uuid.uuid4()}")
+        yield container, ResultStore(storage, container.container_name)
+
+
+def test_a_result_is_written_as_json(store: tuple[ContainerClient, ResultStore]) -> None:
     """Also where the platform's own JSON holds what UTF-8 cannot: it comes back as it was."""
-    storage = BlobServiceClient.from_connection_string(azurite.connection_string)
-    container = storage.create_container(f"results-{uuid.uuid4()}")
-    store = ResultStore(storage, container.container_name)
-    store.write(RESULT)
+    container, results = store
     odd = UploadedImage({"id": "ü\ud800"}, PlatformResponse(201))
-    store.write(replace(RESULT, verdict=odd))
-    blob = container.get_blob_client(RESULT.blob_name)
-    content = blob.download_blob().readall()
-    assert json.loads(content)["image"] == {"id": "ü\ud800"}
-    assert "ü".encode() in content
+    assert results.write(DROP, replace(RESULT, verdict=odd).document(), Recorded())
+    blob = container.get_blob_client(result_name(DROP))
+    assert "ü".encode() in blob.download_blob().readall()
     assert blob.get_blob_properties().content_settings.content_type == "application/json"
+    assert results.read(DROP).document["image"] == {"id": "ü\ud800"}
+    assert results.read(DROP).version == SOURCE.version
+
+
+def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerClient, ResultStore]) -> None:
+    """Whoever finds that another was quicker looks again before it writes."""
+    _, results = store
+    retrying = replace(RESULT, verdict=PlatformUnavailable("x"), next_attempt_at=START).document()
+    assert results.write(DROP, retrying, Recorded())
+    stale = results.read(DROP)
+    assert results.write(DROP, RESULT.document(), stale)
+    assert not results.write(DROP, retrying, stale)
+    assert not results.write(DROP, retrying, Recorded())
+    assert results.read(DROP).document["status"] == "uploaded"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"\xff", b'{"status": {}, "source": 1}'])
+def test_a_damaged_result_is_written_anew(store: tuple[ContainerClient, ResultStore], damage: bytes) -> None:
+    """What somebody damaged by hand neither stops a drop nor counts as an end."""
+    container, results = store
+    container.upload_blob(result_name(DROP), damage, overwrite=True)
+    found = results.read(DROP)
+    assert not found.is_final
+    assert results.write(DROP, RESULT.document(), found)
+    assert results.read(DROP).document["status"] == "uploaded"

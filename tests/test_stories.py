@@ -12,7 +12,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
+from local.drops import wait_for_result
 from local.itwin_platform import ScriptedAnswer
+from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
 from local.serving import serve
@@ -21,12 +23,21 @@ from tests.schema import check_result
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from local.drops import DroppedFile
+
 PHOTO = encode(building_site(320, 240), "JPEG")
 
 
 def drop(cloud: LocalCloud, itwin_id: str, name: str = "photo.jpg", content: bytes = PHOTO) -> dict[str, Any]:
     """Drop a blob and return its result, which always is what the schema promises."""
     return check_result(cloud.result(cloud.drop(itwin_id, name, content)))
+
+
+def first_result(cloud: LocalCloud, dropped: DroppedFile) -> dict[str, Any]:
+    """Return the first result of a drop, final or not."""
+    result = wait_for_result(cloud.drops, RESULTS_CONTAINER, dropped, final=False)
+    assert result
+    return check_result(result)
 
 
 def uploads(cloud: LocalCloud, itwin_id: str) -> list[int]:
@@ -99,10 +110,9 @@ def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
 
 def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
     """403 is for the operator: the result says which permission, and who needs it."""
-    itwin_id = cloud.itwin(permissions={})
-    cloud.platform.script([ScriptedAnswer(403, path=f"/itwins/{itwin_id}/image")])
-    result = drop(cloud, itwin_id)
-    assert result["status"] == "failed"
+    itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_view"]})
+    result = first_result(cloud, cloud.drop(itwin_id, "photo.jpg", PHOTO))
+    assert (result["status"], result["response"]["httpStatus"]) == ("retrying", 403)
     assert "itwins_modify" in result["reason"]
 
 
@@ -116,12 +126,17 @@ def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
     assert [blob.name for blob in results.list_blobs(itwin_id)] == [f"{itwin_id}/later.jpg.json"]
 
 
-def test_a_short_outage_is_not_noticed(cloud: LocalCloud) -> None:
-    """Two answers of 503 and a broken connection are tried again at once."""
+def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
+    """The result says that it is tried again, why and when; then the image arrives."""
     itwin_id = cloud.itwin()
     path = f"/itwins/{itwin_id}/image"
-    cloud.platform.script([ScriptedAnswer(503, body=b"<html>", path=path), ScriptedAnswer(503, reset=True, path=path)])
-    assert drop(cloud, itwin_id)["status"] == "uploaded"
+    cloud.platform.script([ScriptedAnswer(503, body=b"<html>", path=path), ScriptedAnswer(500, reset=True, path=path)])
+    dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
+    waiting = first_result(cloud, dropped)
+    assert (waiting["status"], waiting["error"]["code"]) == ("retrying", "PlatformUnavailable")
+    assert waiting["nextAttemptAt"]
+    result = check_result(cloud.result(dropped))
+    assert (result["status"], result["attempts"]) == ("uploaded", 3)
 
 
 def test_an_expired_token_is_replaced_once(cloud: LocalCloud) -> None:
@@ -148,8 +163,8 @@ def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
     with serve(elsewhere) as address:
         redirect = ScriptedAnswer(status, {"Location": f"{address}/"}, path=f"/itwins/{itwin_id}/image")
         cloud.platform.script([redirect])
-        result = drop(cloud, itwin_id)
-    assert (result["status"], result["error"]["code"]) == ("failed", "PlatformRedirected")
+        result = first_result(cloud, cloud.drop(itwin_id, "photo.jpg", PHOTO))
+    assert (result["status"], result["error"]["code"]) == ("retrying", "PlatformRedirected")
     assert heard == []
 
 
@@ -195,8 +210,8 @@ def test_an_unresolved_key_vault_reference_ends_in_a_result() -> None:
         "ITWIN_CLIENT_SECRET": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s)",
     }
     with LocalCloud(app_settings=settings) as cloud:
-        result = drop(cloud, cloud.itwin())
-        assert (result["status"], result["error"]["code"]) == ("failed", "InvalidSettings")
+        result = first_result(cloud, cloud.drop(cloud.itwin(), "photo.jpg", PHOTO))
+        assert (result["status"], result["error"]["code"]) == ("retrying", "InvalidSettings")
         assert "ITWIN_CLIENT_SECRET" in result["reason"]
         assert cloud.platform.requests() == []
 
@@ -204,11 +219,18 @@ def test_an_unresolved_key_vault_reference_ends_in_a_result() -> None:
 def test_client_credentials_reach_the_platform_and_no_log() -> None:
     """The other login goes the whole way too; neither its secret nor a token is in a log or a result."""
     lines: list[str] = []
-    platform_clients = {"service-app": "a-secret-of-the-service-app"}
-    with LocalCloud(platform_clients=platform_clients, on_line=lines.append, login="client-credentials") as cloud:
+    secret = "a-secret-of-the-service-app"
+    settings = {
+        "ITWIN_LOGIN": "client-credentials",
+        "ITWIN_CLIENT_ID": "service-app",
+        "ITWIN_CLIENT_SECRET": secret,
+        "ITWIN_TOKEN_SCOPE": None,
+    }
+    clients = {"clients": {"service-app": secret}}
+    with LocalCloud(app_settings=settings, platform_options=clients, on_line=lines.append) as cloud:
         result = drop(cloud, cloud.itwin())
     assert result["status"] == "uploaded"
     written = "\n".join([*lines, json.dumps(result)])
     assert "uploaded" in written
-    assert "a-secret-of-the-service-app" not in written
+    assert secret not in written
     assert "eyJ" not in written

@@ -1,0 +1,61 @@
+"""What the host delivers, and which attempt at which drop it means.
+
+A message that is none of the app's, or damaged, is logged and dropped: repeating it would cure nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from shared.drop import Drop
+from shared.pipeline import bury_drop, process_drop
+from shared.retries import Attempt
+from shared.services import open_services
+
+log = logging.getLogger("itwin_image_drop")
+
+
+def blob_written(container: str, blob: str, invocation_id: str) -> None:
+    """Take in the blob trigger's reference."""
+    process_drop(Attempt.first(Drop(container, blob)), open_services(), invocation_id=invocation_id)
+
+
+def retry_due(body: bytes, invocation_id: str) -> None:
+    """Take in a message of the retry queue."""
+    if attempt := _attempt(body):
+        process_drop(attempt, open_services(), invocation_id=invocation_id)
+
+
+def blob_given_up(body: bytes, invocation_id: str) -> None:
+    """Take in the host's message about a blob whose function failed too often.
+
+    Its shape is that of `BlobTriggerMessage` in the host's storage extension.
+    """
+    try:
+        message = json.loads(body)
+        etag = message.get("ETag")
+        drop = Drop(str(message["ContainerName"]), str(message["BlobName"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        _refuse(body)
+        return
+    attempt = Attempt.first(drop, etag.strip('"') if isinstance(etag, str) else None)
+    bury_drop(attempt, open_services(), invocation_id=invocation_id)
+
+
+def retry_given_up(body: bytes, invocation_id: str) -> None:
+    """Take in a message of the retry queue whose function failed too often."""
+    if attempt := _attempt(body):
+        bury_drop(attempt, open_services(), invocation_id=invocation_id)
+
+
+def _attempt(body: bytes) -> Attempt | None:
+    try:
+        return Attempt.from_message(body)
+    except ValueError:
+        _refuse(body)
+        return None
+
+
+def _refuse(body: bytes) -> None:
+    log.error("A queue message of %d bytes is none of this app's and was dropped.", len(body))

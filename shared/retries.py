@@ -1,0 +1,130 @@
+"""When a drop is tried again, and the delayed message that does it.
+
+A message on a storage queue survives restarts and deployments, and waits without holding a worker; a raised exception
+would burn the host's five attempts in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.drop import Drop
+from shared.errors import DropError, NeedsOperator, NeedsTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.storage.queue import QueueClient
+
+RETRY_QUEUE = "drop-retries"
+
+# How much slower than time alone an operator is expected to be.
+OPERATOR_FACTOR = 12
+# Waiting drops come back spread over this part of their delay, so that they do not all come at once.
+SPREAD = 0.5
+NEVER_EXPIRES = -1
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long a drop is tried; seconds."""
+
+    min_delay_s: float = 5
+    max_delay_s: float = 3600
+    horizon_s: float = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a drop: which it is, when the first was, and of which version of the blob.
+
+    `again` is set where an operator wants a drop done once more that has its final result already.
+    """
+
+    drop: Drop
+    number: int
+    first_at: datetime
+    etag: str | None = None
+    again: bool = False
+
+    @classmethod
+    def first(cls, drop: Drop, etag: str | None = None) -> Attempt:
+        """Return the attempt that a new blob's event makes."""
+        return cls(drop, number=1, first_at=datetime.now(UTC), etag=etag)
+
+    @classmethod
+    def once_more(cls, drop: Drop) -> Attempt:
+        """Return what, postponed, does a drop again from the start that has its final result."""
+        return cls(drop, number=0, first_at=datetime.now(UTC), again=True)
+
+    def of_version(self, etag: str, now: datetime) -> Attempt:
+        """Return the attempt at the version that was found: the first, where it is not the one that was tried."""
+        if self.etag in (None, etag):
+            return replace(self, etag=etag)
+        return Attempt(self.drop, number=1, first_at=now, etag=etag)
+
+    def message(self) -> str:
+        """Return the message that makes the next attempt."""
+        following = replace(self, number=self.number + 1)
+        return json.dumps({**asdict(following), "first_at": following.first_at.isoformat()})
+
+    @classmethod
+    def from_message(cls, text: str | bytes) -> Attempt:
+        """Read a message. Raises ValueError where it is none of ours."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            attempt = cls(
+                drop=Drop(str(fields["drop"]["container"]), str(fields["drop"]["blob"])),
+                number=int(fields["number"]),
+                first_at=datetime.fromisoformat(fields["first_at"]),
+                etag=fields["etag"],
+                again=bool(fields["again"]),
+            )
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            raise ValueError("Not a message of this app.") from error
+        if attempt.first_at.tzinfo is None or attempt.number < 1:
+            raise ValueError("Not a message of this app.")
+        return attempt
+
+
+def retry_delay_s(
+    error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, uniform: Callable[[float, float], float]
+) -> float | None:
+    """Return how many seconds to wait before the next try; None where there is none.
+
+    What the peer says (Retry-After) comes first, spread a little. Else exponential backoff with full jitter
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an operator must cure.
+    The last try is made when the horizon is reached.
+    """
+    if not isinstance(error, NeedsTime | NeedsOperator):
+        return None
+    left_s = policy.horizon_s - elapsed_s
+    if left_s <= 0:
+        return None
+    if error.retry_after_s is not None:
+        delay_s = error.retry_after_s * (1 + uniform(0, SPREAD))
+    else:
+        least_s = policy.min_delay_s * (OPERATOR_FACTOR if isinstance(error, NeedsOperator) else 1)
+        most_s = min(least_s * 2.0 ** min(attempt - 1, 30), policy.max_delay_s)
+        delay_s = uniform(least_s, most_s) if most_s > least_s else min(least_s, policy.max_delay_s)
+    return min(delay_s, left_s)
+
+
+class RetryQueue:
+    """The queue of drops that wait."""
+
+    def __init__(self, queue: QueueClient) -> None:
+        self._queue = queue
+
+    def postpone(self, attempt: Attempt, delay_s: float) -> datetime:
+        """Have the drop tried again after the delay, and return when. Raises azure.core.exceptions.AzureError.
+
+        A queue counts in whole seconds.
+        """
+        seconds = max(1, math.ceil(delay_s))
+        self._queue.send_message(attempt.message(), visibility_timeout=seconds, time_to_live=NEVER_EXPIRES)
+        return datetime.now(UTC) + timedelta(seconds=seconds)
