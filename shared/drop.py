@@ -78,6 +78,11 @@ class Version:
     etag: str
     blob: str
 
+    def ties_with(self, other: Version | None) -> bool:
+        """Whether the same blob was written twice within a second, so that only storage knows which is the later."""
+        same = other is not None and (other.blob, other.last_modified) == (self.blob, self.last_modified)
+        return same and other is not None and other.etag != self.etag
+
 
 @dataclass(frozen=True)
 class Source:

@@ -42,6 +42,7 @@ class Progress:
     recorded: Recorded = field(default_factory=Recorded)
     source: Source | None = None
     image: NormalizedImage | None = None
+    is_latest: bool = False
     cause: BaseException | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -104,10 +105,15 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     progress.attempt = attempt = progress.attempt.of_version(source.version.etag, progress.started_at)
 
     entry = app.ledger.read(itwin_id)
-    if entry.upload and entry.upload.version > source.version:
-        return progress.document(Superseded(entry.upload))
-    if entry.upload and entry.upload.version == source.version and not attempt.again:
-        return dict(entry.upload.document)
+    up = entry.upload
+    if source.version.ties_with(recorded.version) or (up and source.version.ties_with(up.version)):
+        if read_source(services.storage, drop, max_bytes=0, unless_etag=source.version.etag):
+            return None  # overwritten since; the later version has its own event
+        progress.is_latest = True
+    if up and up.version > source.version and not (progress.is_latest and source.version.ties_with(up.version)):
+        return progress.document(Superseded(up))
+    if up and up.version == source.version and not attempt.again:
+        return dict(up.document)
     entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
 
     with progress.timed("normalize"):
@@ -152,8 +158,9 @@ def _delay_s(progress: Progress, error: DropError, services: Services) -> float 
 def _publish(progress: Progress, document: dict[str, Any], services: Services) -> None:
     """Write the result, and one line to the log."""
     attempt = progress.attempt
+    insist = attempt.again or progress.is_latest
     try:
-        services.results.write(attempt.drop, document, progress.recorded, again=attempt.again)
+        services.results.write(attempt.drop, document, progress.recorded, insist=insist)
     except AzureError as error:
         log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)
         if document["status"] != "retrying":

@@ -178,15 +178,15 @@ class Recorded:
         return source if isinstance(source, Mapping) else {}
 
 
-def may_replace(old: Recorded, new: Recorded, *, again: bool = False) -> bool:
+def may_replace(old: Recorded, new: Recorded, *, insist: bool = False) -> bool:
     """Say whether `new` may be written over `old`.
 
-    A final result stays, unless the new one is of a later version of the blob, or the same is done `again`; one that
-    is not final stays only if it is of a later version.
+    A final result stays, unless the new one is of a later version of the blob; one that is not final stays only if it
+    is of a later version. `insist` is for a version that is done again, or known to be the later of two that tie.
     """
     if old.version and new.version and old.version != new.version:
-        return new.version > old.version
-    if not old.is_final or again:
+        return (insist and new.version.ties_with(old.version)) or new.version > old.version
+    if not old.is_final or insist:
         return True
     return old.version is None and new.is_final
 
@@ -210,7 +210,7 @@ class ResultStore:
             document = None
         return Recorded(document if isinstance(document, dict) else {}, download.properties.etag)
 
-    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, again: bool = False) -> bool:
+    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, insist: bool = False) -> bool:
         """Write the document over what is `recorded`; False where that, or what came after it, must stay.
 
         A blob is replaced as a whole, so that no reader ever sees half a document.
@@ -219,7 +219,7 @@ class ResultStore:
         # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
         blob = self._container.get_blob_client(result_name(drop))
-        while may_replace(recorded, Recorded(document), again=again):
+        while may_replace(recorded, Recorded(document), insist=insist):
             condition: dict[str, Any] = {"overwrite": False}
             if recorded.tag:
                 condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
