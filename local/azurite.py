@@ -37,8 +37,11 @@ _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening
 class Azurite:
     """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it."""
 
-    def __init__(self, *, data: Path | None = None, blob_port: int = 0, queue_port: int = 0) -> None:
+    def __init__(
+        self, *, data: Path | None = None, blob_port: int = 0, queue_port: int = 0, program: Path = AZURITE
+    ) -> None:
         self._data = data
+        self._program = program
         self._ports = (blob_port, queue_port)
         self._watchers: list[Callable[[str], None]] = []
         self._addresses: dict[str, str] = {}
@@ -60,13 +63,13 @@ class Azurite:
         node = shutil.which("node")
         if node is None:
             raise LocalCloudError("Node.js is missing: install it (Azurite, the storage emulator, runs on it).")
-        if not AZURITE.exists():
+        if not self._program.exists():
             raise LocalCloudError("Azurite is not installed: run `make` first, or `npm ci` in the project folder.")
         for port in filter(None, self._ports):
             listen(port).close()
         folder = self._data_folder()
         blob_port, queue_port = map(str, self._ports)
-        command = [node, "-e", _LEASHED, str(AZURITE), "--location", str(folder)]
+        command = [node, "-e", _LEASHED, str(self._program), "--location", str(folder)]
         command += ["--blobHost", LOOPBACK, "--blobPort", blob_port]
         command += ["--queueHost", LOOPBACK, "--queuePort", queue_port]
         command += ["--tableHost", LOOPBACK, "--tablePort", "0"]

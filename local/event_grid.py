@@ -29,6 +29,7 @@ import requests
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
+from local.azurite import ACCOUNT
 from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 TOPIC = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local"
-    "/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
+    f"/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
 )
 RETRY_DELAYS_S = (10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
 TIME_TO_LIVE_S = 24 * 3600.0
 MAX_DELIVERY_ATTEMPTS = 30
 RESPONSE_TIMEOUT_S = 30.0
+MAX_FILTER_VALUES = 25
 WORKERS = 8
 
 ACCEPTED_STATUSES = frozenset({200, 201, 202, 203, 204})
@@ -136,6 +138,12 @@ class Subscription:
     max_delivery_attempts: int = MAX_DELIVERY_ATTEMPTS
     time_to_live_s: float = TIME_TO_LIVE_S
 
+    def __post_init__(self) -> None:
+        """Refuse what Event Grid refuses: https://learn.microsoft.com/azure/event-grid/event-filtering#limitations."""
+        values = sum(len(advanced.values) for advanced in self.advanced_filters)
+        if values > MAX_FILTER_VALUES:
+            raise LocalCloudError(f"An event subscription has at most {MAX_FILTER_VALUES} filter values, not {values}.")
+
     def wants(self, write: BlobWrite) -> bool:
         """Whether the event of this write is delivered."""
         subject = write.subject.lower()
@@ -154,8 +162,8 @@ def read_access_line(line: str) -> BlobWrite | None:
         return None
     target = urlsplit(found["target"])
     query = parse_qs(target.query)
-    _, _, path = target.path.removeprefix("/").partition("/")
-    container, _, blob = path.partition("/")
+    # The account is in the path, or in the host's name, which the log does not have.
+    container, _, blob = target.path.removeprefix("/").removeprefix(f"{ACCOUNT}/").partition("/")
     if not blob or "restype" in query:
         return None
     match (query.get("comp", [""])[0], found["status"]):

@@ -151,6 +151,7 @@ def log_to_stdout() -> None:
     handler.setFormatter(_Formatter())
     handler.addFilter(_is_wanted)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _run(function: IndexedFunction, arguments: dict[str, Any], invocation_id: str, reason: str) -> Any:
