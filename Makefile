@@ -17,7 +17,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: .venv/ready node_modules/ready ## drop a handful of images through the whole cloud on this machine
-	.venv/bin/python -m local.demo
+	.venv/bin/python -m local demo
 
 .PHONY: up
 up: .venv/ready node_modules/ready ## start the local cloud and leave it running until Ctrl-C

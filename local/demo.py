@@ -15,7 +15,6 @@ from rich.table import Table
 
 from local.cloud import LocalCloud
 from local.samples import make_samples
-from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,17 +122,8 @@ def _extent(part: Mapping[str, Any] | None) -> str:
 
 
 def main() -> int:
-    """Return 0 only when every drop ended as it should."""
-    try:
-        outcomes = run_demo()
-    except LocalCloudError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command says what is wrong
-        return 1
+    """Return 0 only when every drop ended as it should. Raises LocalCloudError."""
+    outcomes = run_demo()
     keep(outcomes)
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    show(outcomes, console)
+    show(outcomes, Console() if sys.stdout.isatty() else Console(width=160))
     return 0 if all(outcome.as_expected for outcome in outcomes) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
