@@ -1,0 +1,131 @@
+"""Azurite is started, found, kept and ended as promised."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
+
+from local.azurite import Azurite
+from local.processes import PROJECT, Child, wait_until
+from local.serving import LocalCloudError, listen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIMEOUT_S = 20.0
+
+
+def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
+    """Any storage SDK takes it."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
+        container = blobs.create_container("connection-string")
+        container.upload_blob("a", b"1")
+        assert container.download_blob("a").readall() == b"1"
+    with QueueServiceClient.from_connection_string(azurite.connection_string) as queues:
+        queue = queues.create_queue("connection-string")
+        queue.send_message("1")
+        assert [message.content for message in queue.receive_messages()] == ["1"]
+
+
+def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -> None:
+    """The access log is passed on line by line."""
+    lines: list[str] = []
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
+        azurite.watch(lines.append)
+        container = blobs.create_container("watched")
+        wanted = '"PUT /devstoreaccount1/watched?restype=container HTTP/1.1" 201'
+        assert wait_until(lambda: any(wanted in line for line in lines), timeout_s=TIMEOUT_S)
+        azurite.unwatch(lines.append)
+        lines.clear()
+        container.delete_container()
+    assert lines == []
+
+
+def test_a_data_folder_outlives_azurite(tmp_path: Path) -> None:
+    """What was written is there at the next start, on the port that was asked for."""
+    data = tmp_path / "new" / "folder"
+    with listen() as free:
+        port = free.getsockname()[1]
+    with (
+        Azurite(data=data, blob_port=port) as first,
+        BlobServiceClient.from_connection_string(first.connection_string) as blobs,
+    ):
+        assert f"BlobEndpoint=http://127.0.0.1:{port}/" in first.connection_string
+        blobs.create_container("kept").upload_blob("a", b"1")
+    with Azurite(data=data) as second, BlobServiceClient.from_connection_string(second.connection_string) as blobs:
+        assert blobs.get_blob_client("kept", "a").download_blob().readall() == b"1"
+
+
+def test_temporary_data_and_the_process_end_with_it() -> None:
+    """Nothing stays behind."""
+    azurite = Azurite()
+    azurite.start()
+    process = psutil.Process(azurite.pid)
+    folder = process.cwd()
+    azurite.stop()
+    assert not process.is_running()
+    assert not os.path.exists(folder)  # noqa: PTH110 - it is a string here
+    azurite.stop()
+
+
+def test_a_taken_port_is_named() -> None:
+    """The sentence has the port and what to do."""
+    with listen() as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalCloudError, match=f"Port {port} cannot be used"):
+            Azurite(queue_port=port).start()
+
+
+def test_missing_node_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Node.js there is no Azurite."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(LocalCloudError, match=r"^Node\.js is missing: install it"):
+        Azurite().start()
+
+
+def test_missing_azurite_is_said(tmp_path: Path) -> None:
+    """The sentence has the command that installs it."""
+    with pytest.raises(LocalCloudError, match=r"^Azurite is not installed: run `make`"):
+        Azurite(program=tmp_path / "azurite.js").start()
+
+
+def test_an_azurite_that_dies_at_its_start_is_said(tmp_path: Path) -> None:
+    """With its last words."""
+    program = tmp_path / "azurite.js"
+    program.write_text("console.log('all is lost'); process.exit(7)")
+    with pytest.raises(LocalCloudError, match=r"^Azurite could not start: all is lost$"):
+        Azurite(program=program).start()
+
+
+def test_a_data_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
+    """A file is none."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(LocalCloudError, match=r"data folder .* cannot be used"):
+        Azurite(data=file).start()
+
+
+def test_azurite_dies_with_whoever_started_it() -> None:
+    """Also when that was killed and could do nothing about it."""
+    program = """
+import threading
+from local.azurite import Azurite
+azurite = Azurite()
+azurite.start()
+print("pid", azurite.pid, flush=True)
+threading.Event().wait()
+"""
+    parent = Child([sys.executable, "-c", program], environment=os.environ, directory=PROJECT)
+    try:
+        assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
+        azurite = psutil.Process(int(parent.lines[0].split()[1]))
+        assert azurite.name() == "node"
+    finally:
+        parent.kill()
+    assert wait_until(lambda: not azurite.is_running() or azurite.status() == "zombie", timeout_s=TIMEOUT_S)
