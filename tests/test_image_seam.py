@@ -32,8 +32,8 @@ def test_a_legal_image_leaves_as_the_very_bytes_that_came(kind: str) -> None:
     assert normalized.changes == ()
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP", "AVIF"])
-def test_every_other_format_becomes_a_jpeg(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "WEBP", "AVIF"])
+def test_a_photo_in_another_format_becomes_a_jpeg(kind: str) -> None:
     """The API takes JPEG and PNG alone."""
     normalized = normalize_image(encoded(photo(), kind))
     assert (normalized.media_type, normalized.width, normalized.height) == ("image/jpeg", 320, 240)
@@ -44,7 +44,7 @@ def test_a_panorama_is_padded_to_five_to_one() -> None:
     """The default policy loses nothing of the picture."""
     normalized = normalize_image(encoded(photo(1000, 100), "JPEG"))
     assert (normalized.width, normalized.height) == (1000, 200)
-    assert normalized.changes == ("recompressed", "padded")
+    assert normalized.changes == ("padded", "recompressed")
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_a_file_that_is_cut_short_is_refused(kind: str) -> None:
 
 def test_too_many_pixels_are_refused_unseen() -> None:
     """The header is enough to refuse."""
-    with pytest.raises(TooManyPixels, match="at most 0 million"):
+    with pytest.raises(TooManyPixels, match="at most 0.0 million"):
         normalize_image(encoded(photo(), "PNG"), ImageLimits(max_source_pixels=1000))

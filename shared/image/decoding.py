@@ -1,43 +1,66 @@
-"""Decides how a file becomes pixels, with no more of them than will be needed, and that a decoder's failure is the file's."""
+"""Decides how a file becomes pixels, and with no more of them than the output may have."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from shared.errors import CorruptImage, DropError
-from shared.image import jpeg
+from shared.image.blame import blaming_the_file
+from shared.image.jpeg import JpegSurvey
 from shared.image.picture import Picture
+from shared.image.refusals import refuse_too_many_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shared.image.formats import Format
     from shared.image.model import ImageLimits
     from shared.image.survey import Survey
 
 
 def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
-    """Return its pixels."""
+    """Return its pixels, and what has to be known about them."""
     with blaming_the_file(kind.name):
-        image = kind.open_image(source)
-        profile = image.info.get("icc_profile")
+        image = kind.open_image(source, scale_for(source, limits))
+        refuse_too_many_pixels(*image.size, kind, limits)
         image.load()
-        if isinstance(source, jpeg.JpegSurvey):
-            jpeg.refuse_surplus(image)
-    return Picture(image, limits, source.orientation, source.quality, profile)
+    info, image.info = image.info, {}  # or the encoders would write from it what nobody asked for
+    transparency = info.get("transparency")
+    if transparency is not None:
+        image.info["transparency"] = _in_8_bits(transparency) if source.depth > 8 else transparency  # noqa: PLR2004
+    return Picture(
+        image,
+        limits,
+        orientation=info.get("orientation", source.orientation),
+        quality=source.quality,
+        profile=info.get("icc_profile"),
+        changes=("depth-reduced",) if source.depth > 8 else (),  # noqa: PLR2004 - bits
+    )
 
 
-@contextmanager
-def blaming_the_file(name: str) -> Iterator[None]:
-    """Turn whatever a decoder throws into a refusal.
+def scale_for(source: Survey, limits: ImageLimits) -> int:
+    """Return 1, 2, 4 or 8: by how much a JPEG can be made smaller while it is decoded, which saves half of the time.
 
-    ValueError, SyntaxError, struct.error, zlib.error, EOFError, TypeError, IndexError, MemoryError and UnboundLocalError
-    have all been seen to come out of Pillow and its plugins for a damaged file.
+    A scale is taken that leaves no more pixels than may leave, but at least half as many; where there is none, the one
+    that leaves a little more, and the rest is resized.
     """
-    try:
-        yield
-    except DropError:
-        raise
-    except Exception as error:
-        raise CorruptImage(f"The {name} is damaged or cut short: it cannot be decoded. Save it anew.") from error
+    if not isinstance(source, JpegSurvey):
+        return 1
+    wanted = min(limits.max_output_pixels, _affordable_pixels(source, limits.max_output_bytes))
+    scales = [scale for scale in (8, 4, 2, 1) if source.pixels / scale**2 >= wanted / 2]
+    return scales[0] if scales else 1
+
+
+def _affordable_pixels(source: JpegSurvey, max_bytes: int) -> float:
+    """Estimate how many pixels fit at quality 70, from how many bits each has now.
+
+    Fitted to 64 photos at 4:2:0, with an error of 16 %: good for choosing a scale, not for choosing a quality.
+    """
+    bits_per_pixel = 8 * source.entropy_bytes / source.pixels
+    bits_at_floor = 0.0763 * bits_per_pixel**0.968 * source.luma_scale_percent**0.607
+    return float(8 * max_bytes / max(bits_at_floor, 1e-6))
+
+
+def _in_8_bits(transparency: bytes | int | tuple[int, ...]) -> bytes | int | tuple[int, ...]:
+    if isinstance(transparency, int):
+        return transparency >> 8
+    if isinstance(transparency, tuple):
+        return tuple(value >> 8 for value in transparency)
+    return transparency

@@ -3,15 +3,14 @@
 The format is ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B for the markers); JFIF is T.871, Adobe's
 marker is in T.872, the ICC segments are in ICC.1 annex B.
 
-libjpeg repairs what it can and Pillow does not look at its warnings: of 262 visibly harmful corruptions `load()` alone
-accepted 172. So the markers are walked here, and the decoder is fed by a reader that has exactly the bytes of the scan:
-too few and it starves, which raises; too many and the last are never asked for, which is noticed.
+Whether the pixels between the markers are sound is decided in `jpeg_soundness`, while they are decoded.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,7 @@ from shared.image.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from PIL.JpegImagePlugin import JpegImageFile
-
-SOI, EOI, SOS, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xDC, 0xFE
+SOI, EOI, SOS, DHT, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _RESTARTS = range(0xD0, 0xD8)
@@ -34,12 +31,6 @@ _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 
 MAX_SCANS = 64
 """A sound progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
-
-_TAIL_BYTES = 16
-"""How much of a scan's end is served by a read of its own: more than a decoder ever reads ahead."""
-
-_SPARE_BYTES = 16
-"""How many zero bytes may be read ahead past the end of a scan."""
 
 _ANNEX_K_LUMA_SUM = 3_688
 """The sum of the luminance table of T.81 K.1, that IJG quality 50 stands for."""
@@ -55,17 +46,32 @@ class Scan:
     low_bit: int
     start: int
     end: int
+    restarts: int
+    unit_bits: int
+
+    def markers(self, data: bytes) -> Iterator[int]:
+        """Yield where its restart markers are."""
+        return (match.start() for match in islice(_MARKER.finditer(data, self.start), self.restarts))
 
 
 @dataclass(frozen=True)
 class JpegSurvey(Survey):
-    """What the markers say. `kept` are the (start, end) of the pieces that leave, in order."""
+    """What the markers say."""
 
     process: int = BASELINE
     components: int = 3
-    kept: tuple[tuple[int, int], ...] = ()
     scans: tuple[Scan, ...] = ()
     luma_scale_percent: float = 100.0
+
+    @property
+    def end(self) -> int:
+        """Where the picture ends, its end marker included."""
+        return self.kept[-1][1]
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether the pixels come as one unbroken run, at the end of which a decoder is finished."""
+        return self.process != PROGRESSIVE and len(self.scans) == 1 and not self.scans[0].restarts
 
     @property
     def entropy_bytes(self) -> int:
@@ -81,6 +87,8 @@ def survey(data: bytes) -> JpegSurvey:
             walk.frame(marker, body, end)
         elif marker == DQT:
             walk.quantization(body, end)
+        elif marker == DHT:
+            walk.huffman(body, end)
         elif marker == DRI:
             walk.restart_interval = int.from_bytes(data[body:end], "big")
         elif marker == DNL:
@@ -92,93 +100,23 @@ def survey(data: bytes) -> JpegSurvey:
     return walk.result()
 
 
-def lossless(source: JpegSurvey) -> bytes:
-    """Return the file without its metadata: the very same object where there was none."""
-    if not source.has_metadata:
-        return source.data
-    return b"".join(memoryview(source.data)[start:end] for start, end in source.kept)
-
-
-def verify(source: JpegSurvey) -> None:
-    """Decode all of it, in grey at an eighth of its size: a third of the cost of the whole, and every bit is read."""
-    image = open_image(source)
-    image.draft("L", (max(1, source.header.width // 8), max(1, source.header.height // 8)))
-    image.load()
-    refuse_surplus(image)
-
-
-def open_image(source: JpegSurvey) -> JpegImageFile:
-    """Open it so that loading reads exactly what belongs to the picture, and no metadata."""
-    from io import BytesIO  # noqa: PLC0415 - beside Pillow, which is slow to import
-
-    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 - 40 ms that a refusal does not need
-
-    view = memoryview(source.data)
-    first = source.scans[0]
-    header = b"".join(view[start:end] for start, end in _clipped(source.kept, first.start))
-    image = JpegImageFile(BytesIO(header))
-    if len(source.scans) == 1 and source.process != PROGRESSIVE:
-        tail = max(first.start, first.end - _TAIL_BYTES)
-        parts = [header, bytes(view[first.start : tail]), bytes(view[tail : first.end]), bytes(_SPARE_BYTES)]
-    else:
-        parts = [lossless(source)]
-    image.fp = Rations(parts)  # type: ignore[assignment]  # Pillow reads and seeks, nothing else
-    return image
-
-
-def refuse_surplus(image: JpegImageFile) -> None:
-    """Refuse a picture that was complete before its data were: the decoder lost its way."""
-    rations = image.fp
-    if isinstance(rations, Rations) and rations.left > 1:
-        raise CorruptImage("The JPEG is damaged: it holds more data than its picture needs. Save it anew.")
-
-
-class Rations:
-    """A file in parts, each served by one read however much is asked for; then nothing."""
-
-    def __init__(self, parts: Sequence[bytes]) -> None:
-        self._parts = parts
-        self._served = 0
-
-    @property
-    def left(self) -> int:
-        """How many parts were never asked for."""
-        return len(self._parts) - self._served
-
-    def seek(self, _offset: int) -> None:
-        """Start again; a JPEG decoder seeks only to the beginning."""
-        self._served = 0
-
-    def read(self, _size: int) -> bytes:
-        """Return the next part."""
-        if not self.left:
-            return b""
-        self._served += 1
-        return self._parts[self._served - 1]
-
-    def close(self) -> None:
-        """Do nothing: the bytes belong to the caller."""
-
-
 def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
     """Yield each segment as marker, start, start of its body, end; the entropy data go to `walk` as scans."""
     position = 2
     walk.keep(0, position)
     while True:
-        start = position
-        position = _marker(data, position)
-        marker = data[position - 1]
-        if position - start > 2:
+        start = _next_marker(data, position)
+        if start > position:
             walk.drop()
-            start = position - 2
+        marker, body = data[start + 1], start + 4
         if marker == EOI:
-            walk.keep(start, position)
-            if position < len(data):
+            walk.keep(start, start + 2)
+            if start + 2 < len(data):
                 walk.drop()
             return
         if marker in _RESTARTS or marker in {0x00, 0x01, SOI}:
             raise CorruptImage("The JPEG is damaged: a marker stands where none may be. Save it anew.")
-        body, end = position + 2, position + int.from_bytes(data[position : position + 2], "big")
+        end = start + 2 + int.from_bytes(data[start + 2 : body], "big")
         if end < body or end > len(data):
             raise _truncated()
         yield marker, start, body, end
@@ -188,17 +126,17 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
             walk.keep(end, position)
 
 
-def _marker(data: bytes, position: int) -> int:
-    """Return the offset after the marker that must come next; some cameras pad with zeros, the format with 0xFF."""
+def _next_marker(data: bytes, position: int) -> int:
+    """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros."""
     while data[position : position + 1] == b"\0":
         position += 1
-    if position < len(data) and data[position] != 0xFF:
+    if data[position : position + 1] not in {b"", b"\xff"}:
         raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it anew.")
-    while data[position : position + 1] == b"\xff":
+    while data[position + 1 : position + 2] == b"\xff":
         position += 1
-    if position >= len(data):
+    if position + 1 >= len(data):
         raise _truncated()
-    return position + 1
+    return position
 
 
 class _Walk:
@@ -214,6 +152,7 @@ class _Walk:
         self._size = (0, 0)
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
+        self._shortest_codes: dict[int, int] = {}
         self._scans: list[Scan] = []
 
     def keep(self, start: int, end: int) -> None:
@@ -267,6 +206,13 @@ class _Walk:
             self._tables[kind] = sum(table[width - 1 :: width]) + 256 * sum(table[::width] if width == 2 else b"")  # noqa: PLR2004
             body += 1 + 64 * width
 
+    def huffman(self, body: int, end: int) -> None:
+        """Note the length of each table's shortest code (B.2.4.2)."""
+        while body + 17 <= end:
+            counts = self.data[body + 1 : body + 17]
+            self._shortest_codes[self.data[body]] = next((bits for bits, codes in enumerate(counts, 1) if codes), 0)
+            body += 17 + sum(counts)
+
     def scan(self, body: int, end: int) -> int:
         """Take one scan in; return where its entropy data end, which is where the next marker begins."""
         if not self._process:
@@ -276,23 +222,33 @@ class _Walk:
         if end - body != 4 + 2 * count or not count or not set(components) <= set(self._sampling):
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
-        stop = self._entropy_end(end, components)
-        self._scans.append(Scan(components, first, last, bits & 15, end, stop))
+        unit_bits = self._unit_bits(components, self.data[body + 2 : end - 3 : 2], first, last, bits)
+        stop, restarts = self._entropy_end(end, components)
+        self._scans.append(Scan(components, first, last, bits & 15, end, stop, restarts, unit_bits))
         if len(self._scans) > MAX_SCANS:
             raise CorruptImage(f"The JPEG has more than {MAX_SCANS} scans; a sound one has about 10. Save it anew.")
         return stop
 
-    def _entropy_end(self, start: int, components: tuple[int, ...]) -> int:
+    def _unit_bits(self, components: tuple[int, ...], tables: bytes, first: int, last: int, bits: int) -> int:
+        """Return how many bits each unit of a scan has at least; in later progressive scans it may have none."""
+        if self._process == PROGRESSIVE and (first or bits >> 4):
+            return 0
+        blocks = [self._sampling[component] for component in components] if len(components) > 1 else [(1, 1, 0)]
+        total = 0
+        for (h, v, _), table in zip(blocks, tables, strict=True):
+            direct, alternating = self._shortest_codes.get(table >> 4, 0), self._shortest_codes.get(16 | table & 15, 0)
+            total += h * v * (direct + (alternating if last else 0))
+        return total
+
+    def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int]:
         """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts."""
-        restarts = 0
-        for match in _MARKER.finditer(self.data, start):
+        for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
             if code not in _RESTARTS:
                 self._check_restarts(restarts, components)
-                return match.start()
+                return _without_fill(self.data, match.start()), restarts
             if code - 0xD0 != restarts % 8:
                 raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
-            restarts += 1
         raise _truncated()
 
     def _check_restarts(self, found: int, components: tuple[int, ...]) -> None:
@@ -332,7 +288,14 @@ class _Walk:
         )
 
 
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+def _without_fill(data: bytes, end: int) -> int:
+    """Step back over the 0xFF bytes that may stand before a marker (B.1.1.2)."""
+    while data[end - 1 : end] == b"\xff":
+        end -= 1
+    return end
+
+
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
 
 def _demand_every_component(scans: Sequence[Scan], components: set[int], *, progressive: bool) -> None:
@@ -346,10 +309,6 @@ def _demand_every_component(scans: Sequence[Scan], components: set[int], *, prog
     }
     if len(finished) < 64 * len(components):
         raise _truncated()
-
-
-def _clipped(pieces: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(end, stop)) for start, end in pieces if start < stop)
 
 
 def _truncated() -> CorruptImage:

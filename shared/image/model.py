@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+MediaType = Literal["image/jpeg", "image/png"]
 AspectPolicy = Literal["pad", "crop", "reject"]
 
 Change = Literal[
-    "converted",  # from another format than the one that is sent
     "depth-reduced",  # from 16 bits a channel to 8
-    "colours-converted",  # from CMYK or another space that is not sent, to RGB
     "resized",  # fewer pixels, to fit the output's limits
+    "colours-converted",  # from CMYK, YCbCr or Lab to RGB
     "oriented",  # turned or mirrored as its metadata asked
     "cropped",  # the ends of the long side cut off (ASPECT_POLICY=crop)
     "padded",  # the short side made longer (ASPECT_POLICY=pad)
     "flattened",  # transparency laid on white
     "recompressed",  # encoded anew in the format that it had
+    "converted",  # encoded in another format than it had
     "metadata-removed",  # EXIF, GPS, XMP, IPTC, comments, thumbnails, further frames, bytes after the end
 ]
+"""Everything that can be done to an image, in the order in which it is done."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class NormalizedImage:
     """
 
     data: bytes
-    media_type: Literal["image/jpeg", "image/png"]
+    media_type: MediaType
     width: int
     height: int
     changes: tuple[Change, ...]

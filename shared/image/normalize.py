@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, cast
 
 from shared.errors import Bug, DropError
-from shared.image import formats, jpeg, png
-from shared.image.decoding import blaming_the_file, decode
+from shared.image import formats
+from shared.image.blame import blaming_the_file
 from shared.image.model import ImageLimits, NormalizedImage
+from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shared.image.formats import Format
+    from shared.image.model import Change, MediaType
     from shared.image.survey import Survey
 
+DEFAULT_LIMITS = ImageLimits()
 
-def normalize_image(data: bytes, limits: ImageLimits = ImageLimits()) -> NormalizedImage:  # noqa: B008 - frozen
-    """Return `data` as an image that the API accepts: untouched where it is one, with as little change as possible else.
+
+def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> NormalizedImage:
+    """Return `data` as an image that the API accepts: untouched where it is one, changed as little as possible else.
 
     Raises only `DropError`: `ImageRefused` and its subclasses where the content is at fault, `Bug` where we are.
     """
@@ -23,48 +30,38 @@ def normalize_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Normali
         kind = formats.recognize(data)
         with blaming_the_file(kind.name):
             source = kind.survey(data)
-        formats.refuse_too_many_pixels(source, kind, limits.max_source_pixels)
-        return _pass(source, kind, limits) or _transform(source, kind, limits)
+        size = source.header.width, source.header.height
+        refuse_too_many_pixels(*size, kind, limits)
+        refuse_ratio(*size, limits)
+        return _pass_on(source, kind, limits) or _make_anew(source, kind, limits)
     except DropError:
         raise
     except Exception as error:
-        raise Bug("The image could not be normalized for a reason of our own.") from error
+        raise Bug("The image could not be normalized, and the fault is ours.") from error
 
 
-def _pass(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage | None:
-    """Return it with its pixels untouched, or None where they have to be touched."""
+def _pass_on(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage | None:
+    """Return it with its pixels untouched, or None where they cannot stay so."""
     width, height = source.header.width, source.header.height
-    if (
-        not source.fits_as_is
-        or source.orientation != 1
-        or max(width, height) > limits.max_aspect_ratio * min(width, height)
-    ):
+    if not source.fits_as_is or source.orientation != 1 or not fits_ratio(width, height, limits):
         return None
-    module = jpeg if isinstance(source, jpeg.JpegSurvey) else png
-    data = module.lossless(source)  # type: ignore[arg-type]
-    if len(data) > limits.max_output_bytes:
+    if source.bytes_that_leave > limits.max_output_bytes:
         return None
     with blaming_the_file(kind.name):
-        module.verify(source)  # type: ignore[arg-type]
-    changes = ("metadata-removed",) if source.has_metadata else ()
-    return NormalizedImage(data, source.header.media_type, width, height, changes, source.header)  # type: ignore[arg-type]
+        data: bytes = resolve_name(kind.passer)(source)
+    return _normalized(data, cast("MediaType", source.header.media_type), (width, height), (), source)
 
 
-def _transform(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage:
-    from shared.image import encoding, transforming  # noqa: PLC0415 - they import Pillow
+def _make_anew(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage:
+    from shared.image.remaking import remake  # noqa: PLC0415 - it imports Pillow: 40 ms that a refusal does not need
 
-    steps = (
-        transforming.reduce_depth,
-        transforming.convert_colours,
-        transforming.resize,
-        encoding.recognize_drawing,
-        transforming.orient,
-        transforming.fit_ratio,
-    )
-    picture = decode(source, kind, limits)
-    for step in steps:
-        picture = step(picture)
-    picture, data, media_type = encoding.encode(picture)
-    first = "recompressed" if media_type == source.header.media_type else "converted"
-    last = ("metadata-removed",) if source.has_metadata else ()
-    return NormalizedImage(data, media_type, *picture.image.size, (first, *picture.changes, *last), source.header)
+    remade = remake(source, kind, limits)
+    change: Change = "recompressed" if remade.media_type == source.header.media_type else "converted"
+    return _normalized(remade.data, remade.media_type, remade.size, (*remade.changes, change), source)
+
+
+def _normalized(
+    data: bytes, media_type: MediaType, size: tuple[int, int], changes: Iterable[Change], source: Survey
+) -> NormalizedImage:
+    cut: tuple[Change, ...] = ("metadata-removed",) if source.has_metadata else ()
+    return NormalizedImage(data, media_type, *size, (*changes, *cut), source.header)

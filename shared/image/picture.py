@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class Picture:
     """Decoded pixels on their way out. Every step returns a new one, or the same where it has nothing to do.
 
-    `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was lossless
-    or no JPEG; `profile` is the ICC profile that the pixels are to be read with;
-    `is_drawing` says that a JPEG would spoil it.
+    `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was no JPEG;
+    `profile` is the ICC profile that the pixels are to be read with; `is_drawing` says that a JPEG would spoil it.
     """
 
     image: Image
@@ -28,6 +27,11 @@ class Picture:
     is_drawing: bool = False
     changes: tuple[Change, ...] = ()
 
-    def changed(self, change: Change, image: Image) -> Picture:
+    def changed(self, change: Change, image: Image, **values: Any) -> Picture:
         """Return the picture with other pixels, and the word for why."""
-        return replace(self, image=image, changes=(*self.changes, change))
+        changes = self.changes if change in self.changes else (*self.changes, change)
+        return replace(self, image=image, changes=changes, **values)
+
+    def recast(self, mode: str) -> Picture:
+        """Return the picture with the same pixels in another mode."""
+        return replace(self, image=self.image.convert(mode))

@@ -13,19 +13,33 @@ if TYPE_CHECKING:
 class Survey:
     """A file as its structure describes it.
 
-    `orientation` is the EXIF one, 1 to 8, that still has to be applied. `has_metadata` says whether anything is in the
-    file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as format, depth and
-    colour go. `quality` is the IJG quality the source was encoded at, or None where it was not a JPEG.
+    `orientation` is the EXIF one, 1 to 8, that still has to be applied once it is decoded. `has_metadata` says whether
+    anything is in the file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as
+    format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
+    IJG quality of a JPEG, None where the source was no JPEG.
     """
 
     data: bytes
     header: ImageHeader
     orientation: int = 1
     has_metadata: bool = False
+    depth: int = 8
     fits_as_is: bool = False
     quality: int | None = None
+    kept: tuple[tuple[int, int], ...] = ()
 
     @property
     def pixels(self) -> int:
         """How many pixels a decoder would make of it."""
         return self.header.width * self.header.height
+
+    @property
+    def bytes_that_leave(self) -> int:
+        """How many bytes the file has without its metadata."""
+        return sum(end - start for start, end in self.kept)
+
+    def lossless(self) -> bytes:
+        """Return the file without its metadata: the very same object where it has none."""
+        if not self.has_metadata:
+            return self.data
+        return b"".join(memoryview(self.data)[start:end] for start, end in self.kept)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from math import ceil, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageCms
 
-from shared.errors import AspectRatioRefused, UnsupportedFormat
+from shared.errors import UnsupportedFormat
+from shared.image.refusals import fits_ratio, refuse_ratio
 
 if TYPE_CHECKING:
     from shared.image.picture import Picture
@@ -23,104 +24,127 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SENDABLE_MODES = {"1", "L", "LA", "RGB", "RGBA"}
+_SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
 
 def reduce_depth(picture: Picture) -> Picture:
     """Scale 16 bits a channel to 8; Pillow's own conversion would clip them to white."""
     if not picture.image.mode.startswith("I;16"):
         return picture
-    scaled = picture.image.convert("I").point([round(value / 257) for value in range(65_536)], "L")
+    scaled = picture.image.convert("I").point([(value + 128) // 257 for value in range(65_536)], "L")
+    scaled.info = picture.image.info
     return picture.changed("depth-reduced", scaled)
+
+
+def unpack_palette(picture: Picture) -> Picture:
+    """Turn palette and key colours into channels, unless nothing will be done to the pixels."""
+    mode = picture.image.mode
+    if mode in _PLAIN_MODES:
+        return picture.recast(_PLAIN_MODES[mode])
+    if "transparency" in picture.image.info and mode in {"1", "L", "RGB"}:
+        return picture.recast("RGBA" if mode == "RGB" else "LA")
+    untouched = _has_few_pixels(picture) and fits_ratio(*picture.image.size, picture.limits)
+    if mode not in {"P", "1"} or untouched:
+        return picture
+    if mode == "1":
+        return picture.recast("L")
+    return picture.recast("RGBA" if "transparency" in picture.image.info else "RGB")
+
+
+def resize(picture: Picture) -> Picture:
+    """Take pixels away until no more than the output may have are left."""
+    if _has_few_pixels(picture):
+        return picture
+    return shrink(picture, picture.limits.max_output_pixels)
+
+
+def shrink(picture: Picture, max_pixels: float) -> Picture:
+    """Resize to at most `max_pixels`, each of them the mean of all that it stands for."""
+    width, height = picture.image.size
+    factor = sqrt(max_pixels / (width * height))
+    size = max(1, int(width * factor)), max(1, int(height * factor))
+    return picture.changed("resized", picture.image.resize(size, Image.Resampling.HAMMING))
 
 
 def convert_colours(picture: Picture) -> Picture:
     """Bring every other mode to one that JPEG or PNG can hold; CMYK through its own profile."""
     image = picture.image
-    if "transparency" in image.info and image.mode in {"1", "L", "P", "RGB"}:
-        return replace(picture, image=image.convert("LA" if image.mode in {"1", "L"} else "RGBA"))
     if image.mode in _SENDABLE_MODES:
-        return picture
-    if image.mode == "P":
-        return replace(picture, image=image.convert("RGB"))
-    if image.mode in {"PA", "La", "RGBa"}:
-        return replace(picture, image=image.convert("LA" if image.mode == "La" else "RGBA"))
-    if image.mode == "RGBX":
-        return replace(picture, image=image.convert("RGB"))
+        return replace(picture, profile=_sound_profile(picture.profile, image.mode))
     if image.mode in {"I", "F"}:
         raise UnsupportedFormat("The image has 32 bits a channel; 8 and 16 are read. Save it as an 8-bit JPEG or PNG.")
-    return replace(picture.changed("colours-converted", _through_profile(image, picture.profile)), profile=None)
-
-
-def resize(picture: Picture) -> Picture:
-    """Take pixels away until no more than the output may have are left."""
-    width, height = picture.image.size
-    allowed = picture.limits.max_output_pixels
-    if width * height <= allowed:
-        return picture
-    factor = sqrt(allowed / (width * height))
-    size = max(1, int(width * factor)), max(1, int(height * factor))
-    return picture.changed("resized", picture.image.resize(size, Image.Resampling.HAMMING))
+    return picture.changed("colours-converted", _through_profile(image, picture.profile), profile=None)
 
 
 def orient(picture: Picture) -> Picture:
     """Turn it as its metadata asks, since these will not be there to ask again."""
-    if picture.orientation == 1:
+    if picture.orientation not in _TRANSPOSITIONS:
         return picture
     turned = picture.image.transpose(_TRANSPOSITIONS[picture.orientation])
-    return replace(picture.changed("oriented", turned), orientation=1)
+    return picture.changed("oriented", turned, orientation=1)
 
 
 def fit_ratio(picture: Picture) -> Picture:
     """Bring the long side to at most `max_aspect_ratio` times the short one, as the policy says."""
     width, height = picture.image.size
-    ratio = picture.limits.max_aspect_ratio
-    if max(width, height) <= ratio * min(width, height):
+    limits = picture.limits
+    if fits_ratio(width, height, limits):
         return picture
-    refuse_ratio(width, height, picture)
-    if picture.limits.aspect_policy == "crop":
-        width, height = min(width, ratio * height), min(height, ratio * width)
-        left, top = (picture.image.width - width) // 2, (picture.image.height - height) // 2
-        return picture.changed("cropped", picture.image.crop((left, top, left + width, top + height)))
-    width, height = max(width, ceil(height / ratio)), max(height, ceil(width / ratio))
-    mode = picture.image.mode
-    canvas = Image.new(mode, (width, height), _background(mode))
-    canvas.paste(picture.image, ((width - picture.image.width) // 2, (height - picture.image.height) // 2))
+    refuse_ratio(width, height, limits)
+    ratio = limits.max_aspect_ratio
+    if limits.aspect_policy == "crop":
+        across, down = min(width, ratio * height), min(height, ratio * width)
+        left, top = (width - across) // 2, (height - down) // 2
+        return picture.changed("cropped", picture.image.crop((left, top, left + across, top + down)))
+    across, down = max(width, ceil(height / ratio)), max(height, ceil(width / ratio))
+    ground = {"LA": (255, 0), "RGBA": (255, 255, 255, 0)}.get(picture.image.mode, "white")
+    canvas = Image.new(picture.image.mode, (across, down), ground)
+    canvas.paste(picture.image, ((across - width) // 2, (down - height) // 2))
     return picture.changed("padded", canvas)
 
 
-def refuse_ratio(width: int, height: int, picture: Picture) -> None:
-    """Refuse it where the policy is to refuse."""
-    if picture.limits.aspect_policy == "reject":
-        raise AspectRatioRefused(
-            f"The image is {width} x {height} pixels; the long side may be at most "
-            f"{picture.limits.max_aspect_ratio} times the short one. Send one that is cut or padded to that."
-        )
-
-
 def flatten(picture: Picture) -> Picture:
-    """Lay transparency on white, for a JPEG."""
+    """Lay transparency on white and unpack the palette, for a JPEG."""
     image = picture.image
-    if not image.mode.endswith("A"):
+    if image.mode in {"L", "RGB"}:
         return picture
+    if image.mode == "1" or (image.mode == "P" and "transparency" not in image.info):
+        return picture.recast("L" if image.mode == "1" else "RGB")
+    if image.mode == "P":
+        image = image.convert("RGBA")
     ground = Image.new(image.mode[:-1], image.size, "white")
     ground.paste(image.convert(ground.mode), mask=image.getchannel("A"))
     return picture.changed("flattened", ground)
 
 
-def _background(mode: str) -> str | tuple[int, ...]:
-    return {"LA": (255, 0), "RGBA": (255, 255, 255, 0)}.get(mode, "white")
+def _has_few_pixels(picture: Picture) -> bool:
+    return picture.image.width * picture.image.height <= picture.limits.max_output_pixels
+
+
+_PROFILE_HEADER_BYTES = 128
+_MAX_PROFILE_BYTES = 1_000_000
+_COLOUR_SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "CMYK": b"CMYK"}
+
+
+def _sound_profile(profile: bytes | None, mode: str) -> bytes | None:
+    """Return the profile where it is one, is for this mode and is no burden (ICC.1, 7.2)."""
+    if not profile or not _PROFILE_HEADER_BYTES < len(profile) <= _MAX_PROFILE_BYTES:
+        return None
+    return profile if profile[36:40] == b"acsp" and profile[16:20] == _COLOUR_SPACES.get(mode, b"RGB ") else None
 
 
 def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode == "LAB":
+    if image.mode == "CMYK" and (profile := _sound_profile(profile, "CMYK")):
+        source: Any = BytesIO(profile)
+    elif image.mode == "LAB":
         source = ImageCms.createProfile("LAB")
-    elif profile and image.mode == "CMYK":
-        source = BytesIO(profile)
     else:
         return image.convert("RGB")
     try:
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        if image.mode == "LAB":
+            raise UnsupportedFormat("The image is in Lab colours, which cannot be read. Save it in RGB.") from None
         return image.convert("RGB")
     return converted or image.convert("RGB")

@@ -1,0 +1,27 @@
+"""Pillow's AVIF plugin without its reading of EXIF.
+
+The plugin parses the whole EXIF block when it opens a file, to write the container's rotation into it. A block of
+100 KB whose every entry points to the whole of it takes gigabytes there; the rotation is all that is wanted.
+"""
+
+from __future__ import annotations
+
+from PIL import AvifImagePlugin, _avif
+from PIL.AvifImagePlugin import AvifImageFile
+
+_THREADS = 1
+"""Several drops are worked on at once; more threads for each would cost more CPU in all."""
+
+
+class StillImage(AvifImageFile):
+    """The first picture of an AVIF; `info["orientation"]` is what the container asks for, as an EXIF orientation."""
+
+    def _open(self) -> None:
+        data = self.fp.read() if self.fp else b""
+        self._decoder = _avif.AvifDecoder(data, AvifImagePlugin.DECODE_CODEC_CHOICE, _THREADS)
+        self._size, self.n_frames, self._mode, profile, _, orientation, _ = self._decoder.get_info()
+        self.is_animated = self.n_frames > 1
+        self.info["orientation"] = orientation
+        if profile:
+            self.info["icc_profile"] = profile
+        self.seek(0)

@@ -1,0 +1,45 @@
+"""Decides about GIF: how large its first frame is. https://www.w3.org/Graphics/GIF/spec-gif89a.txt."""
+
+from __future__ import annotations
+
+import struct
+
+from shared.errors import CorruptImage
+from shared.image.model import ImageHeader
+from shared.image.survey import Survey
+
+_EXTENSION, _FRAME = 0x21, 0x2C
+_COMMENT, _APPLICATION = 0xFE, 0xFF
+
+
+def survey(data: bytes) -> Survey:
+    """Walk to the first frame, which may be larger than the screen that it is drawn on (20)."""
+    try:
+        width, height, flags = struct.unpack_from("<HHB", data, 6)
+        position = 13 + _palette_bytes(flags)
+        has_metadata = False
+        while data[position] == _EXTENSION:
+            has_metadata |= data[position + 1] in {_COMMENT, _APPLICATION}
+            position = _after_blocks(data, position + 2)
+        left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
+        if data[position] != _FRAME:
+            raise _broken()
+        further = _after_blocks(data, position + 11 + _palette_bytes(flags))
+    except (IndexError, struct.error):
+        raise _broken() from None
+    header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
+    return Survey(data, header, has_metadata=has_metadata or data[further : further + 1] not in {b"", b";"})
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, position: int) -> int:
+    while data[position]:
+        position += 1 + data[position]
+    return position + 1
+
+
+def _broken() -> CorruptImage:
+    return CorruptImage("The GIF is damaged or cut short. Upload the whole file.")

@@ -1,0 +1,100 @@
+"""Decides whether the pixels of a PNG are all there, without making a picture of them.
+
+Every checksum is compared; then the inflated stream with the exact number of bytes that the header promises, its filter
+bytes and its end. That is half of the cost of decoding, and 3 MB of memory whatever the size.
+"""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from math import ceil
+from typing import TYPE_CHECKING
+
+from PIL.PngImagePlugin import PngImageFile
+
+from shared.errors import CorruptImage
+from shared.image import png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.image.png import PngSurvey
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INFLATE_BYTES = 262_144
+
+
+def pass_on(source: PngSurvey) -> bytes:
+    """Return the file without its metadata, once it is found sound and a decoder has opened what will be sent."""
+    sound = source.lossless()
+    PngImageFile(BytesIO(sound))
+    _demand_checksums(sound)
+    _demand_every_row(source)
+    return sound
+
+
+def open_image(source: PngSurvey, _scale: int = 1) -> PngImageFile:
+    """Open it without its metadata, every checksum of the rest compared: Pillow skips those of the pixel data."""
+    sound = source.lossless()
+    _demand_checksums(sound)
+    return PngImageFile(BytesIO(sound))
+
+
+def _demand_checksums(data: bytes) -> None:
+    view = memoryview(data)
+    for _, start, _, end in png.chunks(data):
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise CorruptImage("The PNG is damaged: a checksum does not match. Upload the file again or save it anew.")
+
+
+def _demand_every_row(source: PngSurvey) -> None:
+    inflater = zlib.decompressobj()
+    rows = _Rows(source)
+    view = memoryview(source.data)
+    for start, end in source.pixel_data:
+        feed: bytes | memoryview = view[start:end]
+        while len(feed) and not inflater.eof:
+            rows.take(inflater.decompress(feed, _INFLATE_BYTES))
+            feed = inflater.unconsumed_tail
+    if not inflater.eof or inflater.unused_data or rows.missing:
+        raise CorruptImage("The PNG is damaged: its pixel data are not complete. Save it anew.")
+
+
+class _Rows:
+    """Counts the bytes of the rows as they come and looks at the filter byte before each."""
+
+    def __init__(self, source: PngSurvey) -> None:
+        self._passes = list(_passes(source))[::-1]
+        self._offset = 0
+
+    @property
+    def missing(self) -> bool:
+        return bool(self._passes)
+
+    def take(self, piece: bytes) -> None:
+        taken = 0
+        while taken < len(piece):
+            if not self._passes:
+                raise CorruptImage("The PNG is damaged: it holds more data than its picture needs. Save it anew.")
+            stride, rows = self._passes[-1]
+            here = min(len(piece) - taken, stride * rows - self._offset)
+            filters = piece[taken + -self._offset % stride : taken + here : stride]
+            if filters.strip(b"\0\1\2\3\4"):
+                raise CorruptImage("The PNG is damaged: a row is filtered in no known way. Save it anew.")
+            taken += here
+            self._offset += here
+            if self._offset == stride * rows:
+                self._passes.pop()
+                self._offset = 0
+
+
+def _passes(source: PngSurvey) -> Iterator[tuple[int, int]]:
+    """Yield the bytes of a row, with its filter byte, and the number of rows, of each pass that has any."""
+    width, height = source.header.width, source.header.height
+    bits = source.depth * _CHANNELS[source.colour_type]
+    for left, top, across, down in _ADAM7 if source.interlaced else ((0, 0, 1, 1),):
+        columns, rows = ceil((width - left) / across), ceil((height - top) / down)
+        if columns > 0 and rows > 0:
+            yield 1 + ceil(columns * bits / 8), rows

@@ -1,0 +1,35 @@
+"""Decides what is refused by its size alone, before anything is decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.errors import AspectRatioRefused, TooManyPixels
+
+if TYPE_CHECKING:
+    from shared.image.formats import Format
+    from shared.image.model import ImageLimits
+
+
+def refuse_too_many_pixels(width: int, height: int, kind: Format, limits: ImageLimits) -> None:
+    """Refuse more pixels than the setting allows, or than the format's decoder has memory for."""
+    allowed = min(limits.max_source_pixels, kind.max_pixels)
+    if width * height > allowed:
+        raise TooManyPixels(
+            f"The {kind.name} has {width} x {height} pixels, {width * height / 1e6:,.1f} million; "
+            f"at most {allowed / 1e6:,.1f} million are read. Send a smaller one."
+        )
+
+
+def refuse_ratio(width: int, height: int, limits: ImageLimits) -> None:
+    """Refuse a long strip where the policy is neither to pad nor to crop it."""
+    if limits.aspect_policy == "reject" and not fits_ratio(width, height, limits):
+        raise AspectRatioRefused(
+            f"The image is {width} x {height} pixels; its long side may be at most {limits.max_aspect_ratio} times the "
+            "short one. Send one that is cut or padded to that."
+        )
+
+
+def fits_ratio(width: int, height: int, limits: ImageLimits) -> bool:
+    """Say whether the long side is short enough."""
+    return max(width, height) <= limits.max_aspect_ratio * min(width, height)

@@ -1,0 +1,33 @@
+"""Decides what is done to an image that cannot leave as it is: the ordered list of steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.image.decoding import decode
+from shared.image.encoding import Encoded, encode, recognize_drawing
+from shared.image.transforming import convert_colours, fit_ratio, orient, reduce_depth, resize, unpack_palette
+
+if TYPE_CHECKING:
+    from shared.image.formats import Format
+    from shared.image.model import ImageLimits
+    from shared.image.survey import Survey
+
+STEPS = (
+    reduce_depth,
+    unpack_palette,
+    resize,
+    convert_colours,
+    recognize_drawing,
+    orient,
+    fit_ratio,
+)
+"""Fewer bits and fewer pixels first, so that every later step has less to do."""
+
+
+def remake(source: Survey, kind: Format, limits: ImageLimits) -> Encoded:
+    """Decode once, change where there is a reason, encode once."""
+    picture = decode(source, kind, limits)
+    for step in STEPS:
+        picture = step(picture)
+    return encode(picture)

@@ -1,0 +1,61 @@
+"""Decides about WebP: how large it is and which way up. https://developers.google.com/speed/webp/docs/riff_container.
+
+Pillow's decoder takes memory for the whole canvas when it is opened: a file of 38 bytes can ask for 2.5 GB.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from shared.errors import CorruptImage
+from shared.image import exif
+from shared.image.model import ImageHeader
+from shared.image.survey import Survey
+
+_MAX_CHUNKS = 1_000
+
+
+def survey(data: bytes) -> Survey:
+    """Read the size from the first chunk, and the orientation from the EXIF one."""
+    try:
+        width, height = _size(data)
+        chunks = _chunks(data)
+    except struct.error:
+        raise _broken() from None
+    block = chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
+    return Survey(
+        data,
+        ImageHeader("image/webp", width, height),
+        orientation=exif.orientation(block),
+        has_metadata=not chunks.keys().isdisjoint({b"EXIF", b"XMP ", b"ANMF"}),
+    )
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    if data[12:16] == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if data[12:16] == b"VP8X":
+        (width, high, height, higher) = struct.unpack_from("<HBHB", data, 24)
+        return width + (high << 16) + 1, height + (higher << 16) + 1
+    raise _broken()
+
+
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """Return the EXIF block, and which other chunks there are."""
+    found: dict[bytes, bytes] = {}
+    position = 12
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            break
+        kind, size = struct.unpack_from("<4sI", data, position)
+        found.setdefault(kind, data[position + 8 : position + 8 + size] if kind == b"EXIF" else b"")
+        position += 8 + size + size % 2
+    return found
+
+
+def _broken() -> CorruptImage:
+    return CorruptImage("The WebP is cut short or damaged. Upload the whole file.")
