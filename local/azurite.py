@@ -31,16 +31,26 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 # Runs the script that is its first argument and ends with its input, see local/processes.py. The input alone must not
 # keep it running: hence unref().
 _LEASHED = "process.stdin.resume().on('end', () => process.exit(1)).unref(); require(process.argv[1])"
-_LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (http://\S+)")
+_LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (https?://\S+)")
 
 
 class Azurite:
-    """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it."""
+    """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it.
+
+    With a certificate and its key (PEM files) it speaks https, and takes the access tokens of managed identities too.
+    """
 
     def __init__(
-        self, *, data: Path | None = None, blob_port: int = 0, queue_port: int = 0, program: Path = AZURITE
+        self,
+        *,
+        data: Path | None = None,
+        blob_port: int = 0,
+        queue_port: int = 0,
+        certificate: tuple[Path, Path] | None = None,
+        program: Path = AZURITE,
     ) -> None:
         self._data = data
+        self._certificate = certificate
         self._program = program
         self._ports = (blob_port, queue_port)
         self._watchers: list[Callable[[str], None]] = []
@@ -75,6 +85,9 @@ class Azurite:
         command += ["--tableHost", LOOPBACK, "--tablePort", "0"]
         # The storage SDK speaks newer API versions than Azurite knows; telemetry would call out.
         command += ["--skipApiVersionCheck", "--disableTelemetry"]
+        if self._certificate:
+            certificate, key = (str(file.resolve()) for file in self._certificate)
+            command += ["--cert", certificate, "--key", key, "--oauth", "basic"]
         self._child = Child(
             command, environment={"PATH": os.environ.get("PATH", "")}, directory=folder, on_line=self._read
         )
@@ -114,11 +127,21 @@ class Azurite:
         return self._child.pid if self._child else None
 
     @property
+    def blob_url(self) -> str:
+        """The account's blob service."""
+        return f"{self._addresses['Blob']}/{ACCOUNT}"
+
+    @property
+    def queue_url(self) -> str:
+        """The account's queue service."""
+        return f"{self._addresses['Queue']}/{ACCOUNT}"
+
+    @property
     def connection_string(self) -> str:
         """What an Azure Storage SDK takes; the key in it is the public development key."""
         return (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-            f"BlobEndpoint={self._addresses['Blob']}/{ACCOUNT};QueueEndpoint={self._addresses['Queue']}/{ACCOUNT};"
+            f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
         )
 
     def _data_folder(self) -> Path:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
+from local.azurite import Azurite
+from local.managed_identity import ManagedIdentity
+from local.serving import serve
 from shared.drop import Drop, read_source
 from shared.errors import StorageForbidden, StorageUnavailable
 from shared.settings import StorageSettings
-from shared.storage import open_queue, storage_error
+from shared.storage import open_blobs, open_queue, storage_error
 
 if TYPE_CHECKING:
-    from local.azurite import Azurite
+    from pathlib import Path
 
+CLIENT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 
 
@@ -46,3 +51,35 @@ def test_what_storage_answers_is_named(azurite: Azurite) -> None:
     with pytest.raises(AzureError) as caught:
         open_queue(settings, "no-such-queue").send_message("x")
     assert storage_error(caught.value).message == "The drop account answered 404 (QueueNotFound)."
+
+
+def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deployed: no key and no connection string, https, and tokens of the managed identity."""
+    authority = trustme.CA()
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    server = authority.issue_cert("127.0.0.1")
+    certificate.write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
+    server.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    identity = ManagedIdentity(user_assigned={CLIENT_ID: "the-app"})
+    with serve(identity.app) as address, Azurite(certificate=(certificate, key)) as azurite:
+        for name, value in identity.settings(address).items():
+            monkeypatch.setenv(name, value)
+        settings = StorageSettings.from_environ(
+            {
+                "DropStorage__blobServiceUri": azurite.blob_url,
+                "DropStorage__queueServiceUri": azurite.queue_url,
+                "DropStorage__credential": "managedidentity",
+                "DropStorage__clientId": CLIENT_ID,
+            }
+        )
+        blobs, queue = open_blobs(settings), open_queue(settings, "drop-retries")
+        blobs.create_container(ITWIN).upload_blob("a.jpg", b"content")
+        source = read_source(blobs, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+        assert source
+        assert source.content() == b"content"
+        queue.create_queue()
+        queue.send_message("x")
+        assert [message.content for message in queue.receive_messages()] == ["x"]
+    assert identity.requests >= 2
