@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +19,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from local.cloud import LocalCloud, Ports, find_state
-from local.drops import FINAL_STATUSES, DroppedFile, drop_file, wait_for_result
+from local.drops import FINAL_STATUSES, drop_file, wait_for_result
 from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_COMMAND = "up"
 COMMANDS = (DEFAULT_COMMAND, "drop", "demo")
 HEALTH_INTERVAL_S = 0.5
-CONCURRENT_DROPS = 8
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,8 +54,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def run_up(options: argparse.Namespace) -> int:
     """Start everything, say where it is, and run until Ctrl-C or SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt_once)
     running = find_state()
     if running:
         raise LocalCloudError(f"A local cloud of this project runs already (process {running['pid']}): end it first.")
@@ -81,35 +78,36 @@ def run_up(options: argparse.Namespace) -> int:
 
 
 def run_drop(options: argparse.Namespace) -> int:
-    """Drop files into the cloud that runs and print each result as it comes; 1 when any was not uploaded."""
+    """Drop files into the cloud that runs and print each result as it comes; 1 when any was not uploaded.
+
+    An iTwin has one image: without an iTwin's id every file gets one of its own.
+    """
     contents = {file: _read(file) for file in options.files}
-    names = [file.name for file in contents]
-    if len(set(names)) < len(names):
+    if options.itwin and len({file.name for file in contents}) < len(contents):
         raise LocalCloudError("Two of the files have the same name, and one would replace the other: drop them apart.")
     state = find_state()
     if state is None:
         raise LocalCloudError("No local cloud is running: start one with `python -m local`.")
-    itwin_id = _make_itwin(state["platform"], options.itwin or str(uuid.uuid4()))
-    if not options.json:
-        print(f"iTwin {itwin_id}", flush=True)
     uploaded = True
-    with (
-        BlobServiceClient.from_connection_string(state["connectionString"]) as storage,
-        ThreadPoolExecutor(CONCURRENT_DROPS) as pool,
-    ):
-
-        def take(file: Path) -> tuple[Path, DroppedFile, dict[str, Any] | None]:
-            drop = drop_file(storage, itwin_id, file.name, contents[file])
-            result = wait_for_result(storage, state["resultsContainer"], drop, timeout_s=options.timeout)
-            return file, drop, result
-
-        try:
-            for future in as_completed([pool.submit(take, file) for file in contents]):
-                file, _, result = future.result()
+    try:
+        with (
+            BlobServiceClient.from_connection_string(state["connectionString"]) as storage,
+            ThreadPoolExecutor(len(contents)) as pool,
+        ):
+            waiting: dict[Future[dict[str, Any] | None], Path] = {}
+            for file, content in contents.items():  # one after the other: the newest wins
+                itwin_id = _make_itwin(state["platform"], options.itwin or str(uuid.uuid4()))
+                drop = drop_file(storage, itwin_id, file.name, content)
+                future = pool.submit(
+                    wait_for_result, storage, state["resultsContainer"], drop, timeout_s=options.timeout
+                )
+                waiting[future] = file
+            for future in as_completed(waiting):
+                file, result = waiting[future], future.result()
                 print(_json_line(file, result) if options.json else _line(file, result, options.timeout), flush=True)
                 uploaded = uploaded and result is not None and result["status"] == "uploaded"
-        except AzureError as error:
-            raise LocalCloudError(f"The local cloud's storage did not do it: {_first_line(error)}") from error
+    except AzureError as error:
+        raise LocalCloudError(f"The local cloud's storage did not do it: {_first_line(error)}") from error
     return 0 if uploaded else 1
 
 
@@ -143,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
 
     drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
     drop.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    drop.add_argument("--itwin", type=_itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one)")
+    drop.add_argument(
+        "--itwin", type=_itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
+    )
     drop.add_argument("--json", action="store_true", help="print whole result documents, one a line")
     drop.add_argument(
         "--timeout",
@@ -225,4 +225,6 @@ def _first_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, _interrupt_once)
     sys.exit(main(sys.argv[1:]))

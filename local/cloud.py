@@ -8,6 +8,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
@@ -26,7 +27,6 @@ from local.serving import LocalCloudError, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
     from types import TracebackType
 
 FUNCTION = "process_drop"
@@ -35,7 +35,6 @@ DEAD_LETTER_CONTAINER = "dead-letters"
 LEDGER_CONTAINER = "ledger"
 QUEUES = ("drop-retries", "drop-retries-poison", "webjobs-blobtrigger-poison")
 PLATFORM_AUDIENCE = "api://itwin-platform"
-STATE_FILE = PROJECT / ".local" / "cloud.json"
 RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
 
 # What the deployed subscription leaves out: the containers that the app and the platform write themselves.
@@ -170,11 +169,13 @@ class LocalCloud:
             "host": self.host.address,
             "resultsContainer": RESULTS_CONTAINER,
         }
-        STATE_FILE.parent.mkdir(exist_ok=True)
-        descriptor = os.open(STATE_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        path = _state_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(state, file, indent=2)
-        self._stack.callback(STATE_FILE.unlink, missing_ok=True)
+        self._stack.callback(path.unlink, missing_ok=True)
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         with ThreadPoolExecutor(1) as pool:
@@ -214,8 +215,13 @@ class LocalCloud:
 def find_state() -> dict[str, Any] | None:
     """Return where this project's cloud is, as `publish_state` wrote it; None when none runs."""
     try:
-        state: dict[str, Any] = json.loads(STATE_FILE.read_text("utf-8"))
+        state: dict[str, Any] = json.loads(_state_file().read_text("utf-8"))
         requests.get(state["identity"], timeout=5)
     except (OSError, ValueError, KeyError, requests.RequestException):
         return None
     return state
+
+
+def _state_file() -> Path:
+    folder = os.environ.get("LOCAL_CLOUD_FOLDER")
+    return (Path(folder) if folder else PROJECT / ".local") / "cloud.json"

@@ -78,6 +78,11 @@ class Child:
         self._signal(signal.SIGKILL)
         return self._reap()
 
+    def close_input(self) -> None:
+        """Let go of the leash, as this process's own end does."""
+        if self._process.stdin:
+            self._process.stdin.close()
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -85,6 +90,8 @@ class Child:
 
     def _reap(self) -> int:
         code = self._process.wait()
+        with contextlib.suppress(ProcessLookupError):  # what it started and did not end
+            os.killpg(self.pid, signal.SIGKILL)
         self._pump.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:

@@ -98,9 +98,12 @@ class QueueListener:
     def _receive(self) -> list[QueueMessage]:
         count = self._options.batch_size
         try:
-            # One page is one request; the iterator would ask for more.
+            # One page is one request; the iterator would ask for more. The next poll is the retry.
             pages = self.queue.receive_messages(
-                messages_per_page=count, max_messages=count, visibility_timeout=int(self._visibility_timeout_s)
+                messages_per_page=count,
+                max_messages=count,
+                visibility_timeout=int(self._visibility_timeout_s),
+                retry_total=0,
             ).by_page()
             return list(next(pages, ()))
         except ResourceNotFoundError:

@@ -20,7 +20,7 @@ def say(**facts: object) -> None:
     logging.getLogger("probe").info("PROBE %s", json.dumps(facts))
 
 
-@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="Data", source=func.BlobSource.EVENT_GRID)
+@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="DropStorage", source=func.BlobSource.EVENT_GRID)
 def on_blob(drop: blob.BlobClient, context: func.Context) -> None:
     """Do what the blob's name asks for."""
     global running  # noqa: PLW0603 - counts how many run at once
@@ -37,7 +37,7 @@ def on_blob(drop: blob.BlobClient, context: func.Context) -> None:
             folder=context.function_directory,
             trace=context.trace_context.trace_parent,
             retry=context.retry_context.retry_count,
-            keys=[name for name in os.environ if "KEY" in name],
+            environment=dict(os.environ),
         )
     try:
         if "fail" in drop.blob_name:
@@ -52,13 +52,13 @@ def on_blob(drop: blob.BlobClient, context: func.Context) -> None:
             running -= 1
 
 
-@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="Data", source=func.BlobSource.EVENT_GRID)
+@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="DropStorage", source=func.BlobSource.EVENT_GRID)
 async def on_blob_async(drop: blob.BlobClient) -> None:
     """Say on which thread the event loop runs."""
     say(function="on_blob_async", blob=drop.blob_name, thread=threading.current_thread().name)
 
 
-@app.queue_trigger(arg_name="message", queue_name="%PROBE_QUEUE%", connection="Data")
+@app.queue_trigger(arg_name="message", queue_name="%PROBE_QUEUE%", connection="DropStorage")
 def on_message(message: func.QueueMessage) -> None:
     """Say what came."""
     say(
@@ -85,19 +85,19 @@ def raises(request: func.HttpRequest) -> str:
     raise RuntimeError(f"asked to raise by {request.method}")
 
 
-@app.blob_trigger(arg_name="drop", path="{itwin}/{name}", connection="Data", source=func.BlobSource.EVENT_GRID)
+@app.blob_trigger(arg_name="drop", path="{itwin}/{name}", connection="DropStorage", source=func.BlobSource.EVENT_GRID)
 def token_in_container(drop: blob.BlobClient) -> None:
     """Never fires."""
     say(function="token_in_container", blob=drop.blob_name)
 
 
-@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="Data", source=func.BlobSource.EVENT_GRID)
+@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="DropStorage", source=func.BlobSource.EVENT_GRID)
 def wants_bytes(drop: bytes) -> None:
     """Never fires: only SDK types are handed over."""
     say(function="wants_bytes", size=len(drop))
 
 
-@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="Data")
+@app.blob_trigger(arg_name="drop", path="nominal/{name}", connection="DropStorage")
 def polls(drop: blob.BlobClient) -> None:
     """Never fires: there is no polling on Flex Consumption."""
     say(function="polls", blob=drop.blob_name)

@@ -1,0 +1,217 @@
+"""The local cloud as a library: what the app gets from it, what it survives, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import requests
+
+from local.cloud import DEAD_LETTER_CONTAINER, RESULTS_CONTAINER, LocalCloud, Ports
+from local.drops import DroppedFile
+from local.processes import LEASH, PROJECT, Child, wait_until
+from local.serving import LocalCloudError, listen
+from tests.test_local_functions_host import is_running, read_said
+
+if TYPE_CHECKING:
+    from typing import Any
+
+PROBE = Path(__file__).parent / "apps" / "probe"
+TIMEOUT_S = 20.0
+PROBE_SETTINGS = {"PROBE_QUEUE": "probe-messages"}
+
+
+class ProbeCloud(LocalCloud):
+    """A cloud that runs the probe app, and what its functions said."""
+
+    def __init__(self, **options: Any) -> None:
+        self.lines: list[str] = []
+        settings = {**PROBE_SETTINGS, **options.pop("app_settings", {})}
+        super().__init__(
+            app_folder=PROBE, function="on_blob", app_settings=settings, on_line=self.lines.append, **options
+        )
+
+    def wait_for(self, count: int = 1, **facts: Any) -> list[dict[str, Any]]:
+        """Wait until these facts were said so often."""
+        assert wait_until(lambda: len(read_said(self.lines, **facts)) >= count, timeout_s=TIMEOUT_S), self.lines[-20:]
+        return read_said(self.lines, **facts)
+
+
+def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only environment variables tell a laptop from Azure, so no other may slip in; a caller may change any."""
+    monkeypatch.setenv("AZURE_CLIENT_ID", "the developer's")
+    monkeypatch.setenv("ITWIN_CLIENT_SECRET", "the developer's")
+    changes = {"ITWIN_LOGIN": "client-credentials", "ITWIN_TOKEN_SCOPE": None, "ADDED": "1"}
+    with ProbeCloud(app_settings=changes) as cloud:
+        cloud.drop(str(uuid.uuid4()), "a.png", b"1")
+        environment = cloud.wait_for(function="on_blob")[0]["environment"]
+        expected = {
+            "AzureWebJobsStorage": cloud.connection_string,
+            "DropStorage": cloud.connection_string,
+            "RESULTS_CONTAINER": RESULTS_CONTAINER,
+            "ITWIN_API_URL": cloud.platform_address,
+            "ITWIN_LOGIN": "client-credentials",
+            "IDENTITY_ENDPOINT": f"{cloud.identity_address}/msi/token",
+            "IDENTITY_HEADER": cloud.identity.header,
+            "PYTHON_THREADPOOL_THREAD_COUNT": "4",
+            "ADDED": "1",
+        }
+    assert expected.items() <= environment.items()
+    assert not environment.keys() & {"AZURE_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_TOKEN_SCOPE"}
+
+
+def test_what_the_cloud_writes_itself_triggers_nothing() -> None:
+    """Results and dead letters are no drops."""
+    with ProbeCloud() as cloud:
+        for own in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER):
+            cloud.drops.get_blob_client(own, "own.json").upload_blob(b"{}")
+        cloud.drop("drops-of-a-test", "a.png", b"1")
+        cloud.wait_for(function="on_blob ended", blob="a.png")
+        assert not read_said(cloud.lines, blob="own.json")
+
+
+def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> None:
+    """Event Grid tries again; what was processed before the crash is not processed twice."""
+    with ProbeCloud(visibility_timeout_s=1, retry_scale=0.02) as cloud:
+        cloud.drop("drops-of-a-test", "before.png", b"1")
+        cloud.wait_for(function="on_blob ended", blob="before.png")
+        assert cloud.host.kill() == -signal.SIGKILL
+        cloud.drop("drops-of-a-test", "while.png", b"1")
+        cloud.host.start()
+        cloud.wait_for(function="on_blob ended", blob="while.png")
+        cloud.host.settings["ADDED"] = "later"
+        cloud.host.restart()
+        cloud.drop("drops-of-a-test", "after.png", b"1")
+        cloud.wait_for(function="on_blob ended", blob="after.png")
+        assert read_said(cloud.lines, blob="after.png")[0]["environment"]["ADDED"] == "later"
+        assert len(read_said(cloud.lines, function="on_blob", blob="before.png")) == 1
+
+
+def test_it_is_gone_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process, no port, no file."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    before = set(psutil.Process().children(recursive=True))
+    with ProbeCloud() as cloud:
+        cloud.publish_state()
+        state = tmp_path / "state" / "cloud.json"
+        assert stat.S_IMODE(state.stat().st_mode) == 0o600
+        mine = set(psutil.Process().children(recursive=True)) - before
+        folders = {process.cwd() for process in mine} - {str(PROJECT)}
+        assert len(mine) == 2
+        assert len(folders) == 1
+        addresses = (cloud.platform_address, cloud.identity_address, cloud.host.address)
+    assert not [process for process in mine if process.is_running()]
+    assert not [folder for folder in folders if Path(folder).exists()]
+    assert not state.exists()
+    for address in addresses:
+        with pytest.raises(requests.ConnectionError):
+            requests.get(address, timeout=5)
+
+
+def test_a_cloud_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> None:
+    """What was started before the fault is ended."""
+    before = set(psutil.Process().children(recursive=True))
+    (tmp_path / "function_app.py").write_text("raise RuntimeError('broken')")
+    with listen() as taken:
+        for options in (
+            {"ports": Ports(host=taken.getsockname()[1])},
+            {"ports": Ports(queue=taken.getsockname()[1])},
+            {"ports": Ports(platform=taken.getsockname()[1])},
+            {"app_folder": tmp_path},
+            {"function": "no_such_function", "app_folder": tmp_path},
+        ):
+            with pytest.raises(LocalCloudError), LocalCloud(**options):
+                pytest.fail("it started")
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_a_part_that_ends_by_itself_is_noticed() -> None:
+    """`check` says which one."""
+    with ProbeCloud() as cloud:
+        cloud.check()
+        os.kill(cloud.host.pid or 0, signal.SIGKILL)
+        assert wait_until(lambda: cloud.host.exit_code is not None, timeout_s=TIMEOUT_S)
+        with pytest.raises(LocalCloudError, match=r"^The Functions host has stopped \(exit code -9\)\.$"):
+            cloud.check()
+        os.kill(cloud.azurite.pid or 0, signal.SIGKILL)
+        assert wait_until(lambda: cloud.azurite.exit_code is not None, timeout_s=TIMEOUT_S)
+        with pytest.raises(LocalCloudError, match=r"^Azurite has stopped \(exit code -9\)\.$"):
+            cloud.check()
+
+
+def test_an_itwin_comes_with_its_container(cloud: LocalCloud) -> None:
+    """The id may be given, and may be given again."""
+    itwin_id = str(uuid.uuid4())
+    assert cloud.itwin(itwin_id) == cloud.itwin(itwin_id) == itwin_id
+    assert cloud.drops.get_container_client(itwin_id).exists()
+    assert cloud.itwin() != itwin_id
+
+
+def test_a_result_that_does_not_come_is_said(cloud: LocalCloud) -> None:
+    """With the drop and the time that was waited."""
+    container = cloud.drops.get_container_client(RESULTS_CONTAINER)
+    drop = DroppedFile("nowhere", "a.png", "0x1", container.get_container_properties().last_modified)
+    with pytest.raises(LocalCloudError, match=r"^nowhere/a\.png has no result after 0 s\.$"):
+        cloud.result(drop, timeout_s=0)
+
+
+# Azure Functions Core Tools
+
+
+FAKE_FUNC = f"""#!{sys.executable}
+import http.server, json, os, sys
+assert sys.argv[1:3] == ["start", "--port"], sys.argv
+class Host(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def do_POST(self):
+        event = json.loads(self.rfile.read(int(self.headers["content-length"])))[0]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({{"validationResponse": event["data"]["validationCode"]}}).encode())
+print("PROBE", json.dumps({{"environment": dict(os.environ), "folder": os.getcwd()}}), flush=True)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[3])), Host).serve_forever()
+"""
+
+
+def test_core_tools_run_the_app_with_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`func start` runs in the app's folder, and ends with the cloud."""
+    func = tmp_path / "func"
+    func.write_text(FAKE_FUNC)
+    func.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with ProbeCloud(host="func") as cloud:
+        (said,) = cloud.wait_for()
+        pids = [process.pid for process in psutil.Process(cloud.host.pid).children(recursive=True)]
+        assert said["folder"] == str(PROBE)
+        assert cloud.settings().items() <= said["environment"].items()
+        assert said["environment"]["FUNCTIONS_WORKER_RUNTIME"] == "python"
+        assert "AZURE_CLIENT_ID" not in said["environment"]
+    assert pids
+    assert not [pid for pid in pids if is_running(pid)]
+
+
+def test_core_tools_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the way out."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(LocalCloudError, match=r"^Azure Functions Core Tools \(func\) is not on the PATH: install it"):
+        LocalCloud(host="func").__enter__()
+
+
+def test_a_program_on_a_leash_ends_when_its_input_closes(tmp_path: Path) -> None:
+    """However its parent ended, with all that it started itself."""
+    parent = Child([*LEASH, "sh", "-c", "sleep 600 & echo $!; wait"], environment=dict(os.environ), directory=tmp_path)
+    assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
+    pid = int(parent.lines[0])
+    assert is_running(pid)
+    parent.close_input()
+    assert wait_until(lambda: not is_running(pid), timeout_s=TIMEOUT_S)
+    parent.stop()
