@@ -1,0 +1,5 @@
+// The same environment as ../main.bicepparam.
+using 'main.bicep'
+
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
+param location = readEnvironmentVariable('AZURE_LOCATION')

@@ -1,0 +1,159 @@
+// Where images are dropped and results are written, with the app's own state beside them.
+
+@description('Name of the account.')
+param name string
+
+@description('Azure region.')
+param location string
+
+@description('Tags of the resource.')
+param tags object
+
+@description('Redundancy of the account.')
+param sku string
+
+@description('iTwins to make a container for.')
+param itwinIds string[]
+
+@description('Delete drops after this many days; 0 keeps them.')
+param deleteDropsAfterDays int
+
+@description('Delete results after this many days; 0 keeps them.')
+param deleteResultsAfterDays int
+
+@description('Delete earlier versions after this many days.')
+param deleteVersionsAfterDays int
+
+@description('How many days deleted blobs and containers can be brought back.')
+param softDeleteDays int
+
+@description('Whether the account answers on its public address.')
+param isPublic bool
+
+var contract = loadJsonContent('../contract.json')
+var containers = [contract.containers.results, contract.containers.ledger, contract.containers.deadLetters]
+
+// An iTwin ID begins with a hexadecimal digit, a prefix without a slash matches every container that begins with it,
+// and a rule takes ten prefixes. https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-policy-structure
+var itwinPrefixes = [
+  ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
+  ['a', 'b', 'c', 'd', 'e', 'f']
+]
+
+var dropRules = [
+  for (prefixes, i) in itwinPrefixes: {
+    name: 'delete-old-drops-${i}'
+    enabled: true
+    type: 'Lifecycle'
+    definition: {
+      filters: { blobTypes: ['blockBlob'], prefixMatch: prefixes }
+      actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: max(deleteDropsAfterDays, 1) } } }
+    }
+  }
+]
+
+var resultRules = [
+  {
+    name: 'delete-old-results'
+    enabled: true
+    type: 'Lifecycle'
+    definition: {
+      filters: { blobTypes: ['blockBlob'], prefixMatch: ['${contract.containers.results}/'] }
+      actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: max(deleteResultsAfterDays, 1) } } }
+    }
+  }
+]
+
+var versionRules = [
+  {
+    name: 'delete-old-versions'
+    enabled: true
+    type: 'Lifecycle'
+    definition: {
+      filters: { blobTypes: ['blockBlob'] }
+      actions: { version: { delete: { daysAfterCreationGreaterThan: deleteVersionsAfterDays } } }
+    }
+  }
+]
+
+resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+  name: name
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: { name: sku }
+  properties: {
+    accessTier: 'Hot'
+    allowBlobPublicAccess: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    // Closed by a rule and not altogether, because Event Grid, a trusted service, writes dead letters over the public
+    // address with its own identity.
+    publicNetworkAccess: 'Enabled'
+    networkAcls: {
+      defaultAction: isPublic ? 'Allow' : 'Deny'
+      bypass: 'AzureServices'
+    }
+  }
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    isVersioningEnabled: true
+    deleteRetentionPolicy: { enabled: true, days: softDeleteDays }
+    containerDeleteRetentionPolicy: { enabled: true, days: softDeleteDays }
+  }
+}
+
+resource ownContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+  for container in containers: {
+    parent: blobs
+    name: container
+    properties: { publicAccess: 'None' }
+  }
+]
+
+resource dropContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+  for itwinId in itwinIds: {
+    parent: blobs
+    name: toLower(itwinId)
+    properties: { publicAccess: 'None' }
+  }
+]
+
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [
+  for queue in contract.queues: {
+    parent: queueService
+    name: queue
+  }
+]
+
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    policy: {
+      rules: concat(
+        deleteDropsAfterDays > 0 ? dropRules : [],
+        deleteResultsAfterDays > 0 ? resultRules : [],
+        versionRules
+      )
+    }
+  }
+  dependsOn: [
+    blobs
+  ]
+}
+
+output name string = account.name
+output blobUrl string = account.properties.primaryEndpoints.blob
+output resultsUrl string = '${account.properties.primaryEndpoints.blob}${contract.containers.results}'

@@ -1,0 +1,206 @@
+// The function app on Flex Consumption, and every setting that it gets.
+
+@description('Name of the function app.')
+param name string
+
+@description('Name of its plan.')
+param planName string
+
+@description('Azure region.')
+param location string
+
+@description('Tags of the resources.')
+param tags object
+
+@description('The app\'s identity.')
+param identityName string
+
+@description('Account that images are dropped into.')
+param dropAccountName string
+
+@description('Account of the Functions host.')
+param hostAccountName string
+
+@description('Container of the host\'s account that the deployed code is kept in.')
+param deploymentContainerName string
+
+@description('Application Insights resource.')
+param applicationInsightsName string
+
+@description('Vault of the client secret; empty where there is none.')
+param vaultName string
+
+@description('Virtual network to be in, with a subnet.')
+param networkName string
+
+@description('Subnet of that network; empty for no network.')
+param subnetName string
+
+@description('Public addresses (CIDR) that may call the HTTP functions where there is a network.')
+param operatorAddressRanges string[]
+
+@description('Memory of one instance in MB.')
+param instanceMemoryMB int
+
+@description('How many instances there may be at most.')
+param maximumInstanceCount int
+
+@description('How many instances are kept ready for drops.')
+param alwaysReadyInstances int
+
+@description('Address of the iTwin Platform API.')
+param itwinApiUrl string
+
+@description('Where the access token comes from.')
+@allowed(['managed-identity', 'client-credentials'])
+param itwinLogin string
+
+@description('Scope that a token is asked for; empty means itwin-platform with client-credentials.')
+param itwinTokenScope string
+
+@description('Token endpoint of the iTwin Platform, for client-credentials.')
+param itwinTokenUrl string
+
+@description('Client ID of the iTwin service app, for client-credentials.')
+param itwinClientId string
+
+@description('The settings that limit what is taken and how long it is tried, by their names in the app.')
+param limits object
+
+var contract = loadJsonContent('../contract.json')
+var isPrivate = !empty(subnetName)
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+  name: identityName
+}
+
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: applicationInsightsName
+}
+
+var hostSettings = {
+  AzureWebJobsStorage__blobServiceUri: 'https://${hostAccountName}.blob.${environment().suffixes.storage}'
+  AzureWebJobsStorage__queueServiceUri: 'https://${hostAccountName}.queue.${environment().suffixes.storage}'
+  AzureWebJobsStorage__tableServiceUri: 'https://${hostAccountName}.table.${environment().suffixes.storage}'
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identity.properties.clientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+  // As many as host.json lets run at once: each has an image in memory.
+  PYTHON_THREADPOOL_THREAD_COUNT: contract.threads
+}
+
+var dropSettings = {
+  DropStorage__blobServiceUri: 'https://${dropAccountName}.blob.${environment().suffixes.storage}'
+  DropStorage__queueServiceUri: 'https://${dropAccountName}.queue.${environment().suffixes.storage}'
+  DropStorage__credential: 'managedidentity'
+  DropStorage__clientId: identity.properties.clientId
+  RESULTS_CONTAINER: contract.containers.results
+  ITWIN_API_URL: itwinApiUrl
+  ITWIN_LOGIN: itwinLogin
+}
+
+var managedIdentitySettings = {
+  ITWIN_TOKEN_SCOPE: itwinTokenScope
+  AZURE_CLIENT_ID: identity.properties.clientId
+}
+
+var clientCredentialsSettings = {
+  ITWIN_TOKEN_SCOPE: empty(itwinTokenScope) ? 'itwin-platform' : itwinTokenScope
+  ITWIN_TOKEN_URL: itwinTokenUrl
+  ITWIN_CLIENT_ID: itwinClientId
+  // Without a version, so that a new secret is taken up by itself within a day.
+  ITWIN_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=itwin-client-secret)'
+}
+
+var settings = union(
+  hostSettings,
+  dropSettings,
+  itwinLogin == 'client-credentials' ? clientCredentialsSettings : managedIdentitySettings,
+  limits
+)
+
+// Closed to all but Event Grid, which delivers to the public address, and the operators.
+// https://learn.microsoft.com/azure/virtual-network/service-tags-overview
+var eventGridRule = [
+  { name: 'event-grid', priority: 100, action: 'Allow', tag: 'ServiceTag', ipAddress: 'AzureEventGrid' }
+]
+var operatorRules = [
+  for (range, i) in operatorAddressRanges: {
+    name: 'operator-${i}'
+    priority: 200 + i
+    action: 'Allow'
+    tag: 'Default'
+    ipAddress: range
+  }
+]
+
+resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { tier: 'FlexConsumption', name: 'FC1' }
+  properties: { reserved: true }
+}
+
+resource functionApp 'Microsoft.Web/sites@2024-04-01' = {
+  name: name
+  location: location
+  // azd finds by this tag where the code belongs.
+  tags: union(tags, { 'azd-service-name': 'drop' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identity.id}': {} }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    keyVaultReferenceIdentity: identity.id
+    virtualNetworkSubnetId: isPrivate
+      ? resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, subnetName)
+      : null
+    siteConfig: {
+      minTlsVersion: '1.2'
+      appSettings: map(items(settings), (setting) => { name: setting.key, value: string(setting.value) })
+      ipSecurityRestrictionsDefaultAction: isPrivate ? 'Deny' : 'Allow'
+      ipSecurityRestrictions: isPrivate ? concat(eventGridRule, operatorRules) : []
+    }
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: 'https://${hostAccountName}.blob.${environment().suffixes.storage}/${deploymentContainerName}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identity.id
+          }
+        }
+      }
+      runtime: { name: 'python', version: '3.13' }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances > 0 ? [{ name: 'blob', instanceCount: alwaysReadyInstances }] : []
+      }
+    }
+  }
+
+  // Code is deployed with an Entra token, so that there is no publishing password to lose.
+  resource deploymentByPassword 'basicPublishingCredentialsPolicies' = {
+    name: 'scm'
+    properties: { allow: false }
+  }
+
+  resource ftpByPassword 'basicPublishingCredentialsPolicies' = {
+    name: 'ftp'
+    properties: { allow: false }
+    dependsOn: [
+      deploymentByPassword
+    ]
+  }
+}
+
+output name string = functionApp.name
+output hostName string = functionApp.properties.defaultHostName

@@ -1,0 +1,192 @@
+// Who may do what: one table, each row with its reason. A role that nothing here uses has no row.
+
+@description('Object ID of the app\'s identity.')
+param appPrincipalId string
+
+@description('Object ID of the system topic\'s identity.')
+param eventTopicPrincipalId string
+
+@description('Object ID of who may drop images and read results; empty for nobody.')
+param operatorPrincipalId string
+
+@description('What the operator is.')
+param operatorPrincipalType string
+
+@description('Account that images are dropped into.')
+param dropAccountName string
+
+@description('Account of the Functions host.')
+param hostAccountName string
+
+@description('Application Insights resource.')
+param applicationInsightsName string
+
+@description('Vault of the client secret; empty where there is none.')
+param vaultName string
+
+// https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+var roleIds = {
+  'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  'Storage Queue Data Contributor': '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+  'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
+  'Key Vault Secrets User': '4633458b-17de-408a-b874-0445c86b69e6'
+  'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
+}
+
+var table = [
+  {
+    who: 'app'
+    role: 'Storage Blob Data Owner'
+    on: 'drops'
+    reason: 'Reads drops; writes results and the ledger and leases its entries. The host\'s blob trigger documents Owner.'
+  }
+  {
+    who: 'app'
+    role: 'Storage Queue Data Contributor'
+    on: 'drops'
+    reason: 'Sends and receives retries; receives what the host gave up, and the host puts that there.'
+  }
+  {
+    who: 'app'
+    role: 'Storage Blob Data Owner'
+    on: 'host'
+    reason: 'The host keeps its keys, locks and the deployed code there.'
+  }
+  {
+    who: 'app'
+    role: 'Storage Queue Data Contributor'
+    on: 'host'
+    reason: 'The host keeps blob events in a queue there until the function takes them.'
+  }
+  {
+    who: 'app'
+    role: 'Storage Table Data Contributor'
+    on: 'host'
+    reason: 'The host writes its diagnostic events there.'
+  }
+  {
+    who: 'app'
+    role: 'Monitoring Metrics Publisher'
+    on: 'insights'
+    reason: 'Sends logs to Application Insights, which takes none without an Entra token.'
+  }
+  {
+    who: 'app'
+    role: 'Key Vault Secrets User'
+    on: 'vault'
+    reason: 'The platform resolves the reference to the client secret with this identity.'
+  }
+  {
+    who: 'topic'
+    role: 'Storage Blob Data Contributor'
+    on: 'deadLetters'
+    reason: 'Event Grid writes events there that it could not deliver.'
+  }
+  {
+    who: 'operator'
+    role: 'Storage Blob Data Contributor'
+    on: 'drops'
+    reason: 'Drops images and reads results.'
+  }
+  {
+    who: 'operator'
+    role: 'Key Vault Secrets Officer'
+    on: 'vault'
+    reason: 'Sets and rotates the client secret.'
+  }
+]
+
+var principals = {
+  app: { id: appPrincipalId, type: 'ServicePrincipal' }
+  topic: { id: eventTopicPrincipalId, type: 'ServicePrincipal' }
+  operator: { id: operatorPrincipalId, type: operatorPrincipalType }
+}
+var accountNames = { drops: dropAccountName, host: hostAccountName }
+
+var filled = filter(table, (row) => row.who != 'operator' || !empty(operatorPrincipalId))
+var storageRows = filter(filled, (row) => contains(accountNames, row.on))
+var insightsRows = filter(filled, (row) => row.on == 'insights')
+var vaultRows = filter(filled, (row) => row.on == 'vault' && !empty(vaultName))
+var deadLetterRows = filter(filled, (row) => row.on == 'deadLetters')
+
+var contract = loadJsonContent('../contract.json')
+
+resource accounts 'Microsoft.Storage/storageAccounts@2024-01-01' existing = [
+  for row in storageRows: {
+    name: accountNames[row.on]
+  }
+]
+
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: applicationInsightsName
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (!empty(vaultName)) {
+  name: empty(vaultName) ? 'none' : vaultName
+}
+
+resource dropAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: dropAccountName
+
+  resource blobs 'blobServices' existing = {
+    name: 'default'
+
+    resource deadLetters 'containers' existing = {
+      name: contract.containers.deadLetters
+    }
+  }
+}
+
+resource storageRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (row, i) in storageRows: {
+    scope: accounts[i]
+    name: guid(accounts[i].id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
+
+resource insightsRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in insightsRows: {
+    scope: applicationInsights
+    name: guid(applicationInsights.id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
+
+resource vaultRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in vaultRows: {
+    scope: vault
+    name: guid(resourceId('Microsoft.KeyVault/vaults', vaultName), principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
+
+resource deadLetterRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in deadLetterRows: {
+    scope: dropAccount::blobs::deadLetters
+    name: guid(dropAccount::blobs::deadLetters.id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
