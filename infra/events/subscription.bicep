@@ -25,15 +25,11 @@ resource dropAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
 
 resource functionApp 'Microsoft.Web/sites@2024-04-01' existing = {
   name: functionAppName
-
-  resource host 'host' existing = {
-    name: 'default'
-  }
 }
 
 // https://learn.microsoft.com/azure/azure-functions/functions-event-grid-blob-trigger
 var webhook = 'https://${functionApp.properties.defaultHostName}/runtime/webhooks/blobs'
-var blobsExtensionKey = functionApp::host.listKeys().systemKeys.blobs_extension
+var hostKeys = listKeys(resourceId('Microsoft.Web/sites/host', functionAppName, 'default'), '2024-04-01')
 
 resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: topic
@@ -43,7 +39,7 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
     destination: {
       endpointType: 'WebHook'
       properties: {
-        endpointUrl: '${webhook}?functionName=Host.Functions.${contract.function}&code=${blobsExtensionKey}'
+        endpointUrl: '${webhook}?functionName=Host.Functions.${contract.function}&code=${hostKeys.systemKeys.blobs_extension}'
         maxEventsPerBatch: 1
       }
     }

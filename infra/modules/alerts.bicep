@@ -1,0 +1,179 @@
+// What an operator is told. docs/runbook.md has an entry for each.
+
+@description('What the alerts\' names begin with.')
+param prefix string
+
+@description('Name of the action group.')
+param actionGroupName string
+
+@description('Azure region.')
+param location string
+
+@description('Tags of the resources.')
+param tags object
+
+@description('E-mail address that alerts are sent to; empty sends none.')
+param email string
+
+@description('A drop without a final result is overdue after this many minutes.')
+param overdueAfterMinutes int
+
+@description('Application Insights resource with the app\'s logs.')
+param applicationInsightsName string
+
+@description('System topic of the drop account.')
+param eventTopicName string
+
+var outcomes = loadTextContent('../queries/outcomes.kql')
+var overdue = replace(loadTextContent('../queries/alert-overdue.kql'), 'OVERDUE_AFTER', '${overdueAfterMinutes}m')
+
+var logAlerts = [
+  {
+    name: 'failed'
+    title: 'Drops failed'
+    description: 'A drop ended as failed: time and retries did not help.'
+    query: '${outcomes}\n${loadTextContent('../queries/alert-failed.kql')}'
+    severity: 1
+    threshold: 0
+    every: 'PT5M'
+    window: 'PT5M'
+  }
+  {
+    name: 'refused'
+    title: 'The app is refused or set up wrongly'
+    description: 'A token, a permission, a role or a setting is missing: 401 or 403 of the iTwin Platform, storage, or settings.'
+    query: '${outcomes}\n${loadTextContent('../queries/alert-refused.kql')}'
+    severity: 1
+    threshold: 0
+    every: 'PT5M'
+    window: 'PT5M'
+  }
+  {
+    name: 'overdue'
+    title: 'Drops wait too long'
+    description: 'Drops have no final result although their first attempt is long ago.'
+    query: '${outcomes}\n${overdue}'
+    severity: 2
+    threshold: 0
+    every: 'PT15M'
+    window: 'P1D'
+  }
+  {
+    name: 'throttled'
+    title: 'The iTwin Platform throttles'
+    description: 'The rate limit of the iTwin Platform was met many times.'
+    query: '${outcomes}\n${loadTextContent('../queries/alert-throttled.kql')}'
+    severity: 3
+    threshold: 50
+    every: 'PT15M'
+    window: 'PT1H'
+  }
+  {
+    name: 'poison'
+    title: 'The host gave messages up'
+    description: 'A function failed five times on the same message, which a bug or a crash does.'
+    query: loadTextContent('../queries/alert-poison.kql')
+    severity: 1
+    threshold: 0
+    every: 'PT5M'
+    window: 'PT5M'
+  }
+]
+
+// https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-eventgrid-systemtopics-metrics
+var metricAlerts = [
+  {
+    name: 'dead-letters'
+    description: 'Event Grid gave up delivering events and wrote them to the container of dead letters.'
+    metric: 'DeadLetteredCount'
+  }
+  {
+    name: 'lost-events'
+    description: 'Event Grid gave up delivering events and could not even write them down.'
+    metric: 'DroppedEventCount'
+  }
+]
+
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: applicationInsightsName
+}
+
+resource eventTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
+  name: eventTopicName
+}
+
+resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: actionGroupName
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'itwindrop'
+    emailReceivers: empty(email) ? [] : [{ name: 'operator', emailAddress: email, useCommonAlertSchema: true }]
+  }
+}
+
+resource logRules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
+  for alert in logAlerts: {
+    name: '${prefix}-${alert.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: 'iTwin Image Drop: ${alert.title}'
+      description: alert.description
+      severity: alert.severity
+      enabled: true
+      scopes: [applicationInsights.id]
+      evaluationFrequency: alert.every
+      windowSize: alert.window
+      autoMitigate: true
+      // The tables of a new resource appear with its first log line, and the rules are made before.
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          {
+            query: alert.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: alert.threshold
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: { actionGroups: [actionGroup.id] }
+    }
+  }
+]
+
+resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for alert in metricAlerts: {
+    name: '${prefix}-${alert.name}'
+    location: 'global'
+    tags: tags
+    properties: {
+      description: alert.description
+      severity: 1
+      enabled: true
+      scopes: [eventTopic.id]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT5M'
+      autoMitigate: true
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            criterionType: 'StaticThresholdCriterion'
+            name: alert.metric
+            metricName: alert.metric
+            metricNamespace: 'Microsoft.EventGrid/systemTopics'
+            timeAggregation: 'Total'
+            operator: 'GreaterThan'
+            threshold: 0
+          }
+        ]
+      }
+      actions: [{ actionGroupId: actionGroup.id }]
+    }
+  }
+]
