@@ -1,0 +1,191 @@
+"""What a preview says is what the app does; and it is safe to point at any folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from local.processes import PROJECT, wait_until
+from local.samples import building_site, encode, make_samples
+from shared.preview import main
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
+
+PHOTO = encode(building_site(320, 240), "JPEG")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the command line of a preview."""
+    return [sys.executable, "-m", "shared.preview", *map(str, arguments)]
+
+
+def documents(text: str) -> dict[str, dict[str, Any]]:
+    """Return what `--json` printed, by file name."""
+    return {Path(document["file"]).name: document for document in map(json.loads, text.splitlines())}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with one picture, in a folder of its own."""
+    (tmp_path / "drop" / "site").mkdir(parents=True)
+    (tmp_path / "drop" / "site" / "photo.jpg").write_bytes(PHOTO)
+    return tmp_path / "drop"
+
+
+def test_a_preview_is_what_the_app_then_does(
+    cloud: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every sample ends in the cloud as its preview said, down to the bytes that `--out` wrote."""
+    samples = make_samples()
+    for name, content in samples.items():
+        (tmp_path / name).write_bytes(content)
+    assert main([str(tmp_path), "--json", "--out", str(tmp_path / "out")]) == 1
+    previews = documents(capsys.readouterr().out)
+    dropped = {name: cloud.drop(cloud.itwin(), name, content) for name, content in samples.items()}
+    for name, drop in dropped.items():
+        result, preview = cloud.result(drop), previews[name]
+        assert preview["status"] == {"uploaded": "accepted"}.get(result["status"], result["status"])
+        assert preview["error"] == result.get("error")
+        assert preview["source"].items() <= result["source"].items()
+        assert (preview["sent"] or {}).items() <= (result["sent"] or {}).items()
+        if result["sent"]:
+            written = Path(preview["writtenTo"]).read_bytes()
+            assert hashlib.sha256(written).hexdigest() == result["sent"]["sha256"]
+    assert len(list((tmp_path / "out").iterdir())) == sum(p["sent"] is not None for p in previews.values())
+
+
+def test_words_say_what_would_change_and_why_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person reads one line a file, and how many there were."""
+    (folder / "empty.jpg").touch()
+    (folder / "scan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
+    assert main([str(folder)]) == 1
+    empty, scan, photo, total = capsys.readouterr().out.splitlines()
+    assert empty.endswith("empty.jpg: rejected (EmptySource). The file is empty. Upload it again.")
+    assert "accepted, tiff 120 x 90" in scan
+    assert scan.endswith(": converted")
+    assert "photo.jpg: accepted as it is, jpeg 320 x 240" in photo
+    assert total == "3 files: 2 accepted, 1 rejected"
+
+
+def test_all_accepted_ends_with_0(folder: Path) -> None:
+    """A script may go on."""
+    assert main([str(folder)]) == 0
+    assert main([str(folder / "site" / "photo.jpg")]) == 0
+
+
+def test_the_settings_are_those_of_the_app(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an operator set is asked of the file here too."""
+    monkeypatch.setenv("MAX_SOURCE_BYTES", "10")
+    assert main([str(folder), "--json"]) == 1
+    assert documents(capsys.readouterr().out)["photo.jpg"]["error"]["code"] == "SourceTooLarge"
+    monkeypatch.setenv("ASPECT_POLICY", "stretch")
+    assert main([str(folder)]) == 2
+    assert "ASPECT_POLICY: found 'stretch', expected pad or crop or reject." in capsys.readouterr().err
+
+
+def test_what_nobody_means_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The app takes no notice of system files and unfinished copies, so a preview does not either."""
+    (folder / "Thumbs.db").write_bytes(b"\0")
+    (folder / "site" / "big.jpg.partial").write_bytes(b"\0")
+    assert main([str(folder), "--json"]) == 0
+    assert set(documents(capsys.readouterr().out)) == {"photo.jpg"}
+
+
+def test_sub_folders_are_kept(folder: Path, tmp_path: Path) -> None:
+    """What is written lies where its source lay, and what was written before is no source."""
+    out = folder / "out"
+    assert main([str(folder), "--out", str(out)]) == 0
+    assert main([str(folder), "--out", str(out)]) == 0
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*.*")] == ["site/photo.jpg"]
+    assert tmp_path in out.parents
+
+
+def test_no_file_is_ever_written_over_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither over a source, nor over what another source became."""
+    site = folder / "site"
+    (folder / "photo.jpg").write_bytes(PHOTO)
+    (site / "plan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
+    (site / "plan.tif.png").write_bytes(encode(building_site(120, 90), "PNG"))
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    out = folder.parent / "out"
+    for arguments in (
+        [site / "photo.jpg", "--out", site],
+        [site / "plan.tif", site / "plan.tif.png", "--out", out],
+        [site / "photo.jpg", folder / "photo.jpg", "--out", out],
+        [site, "--out", out],
+    ):
+        assert main([str(argument) for argument in arguments]) == 2
+        assert "choose another --out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert not out.exists()
+
+
+def test_a_file_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A disk's error is no reason to leave the others out."""
+    (folder / "bad.jpg").symlink_to("/proc/self/mem")
+    assert main([str(folder), "--json"]) == 1
+    found = documents(capsys.readouterr().out)
+    assert (found["bad.jpg"]["status"], found["bad.jpg"]["error"]["code"]) == ("failed", "OSError")
+    assert found["photo.jpg"]["status"] == "accepted"
+
+
+def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a traceback nor a silent success."""
+    assert main([str(tmp_path / "none.jpg")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} is not there.\n"
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "There is no file to look at.\n"
+
+
+def test_a_name_does_not_reach_the_terminal_as_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may be called anything, also what clears a screen or is no text at all."""
+    (folder / "\x1b[2J\udcff.jpg").write_bytes(PHOTO)
+    assert main([str(folder)]) == 0
+    assert "\\x1b[2J\\udcff.jpg" in capsys.readouterr().out
+
+
+def test_a_folder_of_a_thousand_photos_goes_through_on_all_cores(folder: Path) -> None:
+    """Each core has its own process, and every photo its own line, in order."""
+    for number in range(1000):
+        shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
+    process = subprocess.Popen(command(folder, "--json"), cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+    def working() -> int:
+        children = psutil.Process(process.pid).children()
+        return sum("multiprocessing.spawn" in " ".join(child.cmdline()) for child in children)
+
+    assert wait_until(lambda: process.poll() is not None or working() == os.cpu_count(), timeout_s=30)
+    assert process.poll() is None
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert list(documents(output)) == [f"{number:04}.jpg" for number in range(1000)] + ["photo.jpg"]
+
+
+def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
+    """On a terminal there is a bar; the answers go to stdout all the same."""
+    shutil.copyfile(folder / "site" / "photo.jpg", folder / "other.jpg")
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        command(folder, "--json"), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True
+    )
+    output, _ = process.communicate(timeout=60)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert set(documents(output)) == {"other.jpg", "photo.jpg"}
+    assert "/2" in shown
