@@ -11,6 +11,9 @@ comma := ,
 LOWEST := $(call find_python,3.11 3.12 3.13)
 HIGHEST := $(call find_python,3.13 3.12 3.11)
 
+# Tests wait more than they compute; those of one file share what they start, and stay together.
+PYTEST := -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -28,14 +31,14 @@ test: test-lowest test-highest ## run all tests on the lowest and the highest su
 
 .PHONY: test-lowest
 test-lowest: .venv/ready node_modules/ready
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python $(PYTEST)
 
 .PHONY: test-highest
 ifeq ($(LOWEST),$(HIGHEST))
 test-highest: ; @echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
 else
 test-highest: .venv-highest/ready node_modules/ready
-	.venv-highest/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-highest/bin/python $(PYTEST)
 endif
 
 .PHONY: lint

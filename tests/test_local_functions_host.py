@@ -317,8 +317,10 @@ def test_a_failing_drop_is_tried_five_times_at_once_and_then_poison(probe: Probe
     }
     assert len(probe.said(function="on_blob", blob="fail.png")) == 5
     assert POISON_QUEUE not in [queue.name for queue in probe.host_queues.list_queues()]
-    assert any("RuntimeError: asked to fail" in line for line in probe.lines), "no traceback in the log"
-    assert any("Message has reached MaxDequeueCount of 5" in line for line in probe.lines)
+    assert wait_until(lambda: any("RuntimeError: asked to fail" in line for line in probe.lines), timeout_s=TIMEOUT_S)
+    assert wait_until(
+        lambda: any("Message has reached MaxDequeueCount of 5" in line for line in probe.lines), timeout_s=TIMEOUT_S
+    )
 
 
 def test_a_blob_that_is_gone_is_dropped(probe: Probe) -> None:
@@ -395,7 +397,7 @@ def test_an_http_trigger_that_raises_is_a_500(probe: Probe) -> None:
     """What it raised stays in the log."""
     headers = {"x-functions-key": probe.host.function_key}
     assert requests.get(f"{probe.host.address}/api/raises", headers=headers, timeout=5).status_code == 500
-    assert any("RuntimeError: asked to raise" in line for line in probe.lines)
+    assert wait_until(lambda: any("RuntimeError: asked to raise" in line for line in probe.lines), timeout_s=TIMEOUT_S)
 
 
 # The host's own life

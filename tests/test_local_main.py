@@ -135,27 +135,25 @@ def test_a_second_cloud_is_refused(up: Child, folder: Path) -> None:
     assert second.stderr == f"A local cloud of this project runs already (process {up.pid}): end it first.\n"
 
 
-@pytest.mark.usefixtures("up")
-def test_drop_prints_each_result_on_a_line(folder: Path, pictures: Path) -> None:
+def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Path) -> None:
     """File, status, what was changed, and why not."""
     files = [pictures / name for name in ("logo.png", "scan.tif", "notes.jpg")]
-    done = run(folder, "drop", *files)
+    done = run(folder, "drop", *files, "--timeout", "30")
     assert done.stderr == ""
-    assert done.returncode == 1
+    assert done.returncode == 1, list(up.lines)[-50:]
     by_file = {line.split(" -> ")[0]: line for line in done.stdout.splitlines()}
     assert by_file.keys() == set(map(str, files))
-    assert by_file[str(files[0])].endswith("logo.png -> uploaded -> nothing changed")
+    assert by_file[str(files[0])].endswith("logo.png -> uploaded -> nothing changed"), list(up.lines)[-50:]
     assert re.search(r"scan\.tif -> uploaded -> .*converted", by_file[str(files[1])])
     assert re.search(r"notes\.jpg -> rejected -> .*image", by_file[str(files[2])])
 
 
-@pytest.mark.usefixtures("up")
-def test_drop_on_an_itwin_prints_the_whole_document(folder: Path, pictures: Path) -> None:
+def test_drop_on_an_itwin_prints_the_whole_document(up: Child, folder: Path, pictures: Path) -> None:
     """One JSON object a line; 0 when all were uploaded; the iTwin is made where it is new."""
     itwin_id = str(uuid.uuid4())
-    done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id.upper(), "--json")
+    done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id.upper(), "--json", "--timeout", "30")
     (document,) = map(json.loads, done.stdout.splitlines())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), list(up.lines)[-50:]
     assert document["file"] == str(pictures / "logo.png")
     assert document["result"]["status"] == "uploaded"
     assert document["result"]["source"]["container"] == itwin_id
@@ -175,7 +173,10 @@ def test_drop_says_when_no_result_came_in_time(folder: Path, pictures: Path) -> 
         ("drop {logo}", r"No local cloud is running: start one with `python -m local`\."),
         ("drop {folder}/nothing.png", r".*nothing\.png cannot be read \(No such file or directory\)\."),
         ("drop {folder}", r".* cannot be read \(Is a directory\)\."),
-        (f"drop {{logo}} {{folder}}/logo.png --itwin {uuid.uuid4()}", r"Two of the files have the same name, .*"),
+        (
+            "drop {logo} {folder}/logo.png --itwin 6ba7b811-9dad-11d1-80b4-00c04fd430c8",
+            r"Two of the files have the same name, .*",
+        ),
         ("drop {logo} --itwin x", r"Argument --itwin: 'x' is no iTwin ID, which is a GUID; see .*"),
         ("drop", r"The following arguments are required: FILE; see .*"),
         ("fly", r"Unrecognized arguments: fly; see .*"),
