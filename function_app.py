@@ -4,6 +4,7 @@ What the functions need is imported when the first drop comes, so that the host 
 """
 
 import logging
+import os
 
 import azure.functions as func
 from azurefunctions.extensions.bindings import blob
@@ -55,3 +56,13 @@ def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
     from shared import deliveries
 
     deliveries.retry_given_up(message.get_body(), context.invocation_id)
+
+
+@app.function_name("preflight")
+@app.route(route="preflight", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def preflight(req: func.HttpRequest) -> func.HttpResponse:
+    """Say in plain words what works and what does not; 503 where something fails."""
+    from shared.preflight import examine
+
+    report = examine(os.environ, itwin_id=req.params.get("itwin"))
+    return func.HttpResponse(str(report), status_code=200 if report.is_good else 503, mimetype="text/plain")

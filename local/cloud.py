@@ -167,6 +167,7 @@ class LocalCloud:
             "platform": self.platform_address,
             "identity": self.identity_address,
             "host": self.host.address,
+            "functionKey": self.host.function_key,
             "resultsContainer": RESULTS_CONTAINER,
         }
         path = _state_file()

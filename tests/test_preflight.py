@@ -1,0 +1,206 @@
+"""The preflight: what works and what does not, asked as an operator asks it, of the whole cloud."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+import requests
+
+from local.cloud import PLATFORM_AUDIENCE, LocalCloud
+from local.itwin_platform import ScriptedAnswer
+from local.managed_identity import SYSTEM_ASSIGNED_ID
+from local.preflight import main as ask_locally
+from shared.preflight import GIVEN_UP_QUEUES, Report, examine
+from shared.retries import RETRY_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+TIMEOUT_S = 60
+
+
+def ask(cloud: LocalCloud, *, key: str | None = None, **params: str) -> requests.Response:
+    """Call the app's own function."""
+    headers = {"x-functions-key": cloud.host.function_key if key is None else key}
+    return requests.get(f"{cloud.host.address}/api/preflight", params=params, headers=headers, timeout=TIMEOUT_S)
+
+
+def finding(report: Report, subject: str) -> tuple[str, str]:
+    """Return verdict and text of one check."""
+    return next((found.verdict, found.text) for found in report.findings if found.subject == subject)
+
+
+def environment(cloud: LocalCloud, **changes: str) -> Mapping[str, str]:
+    """Return the app's settings, changed."""
+    return {**cloud.settings(), **changes}
+
+
+@pytest.fixture
+def identity(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process the identity that the app has."""
+    for name, value in cloud.identity.settings(cloud.identity_address).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
+    """Every check is made and says so, and the answer is a success."""
+    itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_modify"]})
+    answer = ask(cloud, itwin=itwin_id)
+    assert answer.status_code == 200, answer.text
+    lines = answer.text.splitlines()
+    subjects = ("Settings", "Access token", "iTwin", "Drops", "Results", "Ledger", "Queues", "Events")
+    assert [line.partition(":")[0] for line in lines[:8]] == [f"[works] {subject}" for subject in subjects]
+    assert f"Its audience is {PLATFORM_AUDIENCE!r}" in answer.text
+    assert f"good until 20{time.gmtime().tm_year % 100}" in answer.text
+
+
+def test_it_wants_the_function_key(cloud: LocalCloud) -> None:
+    """Nobody else learns how the app is set up."""
+    assert ask(cloud, key="wrong").status_code == 401
+
+
+def test_it_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  # noqa: ARG001 - sets the environment
+    """Neither the whole token nor one of its parts is in the report."""
+    token = cloud.identity.tokens.issue(subject=SYSTEM_ASSIGNED_ID, audience=PLATFORM_AUDIENCE)
+    text = str(examine(environment(cloud), event_timeout_s=TIMEOUT_S))
+    header = token.split(".")[0]
+    assert jwt.get_unverified_header(token)
+    assert header not in text
+    assert "Bearer" not in text
+
+
+def test_it_leaves_nothing_behind(cloud: LocalCloud) -> None:
+    """Probes are taken back, and the platform hears of no upload."""
+
+    def everything() -> set[tuple[str, str]]:
+        containers = [container.name for container in cloud.drops.list_containers() if container.name != "$logs"]
+        return {
+            (name, blob) for name in containers for blob in cloud.drops.get_container_client(name).list_blob_names()
+        }
+
+    before, uploads = everything(), [r for r in cloud.platform.requests() if r.method == "PUT"]
+    assert ask(cloud).status_code == 200
+    assert everything() <= before
+    assert [r for r in cloud.platform.requests() if r.method == "PUT"] == uploads
+
+
+def test_without_an_itwin_its_permission_is_not_checked(cloud: LocalCloud) -> None:
+    """What was not asked is not called a failure."""
+    answer = ask(cloud)
+    assert answer.status_code == 200
+    assert "[not checked] iTwin: Name an iTwin" in answer.text
+
+
+def test_a_missing_permission_is_named(cloud: LocalCloud) -> None:
+    """The likely failure of a first run: the app's user has no role on the iTwin."""
+    itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_view"]})
+    answer = ask(cloud, itwin=itwin_id)
+    assert answer.status_code == 503
+    assert "[fails] iTwin: The app lacks the permission itwins_modify" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(401, "does not accept the access token"), (302, "answered 302 without permissions"), (500, "answered 500")],
+)
+@pytest.mark.usefixtures("identity")
+def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, status: int, says: str) -> None:
+    """Neither a redirect nor an error counts as a permission, and the address to check is named."""
+    itwin_id = cloud.itwin()
+    headers = {"location": "https://elsewhere.example/"}
+    cloud.platform.script([ScriptedAnswer(status=status, headers=headers, method="GET", path="/accesscontrol/*")])
+    verdict, text = finding(examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S), "iTwin")
+    assert verdict == "fails"
+    assert says in text
+    assert cloud.platform_address in text
+
+
+@pytest.mark.usefixtures("identity")
+@pytest.mark.parametrize(("itwin_id", "says"), [(str(uuid.uuid4()), "knows no iTwin"), ("Town-Hall", "is no iTwin ID")])
+def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
+    """A misspelt ID is found here and not by the first drop."""
+    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S)
+    assert not report.is_good
+    assert says in finding(report, "iTwin")[1]
+
+
+@pytest.mark.usefixtures("identity")
+def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
+    """The permission alone lets nobody drop."""
+    itwin_id = cloud.platform.add_itwin(display_name="No container")
+    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S)
+    assert finding(report, "iTwin")[0] == "works"
+    assert finding(report, "Drops") == ("fails", f"There is no container {itwin_id}: make one, and drop images there.")
+
+
+@pytest.mark.usefixtures("identity")
+def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalCloud) -> None:
+    """Every problem at once; what needs no wrong setting is checked all the same."""
+    report = examine(environment(cloud, ITWIN_LOGIN="password", ITWIN_TIMEOUT_S="soon"), event_timeout_s=TIMEOUT_S)
+    verdict, text = finding(report, "Settings")
+    assert verdict == "fails"
+    assert "ITWIN_LOGIN" in text
+    assert "ITWIN_TIMEOUT_S" in text
+    assert finding(report, "Access token") == ("not checked", "The settings must be right first.")
+    assert finding(report, "Events")[0] == "works"
+
+
+def test_without_storage_settings_nothing_is_tried_there() -> None:
+    """An empty environment is told what it lacks, and nothing raises."""
+    report = examine({})
+    assert [found.verdict for found in report.findings] == ["fails", *["not checked"] * 7]
+
+
+@pytest.mark.usefixtures("identity")
+def test_a_token_that_cannot_be_had_is_told(cloud: LocalCloud) -> None:
+    """The message names the settings to check."""
+    settings = environment(cloud, AZURE_CLIENT_ID=str(uuid.uuid4()))
+    verdict, text = finding(examine(settings, event_timeout_s=TIMEOUT_S), "Access token")
+    assert verdict == "fails"
+    assert "AZURE_CLIENT_ID" in text
+
+
+@pytest.mark.usefixtures("identity")
+def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
+    """What a deployment makes and somebody deleted."""
+    report = examine(environment(cloud, RESULTS_CONTAINER="outcomes"), event_timeout_s=1)
+    assert "'outcomes' is not there" in finding(report, "Results")[1]
+    assert "'outcomes'" not in finding(report, "Ledger")[1]
+
+
+@pytest.mark.usefixtures("identity")
+def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
+    """An app that writes its results elsewhere stands for a subscription that does not point here."""
+    report = examine(environment(cloud, RESULTS_CONTAINER="ledger"), event_timeout_s=1)
+    verdict, text = finding(report, "Events")
+    assert verdict == "fails"
+    assert "event subscription" in text
+    assert "process_drop" in text
+
+
+@pytest.mark.usefixtures("identity")
+def test_the_queues_are_named_with_what_waits_in_them(cloud: LocalCloud) -> None:
+    """An operator sees at once whether drops pile up."""
+    verdict, text = finding(examine(environment(cloud), event_timeout_s=TIMEOUT_S), "Queues")
+    assert verdict == "works"
+    assert all(name in text for name in (RETRY_QUEUE, *GIVEN_UP_QUEUES))
+
+
+def test_the_local_command_prints_the_same(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m local.preflight` finds the cloud that runs, and its exit code is the verdict."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", os.fspath(tmp_path))
+    assert ask_locally([]) == 1
+    assert "No local cloud is running" in capsys.readouterr().err
+    cloud.publish_state()
+    assert ask_locally([]) == 0
+    assert "[works] Events" in capsys.readouterr().out
+    assert ask_locally(["--itwin", str(uuid.uuid4())]) == 1
+    assert "knows no iTwin" in capsys.readouterr().out
