@@ -4,16 +4,15 @@
 
 ::
 
-    normalize    the story: the ordered list of steps
-    formats      which formats are read, and how each is known: the one place to add one
-    strangers    what everything else is, for a refusal that helps
-    jpeg, png    the walkers of the two formats that leave: legal or not, what is metadata, is it sound
-    tiff, riff, isobmff, bitmap
-                 the walkers of the others: size, orientation and bombs, before a decoder sees them
-    exif         the one EXIF tag that matters
-    decoding     from a sound source to pixels, with no more of them than needed
-    transforming the steps on pixels, each with its no-op case first
-    encoding     from pixels to JPEG or PNG that fits
+    normalize       the story: recognized, surveyed, refused, passed on or made anew
+    formats         which formats are read, by whom, and with how much memory: the one place to add one
+    strangers       what everything else is, for a refusal that helps
+    survey          what a walker says of a file: jpeg, png, gif, bmp, tiff, webp, heif, and exif for the way up
+    refusals        what is refused by its size alone
+    *_soundness     whether every pixel of a JPEG or PNG is there
+    remaking        the ordered list of steps: decoding, transforming, encoding, on a picture
+    *_plugin        Pillow's plugins, where they do more than is wanted
+    blame           who is at fault when a decoder throws
 """
 
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage

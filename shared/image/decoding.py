@@ -19,7 +19,7 @@ def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
     """Return its pixels, and what has to be known about them."""
     with blaming_the_file(kind.name):
         image = kind.open_image(source, scale_for(source, limits))
-        refuse_too_many_pixels(*image.size, kind, limits)
+        refuse_too_many_pixels(*image.size, source.weight, kind, limits)
         image.load()
     info, image.info = image.info, {}  # or the encoders would write from it what nobody asked for
     transparency = info.get("transparency")

@@ -1,7 +1,7 @@
 """Decides how pixels become a JPEG or PNG that fits, with one encode.
 
-The size of a JPEG is foretold instead of searched for: about 1,000 tiles of 32 x 32 pixels from all over the picture
-are encoded as one mosaic, in 13 ms whatever the picture, with a standard error of 1 %; strips of rows err by up to
+The size of a JPEG is foretold instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture
+are encoded as one mosaic, in 10 ms whatever the picture, with a standard error of 1.5 %; strips of rows err by up to
 300 %. `optimize` costs 2.45 x the time for 5 % of the bytes and `progressive` 4.9 x for 7.5 %, so neither is used.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from io import BytesIO
-from math import sqrt
+from math import log, sqrt
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,12 @@ _BUSY_BITS_PER_PIXEL = 3.0
 """What hardly any photo exceeds at the top quality: below the size that this comes to, nothing is foretold."""
 
 _TILE = 32
-_TILES = 1_024
+_TILES = 512
 _FEW_TILES = 128
-_AIM = 0.975
-"""Which share of the limit is aimed at: two and a half standard errors below."""
+_AIM = 0.97
+"""Which share of the limit is aimed at: two standard errors below."""
+_NEAR = 0.97
+"""Which share of the aim is near enough: one step of quality is 2 to 5 % of the size."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,32 @@ def _best_quality(picture: Picture, aim: float) -> tuple[int, float]:
     def foretold(quality: int) -> float:
         return share * len(_jpeg(sample, quality))
 
-    best = top, foretold(top)
-    worst = floor, best[1] if floor == top else foretold(floor)
-    if best[1] <= aim or worst[1] > aim:
-        return best if best[1] <= aim else worst
-    low, high = worst, best
-    while high[0] - low[0] > 1:
-        middle = (low[0] + high[0]) // 2
-        tried = middle, foretold(middle)
-        low, high = (tried, high) if tried[1] <= aim else (low, tried)
-    return low
+    most = foretold(top)
+    if most <= aim or top == floor:
+        return top, most
+    too_good, too_bad = (top, most), (floor - 1, 0.0)
+    while too_good[0] - too_bad[0] > 1 and too_bad[1] < _NEAR * aim:
+        quality = _interpolated(too_good, too_bad, aim)
+        size = foretold(quality)
+        if size <= aim:
+            too_bad = quality, size
+        else:
+            too_good = quality, size
+    return too_good if too_good[0] == floor else too_bad
+
+
+def _interpolated(too_good: tuple[int, float], too_bad: tuple[int, float], aim: float) -> int:
+    """Guess a quality between two: a JPEG's size falls with a power of the scale of its tables, which is about -0.6."""
+    power = -0.6
+    if too_bad[1]:
+        power = log(too_bad[1] / too_good[1]) / log(_table_scale(too_bad[0]) / _table_scale(too_good[0]))
+    scale = _table_scale(too_good[0]) * (aim / too_good[1]) ** (1 / power)
+    return min(too_good[0] - 1, max(too_bad[0] + 1, int(100 - scale / 2)))
+
+
+def _table_scale(quality: int) -> float:
+    """Return the per cent by which libjpeg scales its tables for a quality."""
+    return 200 - 2 * quality if quality >= 50 else 5_000 / quality  # noqa: PLR2004 - where libjpeg's formula bends
 
 
 def mosaic(image: Image.Image, tiles: int) -> Image.Image:

@@ -32,6 +32,11 @@ _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 MAX_SCANS = 64
 """A sound progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
 
+MAX_WORK = 3_000_000_000
+"""How many pixels all scans together may walk over, where they are more than usual: 2 s of CPU at the most."""
+
+_USUAL_SCANS = 16
+
 _ANNEX_K_LUMA_SUM = 3_688
 """The sum of the luminance table of T.81 K.1, that IJG quality 50 stands for."""
 
@@ -226,7 +231,7 @@ class _Walk:
         stop, restarts = self._entropy_end(end, components)
         self._scans.append(Scan(components, first, last, bits & 15, end, stop, restarts, unit_bits))
         if len(self._scans) > MAX_SCANS:
-            raise CorruptImage(f"The JPEG has more than {MAX_SCANS} scans; a sound one has about 10. Save it anew.")
+            raise _too_many_scans()
         return stop
 
     def _unit_bits(self, components: tuple[int, ...], tables: bytes, first: int, last: int, bits: int) -> int:
@@ -270,6 +275,8 @@ class _Walk:
         if not self._scans:
             raise _truncated()
         _demand_every_component(self._scans, set(self._sampling), progressive=self._process == PROGRESSIVE)
+        if len(self._scans) > _USUAL_SCANS and len(self._scans) * self._size[0] * self._size[1] > MAX_WORK:
+            raise _too_many_scans()
         table = next(iter(self._sampling.values()))[2]
         scale = max(1.0, 100 * self._tables.get(table, _ANNEX_K_LUMA_SUM) / _ANNEX_K_LUMA_SUM)
         orientation = self._orientation or 1
@@ -309,6 +316,10 @@ def _demand_every_component(scans: Sequence[Scan], components: set[int], *, prog
     }
     if len(finished) < 64 * len(components):
         raise _truncated()
+
+
+def _too_many_scans() -> CorruptImage:
+    return CorruptImage("The JPEG has far more scans than the 10 or so of a sound one. Save it anew.")
 
 
 def _truncated() -> CorruptImage:

@@ -80,7 +80,7 @@ class _Feeder:
     def __init__(self, image: JpegImageFile) -> None:
         ((name, extents, _, arguments),) = image.tile
         image.load_prepare()
-        image.tile = []
+        image.tile, image.readonly = [], 0  # or Pillow would copy every pixel before it saves them
         self._decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)  # noqa: SLF001 - as above
         self._decoder.setimage(image.im, extents)
         self._left = b""

@@ -31,7 +31,7 @@ def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Normal
         with blaming_the_file(kind.name):
             source = kind.survey(data)
         size = source.header.width, source.header.height
-        refuse_too_many_pixels(*size, kind, limits)
+        refuse_too_many_pixels(*size, source.weight, kind, limits)
         refuse_ratio(*size, limits)
         return _pass_on(source, kind, limits) or _make_anew(source, kind, limits)
     except DropError:

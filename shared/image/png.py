@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
+_TRANSPARENT = {4, 6}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
 _MAX_CHUNKS = 100_000
 _MAX_PROFILE_BYTES = 4_000_000
@@ -42,7 +43,8 @@ def survey(data: bytes) -> PngSurvey:
     found = list(chunks(data))
     if not found or found[0][0] != b"IHDR" or not any(kind == b"IDAT" for kind, *_ in found):
         raise _truncated()
-    _demand_order([kind for kind, *_ in found])
+    kinds = [kind for kind, *_ in found]
+    _demand_order(kinds)
     width, height, depth, colour_type, interlaced = _header(data[found[0][2] : found[0][3] - 4])
     orientation = 1
     for kind, _, body, end in found:
@@ -61,6 +63,7 @@ def survey(data: bytes) -> PngSurvey:
         kept=kept,
         colour_type=colour_type,
         interlaced=interlaced,
+        weight=2 if depth > 8 or colour_type in _TRANSPARENT or b"tRNS" in kinds else 1,  # noqa: PLR2004 - bits
         pixel_data=tuple((body, end - 4) for kind, _, body, end in found if kind == b"IDAT"),
     )
 

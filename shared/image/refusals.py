@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from shared.image.model import ImageLimits
 
 
-def refuse_too_many_pixels(width: int, height: int, kind: Format, limits: ImageLimits) -> None:
+def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, limits: ImageLimits) -> None:
     """Refuse more pixels than the setting allows, or than the format's decoder has memory for."""
-    allowed = min(limits.max_source_pixels, kind.max_pixels)
+    allowed = min(limits.max_source_pixels, kind.max_pixels) / weight
     if width * height > allowed:
         raise TooManyPixels(
             f"The {kind.name} has {width} x {height} pixels, {width * height / 1e6:,.1f} million; "
-            f"at most {allowed / 1e6:,.1f} million are read. Send a smaller one."
+            f"at most {allowed / 1e6:,.1f} million of this kind are read. Send a smaller one."
         )
 
 

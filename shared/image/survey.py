@@ -16,7 +16,8 @@ class Survey:
     `orientation` is the EXIF one, 1 to 8, that still has to be applied once it is decoded. `has_metadata` says whether
     anything is in the file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as
     format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
-    IJG quality of a JPEG, None where the source was no JPEG.
+    IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 where each pixel takes twice the memory and
+    time, as transparency and 16 bits do.
     """
 
     data: bytes
@@ -27,6 +28,7 @@ class Survey:
     fits_as_is: bool = False
     quality: int | None = None
     kept: tuple[tuple[int, int], ...] = ()
+    weight: int = 1
 
     @property
     def pixels(self) -> int:

@@ -16,7 +16,7 @@ from shared.image.survey import Survey
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SHORT = 3
 _REDUCED, _WIDTH, _HEIGHT, _BITS, _ORIENTATION = 254, 256, 257, 258, 274
-_TILE_WIDTH, _TILE_HEIGHT, _DNG_VERSION = 322, 323, 50_706
+_SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _DNG_VERSION = 277, 322, 323, 50_706
 _METADATA = {270, 271, 272, 305, 306, 315, 316, 700, 33_432, 33_723, 34_377, 34_665, 34_853, 37_724}
 _MAX_ENTRIES = 1_000
 _MAX_TILE_SIDE = 8_192
@@ -43,6 +43,7 @@ def survey(data: bytes) -> Survey:
         orientation=orientation if orientation in range(1, 9) else 1,
         has_metadata=has_next or not _METADATA.isdisjoint(values),
         depth=values.get(_BITS, 8),
+        weight=2 if values.get(_BITS, 8) > 8 or values.get(_SAMPLES, 1) > 3 else 1,  # noqa: PLR2004 - bits, samples
     )
 
 
