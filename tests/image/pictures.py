@@ -1,0 +1,70 @@
+"""How the pictures of these tests are made, and how they are looked at by a decoder that is not Pillow."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pyvips  # type: ignore[import-untyped]  # it ships no types
+from PIL import Image
+
+Pixel = tuple[int, ...]
+WIDTH, HEIGHT = 48, 32
+_CELL = 16
+_COLOURS = ((200, 30, 30), (30, 160, 40), (40, 60, 200), (230, 220, 60), (20, 20, 20), (240, 240, 240))
+
+
+def pattern() -> Image.Image:
+    """Return a picture of six cells, each of its own colour, so that no turn or mirroring of it looks like another."""
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    image.putdata([pattern_at(x, y) for y in range(HEIGHT) for x in range(WIDTH)])
+    return image
+
+
+def pattern_at(x: int, y: int) -> Pixel:
+    """Return the colour of one pixel of the pattern."""
+    return _COLOURS[y // _CELL * 3 + x // _CELL]
+
+
+def photo(width: int = 320, height: int = 240, mode: str = "RGB") -> Image.Image:
+    """Return a picture with as much detail as a photo."""
+    noise = [Image.effect_noise((width, height), spread) for spread in (20, 40, 60)]
+    waves = Image.radial_gradient("L").resize((width, height))
+    return Image.merge("RGB", [Image.blend(waves, band, 0.3) for band in noise]).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return a picture as a file."""
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int = 1, **tags: Any) -> bytes:
+    """Return an EXIF block with an orientation, a camera and a place."""
+    block = Image.Exif()
+    block[0x0112] = orientation
+    block[0x010F] = "Secret Camera Works"
+    block.get_ifd(0x8825)[1] = "N"
+    block.get_ifd(0x8825)[2] = (48.0, 8.0, 15.0)
+    for tag, value in tags.items():
+        block[int(tag)] = value
+    return block.tobytes()
+
+
+def seen(data: bytes) -> tuple[int, int, list[Pixel]]:
+    """Return width, height and pixels as libvips sees them, which refuses whatever it has to warn of."""
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="warning")
+    raw = image.write_to_memory()
+    bands = image.bands
+    pixels = [tuple(raw[at : at + bands]) for at in range(0, len(raw), bands)]
+    return image.width, image.height, pixels
+
+
+def legal(data: bytes) -> tuple[int, int]:
+    """Demand of libvips that it decodes every pixel; return width and height."""
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="warning")
+    if image.interpretation not in {"srgb", "b-w"} or image.format != "uchar":
+        raise AssertionError(f"{image.interpretation} {image.format}")
+    image.avg()
+    return image.width, image.height

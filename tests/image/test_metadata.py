@@ -1,0 +1,159 @@
+"""What was never meant to leave does not leave, and the pixels beside it are not touched."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from shared.image import normalize_image
+from tests.image.pictures import encoded, exif, pattern, photo, seen
+
+SECRET = b"SECRET PLACE"
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    """Return a JPEG segment."""
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a PNG chunk."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_segment(jpeg: bytes, extra: bytes) -> bytes:
+    """Return a JPEG with one segment more, after the first."""
+    return jpeg[:20] + extra + jpeg[20:]
+
+
+def with_chunk(png: bytes, extra: bytes) -> bytes:
+    """Return a PNG with one chunk more, after the header."""
+    return png[:33] + extra + png[33:]
+
+
+PLAIN_JPEG = encoded(photo(), "JPEG", quality=85)
+PLAIN_PNG = encoded(photo(), "PNG")
+
+JPEG_METADATA = {
+    "exif with a place": segment(0xE1, b"Exif\0\0" + exif()[6:] + SECRET),
+    "xmp": segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + SECRET),
+    "iptc": segment(0xED, b"Photoshop 3.0\x008BIM" + SECRET),
+    "comment": segment(0xFE, SECRET),
+    "flashpix": segment(0xE2, b"FPXR\0" + SECRET),
+    "multi-picture": segment(0xE2, b"MPF\0" + SECRET),
+    "a maker's own": segment(0xEB, SECRET),
+    "thumbnail in jfxx": segment(0xE0, b"JFXX\0\x10" + SECRET),
+    "thumbnail in jfif": segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\2\2" + SECRET),
+}
+
+PNG_METADATA = {
+    "text": chunk(b"tEXt", b"Comment\0" + SECRET),
+    "compressed text": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(SECRET)),
+    "international text": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + SECRET),
+    "exif with a place": chunk(b"eXIf", exif()[6:] + SECRET),
+    "time": chunk(b"tIME", b"\x07\xe8\1\1\1\1\1"),
+    "a program's own": chunk(b"prVt", SECRET),
+}
+
+
+@pytest.mark.parametrize("kind", JPEG_METADATA)
+def test_a_jpegs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
+    """What is left is the very file that it would have been without them."""
+    normalized = normalize_image(with_segment(PLAIN_JPEG, JPEG_METADATA[kind]))
+    assert normalized.data == PLAIN_JPEG
+    assert normalized.changes == ("metadata-removed",)
+
+
+@pytest.mark.parametrize("kind", PNG_METADATA)
+def test_a_pngs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
+    """What is left is the very file that it would have been without them."""
+    normalized = normalize_image(with_chunk(PLAIN_PNG, PNG_METADATA[kind]))
+    assert normalized.data == PLAIN_PNG
+    assert normalized.changes == ("metadata-removed",)
+
+
+@pytest.mark.parametrize("plain", [PLAIN_JPEG, PLAIN_PNG], ids=["JPEG", "PNG"])
+def test_nothing_follows_the_end(plain: bytes) -> None:
+    """Motion photos, gain maps and archives hide there."""
+    normalized = normalize_image(plain + SECRET + plain)
+    assert normalized.data == plain
+    assert normalized.changes == ("metadata-removed",)
+
+
+def test_only_the_first_picture_of_an_mpo_leaves() -> None:
+    """Stereo cameras and phones append further pictures."""
+    both = encoded(photo(), "MPO", save_all=True, append_images=[photo(), photo()])
+    normalized = normalize_image(both)
+    assert normalized.media_type == "image/jpeg"
+    assert normalized.data.count(b"\xff\xd8\xff") == 1
+    assert b"MPF\0" not in normalized.data
+
+
+def test_only_the_first_frame_of_an_apng_leaves() -> None:
+    """The frames are chunks of their own; the picture before them is a PNG."""
+    animated = encoded(photo(), "PNG", save_all=True, append_images=[photo(), photo()])
+    normalized = normalize_image(animated)
+    assert normalized.changes == ("metadata-removed",)
+    assert b"fdAT" not in normalized.data
+    assert b"acTL" not in normalized.data
+    assert seen(normalized.data) == seen(encoded(Image.open(BytesIO(animated)).convert("RGB"), "PNG"))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])
+def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any]) -> None:
+    """Cutting is no recoding, as another decoder sees it."""
+    data = encoded(photo(), kind, exif=exif(), **options)
+    normalized = normalize_image(data)
+    assert len(normalized.data) < len(data)
+    assert seen(normalized.data) == seen(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP"])
+def test_nothing_personal_is_in_what_was_made_anew(kind: str) -> None:
+    """An encoder of Pillow's writes what it finds in the image's own notes."""
+    options: dict[str, Any] = {"exif": exif(6)} if kind not in {"GIF", "BMP"} else {}
+    if kind in {"JPEG", "GIF"}:
+        options["comment"] = SECRET
+    normalized = normalize_image(encoded(photo(1000, 100), kind, **options))
+    assert "padded" in normalized.changes
+    for secret in (SECRET, b"Secret Camera", b"Exif", b"GPS", b"xmp"):
+        assert secret not in normalized.data
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
+    """Without it the colours would be others."""
+    data = encoded(photo(), kind, icc_profile=PROFILE)
+    normalized = normalize_image(data)
+    assert normalized.data is data
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_a_colour_profile_stays_where_it_is_made_anew(kind: str) -> None:
+    """Applying it would cost twice a decode; every viewer can."""
+    normalized = normalize_image(encoded(photo(1000, 100), kind, icc_profile=PROFILE))
+    assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE
+
+
+def test_a_profile_of_another_colour_space_does_not_stay() -> None:
+    """A grey picture with a profile for RGB is one that no two programs show alike."""
+    normalized = normalize_image(encoded(photo(1000, 100, "L"), "TIFF", icc_profile=PROFILE))
+    assert "icc_profile" not in Image.open(BytesIO(normalized.data)).info
+
+
+def test_transparency_and_gamma_stay_in_a_png() -> None:
+    """They are not metadata: a decoder needs them to show the picture."""
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 45_455))
+    info.add_text("Comment", SECRET.decode())
+    data = encoded(pattern().quantize(), "PNG", transparency=0, pnginfo=info)
+    normalized = normalize_image(data)
+    assert b"gAMA" in normalized.data
+    assert b"tRNS" in normalized.data
+    assert SECRET not in normalized.data

@@ -1,0 +1,94 @@
+"""Every image leaves upright: all eight orientations of every format, pixel by pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.image import normalize_image
+from tests.image.pictures import HEIGHT, WIDTH, Pixel, encoded, exif, pattern, pattern_at, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAMPLES = Path(__file__).parent / "samples"
+
+STORED_AT: dict[int, Callable[[int, int], tuple[int, int]]] = {
+    1: lambda x, y: (x, y),
+    2: lambda x, y: (WIDTH - 1 - x, y),
+    3: lambda x, y: (WIDTH - 1 - x, HEIGHT - 1 - y),
+    4: lambda x, y: (x, HEIGHT - 1 - y),
+    5: lambda x, y: (y, x),
+    6: lambda x, y: (y, HEIGHT - 1 - x),
+    7: lambda x, y: (WIDTH - 1 - y, HEIGHT - 1 - x),
+    8: lambda x, y: (WIDTH - 1 - y, x),
+}
+"""Where the pixel that is shown at (x, y) is stored: Exif 3.0, 4.6.5.1.6, written out."""
+
+
+def assert_upright(data: bytes, orientation: int, *, tolerance: int) -> None:
+    """Demand that every pixel stands where the orientation puts it."""
+    normalized = normalize_image(data)
+    width, height, pixels = seen(normalized.data)
+    assert (width, height) == ((HEIGHT, WIDTH) if orientation > 4 else (WIDTH, HEIGHT))
+    assert (normalized.width, normalized.height) == (width, height)
+    for at, pixel in enumerate(pixels):
+        expected = pattern_at(*STORED_AT[orientation](at % width, at // width))
+        assert distance(pixel, expected) <= tolerance, (at % width, at // width)
+
+
+def distance(pixel: Pixel, other: Pixel) -> int:
+    """Return by how much two pixels differ in the channel where they differ most."""
+    return max(abs(a - b) for a, b in zip(pixel[:3], other, strict=True))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_a_lossless_image_is_turned_exactly(kind: str, options: dict[str, object], orientation: int) -> None:
+    """A drawing stays PNG, so that not one pixel may differ."""
+    asked = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif(orientation)}
+    assert_upright(encoded(pattern(), kind, **asked, **options), orientation, tolerance=0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"quality": 95, "subsampling": 0}),
+        ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}),
+        ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ],
+)
+def test_a_lossy_image_is_turned_as_well(kind: str, options: dict[str, object], orientation: int) -> None:
+    """A lossy one is turned before it is encoded again; its colours may bleed a little where they meet."""
+    data = encoded(pattern(), kind, exif=exif(orientation), **options)
+    assert_upright(data, orientation, tolerance=90)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_heic_is_turned_as_its_container_asks(orientation: int) -> None:
+    """Phones write the turn into the container; the samples were made from the same pattern with an encoder."""
+    assert_upright((SAMPLES / f"orientation-{orientation}.heic").read_bytes(), orientation, tolerance=10)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turn_is_told(orientation: int) -> None:
+    """The result document shows that the image was turned, and that what asked for it is gone."""
+    normalized = normalize_image(encoded(pattern(), "JPEG", exif=exif(orientation)))
+    assert normalized.changes == ("oriented", "recompressed", "metadata-removed")
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_that_means_nothing_is_upright(value: int) -> None:
+    """Some programs write 0."""
+    assert normalize_image(encoded(pattern(), "JPEG", exif=exif(value))).changes == ("metadata-removed",)
