@@ -41,15 +41,23 @@ test-highest: .venv-highest/ready node_modules/ready
 	.venv-highest/bin/python $(PYTEST)
 endif
 
+.PHONY: chaos
+chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
+	.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+
 .PHONY: lint
 lint: .venv/ready ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+.PHONY: bench-image
+bench-image: .local/bench/ready ## measure the image work beside its peers (BENCH_ARGS="--job shrink-jpeg" for one)
+	.local/bench/venv/bin/python -m benchmarks.image $(or $(BENCH_ARGS),--write)
+
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-highest node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-highest node_modules benchmarks/node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: PYTHON = $(LOWEST)
 .venv-highest/ready: PYTHON = $(HIGHEST)
@@ -62,4 +70,14 @@ clean: ## remove everything that these targets made
 node_modules/ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
 	npm ci --silent
+	touch $@
+
+# Peers and photos are taken where they can be had; the benchmark says which were not.
+.local/bench/ready: benchmarks/requirements.txt requirements.txt benchmarks/package-lock.json
+	$(HIGHEST) -m venv .local/bench/venv
+	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	-npm ci --silent --prefix benchmarks
+	mkdir -p .local/bench/photos
+	-cd .local/bench/photos && apt-get download -q mate-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
+		&& for package in *.deb; do dpkg -x "$$package" .; done
 	touch $@

@@ -35,7 +35,7 @@ def blob_given_up(body: bytes, invocation_id: str) -> None:
     try:
         message = json.loads(body)
         etag = message.get("ETag")
-        drop = Drop(str(message["ContainerName"]), str(message["BlobName"]))
+        drop = Drop.named(message["ContainerName"], message["BlobName"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         _refuse(body)
         return

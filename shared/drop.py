@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+# https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+CONTAINER_NAME = re.compile(r"[a-z0-9$][a-z0-9-]{2,62}")
+MAX_BLOB_NAME = 1024
+
 # What desktops, browsers and copy tools leave beside the files that people mean.
 HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
 PARTIAL_SUFFIX = re.compile(r"\.part[^.]*$")
@@ -40,6 +44,16 @@ class Drop:
 
     container: str
     blob: str
+
+    @classmethod
+    def named(cls, container: object, blob: object) -> Drop:
+        """Return the drop that a message names. Raises ValueError where storage could have no such blob."""
+        if not (isinstance(container, str) and CONTAINER_NAME.fullmatch(container)):
+            raise ValueError("Not a container's name.")
+        if not (isinstance(blob, str) and 0 < len(blob) <= MAX_BLOB_NAME):
+            raise ValueError("Not a blob's name.")
+        blob.encode()  # UnicodeEncodeError, which is a ValueError, where a lone surrogate is in it
+        return cls(container, blob)
 
     @property
     def itwin_id(self) -> str:

@@ -44,6 +44,10 @@ class Upload:
     at: datetime
     document: Mapping[str, Any]
 
+    def supersedes(self, version: Version) -> bool:
+        """Whether a drop need not be sent any more; of two that tie, whichever storage has is to be sent."""
+        return self.version > version and not self.version.ties_with(version)
+
 
 @dataclass(frozen=True)
 class Entry:

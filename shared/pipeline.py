@@ -7,14 +7,14 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
 
 from shared.drop import Drop, read_source
-from shared.errors import Bug, DropError, DropGone, TurnLost
+from shared.errors import Bug, DropError, DropGone, PlatformUnavailable, TurnLost
 from shared.image import normalize_image
 from shared.ledger import Upload
 from shared.results import Recorded, Result, Superseded
@@ -42,7 +42,6 @@ class Progress:
     recorded: Recorded = field(default_factory=Recorded)
     source: Source | None = None
     image: NormalizedImage | None = None
-    is_latest: bool = False
     cause: BaseException | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -78,9 +77,6 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
     progress = Progress(attempt, invocation_id)
     try:
         document = _take_to_itwin(progress, services)
-    except TurnLost as error:
-        _repeat_newer(progress, services)
-        document = _postpone_or_end(progress, error, services)
     except DropError as error:
         document = _postpone_or_end(progress, error, services)
     except AzureError as error:
@@ -92,13 +88,10 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
 def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | None:
     """Return the final result; None where there is nothing to say. Raises DropError and AzureError."""
     drop = progress.attempt.drop
-    recorded = progress.recorded = services.results.read(drop)
-    itwin_id = drop.itwin_id
-    app = services.app
+    progress.recorded = services.results.read(drop)
+    itwin_id, app = drop.itwin_id, services.app
     app.throttle.check()
-    settled = _settled_etag(progress.attempt, recorded, progress.started_at)
-    with progress.timed("read"):
-        source = read_source(services.storage, drop, max_bytes=app.settings.max_source_bytes, unless_etag=settled)
+    source = _read(progress, services, max_bytes=app.settings.max_source_bytes)
     if source is None or source.is_directory_marker():
         return None
     progress.source = source
@@ -106,12 +99,10 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
 
     entry = app.ledger.read(itwin_id)
     up = entry.upload
-    if source.version.ties_with(recorded.version) or (up and source.version.ties_with(up.version)):
-        if read_source(services.storage, drop, max_bytes=0, unless_etag=source.version.etag):
-            return None  # overwritten since; the later version has its own event
-        progress.is_latest = True
-    if up and up.version > source.version and not (progress.is_latest and source.version.ties_with(up.version)):
-        return progress.document(Superseded(up))
+    if up and source.version.ties_with(up.version) and not _is_still_there(source, drop, services):
+        return None  # overwritten since; the later version has its own event
+    if up and up.supersedes(source.version):
+        return _superseded(progress, up, services)
     if up and up.version == source.version and not attempt.again:
         return dict(up.document)
     entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
@@ -126,24 +117,48 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     return document
 
 
-def _settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | None:
-    """Return the version of which nothing is left to do: it has its final result, or a message that will come."""
-    waiting = attempt.number == 1 and recorded.next_attempt_at is not None and recorded.next_attempt_at > now
-    return recorded.etag if (recorded.is_final or waiting) and not attempt.again else None
-
-
-def _repeat_newer(progress: Progress, services: Services) -> None:
-    """Have the newer drop done again that was uploaded while this one, beyond its turn, was too."""
+def _read(progress: Progress, services: Services, *, max_bytes: int) -> Source | None:
+    """Return the version that storage has; None where nothing is left to do for it."""
     attempt = progress.attempt
-    entry = services.app.ledger.read(attempt.drop.itwin_id)
-    if entry.upload and progress.source and entry.upload.version > progress.source.version:
-        newer = Drop(attempt.drop.container, entry.upload.version.blob)
-        services.retries.postpone(Attempt.once_more(newer), 0)
+    settled = settled_etag(attempt, progress.recorded, progress.started_at)
+    try:
+        with progress.timed("read"):
+            return read_source(services.storage, attempt.drop, max_bytes=max_bytes, unless_etag=settled)
+    except DropGone:
+        if attempt.again:
+            return None  # what it ended as stays true
+        raise
+
+
+def settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | None:
+    """Return the version of which nothing is left to do for this attempt.
+
+    It has its final result, or a message is on its way that makes another attempt than this one.
+    """
+    if attempt.again or attempt.unsure:
+        return None
+    is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
+    waiting = is_another and recorded.next_attempt_at is not None and recorded.next_attempt_at > now
+    return recorded.etag if recorded.is_final or waiting else None
+
+
+def _is_still_there(source: Source, drop: Drop, services: Services) -> bool:
+    return read_source(services.storage, drop, max_bytes=0, unless_etag=source.version.etag) is None
+
+
+def _superseded(progress: Progress, up: Upload, services: Services) -> dict[str, Any]:
+    """Return the result, and have what is up sent again where an older image may lie over it."""
+    attempt = progress.attempt
+    if attempt.again or attempt.unsure:
+        services.retries.postpone(Attempt.once_more(Drop(attempt.drop.container, up.version.blob)), 0)
+    return progress.document(Superseded(up))
 
 
 def _postpone_or_end(progress: Progress, error: DropError, services: Services) -> dict[str, Any]:
     """Send the message that makes the next attempt, where there is one, and return the result."""
     progress.cause = error.__cause__
+    if isinstance(error, TurnLost | PlatformUnavailable):
+        progress.attempt = replace(progress.attempt, unsure=True)
     delay_s = _delay_s(progress, error, services)
     next_attempt_at = None if delay_s is None else services.retries.postpone(progress.attempt, delay_s)
     return progress.document(error, next_attempt_at)
@@ -156,11 +171,11 @@ def _delay_s(progress: Progress, error: DropError, services: Services) -> float 
 
 
 def _publish(progress: Progress, document: dict[str, Any], services: Services) -> None:
-    """Write the result, and one line to the log."""
+    """Write the result, and one line to the log, unless what is recorded by now must stay."""
     attempt = progress.attempt
-    insist = attempt.again or progress.is_latest
     try:
-        services.results.write(attempt.drop, document, progress.recorded, insist=insist)
+        if not services.results.write(attempt.drop, document, progress.recorded, again=attempt.again):
+            return
     except AzureError as error:
         log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)
         if document["status"] != "retrying":
@@ -212,12 +227,12 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
     attempt = progress.attempt
     progress.recorded = services.results.read(attempt.drop)
     with suppress(DropGone):
-        progress.source = source = read_source(services.storage, attempt.drop, max_bytes=0)
-        if source and attempt.etag not in (None, source.version.etag):
-            return None  # a later version, which has its own event
+        progress.source = source = _read(progress, services, max_bytes=0)
+        if source is None or attempt.etag not in (None, source.version.etag):
+            return None  # it has ended or is waiting; or it is a later version, which has its own event
         with suppress(DropError):
-            entry = services.app.ledger.read(attempt.drop.itwin_id)
-            if source and entry.upload and entry.upload.version == source.version:
-                return dict(entry.upload.document)
+            up = services.app.ledger.read(attempt.drop.itwin_id).upload
+            if up and up.version == source.version and not attempt.again:
+                return dict(up.document)
     message = "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
     return progress.document(Bug(message))

@@ -16,7 +16,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
-from shared.drop import Version
+from shared.drop import MAX_BLOB_NAME, Version
 from shared.errors import DropError
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 
-# https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
-MAX_BLOB_NAME = 1024
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
 CONFLICT = 409
 PRECONDITION_FAILED = 412
@@ -151,9 +149,14 @@ class Recorded:
     tag: str | None = None
 
     @property
+    def status(self) -> object:
+        """How the drop ended, or that it did not."""
+        return self.document.get("status")
+
+    @property
     def is_final(self) -> bool:
         """Whether the drop has ended."""
-        return self.document.get("status") in FINAL
+        return self.status in FINAL
 
     @property
     def etag(self) -> str | None:
@@ -168,6 +171,12 @@ class Recorded:
         return Version(last_modified, self.etag, str(self._source.get("blob"))) if last_modified and self.etag else None
 
     @property
+    def attempts(self) -> int:
+        """How many attempts were made when it was written."""
+        attempts = self.document.get("attempts")
+        return attempts if isinstance(attempts, int) else 0
+
+    @property
     def next_attempt_at(self) -> datetime | None:
         """When a message comes that makes the next attempt."""
         return _moment(self.document.get("nextAttemptAt"))
@@ -178,23 +187,27 @@ class Recorded:
         return source if isinstance(source, Mapping) else {}
 
 
-def may_replace(old: Recorded, new: Recorded, *, insist: bool = False) -> bool:
+def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: bool = False) -> bool:
     """Say whether `new` may be written over `old`.
 
-    A final result stays, unless the new one is of a later version of the blob; one that is not final stays only if it
-    is of a later version. `insist` is for a version that is done again, or known to be the later of two that tie.
+    A final result gives way to a later version of the blob alone, or to what came of doing it `again`, though what was
+    up once stays uploaded; one that is not final stays only if it is of a later version. `is_there` says that `new` is
+    of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
-        return (insist and new.version.ties_with(old.version)) or new.version > old.version
-    if not old.is_final or insist:
+        return is_there if new.version.ties_with(old.version) else new.version > old.version
+    if not old.is_final:
         return True
-    return old.version is None and new.is_final
+    if not again or new.version is None:
+        return new.is_final and old.version is None
+    return new.is_final and (old.status, new.status) != ("uploaded", "superseded")
 
 
 class ResultStore:
     """The results container. Every method raises azure.core.exceptions.AzureError where storage fails."""
 
     def __init__(self, storage: BlobServiceClient, container: str) -> None:
+        self._storage = storage
         self._container = storage.get_container_client(container)
 
     def read(self, drop: Drop) -> Recorded:
@@ -210,7 +223,7 @@ class ResultStore:
             document = None
         return Recorded(document if isinstance(document, dict) else {}, download.properties.etag)
 
-    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, insist: bool = False) -> bool:
+    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, again: bool = False) -> bool:
         """Write the document over what is `recorded`; False where that, or what came after it, must stay.
 
         A blob is replaced as a whole, so that no reader ever sees half a document.
@@ -218,8 +231,9 @@ class ResultStore:
         text = json.dumps(document, ensure_ascii=False, indent=2)
         # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
+        new = Recorded(document)
         blob = self._container.get_blob_client(result_name(drop))
-        while may_replace(recorded, Recorded(document), insist=insist):
+        while may_replace(recorded, new, is_there=self._is_there(drop, new, recorded), again=again):
             condition: dict[str, Any] = {"overwrite": False}
             if recorded.tag:
                 condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
@@ -232,6 +246,16 @@ class ResultStore:
             else:
                 return True
         return False
+
+    def _is_there(self, drop: Drop, new: Recorded, old: Recorded) -> bool:
+        """Ask storage which version it has, where only storage can tell the later of two."""
+        if not (new.version and new.version.ties_with(old.version)):
+            return False
+        try:
+            properties = self._storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
+        except ResourceNotFoundError:
+            return False
+        return properties.etag.strip('"') == new.etag
 
 
 def _timestamp(moment: datetime) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.drop import Drop
 from shared.errors import DropError, NeedsOperator, NeedsTime
@@ -42,7 +42,8 @@ class RetryPolicy:
 class Attempt:
     """One try at a drop: which it is, when the first was, and of which version of the blob.
 
-    `again` is set where an operator wants a drop done once more that has its final result already.
+    `again` is set where a drop shall be done once more that has its final result already: an operator wants it, or an
+    older image may lie over it. `unsure` is set where an earlier try may have reached the platform unnoticed.
     """
 
     drop: Drop
@@ -50,6 +51,7 @@ class Attempt:
     first_at: datetime
     etag: str | None = None
     again: bool = False
+    unsure: bool = False
 
     @classmethod
     def first(cls, drop: Drop, etag: str | None = None) -> Attempt:
@@ -58,7 +60,7 @@ class Attempt:
 
     @classmethod
     def once_more(cls, drop: Drop) -> Attempt:
-        """Return what, postponed, does a drop again from the start that has its final result."""
+        """Return what, postponed, does a drop again from the start that has its final result already."""
         return cls(drop, number=0, first_at=datetime.now(UTC), again=True)
 
     def of_version(self, etag: str, now: datetime) -> Attempt:
@@ -76,19 +78,24 @@ class Attempt:
     def from_message(cls, text: str | bytes) -> Attempt:
         """Read a message. Raises ValueError where it is none of ours."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            attempt = cls(
-                drop=Drop(str(fields["drop"]["container"]), str(fields["drop"]["blob"])),
-                number=int(fields["number"]),
-                first_at=datetime.fromisoformat(fields["first_at"]),
-                etag=fields["etag"],
-                again=bool(fields["again"]),
-            )
+            fields = json.loads(text)
+            number, etag = fields["number"], fields["etag"]
+            first_at = datetime.fromisoformat(fields["first_at"])
+            drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
         except (TypeError, KeyError, ValueError, RecursionError) as error:
             raise ValueError("Not a message of this app.") from error
-        if attempt.first_at.tzinfo is None or attempt.number < 1:
+        counted = type(number) is int and number >= 1
+        if not counted or first_at.tzinfo is None or not (etag is None or isinstance(etag, str)):
             raise ValueError("Not a message of this app.")
-        return attempt
+        return cls(
+            drop,
+            number,
+            # Nobody's clock is right; a first attempt to come would never reach the horizon.
+            first_at=min(first_at, datetime.now(UTC)),
+            etag=etag,
+            again=fields.get("again") is True,
+            unsure=fields.get("unsure") is True,
+        )
 
 
 def retry_delay_s(
@@ -96,9 +103,9 @@ def retry_delay_s(
 ) -> float | None:
     """Return how many seconds to wait before the next try; None where there is none.
 
-    What the peer says (Retry-After) comes first, spread a little. Else exponential backoff with full jitter
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an operator must cure.
-    The last try is made when the horizon is reached.
+    What the peer says (Retry-After) comes first, spread a little, but never hurries the app. Else exponential backoff
+    with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an
+    operator must cure. The last try is made when the horizon is reached.
     """
     if not isinstance(error, NeedsTime | NeedsOperator):
         return None
@@ -106,7 +113,9 @@ def retry_delay_s(
     if left_s <= 0:
         return None
     if error.retry_after_s is not None:
-        delay_s = error.retry_after_s * (1 + uniform(0, SPREAD))
+        # What the app tells itself, it means; what a peer says may be 0 time and again.
+        wait_s = max(error.retry_after_s, policy.min_delay_s) if error.response else error.retry_after_s
+        delay_s = wait_s * (1 + uniform(0, SPREAD))
     else:
         least_s = policy.min_delay_s * (OPERATOR_FACTOR if isinstance(error, NeedsOperator) else 1)
         most_s = min(least_s * 2.0 ** min(attempt - 1, 30), policy.max_delay_s)

@@ -175,15 +175,19 @@ def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: R
 
 def test_what_is_done_again_replaces_its_own_final_result() -> None:
     """An operator who replays a drop wants to see what came of it."""
-    assert may_replace(recorded("failed"), recorded("uploaded"), insist=True)
-    assert not may_replace(recorded("failed", "0x1", 1), recorded("uploaded", "0x9", 0), insist=True)
+    assert may_replace(recorded("failed"), recorded("uploaded"), again=True)
+    assert not may_replace(recorded("failed"), recorded("retrying"), again=True)
+    assert not may_replace(recorded("uploaded"), recorded("superseded"), again=True)
+    assert not may_replace(recorded("failed"), recorded("rejected", None), again=True)
+    assert not may_replace(recorded("failed", "0x1", 1), recorded("uploaded", "0x9", 0), again=True)
 
 
-def test_of_two_versions_within_a_second_the_one_known_to_be_later_is_told() -> None:
-    """ETags decide where nothing better is known."""
-    assert may_replace(recorded("uploaded", "0x9"), recorded("uploaded", "0x1"), insist=True)
-    assert not may_replace(recorded("uploaded", "0x9"), recorded("uploaded", "0x1"))
-    assert may_replace(recorded("uploaded", "0x1"), recorded("uploaded", "0x9"))
+@pytest.mark.parametrize("status", ["retrying", "uploaded"])
+def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status: str) -> None:
+    """Dates have whole seconds, and ETags no order; the older one, which nobody has any more, never comes back."""
+    for one, other in [("0x1", "0x9"), ("0x9", "0x1")]:
+        assert may_replace(recorded("uploaded", one), recorded(status, other), is_there=True)
+        assert not may_replace(recorded("uploaded", one), recorded(status, other), is_there=False)
 
 
 @pytest.fixture

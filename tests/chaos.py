@@ -1,0 +1,473 @@
+"""Chaos: images are dropped for many iTwins while everything around the app fails; then it is judged.
+
+`python -m tests.chaos --seed 7` repeats a run: the same drops, the same faults, at the same moments. Time is scaled by
+the app's own settings; nothing in the app knows that it is tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import heapq
+import itertools
+import json
+import random
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import requests
+from azure.storage.queue import QueueServiceClient
+from PIL import Image
+
+from local.azurite import ACCOUNT, ACCOUNT_KEY
+from local.cloud import DEAD_LETTER_CONTAINER, FUNCTION, RESULTS_CONTAINER, LocalCloud, Ports
+from local.fault_proxy import Exchange, Fault, proxy_storage
+from local.host_process import HostProcess
+from local.itwin_platform import ScriptedAnswer
+from local.processes import PROJECT, wait_until
+from local.samples import encode
+from local.serving import listen, serve
+from shared.drop import Version
+from shared.image import normalize_image
+from shared.image.model import ImageLimits
+from tests.chaos_judge import FINAL_ANSWERS, Evidence, Kind, Written, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+DEFAULT_SEED = 4
+VISIBILITY_TIMEOUT_S = 3
+SETTINGS = {
+    "RETRY_MIN_DELAY_S": "1",
+    "RETRY_MAX_DELAY_S": "3",
+    "RETRY_HORIZON_S": "3600",
+    "ITWIN_TIMEOUT_S": "2",
+}
+
+# How often it happens: of all drops, events or calls.
+ILLEGAL, NOBODYS, UNKNOWN_ITWIN, OVERWRITTEN, AT_ONCE = 0.1, 0.03, 0.05, 0.2, 0.2
+DUPLICATED, LATE = 0.3, 0.2
+CALL_FAULTS = 0.35
+CALLS_PER_THROTTLE = 40
+STORAGE_FAULTS = 0.03
+LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
+CONDITIONS = {"if-match", "if-none-match", "x-ms-lease-id"}
+
+
+@dataclass(frozen=True)
+class Storm:
+    """How much is dropped, and for how long everything goes wrong; `settle_s` is the time to end it all afterwards."""
+
+    seed: int = DEFAULT_SEED
+    seconds: float = 12
+    drops: int = 120
+    settle_s: float = 45
+    instances: int = 2
+
+    @property
+    def itwins(self) -> int:
+        """How many iTwins the drops are for."""
+        return max(8, self.drops // 4)
+
+    @property
+    def kills(self) -> int:
+        """How often an instance is killed: too seldom for one message to be in its hands five times."""
+        return max(3, round(self.seconds / 20))
+
+
+@dataclass
+class Report:
+    """What came of a storm, in figures."""
+
+    seed: int
+    drops: int = 0
+    seconds: float = 0
+    results: Counter[str] = field(default_factory=Counter)
+    answers: Counter[int] = field(default_factory=Counter)
+    storage_faults: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    most_attempts: int = 0
+    kills: int = 0
+    events: int = 0
+    poisoned: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        head = f"seed {self.seed}: {self.drops} drops in {self.seconds:.0f} s, {self.events} events, {self.kills} kills"
+        lines = [
+            f"blobs ended as {dict(self.results.most_common())}",
+            f"{self.attempts} attempts, at most {self.most_attempts} at one; {self.poisoned} messages poisoned",
+            f"the platform answered {dict(sorted(self.answers.items()))}",
+            f"storage failed with {dict(self.storage_faults.most_common())}",
+            f"{len(self.violations)} violations",
+            *self.violations[:40],
+        ]
+        return "\n  ".join([head, *lines])
+
+
+class Chaos:
+    """One run: the cloud with its faults, and the drops."""
+
+    def __init__(self, storm: Storm) -> None:
+        self.storm = storm
+        self.report = Report(storm.seed)
+        self.evidence = Evidence()
+        self._calm = threading.Event()
+        self._storage_faults = StorageFaults(storm.seed, self._calm)
+
+    def run(self) -> Report:
+        """Let the storm pass, wait until all is still, and judge."""
+        began = time.monotonic()
+        with ExitStack() as stack:
+            self._start(stack)
+            with ThreadPoolExecutor(2) as pool:
+                weather = [pool.submit(self._kill_hosts), pool.submit(self._trouble_identity)]
+                self._write_drops()
+                for part in weather:
+                    part.result()
+            self._clear_up()
+            still = wait_until(self._is_still, timeout_s=self.storm.settle_s, interval_s=0.2)
+            self._gather_evidence()
+        self.report.violations = [] if still else ["It did not become still."]
+        self.report.violations += judge(self.evidence)
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    def _start(self, stack: ExitStack) -> None:
+        """Start the cloud with a proxy before its storage, and a second instance of the app."""
+        ports = Ports(blob=_free_port(), queue=_free_port())
+        blobs, queues = (
+            stack.enter_context(proxy_storage(port, self._storage_faults.choose, self._observe))
+            for port in (ports.blob, ports.queue)
+        )
+        connection = (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={blobs}/{ACCOUNT};QueueEndpoint={queues}/{ACCOUNT};"
+        )
+        self._elsewhere = stack.enter_context(serve(self._answer_elsewhere))
+        self.cloud = stack.enter_context(
+            LocalCloud(
+                app_settings={**SETTINGS, "DropStorage": connection},
+                ports=ports,
+                platform_options={"requests_per_minute": 1_000_000, "requests_per_hour": 1_000_000},
+                visibility_timeout_s=VISIBILITY_TIMEOUT_S,
+                on_line=self.evidence.lines.append,
+            )
+        )
+        # The courier delivers instead.
+        self.cloud.event_grid.unsubscribe("drops")
+        self._hosts = [self.cloud.host]
+        for _ in range(self.storm.instances - 1):
+            host = HostProcess(
+                PROJECT,
+                self.cloud.settings(),
+                visibility_timeout_s=VISIBILITY_TIMEOUT_S,
+                on_line=self.evidence.lines.append,
+            )
+            stack.callback(host.stop)
+            host.start()
+            self._hosts.append(host)
+        self._courier = Courier([host.webhook(FUNCTION) for host in self._hosts], self.storm.seed)
+        stack.callback(self._courier.stop)
+
+    def _observe(self, exchange: Exchange) -> None:
+        if "bearer" in exchange.headers.get("Authorization", "").lower():
+            self.evidence.calls_astray.append(exchange.target)
+        if exchange.fault:
+            self.report.storage_faults[exchange.fault] += 1
+        prefix = f"/{ACCOUNT}/{RESULTS_CONTAINER}/"
+        if exchange.method == "PUT" and exchange.done and exchange.target.startswith(prefix):
+            name = unquote(exchange.target.partition("?")[0].removeprefix(prefix))
+            self.evidence.histories.setdefault(name, []).append(json.loads(exchange.body))
+
+    async def _answer_elsewhere(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        self.evidence.calls_astray.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"image": {"id": "old"}}'})
+
+    def _kill_hosts(self) -> None:
+        chance = _chance(self.storm.seed, "kills")
+        began = time.monotonic()
+        for moment in sorted(chance.uniform(0.1, 0.9) * self.storm.seconds for _ in range(self.storm.kills)):
+            self._calm.wait(max(0.0, began + moment - time.monotonic()))
+            host = chance.choice(self._hosts)
+            host.kill()
+            self.report.kills += 1
+            self._calm.wait(chance.uniform(0, 1.5))
+            host.start()
+
+    def _trouble_identity(self) -> None:
+        chance = _chance(self.storm.seed, "identity")
+        began = time.monotonic()
+        while time.monotonic() < began + self.storm.seconds:
+            self.cloud.identity.failing_with = chance.choice([None, None, None, 500, 400, 429])
+            self.cloud.identity.lifetime_s = chance.choice([3600, 302, 240, 5, 1])
+            self._calm.wait(chance.uniform(0.5, 2))
+
+    def _script(self) -> Iterator[ScriptedAnswer]:
+        """Yield what the platform answers; without a status it is what it answers by itself."""
+        chance = _chance(self.storm.seed, "platform")
+        elsewhere = {"Location": f"{self._elsewhere}/itwins/x/image"}
+        error = json.dumps({"error": {"code": "Scripted", "message": "As the script says."}}).encode()
+        faults = [
+            ScriptedAnswer(401),
+            ScriptedAnswer(401, times=2),
+            ScriptedAnswer(403, body=error),
+            *(ScriptedAnswer(status, body=error) for status in FINAL_ANSWERS),
+            ScriptedAnswer(500),
+            ScriptedAnswer(502, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>"),
+            ScriptedAnswer(503, {"Retry-After": "1"}),
+            ScriptedAnswer(delay_s=1),
+            ScriptedAnswer(delay_s=4),
+            ScriptedAnswer(reset=True),
+            ScriptedAnswer(500, reset=True),
+            ScriptedAnswer(201, body=b'{"image": {"id": "123", "smallIm'),
+            ScriptedAnswer(201),
+            *(ScriptedAnswer(status, elsewhere) for status in (302, 303, 307, 308)),
+        ]
+        for number in itertools.count(1):
+            yield chance.choice(faults) if chance.random() < CALL_FAULTS else ScriptedAnswer()
+            throttles, rest = divmod(number, CALLS_PER_THROTTLE)
+            if rest == CALLS_PER_THROTTLE // 2:
+                date = format_datetime(datetime.now(UTC) + timedelta(seconds=6), usegmt=True)
+                yield ScriptedAnswer(429, {"Retry-After": date if throttles % 2 else "2"})
+
+    def _write_drops(self) -> None:
+        chance = _chance(self.storm.seed, "drops")
+        script = self._script()
+        known = [self.cloud.itwin(_guid(chance)) for _ in range(self.storm.itwins)]
+        strangers = [_guid(chance), _guid(chance)]
+        began = time.monotonic()
+        for number in range(self.storm.drops):
+            pause_s = began + number / self.storm.drops * self.storm.seconds - time.monotonic()
+            if len(left := self.cloud.platform.remaining_script()) < CALLS_PER_THROTTLE:
+                self.cloud.platform.script([*left, *itertools.islice(script, CALLS_PER_THROTTLE)])
+            if pause_s > 0 and chance.random() > AT_ONCE:
+                self._calm.wait(pause_s)
+            itwin_id = chance.choice(strangers if chance.random() < UNKNOWN_ITWIN else known)
+            kind, name, content = _picture(chance)
+            if self.evidence.written and kind != "ignored" and chance.random() < OVERWRITTEN:
+                last = self.evidence.written[-1]
+                itwin_id, name = last.itwin_id, last.version.blob
+                kind = "ignored" if last.kind == "ignored" else kind
+            dropped = self.cloud.drop(itwin_id, name, content)
+            version = Version(dropped.uploaded_at, dropped.etag, name)
+            sha256 = _sent_sha256(content) if kind == "legal" else None
+            self._announce(Written(itwin_id, version, number, kind, itwin_id in known, sha256), chance)
+
+    def _announce(self, written: Written, chance: random.Random) -> None:
+        self.evidence.written.append(written)
+        self.report.drops += 1
+        for _ in range(1 + (chance.random() < DUPLICATED) + (chance.random() < DUPLICATED / 2)):
+            self._courier.send(_event(written), chance.uniform(0, 5 if chance.random() < LATE else 0.3))
+            self.report.events += 1
+
+    def _clear_up(self) -> None:
+        self._calm.set()
+        self.cloud.platform.script([])
+        self.cloud.identity.failing_with, self.cloud.identity.lifetime_s = None, 3600
+
+    def _is_still(self) -> bool:
+        return self._courier.idle and not self.evidence.unfinished() and not any(self._queued().values())
+
+    def _queued(self) -> dict[str, int]:
+        with QueueServiceClient.from_connection_string(self.cloud.connection_string) as service:
+            clients = [service.get_queue_client(queue.name) for queue in service.list_queues()]
+            return {c.queue_name: c.get_queue_properties().approximate_message_count or 0 for c in clients}
+
+    def _gather_evidence(self) -> None:
+        evidence, report, results = self.evidence, self.report, self.cloud.drops.get_container_client(RESULTS_CONTAINER)
+        evidence.queued = self._queued()
+        evidence.dead_letters = list(self.cloud.drops.get_container_client(DEAD_LETTER_CONTAINER).list_blob_names())
+        evidence.stored = {
+            name: json.loads(results.download_blob(name).readall()) for name in results.list_blob_names()
+        }
+        evidence.answers = self.cloud.platform.requests()
+        images = {w.itwin_id: self.cloud.platform.image(w.itwin_id) for w in evidence.written}
+        evidence.images = {itwin_id: image[0] for itwin_id, image in images.items() if image}
+        keys = [host.webhook(FUNCTION).rpartition("code=")[2] for host in self._hosts]
+        evidence.secrets = [ACCOUNT_KEY, self.cloud.identity.header, *keys]
+
+        report.answers.update(answer.status for answer in evidence.answers)
+        ends = [evidence.document(w) for w in evidence.live() if w.kind != "ignored"]
+        report.results.update(document.get("status", "nothing") for document in ends)
+        report.attempts = sum(document.get("attempts", 0) for document in ends)
+        report.most_attempts = max((document.get("attempts", 0) for document in ends), default=0)
+        report.poisoned = sum("Moving message to queue" in line for line in evidence.lines)
+
+
+class StorageFaults:
+    """Decides which of the app's requests to storage fail; the host's own do not, so that a run stays short."""
+
+    def __init__(self, seed: int, calm: threading.Event) -> None:
+        self._chance = _chance(seed, "storage")
+        self._lock = threading.Lock()
+        self._calm = calm
+        self._lasting: dict[str, Fault] = {}
+
+    def choose(self, exchange: Exchange) -> Fault | None:
+        """Return the fault; some meet a request and all its repetitions by the SDK."""
+        sends = exchange.method == "POST" and exchange.target.startswith(f"/{ACCOUNT}/drop-retries/")
+        takes = "/messages" in exchange.target
+        if self._calm.is_set() or not (sends or (exchange.method in ("GET", "PUT") and not takes)):
+            return None
+        request_id = exchange.headers.get("x-ms-client-request-id", "")
+        with self._lock:
+            if request_id in self._lasting:
+                return self._lasting[request_id]
+            fault = self._draw(exchange)
+            if fault and self._chance.random() < LASTING_STORAGE_FAULTS:
+                self._lasting[request_id] = fault
+            return fault
+
+    def _draw(self, exchange: Exchange) -> Fault | None:
+        if self._chance.random() > STORAGE_FAULTS:
+            return None
+        kinds: list[Fault] = ["busy"]
+        if exchange.method != "GET":
+            kinds.append("busy-afterwards")
+        if exchange.method == "PUT" and any(name.lower() in CONDITIONS for name in exchange.headers):
+            kinds.append("condition-not-met")
+        return self._chance.choice(kinds)
+
+
+class Courier:
+    """Delivers events as late, as often and in the order that it is told to, until somebody takes them."""
+
+    def __init__(self, webhooks: Sequence[str], seed: int) -> None:
+        self._webhooks = webhooks
+        self._chance = _chance(seed, "courier")
+        self._due: list[tuple[float, int, dict[str, Any]]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._busy = 0
+        self._stopping = False
+        self._workers = [threading.Thread(target=self._deliver, daemon=True) for _ in range(4)]
+        for worker in self._workers:
+            worker.start()
+
+    def send(self, event: dict[str, Any], late_s: float) -> None:
+        """Deliver the event after a while."""
+        with self._changed:
+            heapq.heappush(self._due, (time.monotonic() + late_s, next(self._order), event))
+            self._changed.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything was taken."""
+        with self._changed:
+            return not self._due and not self._busy
+
+    def stop(self) -> None:
+        """Deliver nothing more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _deliver(self) -> None:
+        while (event := self._next()) is not None:
+            with self._changed:
+                webhook = self._chance.choice(self._webhooks)
+            try:
+                taken = requests.post(webhook, json=[event], headers={"aeg-event-type": "Notification"}, timeout=10).ok
+            except requests.RequestException:
+                taken = False
+            if not taken:
+                self.send(event, 0.3)
+            with self._changed:
+                self._busy -= 1
+
+    def _next(self) -> dict[str, Any] | None:
+        with self._changed:
+            while not self._stopping:
+                wait_s = self._due[0][0] - time.monotonic() if self._due else 60
+                if wait_s <= 0:
+                    self._busy += 1
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait_s)
+        return None
+
+
+def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
+    """Draw what is dropped: its kind, name and content; no two pictures are alike."""
+    drawn, number = chance.random(), chance.randrange(4)
+    if drawn < NOBODYS:
+        return "ignored", chance.choice([".DS_Store", "copy.png.part1", "~$site.png"]), b"\0\1"
+    width, height = chance.randint(16, 60), chance.randint(16, 60)
+    picture = Image.frombytes("RGB", (width, height), chance.randbytes(width * height * 3))
+    if drawn < NOBODYS + ILLEGAL:
+        png = encode(picture, "PNG")
+        return "illegal", f"cam{number}.png", chance.choice([b"", b"not an image", png[: len(png) // 2]])
+    kind = chance.choice(["PNG", "PNG", "JPEG", "TIFF"])
+    return "legal", f"site {chance.randrange(2)}/cam{number}.{kind.lower()}", encode(picture, kind)
+
+
+def _sent_sha256(content: bytes) -> str:
+    return hashlib.sha256(normalize_image(content, ImageLimits()).data).hexdigest()
+
+
+def _event(written: Written) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "subject": f"/blobServices/default/containers/{written.itwin_id}/blobs/{written.version.blob}",
+        "eventTime": datetime.now(UTC).isoformat(),
+        "data": {
+            "api": "PutBlob",
+            "blobType": "BlockBlob",
+            "eTag": written.version.etag,
+            "url": f"http://127.0.0.1/{ACCOUNT}/{written.itwin_id}/{quote(written.version.blob)}",
+        },
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+def _chance(seed: int, part: str) -> random.Random:
+    return random.Random(f"{seed} {part}")  # noqa: S311 - it repeats a run, and protects nothing
+
+
+def _guid(chance: random.Random) -> str:
+    return str(uuid.UUID(bytes=chance.randbytes(16), version=4))
+
+
+def _free_port() -> int:
+    with listen() as listener:
+        return int(listener.getsockname()[1])
+
+
+def main() -> int:
+    """Run it from the command line; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what happens (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=600, help="how long the storm lasts (default: %(default)s)")
+    parser.add_argument("--drops", type=int, default=3000, help="how many versions are written (default: %(default)s)")
+    parser.add_argument("--log", type=Path, help="where the hosts' log lines go")
+    options = parser.parse_args()
+    sys.stdout.write(f"seed {options.seed}\n")
+    sys.stdout.flush()
+    chaos = Chaos(Storm(options.seed, options.seconds, options.drops, settle_s=180))
+    report = chaos.run()
+    if options.log:
+        options.log.write_text("\n".join(chaos.evidence.lines))
+    sys.stdout.write(f"{report}\n")
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
