@@ -1,0 +1,160 @@
+"""Decides what a run proves: the tables, and which demands are met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.image.jobs import ENGINES, LIMIT, MAGICK, OURS, POOLED, SHARP
+from benchmarks.image.rounds import middle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from benchmarks.image.jobs import Job
+
+BEGIN, END = "<!-- bench-image: begin -->", "<!-- bench-image: end -->"
+_TIMES_IMAGEMAGICK = 5
+_ONE_ENCODE_SHARE = 0.95
+_ACCEPTED_SHARE = 0.10
+_TWO_THREADS = 1.6
+
+
+@dataclass
+class Measured:
+    """One job's figures, by engine."""
+
+    job: Job
+    runs: dict[str, list[float]] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def cpu_s(self, engine: str) -> float | None:
+        """Return an engine's median."""
+        return middle(self.runs.get(engine, []))
+
+    def ratio(self, engine: str, to: str = LIMIT) -> float | None:
+        """Return how many times as long an engine took as another."""
+        cpu_s, other_s = self.cpu_s(engine), self.cpu_s(to)
+        return cpu_s / other_s if cpu_s and other_s else None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One promise, what was measured, and whether it holds; None where it could not be measured."""
+
+    what: str
+    wanted: str
+    measured: str
+    holds: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """Say it in a word."""
+        return {True: "pass", False: "**missed**", None: "not measured"}[self.holds]
+
+
+def demands(jobs: Iterable[Measured], others: dict[str, Any]) -> Iterator[Demand]:
+    """Yield every demand on the jobs that were run, and on what else was measured."""
+    for measured in jobs:
+        job = measured.job
+        if job.most is not None:
+            yield _at_most(f"{job.title}: ratio to the limit", measured.ratio(OURS), job.most)
+        if job.most_pooled is not None:
+            yield _at_most(f"{job.title}: with the block pool", measured.ratio(POOLED), job.most_pooled)
+        if job.beats_sharp:
+            yield _at_most(f"{job.title}: ratio to sharp", measured.ratio(OURS, SHARP), 1.0)
+        if job.is_jpeg:
+            yield _at_least(f"{job.title}: times ImageMagick", measured.ratio(MAGICK, OURS), _TIMES_IMAGEMAGICK)
+    if "one_encode_share" in others:
+        yield _at_least("pictures with exactly one full encode", others["one_encode_share"], _ONE_ENCODE_SHARE)
+    if "corruption" in others:
+        harmful = others["corruption"]["harmful"]
+        for engine, accepted in others["corruption"]["accepted"].items():
+            if engine.startswith(OURS):
+                yield _at_most(
+                    f"share accepted of {harmful} harmful corruptions, {engine}", accepted / harmful, _ACCEPTED_SHARE
+                )
+    if "two_threads" in others:
+        yield _at_least("two threads on two cores: work of one", others["two_threads"], _TWO_THREADS)
+
+
+def _at_most(what: str, value: float | None, bound: float) -> Demand:
+    return Demand(what, f"<= {bound:.2f}", _number(value), None if value is None else value <= bound)
+
+
+def _at_least(what: str, value: float | None, bound: float) -> Demand:
+    return Demand(what, f">= {bound:.2f}", _number(value), None if value is None else value >= bound)
+
+
+def times_table(jobs: Sequence[Measured]) -> str:
+    """Return CPU milliseconds and, in brackets, ratios to the limit."""
+    return _table(["job", *ENGINES.values()], ([m.job.title, *(_time(m, engine) for engine in ENGINES)] for m in jobs))
+
+
+def memory_table(jobs: Sequence[Measured]) -> str:
+    """Return each engine's peak memory in MB, its interpreter and libraries included."""
+    engines = [engine for engine in ENGINES if engine != LIMIT]
+    rows = ([m.job.title, *(_megabytes(m.peak_bytes.get(engine)) for engine in engines)] for m in jobs)
+    return _table(["job", *(ENGINES[engine] for engine in engines)], rows)
+
+
+def outputs_table(jobs: Sequence[Measured]) -> str:
+    """Return what ours made, and what is wrong with what any engine made."""
+    rows = []
+    for measured in jobs:
+        ours = measured.outputs.get(OURS)
+        if ours:
+            quality = f", q{ours['quality']}" if ours["quality"] else ""
+            made = f"{ours['width']} x {ours['height']}, {ours['bytes'] / 1e6:.2f} MB{quality}"
+            wrong = [
+                f"{ENGINES[engine]}: {', '.join(o['wrong'])}" for engine, o in measured.outputs.items() if o["wrong"]
+            ]
+            rows.append([measured.job.title, made, "; ".join(wrong) or "nothing"])
+    return _table(["job", "ours made", "illegal"], rows)
+
+
+def demands_table(listed: Iterable[Demand]) -> str:
+    """Return every demand with its verdict."""
+    return _table(["demand", "wanted", "measured", ""], ([d.what, d.wanted, d.measured, d.verdict] for d in listed))
+
+
+def corruption_table(corruption: dict[str, Any]) -> str:
+    """Return who accepts how many of the harmful corruptions."""
+    harmful = corruption["harmful"]
+    rows = (
+        [engine, f"{accepted} ({100 * accepted / harmful:.0f} %)", corruption["false_alarms"].get(engine, "")]
+        for engine, accepted in corruption["accepted"].items()
+    )
+    return _table(["", f"of {harmful} harmful ones accepted", f"of {corruption['sound']} sound ones refused"], rows)
+
+
+def write_between_markers(path: Path, text: str) -> None:
+    """Replace what stands between the markers of a file."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}")
+
+
+def _time(measured: Measured, engine: str) -> str:
+    cpu_s, ratio = measured.cpu_s(engine), measured.ratio(engine)
+    if cpu_s is None:
+        return measured.missing.get(engine, "-")
+    if engine == LIMIT or ratio is None:
+        return f"{1_000 * cpu_s:.0f}"
+    return f"{1_000 * cpu_s:.0f} ({ratio:.2f})"
+
+
+def _megabytes(amount: int | None) -> str:
+    return "-" if amount is None else f"{amount / 1e6:.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

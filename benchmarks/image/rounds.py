@@ -1,0 +1,114 @@
+"""Decides how time is measured: every engine in a process of its own, all on one core, in rounds that take turns.
+
+CPU time, not time on the clock: what else the machine does costs less of it. The order changes with every round, so
+that none always follows the same neighbour. The middle of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks.image.jobs import MAGICK, OURS, PLAIN, POOLED, SHARP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_HERE = Path(__file__).parent
+_POOL = {"PILLOW_BLOCKS_MAX": "12"}
+_SLOW_ROUNDS = {MAGICK: 3, PLAIN: 5}
+
+
+@dataclass
+class Worker:
+    """An engine in a process of its own."""
+
+    engine: str
+    folder: Path
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Start it and hear what it is."""
+        command = [sys.executable, "-m", "benchmarks.image.worker", OURS if self.engine == POOLED else self.engine]
+        if self.engine == SHARP:
+            command = ["node", str(_HERE / "sharp.mjs")]
+        environment = {key: value for key, value in os.environ.items() if key not in _POOL}
+        environment |= _POOL if self.engine == POOLED else {}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own programs
+                [*command, str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+            )
+        except FileNotFoundError:
+            self.said = {"missing": "not installed"}
+            return self
+        self.said = self._hear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it end by itself; it has nothing more to be asked."""
+        if hasattr(self, "_process"):
+            self._process.communicate()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether this machine does not have it."""
+        return "missing" in self.said
+
+    def ask(self, op: str, **details: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer."""
+        if self._process.stdin is None:
+            raise BrokenPipeError
+        self._process.stdin.write(json.dumps({"op": op, **details}, default=str) + "\n")
+        self._process.stdin.flush()
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        return dict(json.loads(line)) if line else {"error": "it died"}
+
+
+def interleave(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each run of each worker."""
+    runs: dict[str, list[float]] = {name: [] for name in workers}
+    for order in orders(list(workers), rounds):
+        for name in order:
+            answer = workers[name].ask("run")
+            if "cpu_s" in answer:
+                runs[name].append(answer["cpu_s"])
+    return runs
+
+
+def orders(names: list[str], rounds: int) -> Iterator[list[str]]:
+    """Yield who runs in each round, in turning order; the slow ones only in the rounds that they need."""
+    for number in range(rounds):
+        turn = number % max(1, len(names))
+        taking_part = {name for name in names if number < min(rounds, _SLOW_ROUNDS.get(name, rounds))}
+        yield [name for name in names[turn:] + names[:turn] if name in taking_part]
+
+
+def middle(runs: list[float]) -> float | None:
+    """Return the median, or None where nothing was measured."""
+    return median(runs) if runs else None
+
+
+def pin(cores: int = 1) -> bool:
+    """Keep this process, and all that it starts, on so many cores; return whether this machine can."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    allowed = sorted(_ALLOWED)
+    os.sched_setaffinity(0, allowed[-cores:])
+    return len(allowed) >= cores
+
+
+_ALLOWED = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
