@@ -21,9 +21,8 @@ def cmyk_profile() -> bytes:
     """
     identity = bytes(range(256))
     matrix = struct.pack(">9i", 65_536, 0, 0, 0, 65_536, 0, 0, 0, 65_536)
-    table = (
-        b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + identity * 4 + bytes((128, 128, 128)) * 16 + identity * 3
-    )
+    corners = b"".join(bytes((0 if corner & 4 else 255, 128, 128)) for corner in range(16))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + identity * 4 + corners + identity * 3
     description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(78)
     white = b"XYZ " + bytes(4) + struct.pack(">3i", 63_190, 65_536, 54_061)
     tags = {b"A2B0": table, b"desc": description, b"wtpt": white, b"cprt": b"text" + bytes(4) + b"none\0"}
