@@ -66,7 +66,6 @@ OUTCOMES = {
 
 _ACCESS = re.compile(r'"PUT (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
 _log = logging.getLogger("local.event_grid")
-_log.addHandler(logging.NullHandler())
 _log.setLevel(logging.WARNING)
 
 Operator = Literal[
@@ -358,7 +357,7 @@ class EventGrid:
         client = self._blobs.get_blob_client(delivery.write.container, delivery.write.blob)
         return blob_created_event(
             delivery.write,
-            client.get_blob_properties(),
+            client.get_blob_properties(retry_total=0),  # the schedule is the retry
             account_url=self._blobs.url.rstrip("/"),
             event_id=delivery.event_id,
             sequence=delivery.sequence,
@@ -398,7 +397,8 @@ def blob_created_event(
 ) -> dict[str, Any]:
     """Make the event in Event Grid's schema; `account_url` ends without a slash.
 
-    The address is percent-encoded, so that every name survives the webhook's parsing.
+    The address is percent-encoded, so that every name survives the webhook's parsing. In Azure a `#` has been seen to
+    come as it is, and to cut the name there: https://github.com/Azure/azure-sdk-for-net/issues/23634.
     """
     request_id = f"{event_id[:-6]}000000"
     return {

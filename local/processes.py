@@ -104,7 +104,8 @@ class Child:
         for raw in self._process.stdout:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
             self.lines.append(line)
-            self._on_line(line)
+            with contextlib.suppress(OSError):  # nobody reads it any more; the child must not wait for that
+                self._on_line(line)
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.02) -> bool:
