@@ -16,13 +16,13 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
-from shared.drop import MAX_BLOB_NAME, Version
+from shared.drop import MAX_BLOB_NAME, Drop, Version
 from shared.errors import DropError
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
-    from shared.drop import Drop, Source
+    from shared.drop import Source
     from shared.image import NormalizedImage
     from shared.itwin_platform import UploadedImage
     from shared.ledger import Upload
@@ -148,6 +148,23 @@ class Recorded:
     document: Mapping[str, Any] = field(default_factory=dict)
     tag: str | None = None
 
+    @classmethod
+    def from_json(cls, text: bytes, tag: str | None = None) -> Recorded:
+        """Read what the results container holds."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+        return cls(document if isinstance(document, dict) else {}, tag)
+
+    @property
+    def drop(self) -> Drop | None:
+        """Which blob it speaks of; None where it is damaged."""
+        try:
+            return Drop.named(self._source.get("container"), self._source.get("blob"))
+        except ValueError:
+            return None
+
     @property
     def status(self) -> object:
         """How the drop ended, or that it did not."""
@@ -175,6 +192,11 @@ class Recorded:
         """How many attempts were made when it was written."""
         attempts = self.document.get("attempts")
         return attempts if isinstance(attempts, int) else 0
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it was written."""
+        return _moment(self.document.get("finishedAt"))
 
     @property
     def next_attempt_at(self) -> datetime | None:
@@ -217,11 +239,7 @@ class ResultStore:
             text = download.readall()
         except ResourceNotFoundError:
             return Recorded()
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            document = None
-        return Recorded(document if isinstance(document, dict) else {}, download.properties.etag)
+        return Recorded.from_json(text, download.properties.etag)
 
     def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, again: bool = False) -> bool:
         """Write the document over what is `recorded`; False where that, or what came after it, must stay.

@@ -14,7 +14,7 @@ from shared.ledger import Ledger
 from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryPolicy, RetryQueue
 from shared.settings import Settings, StorageSettings
-from shared.storage import open_blobs, open_queue
+from shared.storage import open_blobs, open_queue, storage_identity
 from shared.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ class Services:
         self._app: App | None = None
         storage = StorageSettings.from_environ(environ)
         self.results_container = storage.results_container
-        self.storage = open_blobs(storage)
+        identity = storage_identity(storage)
+        self.storage = open_blobs(storage, identity)
         self.results = ResultStore(self.storage, storage.results_container)
-        self.retries = RetryQueue(open_queue(storage, RETRY_QUEUE))
+        self.retries = RetryQueue(open_queue(storage, RETRY_QUEUE, identity))
 
     @property
     def app(self) -> App:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.identity import ManagedIdentityCredential
@@ -13,45 +13,37 @@ from shared.drop import MAX_READABLE_BYTES
 from shared.errors import StorageForbidden, StorageUnavailable
 
 if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
     from shared.errors import DropError
     from shared.settings import StorageSettings
 
 FORBIDDEN = 403
 
 
-def open_blobs(settings: StorageSettings) -> BlobServiceClient:
-    """Open the blob service; nothing is sent yet."""
+def storage_identity(settings: StorageSettings) -> TokenCredential:
+    """Return the identity that the settings name; one for all clients, since it keeps the tokens they share."""
+    return ManagedIdentityCredential(client_id=settings.client_id)
+
+
+def open_blobs(settings: StorageSettings, identity: TokenCredential | None = None) -> BlobServiceClient:
+    """Open the blob service, by default as the identity that the settings name; nothing is sent yet."""
+    options: dict[str, Any] = {"max_single_get_size": MAX_READABLE_BYTES, "retry_policy": _retry_policy()}
     if settings.connection_string:
-        return BlobServiceClient.from_connection_string(
-            settings.connection_string, max_single_get_size=MAX_READABLE_BYTES, retry_policy=_retry_policy()
-        )
-    return BlobServiceClient(
-        settings.blob_service_url,
-        credential=ManagedIdentityCredential(client_id=settings.client_id),
-        max_single_get_size=MAX_READABLE_BYTES,
-        retry_policy=_retry_policy(),
-    )
+        return BlobServiceClient.from_connection_string(settings.connection_string, **options)
+    return BlobServiceClient(settings.blob_service_url, credential=identity or storage_identity(settings), **options)
 
 
-def open_queue(settings: StorageSettings, name: str) -> QueueClient:
+def open_queue(settings: StorageSettings, name: str, identity: TokenCredential | None = None) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
-    encode, decode = TextBase64EncodePolicy(), TextBase64DecodePolicy()
+    options: dict[str, Any] = {
+        "message_encode_policy": TextBase64EncodePolicy(),
+        "message_decode_policy": TextBase64DecodePolicy(),
+        "retry_policy": _retry_policy(),
+    }
     if settings.connection_string:
-        return QueueClient.from_connection_string(
-            settings.connection_string,
-            name,
-            message_encode_policy=encode,
-            message_decode_policy=decode,
-            retry_policy=_retry_policy(),
-        )
-    return QueueClient(
-        settings.queue_service_url,
-        name,
-        credential=ManagedIdentityCredential(client_id=settings.client_id),
-        message_encode_policy=encode,
-        message_decode_policy=decode,
-        retry_policy=_retry_policy(),
-    )
+        return QueueClient.from_connection_string(settings.connection_string, name, **options)
+    return QueueClient(settings.queue_service_url, name, credential=identity or storage_identity(settings), **options)
 
 
 def _retry_policy() -> ExponentialRetry:

@@ -1,0 +1,104 @@
+"""Replay: an operator puts drops that have ended back on the queue."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueClient
+
+from local.cloud import RESULTS_CONTAINER, LocalCloud
+from local.itwin_platform import ScriptedAnswer
+from local.processes import wait_until
+from local.samples import building_site, encode
+from shared import replay
+from tests.schema import check_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from azure.storage.blob import BlobClient
+
+    from local.azurite import Azurite
+
+ONE, OTHER = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
+PHOTO = encode(building_site(320, 240), "JPEG")
+
+
+@pytest.fixture
+def account(azurite: Azurite) -> Iterator[dict[str, str]]:
+    """Make a results container of its own, with a failed and an uploaded result in it."""
+    name = f"results-{uuid.uuid4()}"
+    written = ((ONE, "1.jpg", "failed", 1), (ONE, "2.jpg", "uploaded", 1), (OTHER, "3", "failed", 9))
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+        container = storage.create_container(name)
+        for itwin, blob, status, day in written:
+            container.upload_blob(f"{itwin}/{blob}.json", json.dumps(result(itwin, blob, status, day)))
+        container.upload_blob("damaged.json", b"{")
+    queue = QueueClient.from_connection_string(azurite.connection_string, "drop-retries")
+    queue.create_queue()
+    yield {"DropStorage": azurite.connection_string, "RESULTS_CONTAINER": name}
+    queue.delete_queue()
+
+
+def result(itwin: str, blob: str, status: str, day: int) -> dict[str, Any]:
+    """Return what replay reads of a result."""
+    finished_at = f"2026-11-0{day}T12:00:00.000Z"
+    return {"status": status, "finishedAt": finished_at, "source": {"container": itwin, "blob": blob}}
+
+
+@pytest.mark.parametrize(
+    ("options", "drops"),
+    [
+        (["--status", "failed"], [f"{ONE}/1.jpg", f"{OTHER}/3"]),
+        (["--status", "uploaded"], [f"{ONE}/2.jpg"]),
+        (["--status", "failed", "--since", "2026-11-05"], [f"{OTHER}/3"]),
+        (
+            ["--status", "failed", "--itwin", ONE],
+            [f"{ONE}/1.jpg"],
+        ),
+        (["--status", "rejected"], []),
+    ],
+)
+def test_a_dry_run_names_the_drops_and_does_nothing(
+    account: dict[str, str], capsys: pytest.CaptureFixture[str], options: list[str], drops: list[str]
+) -> None:
+    """What is chosen by status, iTwin and time is printed; no message is sent."""
+    assert replay.main([*options, "--dry-run"], account) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(printed[:-1]) == drops
+    assert printed[-1] == f"{len(drops)} drops would be replayed."
+    queue = QueueClient.from_connection_string(account["DropStorage"], "drop-retries")
+    assert queue.get_queue_properties().approximate_message_count == 0
+
+
+def test_missing_settings_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """An operator without settings learns of --account."""
+    assert replay.main(["--status", "failed"], {}) == 1
+    assert "--account" in capsys.readouterr().err
+
+
+def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The iTwin was made too late; after a replay the image is there, and the result says so."""
+    itwin_id = str(uuid.uuid4())
+    cloud.platform.script([ScriptedAnswer(404, path=f"/itwins/{itwin_id}/image")])
+    dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
+    assert cloud.result(dropped)["status"] == "rejected"
+    cloud.itwin(itwin_id)
+    settings = {"DropStorage": cloud.connection_string}
+    assert replay.main(["--status", "rejected", "--itwin", itwin_id], settings) == 0
+    assert capsys.readouterr().out.endswith("1 drops are on their way.\n")
+    blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{itwin_id}/photo.jpg.json")
+    assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=30)
+    assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
+
+
+def read(blob: BlobClient) -> dict[str, Any]:
+    """Return a result document."""
+    document: dict[str, Any] = json.loads(blob.download_blob().readall())
+    return check_result(document)
