@@ -28,9 +28,15 @@ START_TIMEOUT_S = 30.0
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-# Runs the script that is its first argument and ends with its input, see local/processes.py. The input alone must not
-# keep it running: hence unref().
-_LEASHED = "process.stdin.resume().on('end', () => process.exit(1)).unref(); require(process.argv[1])"
+# Runs the script that is its first argument and ends with its input, see local/processes.py: then it also takes its
+# temporary data away, as nobody else is left to do it. The input alone must not keep it running: hence unref().
+_LEASHED = """
+process.stdin.resume().on("end", () => {
+  try { if (process.env.TEMPORARY) require("fs").rmSync(process.cwd(), {recursive: true, force: true}); }
+  finally { process.exit(1); }
+}).unref();
+require(process.argv[1]);
+"""
 _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (https?://\S+)")
 
 
@@ -88,9 +94,8 @@ class Azurite:
         if self._certificate:
             certificate, key = (str(file.resolve()) for file in self._certificate)
             command += ["--cert", certificate, "--key", key, "--oauth", "basic"]
-        self._child = Child(
-            command, environment={"PATH": os.environ.get("PATH", "")}, directory=folder, on_line=self._read
-        )
+        environment = {"PATH": os.environ.get("PATH", ""), "TEMPORARY": "1" if self._temporary else ""}
+        self._child = Child(command, environment=environment, directory=folder, on_line=self._read)
         child = self._child
         wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
         if not self._listening.is_set():

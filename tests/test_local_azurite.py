@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,9 +14,6 @@ from azure.storage.queue import QueueServiceClient
 from local.azurite import Azurite
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TIMEOUT_S = 20.0
 
@@ -112,7 +109,7 @@ def test_a_data_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
 
 
 def test_azurite_dies_with_whoever_started_it() -> None:
-    """Also when that was killed and could do nothing about it."""
+    """Also when that was killed and could do nothing about it; its temporary data goes too."""
     program = """
 import threading
 from local.azurite import Azurite
@@ -126,6 +123,8 @@ threading.Event().wait()
         assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
         azurite = psutil.Process(int(parent.lines[0].split()[1]))
         assert azurite.name() == "node"
+        folder = Path(azurite.cwd())
     finally:
         parent.kill()
     assert wait_until(lambda: not azurite.is_running() or azurite.status() == "zombie", timeout_s=TIMEOUT_S)
+    assert not folder.exists()
