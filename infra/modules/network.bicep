@@ -42,5 +42,3 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
     ]
   }
 }
-
-output name string = network.name

@@ -82,7 +82,7 @@ var charts = [
   }
 ]
 
-var items = map(charts, (chart) => {
+var tiles = map(charts, (chart) => {
   type: 3
   name: chart.name
   content: {
@@ -112,10 +112,8 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     sourceId: applicationInsights.id
     serializedData: string({
       version: 'Notebook/1.0'
-      items: concat([parameters], items)
+      items: concat([parameters], tiles)
       fallbackResourceIds: [applicationInsights.id]
     })
   }
 }
-
-output id string = workbook.id

@@ -1,0 +1,598 @@
+"""What is deployed holds together, and holds with the code: names, settings, roles, queries and pages."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+import yaml
+from pathspec import GitIgnoreSpec
+
+import function_app
+from local.cloud import DEFAULT_FILTERS, LocalCloud
+from local.itwin_platform import ScriptedAnswer
+from local.processes import wait_until
+from local.samples import building_site, encode
+from shared.drop import Drop
+from shared.errors import DropError, InvalidSettings
+from shared.image.model import AspectPolicy
+from shared.ledger import LEDGER_CONTAINER
+from shared.preflight import GIVEN_UP_QUEUES, PROBE_CONTAINER
+from shared.retries import RETRY_QUEUE
+from shared.settings import CONNECTION, Settings
+from tests.bicep import FILES, INFRA, PARAMETER_FILES, Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+PROJECT = INFRA.parent
+MAIN = Document(INFRA / "main.bicep")
+FUNCTION_APP = Document(INFRA / "modules" / "function-app.bicep")
+ROLES = Document(INFRA / "modules" / "roles.bicep")
+ALERTS = Document(INFRA / "modules" / "alerts.bicep")
+CONTRACT = json.loads((INFRA / "contract.json").read_text())
+HOST = json.loads((PROJECT / "host.json").read_text())
+AZURE = yaml.safe_load((PROJECT / "azure.yaml").read_text())
+WORKFLOWS = {path.stem: path for path in (PROJECT / ".github" / "workflows").glob("*.yml")}
+README = (INFRA / "README.md").read_text("utf-8")
+RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text("utf-8")
+
+# Stable versions that Azure publishes types of: https://github.com/Azure/bicep-types-az/tree/main/generated
+PUBLISHED = {
+    "Microsoft.Authorization/roleAssignments": "2022-04-01",
+    "Microsoft.EventGrid/systemTopics": "2025-02-15",
+    "Microsoft.EventGrid/systemTopics/eventSubscriptions": "2025-02-15",
+    "Microsoft.Insights/actionGroups": "2023-01-01",
+    "Microsoft.Insights/components": "2020-02-02",
+    "Microsoft.Insights/metricAlerts": "2018-03-01",
+    "Microsoft.Insights/scheduledQueryRules": "2022-06-15",
+    "Microsoft.Insights/workbooks": "2023-06-01",
+    "Microsoft.KeyVault/vaults": "2023-07-01",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": "2023-01-31",
+    "Microsoft.Network/privateDnsZones": "2020-06-01",
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": "2020-06-01",
+    "Microsoft.Network/privateEndpoints": "2024-05-01",
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2024-05-01",
+    "Microsoft.Network/virtualNetworks": "2024-05-01",
+    "Microsoft.OperationalInsights/workspaces": "2023-09-01",
+    "Microsoft.Resources/resourceGroups": "2024-03-01",
+    "Microsoft.Storage/storageAccounts": "2024-01-01",
+    "Microsoft.Storage/storageAccounts/blobServices": "2024-01-01",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": "2024-01-01",
+    "Microsoft.Storage/storageAccounts/managementPolicies": "2024-01-01",
+    "Microsoft.Storage/storageAccounts/queueServices": "2024-01-01",
+    "Microsoft.Storage/storageAccounts/queueServices/queues": "2024-01-01",
+    "Microsoft.Web/serverfarms": "2024-04-01",
+    "Microsoft.Web/sites": "2024-04-01",
+}
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+FORBIDDEN_ON_FLEX = {
+    "ENABLE_ORYX_BUILD",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_WORKER_PROCESS_COUNT",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_WORKER_RUNTIME_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+    "WEBSITE_CONTENTSHARE",
+    "WEBSITE_RUN_FROM_PACKAGE",
+}
+# What the platform reads, and the app does not.
+PLATFORM_SETTINGS = {
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__clientId",
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__queueServiceUri",
+    "AzureWebJobsStorage__tableServiceUri",
+    "PYTHON_THREADPOOL_THREAD_COUNT",
+}
+LOGINS = {"managed-identity": "managedIdentitySettings", "client-credentials": "clientCredentialsSettings"}
+
+documents = pytest.mark.parametrize("document", [Document(path) for path in FILES], ids=lambda document: document.name)
+
+
+@pytest.mark.parametrize("path", [*FILES, *PARAMETER_FILES], ids=lambda path: path.relative_to(INFRA).as_posix())
+def test_every_file_is_bicep(path: Path) -> None:
+    """The grammar knows all of it."""
+    assert Document(path).errors == []
+
+
+@documents
+def test_every_parameter_is_described_and_used(document: Document) -> None:
+    """Nobody has to guess what a parameter does, and none does nothing."""
+    for name, parameter in document.all("parameter").items():
+        assert str(parameter.decorators.get("description", "")).endswith("."), name
+        assert document.uses(name) > 0, name
+
+
+@documents
+def test_every_variable_is_used(document: Document) -> None:
+    """What nothing needs is not there."""
+    assert [name for name in document.all("variable") if document.uses(name) == 0] == []
+
+
+@documents
+def test_every_module_gets_what_it_asks_for(document: Document) -> None:
+    """No parameter is missing, and none is given that the module has not."""
+    for name, module in document.all("module").items():
+        target = Document((document.path.parent / module.reference).resolve())
+        parameters = target.all("parameter")
+        required = {key for key, parameter in parameters.items() if parameter.value is None}
+        given = set(module.body["params"])
+        assert required <= given <= set(parameters), name
+
+
+def test_every_output_that_is_read_is_there_and_every_one_is_read() -> None:
+    """`main.bicep` and its modules agree about outputs."""
+    read = set(re.findall(r"(\w+)\.outputs\.(\w+)", MAIN.text))
+    written = {
+        (name, output)
+        for name, module in MAIN.all("module").items()
+        for output in Document(INFRA / module.reference).all("output")
+    }
+    assert read == written
+
+
+@documents
+def test_every_resource_has_a_published_version(document: Document) -> None:
+    """No version is invented; a nested resource has its parent's."""
+    for resource in document.all("resource").values():
+        kind, _, version = resource.reference.partition("@")
+        assert not version or PUBLISHED.get(kind) == version, resource.reference
+
+
+@documents
+def test_no_output_and_no_default_is_a_secret(document: Document) -> None:
+    """Neither by name nor by where it comes from; keys are read in one place, where the subscription needs one."""
+    secret = re.compile(r"key|secret|password|connectionstring|token", re.IGNORECASE)
+    for output in document.all("output").values():
+        assert not secret.search(f"{output.name} {output.value}"), output.name
+    keys = [name for name in ("listKeys", "listSecrets", "listAccountSas") if name in document.text]
+    assert keys == (["listKeys"] if document.name == "events/subscription.bicep" else [])
+
+
+@documents
+def test_storage_takes_no_keys_and_shows_nothing_to_the_public(document: Document) -> None:
+    """Every account is reached with an Entra token over TLS 1.2 alone."""
+    for resource in document.all("resource").values():
+        if resource.reference.startswith("Microsoft.Storage/storageAccounts@") and "properties" in resource.body:
+            properties = resource.body["properties"]
+            assert properties["allowSharedKeyAccess"] is False
+            assert properties["allowBlobPublicAccess"] is False
+            assert properties["minimumTlsVersion"] == "TLS1_2"
+            assert properties["supportsHttpsTrafficOnly"] is True
+
+
+def test_logs_are_taken_with_an_entra_token_alone() -> None:
+    """Application Insights has no key that works."""
+    monitoring = Document(INFRA / "modules" / "monitoring.bicep")
+    assert monitoring.all("resource")["applicationInsights"].body["properties"]["DisableLocalAuth"] is True
+
+
+class Recorder(dict[str, str]):
+    """An environment that remembers what is asked of it."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # a default is always given
+        """Remember the name."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def app_settings(login: str) -> dict[str, Any]:
+    """Return the settings that are deployed with this login."""
+    variables = FUNCTION_APP.all("variable")
+    limits = MAIN.all("module")["functionApp"].body["params"]["limits"]
+    names = ("hostSettings", "dropSettings", LOGINS[login])
+    return {**limits, **{key: value for name in names for key, value in variables[name].value.items()}}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_the_app_gets_every_setting_that_it_reads_and_no_other(login: str) -> None:
+    """None is missing and none is dead; a connection string is what storage without keys has not."""
+    recorder = Recorder({f"{CONNECTION}__blobServiceUri": "https://x", "ITWIN_LOGIN": login})
+    with pytest.raises(InvalidSettings):
+        Settings.from_environ(recorder)
+    assert set(app_settings(login)) - PLATFORM_SETTINGS == recorder.asked - {CONNECTION}
+    assert set(app_settings(login)) >= PLATFORM_SETTINGS
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_no_setting_is_one_that_flex_consumption_forbids(login: str) -> None:
+    """A single one of them fails the deployment."""
+    assert not FORBIDDEN_ON_FLEX & set(app_settings(login))
+
+
+def test_the_client_secret_is_a_reference() -> None:
+    """Its value is nowhere in what is deployed."""
+    secret = app_settings("client-credentials")["ITWIN_CLIENT_SECRET"]
+    assert secret.text.startswith("'@Microsoft.KeyVault(VaultName=${vaultName};SecretName=")
+
+
+def test_both_logins_can_be_chosen() -> None:
+    """The parameter's values are those of the setting."""
+    assert MAIN.all("parameter")["itwinLogin"].decorators["allowed"] == list(LOGINS)
+    assert MAIN.all("parameter")["aspectPolicy"].decorators["allowed"] == list(get_args(AspectPolicy))
+
+
+LIMITS = {name: value.text for name, value in MAIN.all("module")["functionApp"].body["params"]["limits"].items()}
+
+
+def settings_with(**changes: object) -> Settings:
+    """Read settings that are right but for these."""
+    environ = {CONNECTION: "AccountName=a;AccountKey=b", "ITWIN_TOKEN_SCOPE": "api://x/.default"}
+    return Settings.from_environ(environ | {name: str(value) for name, value in changes.items()})
+
+
+def test_the_defaults_of_the_limits_are_those_of_the_code() -> None:
+    """Whether a limit is deployed or left out, the app behaves alike."""
+    parameters = MAIN.all("parameter")
+    assert settings_with(**{name: parameters[key].value for name, key in LIMITS.items()}) == settings_with()
+
+
+@pytest.mark.parametrize("setting", [name for name in LIMITS if name != "ASPECT_POLICY"])
+def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
+    """What the deployment takes, the app takes; what the app refuses, the deployment refuses before."""
+    decorators = MAIN.all("parameter")[LIMITS[setting]].decorators
+    least, most = decorators["minValue"], decorators["maxValue"]
+    settings_with(**{setting: least})
+    settings_with(**{setting: most})
+    for value in (least - 1, most + 1):
+        with pytest.raises(InvalidSettings):
+            settings_with(**{setting: value})
+
+
+@cache
+def bindings() -> dict[str, dict[str, Any]]:
+    """Return the trigger of each function of the app."""
+    return {
+        str(function.get_function_name()): json.loads(function.get_raw_bindings()[0])
+        for function in function_app.app.get_functions()
+    }
+
+
+def test_events_go_to_the_function_that_takes_them() -> None:
+    """Event Grid accepts a wrong name and loses every event: the name is that of the one blob trigger."""
+    assert [name for name, binding in bindings().items() if binding["type"] == "blobTrigger"] == [CONTRACT["function"]]
+
+
+def test_queues_and_containers_are_those_of_the_code() -> None:
+    """What the app reads and writes is made before it starts."""
+    triggers = {binding["queueName"] for binding in bindings().values() if binding["type"] == "queueTrigger"}
+    assert set(CONTRACT["queues"]) == triggers == {RETRY_QUEUE, *GIVEN_UP_QUEUES}
+    assert CONTRACT["containers"]["results"] == settings_with().storage.results_container
+    assert CONTRACT["containers"]["ledger"] == LEDGER_CONTAINER
+    for container in CONTRACT["containers"].values():
+        assert Drop(container, "x").is_reserved(CONTRACT["containers"]["results"])
+
+
+def test_the_subscription_filters_what_the_local_cloud_filters() -> None:
+    """What was tried on a laptop is what is deployed."""
+    prefix = "/blobServices/default/containers/"
+    subjects = tuple(f"{prefix}{name}" for name in CONTRACT["events"]["notInContainers"])
+    assert [(f.operator, f.key, f.values) for f in DEFAULT_FILTERS] == [
+        ("StringNotBeginsWith", "subject", subjects),
+        ("StringIn", "data.api", tuple(CONTRACT["events"]["apis"])),
+    ]
+    subscription = Document(INFRA / "events" / "subscription.bicep").all("resource")["eventSubscription"].body
+    filters = subscription["properties"]["filter"]["advancedFilters"]
+    assert [(f["operatorType"], f["key"]) for f in filters] == [(f.operator, f.key) for f in DEFAULT_FILTERS]
+    assert sum(len(f.values) for f in DEFAULT_FILTERS) <= 25
+
+
+def test_the_apps_own_containers_raise_no_events() -> None:
+    """A result must not trigger the function that writes results; the preflight's drop must."""
+    prefixes = tuple(CONTRACT["events"]["notInContainers"])
+    assert all(f"{container}/x".startswith(prefixes) for container in CONTRACT["containers"].values())
+    assert not f"{PROBE_CONTAINER}/x".startswith(prefixes)
+
+
+def test_lifecycle_rules_reach_itwins_and_spare_the_ledger() -> None:
+    """An iTwin ID begins with a hexadecimal digit; the ledger must outlive every drop."""
+    prefixes = Document(INFRA / "modules" / "drop-account.bicep").all("variable")["itwinPrefixes"].value
+    assert all(len(group) <= 10 for group in prefixes)
+    flat = tuple(prefix for group in prefixes for prefix in group)
+    assert set(flat) == set("0123456789abcdef")
+    assert not CONTRACT["containers"]["ledger"].startswith(flat)
+    assert not CONTRACT["containers"]["results"].startswith(flat)
+
+
+def test_as_many_drops_run_at_once_as_there_are_threads() -> None:
+    """The host must not take what no thread is free for: its lease would run out while it waits."""
+    extensions = HOST["extensions"]
+    assert extensions["blobs"]["maxDegreeOfParallelism"] == CONTRACT["threads"]
+    assert extensions["queues"]["batchSize"] + extensions["queues"]["newBatchThreshold"] == CONTRACT["threads"]
+
+
+def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> None:
+    """Each setting that leads somewhere needs one role there."""
+    needed_by = {
+        "AzureWebJobsStorage__blobServiceUri": ("Storage Blob Data Owner", "host"),
+        "AzureWebJobsStorage__queueServiceUri": ("Storage Queue Data Contributor", "host"),
+        "AzureWebJobsStorage__tableServiceUri": ("Storage Table Data Contributor", "host"),
+        "DropStorage__blobServiceUri": ("Storage Blob Data Owner", "drops"),
+        "DropStorage__queueServiceUri": ("Storage Queue Data Contributor", "drops"),
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": ("Monitoring Metrics Publisher", "insights"),
+        "ITWIN_CLIENT_SECRET": ("Key Vault Secrets User", "vault"),
+    }
+    settings = app_settings("managed-identity") | app_settings("client-credentials")
+    reaching = {
+        name
+        for name, value in settings.items()
+        if "Uri" in name or "AUTHENTICATION" in name or "KeyVault" in str(value)
+    }
+    table = ROLES.all("variable")["table"].value
+    assert set(needed_by) == reaching
+    assert sorted((row["role"], row["on"]) for row in table if row["who"] == "app") == sorted(needed_by.values())
+
+
+def test_every_role_has_a_reason_and_an_id_and_is_used() -> None:
+    """The page for operators has the same table."""
+    table = ROLES.all("variable")["table"].value
+    ids = ROLES.all("variable")["roleIds"].value
+    assert {row["role"] for row in table} == set(ids)
+    assert len(set(ids.values())) == len(ids)
+    for row in table:
+        assert row["reason"].endswith(".")
+        assert re.search(rf"^\| {row['who']} \| {row['role']} \| {row['on']} \|", README, re.MULTILINE), row
+
+
+def test_parameter_files_name_parameters_and_their_defaults() -> None:
+    """An environment variable that is not set changes nothing."""
+    for path in PARAMETER_FILES:
+        parameters = Document(path.parent / "main.bicep").all("parameter")
+        for name, expression in re.findall(r"^param (\w+) = (.+)$", path.read_text(), re.MULTILINE):
+            default = re.search(r"readEnvironmentVariable\('\w+', '(.*?)'\)", expression)
+            value = parameters[name].value
+            if default:
+                text = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value
+                assert default[1] == ("" if value == [] else str(text)), name
+            else:
+                assert value is None, name
+
+
+def test_a_pipeline_passes_every_parameter_on() -> None:
+    """What `azd env set` holds on a desk is set in the pipeline too."""
+    texts = [path.read_text() for path in PARAMETER_FILES]
+    names = {name for text in texts for name in re.findall(r"readEnvironmentVariable\('(\w+)'", text)}
+    assert names - {"AZURE_ENV_NAME", "AZURE_LOCATION"} == set(AZURE["pipeline"]["variables"])
+    environment = yaml.safe_load(WORKFLOWS["deploy"].read_text())["jobs"]["deploy"]["env"]
+    assert names <= set(environment)
+    assert all(environment[name] == f"${{{{ vars.{name} }}}}" for name in names)
+
+
+def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
+    """Event Grid tries the function's address before it accepts it."""
+    layers = {layer["name"]: layer["path"] for layer in AZURE["infra"]["layers"]}
+    assert [step["azd"] for step in AZURE["workflows"]["up"]["steps"]] == [
+        "provision app",
+        "deploy --all",
+        "provision events",
+    ]
+    assert list(layers) == ["app", "events"]
+    assert all(
+        (PROJECT / path / f"main.{kind}").is_file() for path in layers.values() for kind in ("bicep", "bicepparam")
+    )
+    service = Document(INFRA / "modules" / "function-app.bicep").all("resource")["functionApp"].body["tags"]
+    assert f"'azd-service-name': '{next(iter(AZURE['services']))}'" in service.text
+
+
+def test_azd_shows_the_preflight() -> None:
+    """The hook reads outputs that there are, and calls the function that there is."""
+    hook = AZURE["hooks"]["postup"]
+    outputs = set(MAIN.all("output"))
+    assert set(re.findall(r"\$(?:env:)?([A-Z_]+)", hook["posix"]["run"] + hook["windows"]["run"])) <= outputs
+    url = MAIN.all("output")["PREFLIGHT_URL"].value.text
+    assert url.endswith(f"/api/{bindings()['preflight']['route']}'")
+    assert bindings()["preflight"]["authLevel"].lower() == "function"
+
+
+def test_only_the_app_is_deployed() -> None:
+    """Tests, tools and pages stay at home; nothing that the app needs does."""
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    ignored = GitIgnoreSpec.from_lines((PROJECT / ".funcignore").read_text().splitlines())
+    deployed = {name for name in listed.stdout.splitlines() if not ignored.match_file(name)}
+    assert {name.partition("/")[0] for name in deployed} == {
+        "function_app.py",
+        "host.json",
+        "requirements.txt",
+        "shared",
+    }
+    assert {name for name in listed.stdout.splitlines() if name.startswith("shared/")} <= deployed
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_hold_no_secret(name: str) -> None:
+    """The deployment logs in with a federated token; nothing is stored that could be lost."""
+    text = WORKFLOWS[name].read_text()
+    assert "secrets." not in text
+    permissions = yaml.safe_load(text)["permissions"]
+    assert permissions == {"contents": "read"} | ({"id-token": "write"} if name == "deploy" else {})
+
+
+def test_workflows_test_before_they_deploy() -> None:
+    """Both supported ends of Python are tested, and the real compiler reads the Bicep."""
+    tests = yaml.safe_load(WORKFLOWS["ci"].read_text())["jobs"]
+    assert tests["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert "bicep" in str(tests["infra"])
+    assert yaml.safe_load(WORKFLOWS["deploy"].read_text())["jobs"]["deploy"]["needs"] == "ci"
+
+
+def test_the_page_has_every_parameter_and_output() -> None:
+    """`infra/README.md` says what can be set, with the default, and what comes out."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    for name, parameter in MAIN.all("parameter").items():
+        value = parameter.value
+        shown = str(value).lower() if isinstance(value, bool) else value
+        default = "required" if value is None else f"`{shown}`" if value not in ("", []) else "empty"
+        assert rows.get(name) == default, (name, default)
+    assert set(MAIN.all("output")) <= set(rows)
+
+
+def leaves(error: type[DropError]) -> Iterator[type[DropError]]:
+    """Yield the errors that are raised; the others group them."""
+    children = error.__subclasses__()
+    if not children:
+        yield error
+    for child in children:
+        yield from leaves(child)
+
+
+def alert_names() -> list[str]:
+    """Return every alert's name."""
+    return [alert["name"] for name in ("logAlerts", "metricAlerts") for alert in ALERTS.all("variable")[name].value]
+
+
+def test_the_runbook_has_an_entry_for_each_code_and_alert() -> None:
+    """Whoever is woken up finds what to do; an entry for what is gone is a defect too."""
+    codes = {error.__name__ for error in leaves(DropError)}
+    entries = set(re.findall(r"^### `([\w-]+)`$", RUNBOOK, re.MULTILINE))
+    assert entries == codes | set(alert_names())
+    for entry in RUNBOOK.split("\n### ")[1:]:
+        assert all(f"- **{part}:** " in entry for part in ("Means", "See", "Do")), entry.splitlines()[0]
+
+
+# --- The queries: columns from the app's own lines ---
+
+COLUMN = re.compile(r"(\w+) = to\w+\(line\.([\w.]+)\)")
+OUTCOMES = (INFRA / "queries" / "outcomes.kql").read_text()
+QUERIES = {path.stem: path.read_text() for path in (INFRA / "queries").glob("*.kql") if path.stem != "outcomes"}
+# The words of the Kusto Query Language that the queries use.
+KUSTO = set(
+    re.findall(
+        r"\w+",
+        """
+        ago and arg_max by bin contains count dcount desc in isnull max maxif or order outcomes percentile project
+        summarize take take_any where
+        """,
+    )
+)
+PHOTO = encode(building_site(320, 240), "JPEG")
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, Any]]:
+    """Run drops through the whole cloud and return what the app logged of them, one object for each attempt."""
+    printed: list[str] = []
+    quick = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "1", "RETRY_HORIZON_S": "2"}
+    with LocalCloud(app_settings=quick, on_line=printed.append) as cloud:
+
+        def meets(name: str, content: bytes, *answers: ScriptedAnswer) -> None:
+            cloud.platform.script(answers)
+            cloud.result(cloud.drop(cloud.itwin(), name, content))
+
+        meets("uploaded.jpg", PHOTO)
+        meets("rejected.jpg", b"no image")
+        meets("unauthorized.jpg", PHOTO, ScriptedAnswer(status=401, times=2))
+        meets("forbidden.jpg", PHOTO, ScriptedAnswer(status=403))
+        meets("unavailable.jpg", PHOTO, ScriptedAnswer(status=503, times=100))
+        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429))
+        ended = re.compile(r'"blob": "throttled.jpg".*"status": "(?!retrying)')
+        assert wait_until(lambda: any(ended.search(line) for line in printed), timeout_s=20)
+    found = [line[line.index('{"itwin": ') :] for line in printed if '{"itwin": ' in line]
+    return [json.loads(line) for line in found]
+
+
+def column(line: Mapping[str, Any], path: str) -> Any:
+    """Look a field up as Kusto does."""
+    value: Any = line
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def row(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Make of one line what `outcomes.kql` makes of it."""
+    return {name: column(line, path) for name, path in COLUMN.findall(OUTCOMES)}
+
+
+def selects(query: str, line: Mapping[str, Any]) -> bool:
+    """Evaluate the conditions of a query that are about single lines."""
+    conditions = re.findall(r"^\| where (.+?);?$", query, re.MULTILINE)
+    return all(any(_holds(part, row(line)) for part in condition.split(" or ")) for condition in conditions)
+
+
+def _holds(condition: str, values: Mapping[str, Any]) -> bool:
+    match = re.fullmatch(r'(\w+) (==|!=|contains|in) \(?("[^)]*"|"[^"]*")\)?', condition)
+    assert match, condition
+    name, operator, operand = match.groups()
+    actual, expected = str(values[name] or ""), re.findall(r'"([^"]*)"', operand)
+    holds = {"==": actual in expected, "in": actual in expected, "!=": actual not in expected}
+    return holds.get(operator, expected[0].lower() in actual.lower())
+
+
+def test_the_lines_are_recognized(lines: list[dict[str, Any]]) -> None:
+    """They begin as the query expects, and are not the preflight's."""
+    prefix = re.search(r"startswith '(.*)'", OUTCOMES)
+    assert prefix
+    assert lines
+    assert all(json.dumps(line).startswith(prefix[1]) for line in lines)
+    assert all(selects(OUTCOMES.replace(prefix[0], "").replace("| where message \n", ""), line) for line in lines)
+    assert not selects('| where itwin != "preflight";', {"itwin": PROBE_CONTAINER})
+
+
+def test_the_queries_read_every_field_of_the_lines_and_no_other(lines: list[dict[str, Any]]) -> None:
+    """A field that is renamed in the code is missed here and not in an emergency."""
+    paths = {path for _, path in COLUMN.findall(OUTCOMES)}
+    logged = {key for line in lines for key in line if key != "timingsS"}
+    timings = {f"timingsS.{key}" for line in lines for key in line["timingsS"]}
+    assert paths == logged | timings
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if name != "alert-poison"])
+def test_every_query_reads_columns_that_there_are(name: str) -> None:
+    """Every word is a column, a word of the language, or defined in the query."""
+    text = re.sub(r"^//.*$|\"[^\"]*\"|\{\w+:\w+\}|OVERDUE_AFTER|\b\d+\w*", "", QUERIES[name], flags=re.MULTILINE)
+    defined = set(re.findall(r"(\w+) = ", text))
+    columns = {"timestamp", *(name for name, _ in COLUMN.findall(OUTCOMES))}
+    assert set(re.findall(r"[A-Za-z_]\w*", text)) - KUSTO - defined - columns == set()
+    assert text.lstrip().startswith("outcomes\n")
+
+
+@pytest.mark.parametrize(
+    ("alert", "blobs"),
+    [
+        ("failed", {"unavailable.jpg", "throttled.jpg"}),
+        ("refused", {"unauthorized.jpg", "forbidden.jpg"}),
+        ("throttled", {"throttled.jpg"}),
+    ],
+)
+def test_alerts_select_what_they_are_about(lines: list[dict[str, Any]], alert: str, blobs: set[str]) -> None:
+    """The app's real lines raise the right alert, and no other drop's line does."""
+    assert {line["blob"] for line in lines if selects(QUERIES[f"alert-{alert}"], line)} == blobs
+
+
+def test_a_drop_that_waits_has_what_the_overdue_alert_needs(lines: list[dict[str, Any]]) -> None:
+    """The first attempt is numbered 1, and the last line of a drop that ended does not say that it waits."""
+    of_drop = [row(line) for line in lines if line["blob"] == "unavailable.jpg"]
+    assert of_drop[0]["status"] == "retrying"
+    assert of_drop[0]["attempts"] == 1
+    assert of_drop[0]["nextAttemptAt"]
+    assert of_drop[-1]["status"] == "failed"
+
+
+def test_every_alert_has_a_query_or_a_metric() -> None:
+    """No rule is made of nothing, and no query is forgotten."""
+    named = set(re.findall(r"queries/([\w-]+)\.kql", ALERTS.text + Document(INFRA / "modules" / "workbook.bicep").text))
+    assert named == {"outcomes", *QUERIES}
+    assert {f"alert-{alert['name']}" for alert in ALERTS.all("variable")["logAlerts"].value} == {
+        name for name in QUERIES if name.startswith("alert-")
+    }
+
+
+def test_the_reader_of_bicep_finds_mistakes(tmp_path: Path) -> None:
+    """The checks above rest on it."""
+    broken = tmp_path / "broken.bicep"
+    broken.write_text("param name string\nresource group 'a@b' = {\n  name name\n}\n")
+    assert Document(broken).errors
+    assert Document(broken).uses("name") > 0
