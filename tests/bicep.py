@@ -118,7 +118,8 @@ def evaluate(node: Node) -> Any:
         case "array":
             return [evaluate(child) for child in children]
         case "object":
-            return dict(_property(child) for child in children if child.type == "object_property")
+            # A resource within a resource is a property without a value to the grammar.
+            return dict(_property(child) for child in children if len(child.named_children) > 1)
     return Expression(_text(node))
 
 
