@@ -13,7 +13,6 @@ param itwinClientId = readEnvironmentVariable('ITWIN_CLIENT_ID', '')
 param itwinApiUrl = readEnvironmentVariable('ITWIN_API_URL', 'https://api.bentley.com')
 param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.bentley.com/connect/token')
 
-param instanceMemoryMB = int(readEnvironmentVariable('INSTANCE_MEMORY_MB', '2048'))
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '10'))
 param privateNetworking = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
 

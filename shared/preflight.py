@@ -207,7 +207,10 @@ def _read_permissions(settings: Settings, itwin_id: str, answer: requests.Respon
             "managed identity's own token needs a gateway before the API that exchanges it."
         )
     if answer.status_code == NOT_FOUND:
-        raise _FailedError(f"{settings.api_url} knows no iTwin {itwin_id}, or the app may not see it (404).")
+        raise _FailedError(
+            f"{settings.api_url} knows no iTwin {itwin_id} (404): check the ID, and that a gateway before the API "
+            "passes /accesscontrol on."
+        )
     try:
         permissions = answer.json()["permissions"] if answer.status_code == OK else None
     except (ValueError, KeyError, TypeError):
