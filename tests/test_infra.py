@@ -446,7 +446,7 @@ def test_the_costs_add_up() -> None:
     numbers = [[cell.rpartition("= ")[2].strip(" *|") for cell in cells[-2:]] for cells in rows]
     *parts, total = [[float(number) for number in row] for row in numbers]
     assert [round(sum(column), 2) for column in zip(*parts, strict=True)] == total
-    for left, right in re.findall(r"([\d(][\d,.() x-]+) = ([\d.]+)", table):
+    for left, right in re.findall(r"\| ([\d(][\d,.() x-]+) = ([\d.]+)", table):
         product = 1.0
         for factor in left.split(" x "):
             terms = [float(term.replace(",", "")) for term in factor.strip("() ").split(" - ")]
