@@ -2,24 +2,26 @@
 
 The platform's limits are per OAuth client (https://developer.bentley.com/apis/overview/rate-limits), which all
 instances of the app share without knowing of each other. So every process draws its own conclusion from what it
-hears: where too few calls came through between two throttles, it stays away twice as long.
+hears: where too few calls came through between two throttles, it stays away twice as long; and until enough did, it
+makes one call at a time, so that it hears the next throttle once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from shared.errors import PlatformThrottled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MIN_PAUSE_S = 30.0
-MAX_PAUSE_S = 900.0
-# With four calls in flight when a limit is hit, this many in between keep the throttled ones under 2 %.
-ENOUGH_CALLS = 200
+MAX_PAUSE_S = 450.0
+# This many calls between two throttles, of which each is heard once, keep the throttled ones under 2 %.
+ENOUGH_CALLS = 100
 
 
 def next_pause_s(retry_after_s: float | None, last_pause_s: float, calls_since: int, *, scale: float = 1) -> float:
@@ -40,6 +42,7 @@ class Throttle:
         self._scale = scale
         self._clock = clock
         self._lock = threading.Lock()
+        self._single_file = threading.Lock()
         self._open_at = clock()
         self._pause_s = 0.0
         self._calls = 0
@@ -51,6 +54,30 @@ class Throttle:
         if left_s > 0:
             message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until it is over."
             raise PlatformThrottled(message, retry_after_s=left_s)
+
+    @contextmanager
+    def admit(self, patience_s: float) -> Iterator[None]:
+        """Let a call through, alone if a throttle was heard lately.
+
+        Raises PlatformThrottled while nothing may be sent, or where the call before took longer than `patience_s`.
+        """
+        self.check()
+        if not self._is_wary:
+            yield
+            return
+        if not self._single_file.acquire(timeout=patience_s):
+            message = "The iTwin Platform's rate limit was reached lately, and the calls since then take long."
+            raise PlatformThrottled(message, retry_after_s=MIN_PAUSE_S * self._scale)
+        try:
+            self.check()
+            yield
+        finally:
+            self._single_file.release()
+
+    @property
+    def _is_wary(self) -> bool:
+        with self._lock:
+            return self._pause_s > 0 and self._calls < ENOUGH_CALLS
 
     def passed(self) -> None:
         """Note a call that came through."""
