@@ -46,10 +46,12 @@ def survey_heic(data: bytes) -> Survey:
 
 
 def _survey(data: bytes, media_type: str, name: str) -> Survey:
-    meta = next((box for kind, *box in _boxes(data, 0, len(data)) if kind == b"meta"), None)
-    if meta is None:
+    boxes = {kind: (body, stop) for kind, body, stop in _boxes(data, 0, len(data))}
+    if b"meta" not in boxes and b"moov" in boxes:
         raise UnsupportedFormat(f"The {name} holds no still image. Send one frame of it as a JPEG or PNG.")
-    start, end = meta
+    if b"meta" not in boxes:
+        raise CorruptImage(f"The {name} is cut short: it holds no picture. Upload the whole file.")
+    start, end = boxes[b"meta"]
     sizes = [
         struct.unpack_from(">II", data, body + 4)
         for kind, body, stop in _nested(data, start + 4, end, (b"iprp", b"ipco"))

@@ -22,7 +22,7 @@ from shared.image.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SOI, EOI, SOS, DHT, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
+SOI, EOI, SOS, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xDC, 0xFE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _RESTARTS = range(0xD0, 0xD8)
@@ -52,7 +52,6 @@ class Scan:
     start: int
     end: int
     restarts: int
-    unit_bits: int
 
     def markers(self, data: bytes) -> Iterator[int]:
         """Yield where its restart markers are."""
@@ -74,11 +73,6 @@ class JpegSurvey(Survey):
         return self.kept[-1][1]
 
     @property
-    def is_one_run(self) -> bool:
-        """Whether the pixels come as one unbroken run, at the end of which a decoder is finished."""
-        return self.process != PROGRESSIVE and len(self.scans) == 1 and not self.scans[0].restarts
-
-    @property
     def entropy_bytes(self) -> int:
         """How many bytes describe pixels."""
         return sum(scan.end - scan.start for scan in self.scans)
@@ -92,8 +86,6 @@ def survey(data: bytes) -> JpegSurvey:
             walk.frame(marker, body, end)
         elif marker == DQT:
             walk.quantization(body, end)
-        elif marker == DHT:
-            walk.huffman(body, end)
         elif marker == DRI:
             walk.restart_interval = int.from_bytes(data[body:end], "big")
         elif marker == DNL:
@@ -157,7 +149,6 @@ class _Walk:
         self._size = (0, 0)
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
-        self._shortest_codes: dict[int, int] = {}
         self._scans: list[Scan] = []
 
     def keep(self, start: int, end: int) -> None:
@@ -211,13 +202,6 @@ class _Walk:
             self._tables[kind] = sum(table[width - 1 :: width]) + 256 * sum(table[::width] if width == 2 else b"")  # noqa: PLR2004
             body += 1 + 64 * width
 
-    def huffman(self, body: int, end: int) -> None:
-        """Note the length of each table's shortest code (B.2.4.2)."""
-        while body + 17 <= end:
-            counts = self.data[body + 1 : body + 17]
-            self._shortest_codes[self.data[body]] = next((bits for bits, codes in enumerate(counts, 1) if codes), 0)
-            body += 17 + sum(counts)
-
     def scan(self, body: int, end: int) -> int:
         """Take one scan in; return where its entropy data end, which is where the next marker begins."""
         if not self._process:
@@ -227,23 +211,11 @@ class _Walk:
         if end - body != 4 + 2 * count or not count or not set(components) <= set(self._sampling):
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
-        unit_bits = self._unit_bits(components, self.data[body + 2 : end - 3 : 2], first, last, bits)
         stop, restarts = self._entropy_end(end, components)
-        self._scans.append(Scan(components, first, last, bits & 15, end, stop, restarts, unit_bits))
+        self._scans.append(Scan(components, first, last, bits & 15, end, stop, restarts))
         if len(self._scans) > MAX_SCANS:
             raise _too_many_scans()
         return stop
-
-    def _unit_bits(self, components: tuple[int, ...], tables: bytes, first: int, last: int, bits: int) -> int:
-        """Return how many bits each unit of a scan has at least; in later progressive scans it may have none."""
-        if self._process == PROGRESSIVE and (first or bits >> 4):
-            return 0
-        blocks = [self._sampling[component] for component in components] if len(components) > 1 else [(1, 1, 0)]
-        total = 0
-        for (h, v, _), table in zip(blocks, tables, strict=True):
-            direct, alternating = self._shortest_codes.get(table >> 4, 0), self._shortest_codes.get(16 | table & 15, 0)
-            total += h * v * (direct + (alternating if last else 0))
-        return total
 
     def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int]:
         """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts."""

@@ -1,0 +1,248 @@
+"""A hostile file costs its own result and nothing else: a corpus that is made here, and what each of it may cost."""
+
+from __future__ import annotations
+
+import random
+import resource
+import struct
+import time
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat
+from shared.image import normalize_image
+from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
+from tests.image.test_metadata import chunk, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SAMPLES = Path(__file__).parent / "samples"
+MAX_REFUSAL_S = 0.010
+MAX_REFUSAL_BYTES = 10_000_000
+
+
+@cache
+def sound() -> dict[str, bytes]:
+    """Return one sound file of every kind that is read."""
+    picture, grey = photo(160, 120), photo(160, 120, "L")
+    deep = Image.new("I;16", (64, 64))
+    deep.putdata(range(0, 65_536, 16))
+    return {
+        "baseline": encoded(picture, "JPEG", exif=exif(6)),
+        "progressive": encoded(picture, "JPEG", progressive=True),
+        "restarts": encoded(picture, "JPEG", restart_marker_rows=1),
+        "grey": encoded(grey, "JPEG"),
+        "cmyk": encoded(picture.convert("CMYK"), "JPEG"),
+        "mpo": encoded(picture, "MPO", save_all=True, append_images=[picture]),
+        "png": encoded(picture, "PNG", exif=exif(3)),
+        "png of 16 bits": encoded(deep, "PNG"),
+        "png with a palette": encoded(pattern().quantize(), "PNG", transparency=0),
+        "apng": encoded(picture, "PNG", save_all=True, append_images=[grey.convert("RGB")]),
+        "gif": encoded(picture, "GIF", comment=b"hello"),
+        "bmp": encoded(picture, "BMP"),
+        "tiff": encoded(picture, "TIFF"),
+        "tiff lzw": encoded(picture, "TIFF", compression="tiff_lzw"),
+        "tiff deflate": encoded(picture, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff jpeg": encoded(picture, "TIFF", compression="jpeg"),
+        "tiff of 16 bits": encoded(deep, "TIFF"),
+        "webp": encoded(picture, "WEBP", exif=exif(6)),
+        "webp lossless": encoded(picture, "WEBP", lossless=True),
+        "avif": encoded(picture, "AVIF", exif=exif(6)),
+        "heic": (SAMPLES / "orientation-6.heic").read_bytes(),
+    }
+
+
+def damaged(data: bytes, seed: int) -> Iterator[bytes]:
+    """Yield a file cut short, bit-flipped, overwritten, torn, doubled and with every size in it swapped."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    for _ in range(6):
+        yield data[: dice.randrange(len(data))]
+    for reach in (64, 256, len(data)):
+        for _ in range(8):
+            at = dice.randrange(min(reach, len(data)))
+            yield data[:at] + bytes((data[at] ^ 1 << dice.randrange(8),)) + data[at + 1 :]
+            yield data[:at] + dice.choice((b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff")) + data[at + 4 :]
+    for _ in range(4):
+        at, to = sorted(dice.sample(range(len(data)), 2))
+        yield data[:at] + data[to:]
+        yield data[:to] + data[at:]
+        yield data[:at] + dice.randbytes(to - at) + data[to:]
+    width, height = (160).to_bytes(2, "big"), (120).to_bytes(2, "big")
+    for order in (slice(None), slice(None, None, -1)):
+        yield data.replace(width[order], height[order])
+        yield data.replace(height[order], b"\xff\xff")
+
+
+@pytest.mark.parametrize("kind", sound())
+def test_a_sound_file_of_every_kind_comes_out_legal(kind: str) -> None:
+    """The corpus is worth nothing if its seeds are refused."""
+    normalized = normalize_image(sound()[kind])
+    assert legal(normalized.data) == (normalized.width, normalized.height)
+
+
+@pytest.mark.parametrize("kind", sound())
+def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) -> None:
+    """No other exception, no output that another decoder objects to, no second of CPU."""
+    for seed, data in enumerate(damaged(sound()[kind], seed=len(kind))):
+        began = time.process_time()
+        try:
+            normalized = normalize_image(data)
+        except ImageRefused:
+            continue
+        finally:
+            assert time.process_time() - began < 1, seed
+        assert decodable(normalized.data) == (normalized.width, normalized.height), seed
+
+
+@pytest.mark.parametrize("kind", sound())
+def test_a_file_that_was_cut_in_half_is_refused(kind: str) -> None:
+    """Half an upload is not an image."""
+    if kind == "mpo":
+        return  # its first picture is its first half
+    data = sound()[kind]
+    with pytest.raises(CorruptImage):
+        normalize_image(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("name", sound())
+@pytest.mark.parametrize(
+    "magic", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF____WEBPVP8 "]
+)
+def test_a_wrong_magic_is_refused(magic: bytes, name: str) -> None:
+    """What a file says it is decides which decoder it is shown to, and that one alone."""
+    data = sound()[name]
+    if data.startswith(magic[:2]):
+        data = b"\0" * 16 + data
+    with pytest.raises(ImageRefused):
+        normalize_image(magic + data[len(magic) :])
+
+
+def png_header(width: int, height: int, depth: int = 8, colour_type: int = 2) -> bytes:
+    """Return the signature and header of a PNG."""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
+
+
+@cache
+def deflated_zeros() -> bytes:
+    """Return 200 MB of zeros as a stream of zlib's, which is a thousandth of that."""
+    deflater = zlib.compressobj(9)
+    return b"".join(deflater.compress(bytes(1_000_000)) for _ in range(200)) + deflater.flush()
+
+
+def jpeg_of_many_scans(count: int) -> bytes:
+    """Return a progressive JPEG that repeats its first scan."""
+    data = encoded(Image.new("RGB", (1024, 1024)), "JPEG", progressive=True)
+    first = data.index(b"\xff\xda")
+    scan = data[first : data.index(b"\xff\xc4", first)]
+    return data[:first] + scan * count + data[first:]
+
+
+def tiff_of_overlapping_values(count: int) -> bytes:
+    """Return a TIFF whose every entry points to the whole file."""
+    size = 14 + 12 * count
+    entries = b"".join(struct.pack("<HHII", 1000 + tag, 1, size, 0) for tag in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)
+
+
+def avif_of(width: int, height: int) -> bytes:
+    """Return an AVIF that says it is so large."""
+    return encoded(Image.new("RGB", (64, 64)), "AVIF").replace(
+        struct.pack(">II", 64, 64), struct.pack(">II", width, height)
+    )
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a webp of 38 bytes and 164 million pixels": lambda: (
+        b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f" + struct.pack("<I", 12_799 | 12_799 << 14) + bytes(13)
+    ),
+    "an extended webp of 268 million pixels": lambda: (
+        b"RIFF\x30\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(26)
+    ),
+    "a png of 64 x 64 with 200 megabytes of pixels": lambda: (
+        png_header(64, 64) + chunk(b"IDAT", deflated_zeros()) + chunk(b"IEND", b"")
+    ),
+    "a png of 60,000 x 60,000": lambda: png_header(60_000, 60_000) + chunk(b"IDAT", b"x") + chunk(b"IEND", b""),
+    "a png with a profile of 200 megabytes": lambda: (
+        png_header(64, 64)
+        + chunk(b"iCCP", b"p\0\0" + deflated_zeros())
+        + chunk(b"IDAT", zlib.compress(bytes(64 * 193)))
+        + chunk(b"IEND", b"")
+    ),
+    "a jpeg of 65,500 x 65,500": lambda: encoded(photo(64, 64), "JPEG").replace(
+        b"\x08\x00\x40\x00\x40\x03", b"\x08\xff\xdc\xff\xdc\x03"
+    ),
+    "a jpeg of 2,000 scans": lambda: jpeg_of_many_scans(2_000),
+    "a gif of 65,535 x 65,535": lambda: encoded(photo(64, 64), "GIF").replace(b"\x40\0\x40\0", b"\xff\xff\xff\xff"),
+    "a bmp of 30,000 x 30,000": lambda: (
+        b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 30_000, 30_000, 1, 24, 0) + bytes(20)
+    ),
+    "a tiff of 200,000 x 200,000": lambda: (
+        encoded(photo(64, 64), "TIFF")
+        .replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 200_000))
+        .replace(struct.pack("<HHII", 257, 4, 1, 64), struct.pack("<HHII", 257, 4, 1, 200_000))
+    ),
+    "a tiff whose entries all point to the whole file": lambda: tiff_of_overlapping_values(60_000),
+    "an avif of 65,535 x 65,535": lambda: avif_of(65_535, 65_535),
+    "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_from_its_header(bomb: str) -> None:
+    """Within 10 ms and 10 MB, the best of three so that a busy machine does not count."""
+    data = BOMBS[bomb]()
+    costs = [cost_of_refusing(data) for _ in range(3)]
+    assert min(seconds for seconds, _ in costs) < MAX_REFUSAL_S
+    assert max(grown for _, grown in costs) < MAX_REFUSAL_BYTES
+
+
+def cost_of_refusing(data: bytes) -> tuple[float, int]:
+    """Return the CPU seconds that a refusal took and the bytes that the peak of the process's memory grew by."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.process_time()
+    with pytest.raises((TooManyPixels, CorruptImage, UnsupportedFormat)):
+        normalize_image(data)
+    seconds = time.process_time() - began
+    return seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def test_a_text_that_inflates_without_end_is_cut_off_unread() -> None:
+    """Compressed text in a PNG is metadata: nobody inflates it."""
+    data = encoded(photo(), "PNG")
+    normalized = normalize_image(data[:33] + chunk(b"zTXt", b"Comment\0\0" + deflated_zeros()) + data[33:])
+    assert normalized.data == data
+
+
+def test_an_exif_that_points_everywhere_is_cut_off_unread() -> None:
+    """Pillow would copy the whole block for every entry: 200 MB for one segment, terabytes in a file of several."""
+    block = b"Exif\0\0" + tiff_of_overlapping_values(5_000)
+    data = encoded(photo(), "JPEG")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert normalize_image(data[:20] + segment(0xE1, block) + data[20:]).data == data
+    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 20_000_000
+
+
+@pytest.mark.parametrize("first", ["baseline", "png"])
+@pytest.mark.parametrize("second", [b"<script>alert(1)</script>", b"PK\3\4", b"%PDF-1.7"])
+def test_a_polyglot_leaves_as_an_image_and_nothing_else(first: str, second: bytes) -> None:
+    """A file that is two things at once is one when it leaves."""
+    normalized = normalize_image(sound()[first] + second)
+    assert second not in normalized.data
+    legal(normalized.data)
+
+
+@pytest.mark.parametrize("kind", ["tiff lzw", "tiff jpeg", "tiff deflate", "heic", "avif", "progressive"])
+def test_native_libraries_do_not_flood_the_log(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Libtiff prints every error that it finds, and a log line costs money."""
+    for data in damaged(sound()[kind], seed=1):
+        try:
+            normalize_image(data)
+        except DropError:
+            continue
+    assert capfd.readouterr() == ("", "")
