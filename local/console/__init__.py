@@ -1,0 +1,16 @@
+"""A page on which to watch the local cloud, and to make its life hard.
+
+It sees what any user sees: blobs, results and the images on iTwins. Each module decides one thing::
+
+    board      what the page shows, and what of it is new
+    observer   how what happens in the cloud gets onto the board
+    faults     what the switches make the platform answer
+    pictures   which pictures may be looked at, and how large
+    guard      whose requests are answered, and what a browser may do with the answers
+    server     the routes, and the stream of changes
+    static/    the page itself: HTML, CSS and JavaScript modules, as they are
+"""
+
+from local.console.server import open_console
+
+__all__ = ["open_console"]

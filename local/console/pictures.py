@@ -1,0 +1,79 @@
+"""Decides which pictures can be looked at, and how large.
+
+What was dropped is drawn only once the app has found it sound, and as it lies in its file: unturned. It never goes out
+as it came, for a browser might take it for something else.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from pi_heif import HeifImageFile
+from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_EDGE = 720
+MAX_KEPT_BYTES = 256_000_000
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")
+
+Picture = tuple[bytes, str]
+
+
+class Pictures:
+    """What was drawn or sent lately, by key; the oldest give way."""
+
+    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._drawing = threading.Lock()
+        self._kept: OrderedDict[str, Picture] = OrderedDict()
+
+    def keep(self, key: str, picture: Picture) -> None:
+        """Keep a picture for as long as there is room."""
+        with self._lock:
+            self._kept[key] = picture
+            self._kept.move_to_end(key)
+            while sum(len(data) for data, _ in self._kept.values()) > self._max_bytes:
+                self._kept.popitem(last=False)
+
+    def find(self, key: str) -> Picture | None:
+        """Return what is kept."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def draw(self, key: str, read: Callable[[], bytes | None]) -> Picture | None:
+        """Return the small picture of that key, drawn of what `read` returns; one at a time, for the memory it takes.
+
+        None where nothing can be drawn.
+        """
+        with self._drawing:
+            found = self.find(key)
+            if found is None and (data := read()) is not None and (found := _small(data)) is not None:
+                self.keep(key, found)
+            return found
+
+
+def _small(data: bytes) -> Picture | None:
+    """Draw a small picture, or None of what is no picture."""
+    try:
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError:
+            image = HeifImageFile(io.BytesIO(data))
+        with image:
+            image.draft("RGB", (MAX_EDGE, MAX_EDGE))
+            if image.mode.startswith("I;16"):
+                image = image.point(lambda value: value / 256).convert("L")
+            image.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.BILINEAR, reducing_gap=2)
+            is_clear = image.has_transparency_data
+            output = io.BytesIO()
+            # Lossless where it is clear, so that no edge gets a halo.
+            image.convert("RGBA" if is_clear else "RGB").save(output, "PNG" if is_clear else "JPEG", quality=88)
+    except Exception:  # noqa: BLE001 - decoders raise what they like, and the page has a place for no picture
+        return None
+    return output.getvalue(), "image/png" if is_clear else "image/jpeg"

@@ -1,0 +1,156 @@
+// The page: what came over the stream is shown, and what the person does is sent.
+
+import { KeyedList, el } from "./dom.js";
+import { dropView, renderDrop, showTimes } from "./drops.js";
+import { renderItwin } from "./itwins.js";
+import { droppedFiles, dropFiles, send } from "./uploads.js";
+
+const find = (id) => document.getElementById(id);
+const items = new Map();
+const told = new Map();
+const itwinList = new KeyedList(find("itwins"), (itwin) => renderItwin(itwin, chooseFor));
+const dropList = new KeyedList(find("drops"), renderDrop);
+
+function listen() {
+  const events = new EventSource("/api/events");
+  events.addEventListener("welcome", () => {
+    items.clear();
+    connected(true);
+    show();
+  });
+  events.addEventListener("message", (event) => {
+    for (const [key, item] of Object.entries(JSON.parse(event.data))) {
+      if (item) items.set(key, { key, ...item });
+      else items.delete(key);
+    }
+    show();
+  });
+  events.addEventListener("error", () => connected(false));
+}
+
+function connected(is) {
+  find("connection").textContent = is ? "live" : "the local cloud does not answer";
+  document.body.classList.toggle("offline", !is);
+}
+
+function show() {
+  const ofKind = (kind) => [...items.values()].filter(({ key }) => key.startsWith(kind));
+  const itwins = ofKind("itwin:").sort((one, other) => other.createdAt.localeCompare(one.createdAt));
+  const drops = ofKind("drop:")
+    .sort((one, other) => other.sequence - one.sequence)
+    .map((drop) => dropView(drop, items.get(`itwin:${drop.container}`)));
+  itwinList.show(itwins);
+  dropList.show(drops);
+  find("no-itwins").hidden = itwins.length > 0;
+  find("no-drops").hidden = drops.length > 0;
+  showTargets(itwins);
+  showTally(drops);
+  showFaults(items.get("faults") ?? {});
+  tell(drops);
+}
+
+function showTargets(itwins) {
+  const target = find("target");
+  const wanted = [["", "a new iTwin for each file"], ...itwins.map(({ id, name }) => [id, `${name} (${id.slice(0, 8)})`])];
+  if (JSON.stringify(wanted) === target.dataset.shown) return;
+  const chosen = target.value;
+  target.dataset.shown = JSON.stringify(wanted);
+  target.replaceChildren(...wanted.map(([value, text]) => el("option", { value }, text)));
+  target.value = wanted.some(([value]) => value === chosen) ? chosen : "";
+}
+
+function showTally(drops) {
+  const counts = new Map();
+  for (const { status } of drops) counts.set(status, (counts.get(status) ?? 0) + 1);
+  find("tally").replaceChildren(...[...counts].sort().map(([status, count]) =>
+    el("span", { className: "count", "data-status": status }, `${count} ${status}`)));
+}
+
+function showFaults(faults) {
+  const isHard = Object.entries(faults).some(([name, on]) => name !== "key" && on);
+  document.body.classList.toggle("faulty", isHard);
+  for (const box of find("faults").querySelectorAll("input")) box.checked = Boolean(faults[box.name]);
+}
+
+/** Says to who cannot see it what became of a drop. */
+function tell(drops) {
+  const news = drops.filter(({ key, status }) => told.get(key) !== status);
+  const first = told.size === 0;
+  for (const { key, status } of news) told.set(key, status);
+  if (news.length && !first) find("news").textContent = news.map(({ name, status }) => `${name}: ${status}`).join(". ");
+}
+
+async function attempt(action) {
+  const problem = find("problem");
+  problem.hidden = true;
+  try {
+    await action();
+  } catch (error) {
+    problem.textContent = error instanceof TypeError ? "The local cloud does not answer." : error.message;
+    problem.hidden = false;
+  }
+}
+
+function chooseFor(id) {
+  find("target").value = id;
+  find("files").click();
+}
+
+find("files").addEventListener("change", async ({ target }) => {
+  const files = [...target.files].map((file) => [file.name, file]);
+  await attempt(() => dropFiles(files, find("target").value));
+  target.value = "";
+});
+
+find("new-itwin").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(async () => {
+    const body = JSON.stringify({ displayName: find("itwin-name").value });
+    const { id } = await (await send("POST", "/api/itwins", body)).json();
+    find("itwin-name").value = "";
+    const target = find("target");
+    if (![...target.options].some(({ value }) => value === id)) target.append(el("option", { value: id }, id));
+    target.value = id;
+  });
+});
+
+find("samples").addEventListener("click", () => attempt(() => send("POST", "/api/samples")));
+
+find("faults").addEventListener("change", ({ target }) => {
+  attempt(async () => {
+    try {
+      await send("PUT", `/api/faults/${target.name}`, JSON.stringify({ on: target.checked }));
+    } catch (error) {
+      showFaults(items.get("faults") ?? {});
+      throw error;
+    }
+  });
+});
+
+const placeUnder = (event) => event.target.closest?.("[data-itwin]");
+
+function markPlace(place) {
+  for (const marked of document.querySelectorAll(".itwin.over")) if (marked !== place) marked.classList.remove("over");
+  place?.classList.add("over");
+}
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+  markPlace(placeUnder(event));
+});
+
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  markPlace(null);
+  const itwin = placeUnder(event)?.dataset.itwin ?? find("target").value;
+  attempt(async () => dropFiles(await droppedFiles(event.dataTransfer), itwin));
+});
+
+setInterval(showTimes, 500);
+listen();

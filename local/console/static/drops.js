@@ -1,0 +1,109 @@
+// The list of drops: what came, what was made of it, and what is still to come.
+
+import { el, icon } from "./dom.js";
+import { bytesWords, changeWords, dueWords, extentWords, STATUSES, timeWords } from "./words.js";
+
+const ARROW = "M5 12h14m-5-5 5 5-5 5";
+const PICTURE = "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4";
+
+/** What of a drop is shown: `shownNow` says that the iTwin still has this very picture. */
+export function dropView(drop, itwin) {
+  const { result } = drop;
+  return {
+    ...drop,
+    status: result?.status ?? "waiting",
+    itwinName: itwin?.name ?? null,
+    shownNow: Boolean(result?.image?.id && result.image.id === itwin?.image?.id),
+  };
+}
+
+export function renderDrop(drop) {
+  const { key, result, status } = drop;
+  const sent = result?.sent;
+  const address = `/api/drops/${encodeURIComponent(key)}`;
+  return el("li", { className: "drop", "data-status": status },
+    el("details", {},
+      el("summary", { "data-focus": "summary" },
+        el("span", { className: "pair", ariaHidden: "true" },
+          thumbnail(sent && `${address}/before`), icon(ARROW, "icon arrow"), thumbnail(drop.hasAfter && `${address}/after`)),
+        el("span", { className: "what" },
+          el("strong", {}, drop.name),
+          el("span", { className: "quiet" },
+            drop.itwinName ?? drop.container, " · ", el("time", { dateTime: drop.droppedAt }, timeWords(drop.droppedAt))),
+          gist(drop)),
+        el("span", { className: "how" },
+          el("span", { className: "pill", title: STATUSES[status] }, status),
+          drop.shownNow && el("span", { className: "quiet now" }, "shown now"),
+          nextAttempt(result),
+          sent && el("span", { className: "quiet sizes" }, `${bytesWords(drop.bytes)} → ${bytesWords(sent.bytes)}`))),
+      el("div", { className: "whole" },
+        sent && el("div", { className: "figures" },
+          figure("Dropped", `${address}/before`, null, { ...result.source, bytes: drop.bytes }),
+          figure("Sent", drop.hasAfter && `${address}/after`, `${address}/after?large`, sent)),
+        facts(drop),
+        result && el("details", { className: "document" },
+          el("summary", { "data-focus": "document" }, "The whole result"),
+          el("pre", { tabIndex: 0 }, JSON.stringify(result, null, 2))))));
+}
+
+function thumbnail(source) {
+  return source ? pictureOf(source, "") : el("span", { className: "frame none" }, icon(PICTURE));
+}
+
+/** Shows a picture, or the place of one where it cannot be had any more. */
+function pictureOf(source, alt) {
+  const frame = el("span", { className: "frame" });
+  const image = el("img", { src: source, alt, loading: "lazy" });
+  image.addEventListener("error", () => {
+    frame.classList.add("none");
+    frame.replaceChildren(icon(PICTURE));
+  });
+  frame.append(image);
+  return frame;
+}
+
+function gist({ result }) {
+  if (!result) return null;
+  if (result.reason) return el("span", { className: "reason" }, result.reason);
+  const changes = result.sent?.changes ?? [];
+  const words = changes.length ? changes.map(changeWords) : ["untouched"];
+  return el("span", { className: "chips" }, ...words.map((word) => el("span", { className: "chip" }, word)));
+}
+
+function nextAttempt(result) {
+  if (!result?.nextAttemptAt) return null;
+  const due = el("span", { "data-due": result.nextAttemptAt }, dueWords(result.nextAttemptAt));
+  return el("span", { className: "quiet" }, `try ${result.attempts + 1} `, due);
+}
+
+function figure(title, source, large, extent) {
+  const picture = source
+    ? pictureOf(source, `${title}: ${extentWords(extent)}`)
+    : el("span", { className: "frame none" }, icon(PICTURE), el("span", {}, "not kept"));
+  return el("figure", {},
+    large && source ? el("a", { href: large, target: "_blank", "data-focus": "large" }, picture) : picture,
+    el("figcaption", {}, el("strong", {}, title), " ", extentWords(extent)));
+}
+
+function facts(drop) {
+  const { result } = drop;
+  const rows = [
+    ["What it means", STATUSES[drop.status]],
+    ["Reason", result?.reason],
+    ["Error code", result?.error?.code],
+    ["What was changed", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "nothing: the very same bytes")],
+    ["Attempts", result?.attempts],
+    ["Next attempt", result?.nextAttemptAt && `${timeWords(result.nextAttemptAt)}`],
+    ["Platform answered", result?.response && `HTTP ${result.response.httpStatus}`],
+    ["Correlation ID", result?.response?.correlationId],
+    ["Blob", `${drop.container}/${drop.name}`],
+    ["ETag", drop.etag],
+  ];
+  return el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([term, value]) => [
+    el("dt", {}, term), el("dd", {}, String(value)),
+  ]));
+}
+
+export function showTimes() {
+  for (const due of document.querySelectorAll("[data-due]")) due.textContent = dueWords(due.dataset.due);
+}

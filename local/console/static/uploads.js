@@ -1,0 +1,32 @@
+// How files get into storage: picked, or dropped with all the folders that they lie in.
+
+/** Returns [name, file] for everything that was dropped; a folder's files keep their paths. */
+export async function droppedFiles(transfer) {
+  // Entries must be taken before anything is awaited: the list is emptied then.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => [file.name, file]);
+  return (await Promise.all(entries.map((entry) => filesOf(entry, "")))).flat();
+}
+
+async function filesOf(entry, folder) {
+  const name = folder + entry.name;
+  if (entry.isFile) return [[name, await new Promise((resolve, reject) => { entry.file(resolve, reject); })]];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) { // a reader hands out some hundred at a time
+    const some = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+    if (!some.length) return found;
+    found.push(...(await Promise.all(some.map((child) => filesOf(child, `${name}/`)))).flat());
+  }
+}
+
+/** Writes the files one after the other, for the newest wins. */
+export async function dropFiles(files, itwin) {
+  for (const [name, file] of files) await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
+}
+
+export async function send(method, address, body) {
+  const response = await fetch(address, { method, body });
+  if (!response.ok) throw new Error(await response.text());
+  return response;
+}

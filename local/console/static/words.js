@@ -1,0 +1,48 @@
+// What things are called on the page.
+
+export const STATUSES = {
+  waiting: "Storage has it; the app has not told of it yet.",
+  uploaded: "It was uploaded.",
+  rejected: "Whoever dropped it can fix it.",
+  superseded: "A newer drop of the same iTwin is already up.",
+  retrying: "It is tried again.",
+  failed: "It was given up.",
+};
+
+const CHANGES = {
+  "depth-reduced": "16 bits to 8",
+  resized: "made smaller",
+  "colours-converted": "colours to RGB",
+  oriented: "turned upright",
+  cropped: "cropped to 5:1",
+  padded: "padded to 5:1",
+  flattened: "laid on white",
+  recompressed: "compressed anew",
+  converted: "converted",
+  "metadata-removed": "metadata removed",
+};
+
+export const changeWords = (change) => CHANGES[change] ?? change.replaceAll("-", " ");
+
+export function bytesWords(count) {
+  if (count === null || count === undefined) return "";
+  if (count < 1000) return `${count} B`;
+  if (count < 999_500) return `${(count / 1000).toFixed(count < 9950 ? 1 : 0)} kB`;
+  return `${(count / 1_000_000).toFixed(count < 9_950_000 ? 2 : 1)} MB`;
+}
+
+export const typeWords = (mediaType) => (mediaType ?? "").replace("image/", "").toUpperCase();
+
+export function extentWords(part) {
+  const pixels = part?.width ? `${part.width} × ${part.height}` : "";
+  return [typeWords(part?.mediaType), pixels, bytesWords(part?.bytes)].filter(Boolean).join(" · ");
+}
+
+export const timeWords = (moment) => new Date(moment).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+export function dueWords(moment) {
+  const seconds = Math.ceil((new Date(moment) - Date.now()) / 1000);
+  if (seconds <= 0) return "now";
+  if (seconds < 100) return `in ${seconds} s`;
+  return seconds < 5400 ? `in ${Math.round(seconds / 60)} min` : `in ${Math.round(seconds / 3600)} h`;
+}
