@@ -103,8 +103,10 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
     walk.keep(0, position)
     while True:
         start = _next_marker(data, position)
-        if start > position:
+        if data[position] == 0:
             walk.drop()
+        else:
+            walk.keep(position, start)
         marker, body = data[start + 1], start + 4
         if marker == EOI:
             walk.keep(start, start + 2)
@@ -212,7 +214,7 @@ class _Walk:
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
         stop, restarts = self._entropy_end(end, components)
-        self._scans.append(Scan(components, first, last, bits & 15, end, stop, restarts))
+        self._scans.append(Scan(components, first, last, bits & 15, end, _without_fill(self.data, stop), restarts))
         if len(self._scans) > MAX_SCANS:
             raise _too_many_scans()
         return stop
@@ -223,7 +225,7 @@ class _Walk:
             code = self.data[match.end() - 1]
             if code not in _RESTARTS:
                 self._check_restarts(restarts, components)
-                return _without_fill(self.data, match.start()), restarts
+                return match.start(), restarts
             if code - 0xD0 != restarts % 8:
                 raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
         raise _truncated()

@@ -1,0 +1,162 @@
+"""Whatever sane picture comes, what leaves is legal: properties over pictures, formats and limits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from shared.errors import AspectRatioRefused, Rejected
+from shared.image import ImageLimits, NormalizedImage, normalize_image
+from tests.image.pictures import encoded, exif, legal, photo
+
+FORMATS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "jpeg": ("JPEG", {}, ("L", "RGB", "CMYK")),
+    "progressive": ("JPEG", {"progressive": True}, ("L", "RGB")),
+    "png": ("PNG", {}, ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    "gif": ("GIF", {}, ("L", "P", "RGB")),
+    "bmp": ("BMP", {}, ("1", "L", "P", "RGB")),
+    "tiff": ("TIFF", {"compression": "tiff_lzw"}, ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16")),
+    "webp": ("WEBP", {}, ("RGB", "RGBA")),
+    "avif": ("AVIF", {"speed": 10}, ("L", "RGB", "RGBA")),
+}
+
+pictures = st.tuples(
+    st.sampled_from([(kind, mode) for kind, (_, _, modes) in FORMATS.items() for mode in modes]),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.integers(1, 8),
+    st.booleans(),
+)
+magics = st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"])
+limits = st.builds(
+    ImageLimits,
+    max_output_pixels=st.sampled_from([1_000, 20_000, 16_000_000]),
+    aspect_policy=st.sampled_from(["pad", "crop", "reject"]),
+    max_output_bytes=st.sampled_from([6_000, 30_000, 5_000_000]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(pictures, limits)
+def test_every_output_is_legal(picture: tuple[tuple[str, str], int, int, int, bool], limits: ImageLimits) -> None:
+    """JPEG or PNG, small enough, compact enough, 8 bit, and decodable to the end by libvips."""
+    (name, mode), width, height, orientation, flat = picture
+    kind, options, _ = FORMATS[name]
+    image = Image.new(mode, (width, height)) if flat else photo(width, height).convert(mode if mode != "I;16" else "I")
+    options = {**options, "exif": exif(orientation)} if kind in {"JPEG", "PNG", "WEBP", "AVIF"} else options
+    data = encoded(image.convert(mode), kind, **options)
+    try:
+        normalized = normalize_image(data, limits)
+    except AspectRatioRefused:
+        assert limits.aspect_policy == "reject"
+        assert max(width, height) > 5 * min(width, height)
+        return
+    assert_legal(normalized, limits)
+    assert normalized.source.media_type == f"image/{kind.lower()}"
+    assert (normalized.source.width, normalized.source.height) == (width, height)
+
+
+def assert_legal(normalized: NormalizedImage, limits: ImageLimits) -> None:
+    """Judge an output by the rules of the API, and by what it says of itself."""
+    assert len(normalized.data) <= limits.max_output_bytes
+    assert normalized.media_type == ("image/png" if normalized.data.startswith(b"\x89PNG") else "image/jpeg")
+    width, height = legal(normalized.data)
+    assert (normalized.width, normalized.height) == (width, height)
+    assert max(width, height) <= limits.max_aspect_ratio * min(width, height)
+    assert len(set(normalized.changes)) == len(normalized.changes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"])
+)
+def test_any_bytes_are_refused_or_legal(data: bytes, magic: bytes) -> None:
+    """No other exception escapes, whatever a plugin throws."""
+    try:
+        normalized = normalize_image(magic + data)
+    except Rejected:
+        return
+    assert_legal(normalized, ImageLimits())
+
+
+def test_an_output_is_the_same_every_time() -> None:
+    """A redelivered drop gives the same bytes, so that its checksum can be compared."""
+    data = encoded(photo(1000, 900), "TIFF")
+    small = ImageLimits(max_output_bytes=100_000)
+    assert normalize_image(data, small).data == normalize_image(data, small).data
+
+
+@pytest.mark.parametrize("max_bytes", [150_000, 300_000, 600_000])
+def test_the_limit_is_used(max_bytes: int) -> None:
+    """A smaller file than need be is a worse picture than need be."""
+    data = encoded(photo(1600, 1200), "TIFF")
+    normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
+    assert 0.80 * max_bytes <= len(normalized.data) <= max_bytes
+
+
+def test_quality_is_never_above_the_sources() -> None:
+    """What a JPEG has lost is not found again by more bytes."""
+    data = encoded(photo(1000, 100), "JPEG", quality=40)
+    normalized = normalize_image(data)
+    assert "recompressed" in normalized.changes
+    assert luma_table(normalized.data) >= luma_table(data)
+
+
+def luma_table(data: bytes) -> int:
+    """Return the sum of the first quantization table, which grows as quality falls."""
+    start = data.index(b"\xff\xdb") + 5
+    return sum(data[start : start + 64])
+
+
+def test_pixels_go_before_quality_falls_below_the_floor() -> None:
+    """A small sharp picture shows more than a large smeared one."""
+    data = encoded(photo(1600, 1200), "TIFF")
+    normalized = normalize_image(data, ImageLimits(max_output_bytes=60_000))
+    assert "resized" in normalized.changes
+    assert luma_table(normalized.data) <= luma_table(encoded(photo(16, 16), "JPEG", quality=70))
+
+
+def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is foretold from a mosaic instead of searched for."""
+    sizes: list[tuple[int, int]] = []
+    save = Image.Image.save
+
+    def counting(image: Image.Image, *args: Any, **options: Any) -> None:
+        sizes.append(image.size)
+        save(image, *args, **options)
+
+    data = encoded(photo(2400, 1800), "JPEG", quality=95)
+    monkeypatch.setattr(Image.Image, "save", counting)
+    normalized = normalize_image(data, ImageLimits(max_output_bytes=700_000))
+    assert sizes.count((normalized.width, normalized.height)) == 1
+
+
+def test_threads_do_not_disturb_one_another() -> None:
+    """Several drops are worked on at once in one process."""
+    sources = [encoded(photo(600, 100 + 10 * turn), "TIFF", compression="tiff_lzw") for turn in range(8)]
+    alone = [normalize_image(source).data for source in sources]
+    together: dict[int, bytes] = {}
+
+    def work(turn: int) -> None:
+        together[turn] = normalize_image(sources[turn]).data
+
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert [together[turn] for turn in range(8)] == alone
+
+
+def test_without_memory_files_the_output_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Linux has them; elsewhere encoding merely holds other threads up."""
+    data = encoded(photo(), "TIFF")
+    expected = normalize_image(data).data
+    monkeypatch.delattr(os, "memfd_create")
+    assert normalize_image(data).data == expected
