@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 import requests
+from azure.storage.queue import QueueClient
 
+from local.azurite import Azurite
 from local.cloud import PLATFORM_AUDIENCE, LocalCloud
 from local.itwin_platform import ScriptedAnswer
 from local.managed_identity import SYSTEM_ASSIGNED_ID
@@ -120,7 +122,9 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
 
 
 @pytest.mark.usefixtures("identity")
-@pytest.mark.parametrize(("itwin_id", "says"), [(str(uuid.uuid4()), "knows no iTwin"), ("Town-Hall", "is no iTwin ID")])
+@pytest.mark.parametrize(
+    ("itwin_id", "says"), [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "knows no iTwin"), ("Town-Hall", "is no iTwin ID")]
+)
 def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
     """A misspelt ID is found here and not by the first drop."""
     report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S)
@@ -166,10 +170,13 @@ def test_a_token_that_cannot_be_had_is_told(cloud: LocalCloud) -> None:
 
 @pytest.mark.usefixtures("identity")
 def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
-    """What a deployment makes and somebody deleted."""
-    report = examine(environment(cloud, RESULTS_CONTAINER="outcomes"), event_timeout_s=1)
-    assert "'outcomes' is not there" in finding(report, "Results")[1]
-    assert "'outcomes'" not in finding(report, "Ledger")[1]
+    """What a deployment makes and somebody deleted, as on an account that has nothing yet."""
+    with Azurite() as empty:
+        report = examine(environment(cloud, DropStorage=empty.connection_string), event_timeout_s=0)
+    deploy = "is not there: deploy the infrastructure again."
+    assert finding(report, "Results") == ("fails", f"The container 'results' {deploy}")
+    assert finding(report, "Queues") == ("fails", f"The queue '{RETRY_QUEUE}' {deploy}")
+    assert finding(report, "Drops")[0] == "works"
 
 
 @pytest.mark.usefixtures("identity")
@@ -184,8 +191,11 @@ def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
 
 @pytest.mark.usefixtures("identity")
 def test_the_queues_are_named_with_what_waits_in_them(cloud: LocalCloud) -> None:
-    """An operator sees at once whether drops pile up."""
-    verdict, text = finding(examine(environment(cloud), event_timeout_s=TIMEOUT_S), "Queues")
+    """An operator sees at once whether drops pile up; what the check itself sends is not among them."""
+    with QueueClient.from_connection_string(cloud.connection_string, RETRY_QUEUE) as queue:
+        before = queue.get_queue_properties().approximate_message_count or 0
+        verdict, text = finding(examine(environment(cloud), event_timeout_s=TIMEOUT_S), "Queues")
+        assert (queue.get_queue_properties().approximate_message_count or 0) <= before
     assert verdict == "works"
     assert all(name in text for name in (RETRY_QUEUE, *GIVEN_UP_QUEUES))
 
