@@ -29,6 +29,7 @@ var roleIds = {
   'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   'Storage Queue Data Contributor': '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  'Storage Queue Data Message Sender': 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
   'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
   'Key Vault Secrets User': '4633458b-17de-408a-b874-0445c86b69e6'
@@ -89,6 +90,12 @@ var table = [
     role: 'Storage Blob Data Contributor'
     on: 'drops'
     reason: 'Drops images and reads results.'
+  }
+  {
+    who: 'operator'
+    role: 'Storage Queue Data Message Sender'
+    on: 'drops'
+    reason: 'Has drops done once more that have ended (python -m shared.replay).'
   }
   {
     who: 'operator'
