@@ -80,9 +80,14 @@ def _may_fit_as_png(picture: Picture) -> bool:
 
 def _jpeg_that_fits(picture: Picture) -> Encoded:
     limit = picture.limits.max_output_bytes
+    top = min(TOP_QUALITY, picture.quality or TOP_QUALITY)
+    if picture.image.width * picture.image.height * _BUSY_BITS_PER_PIXEL / 8 <= limit:
+        data = _jpeg(picture.image, top, picture.profile)
+        if len(data) <= limit:
+            return Encoded(data, "image/jpeg", picture.image.size, picture.changes)
     aim = _AIM * limit
     while True:
-        quality, foretold = _best_quality(picture, aim)
+        quality, foretold = _best_quality(picture.image, top, aim)
         if foretold > aim:
             # More detail falls on each of fewer pixels, and at least the floor's quality must be left to choose.
             picture = shrink(picture, 0.85 * aim / foretold * picture.image.width * picture.image.height)
@@ -90,17 +95,12 @@ def _jpeg_that_fits(picture: Picture) -> Encoded:
         data = _jpeg(picture.image, quality, picture.profile)
         if len(data) <= limit:
             return Encoded(data, "image/jpeg", picture.image.size, picture.changes)
-        aim *= 0.9 * limit / len(data)
+        aim *= 0.95 * limit / len(data)
 
 
-def _best_quality(picture: Picture, aim: float) -> tuple[int, float]:
+def _best_quality(image: Image.Image, top: int, aim: float) -> tuple[int, float]:
     """Return the best quality that comes to at most `aim` bytes, and those bytes; the worst allowed where none does."""
-    image = picture.image
-    top = min(TOP_QUALITY, picture.quality or TOP_QUALITY)
     floor = min(FLOOR_QUALITY, top)
-    guess = image.width * image.height * _BUSY_BITS_PER_PIXEL / 8
-    if guess <= aim:
-        return top, guess
     sample = mosaic(image, _TILES)
     share = _share(image, sample)
 

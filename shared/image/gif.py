@@ -10,10 +10,13 @@ from shared.image.survey import Survey
 
 _EXTENSION, _FRAME = 0x21, 0x2C
 _COMMENT, _APPLICATION = 0xFE, 0xFF
+_MAX_HEAD_BYTES = 100_000
+"""Pillow joins a comment piece by piece, of a byte each if need be, and copies what it has every time."""
 
 
-def survey(data: bytes) -> Survey:
+def survey(file: bytes) -> Survey:
     """Walk to the first frame, which may be larger than the screen that it is drawn on (20)."""
+    data = file[:_MAX_HEAD_BYTES]
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
         position = 13 + _palette_bytes(flags)
@@ -24,11 +27,10 @@ def survey(data: bytes) -> Survey:
         left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
         if data[position] != _FRAME:
             raise _broken()
-        further = _after_blocks(data, position + 11 + _palette_bytes(flags))
     except (IndexError, struct.error):
         raise _broken() from None
     header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
-    return Survey(data, header, has_metadata=has_metadata or data[further : further + 1] not in {b"", b";"})
+    return Survey(file, header, has_metadata=has_metadata)
 
 
 def _palette_bytes(flags: int) -> int:
@@ -42,4 +44,4 @@ def _after_blocks(data: bytes, position: int) -> int:
 
 
 def _broken() -> CorruptImage:
-    return CorruptImage("The GIF is damaged or cut short. Upload the whole file.")
+    return CorruptImage("The GIF is damaged or cut short: no picture begins where one must. Upload the whole file.")

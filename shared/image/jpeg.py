@@ -1,4 +1,4 @@
-"""Decides about JPEG: where its pieces lie, which of them leave, whether it may pass, and whether it is sound.
+"""Decides about JPEG: where its pieces lie, which of them leave, and whether it may pass.
 
 The format is ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B for the markers); JFIF is T.871, Adobe's
 marker is in T.872, the ICC segments are in ICC.1 annex B.
@@ -36,6 +36,7 @@ MAX_WORK = 3_000_000_000
 """How many pixels all scans together may walk over, where they are more than usual: 2 s of CPU at the most."""
 
 _USUAL_SCANS = 16
+_MAX_SEGMENTS = 5_000
 
 _ANNEX_K_LUMA_SUM = 3_688
 """The sum of the luminance table of T.81 K.1, that IJG quality 50 stands for."""
@@ -101,7 +102,7 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
     """Yield each segment as marker, start, start of its body, end; the entropy data go to `walk` as scans."""
     position = 2
     walk.keep(0, position)
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         start = _next_marker(data, position)
         if data[position] == 0:
             walk.drop()
@@ -123,6 +124,7 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
         if marker == SOS:
             position = walk.scan(body, end)
             walk.keep(end, position)
+    raise CorruptImage("The JPEG has far more parts than a sound one. Save it anew.")
 
 
 def _next_marker(data: bytes, position: int) -> int:
@@ -260,7 +262,7 @@ class _Walk:
             orientation=orientation,
             has_metadata=self._dropped,
             fits_as_is=self._process in {BASELINE, EXTENDED, PROGRESSIVE} and len(self._sampling) in {1, 3},
-            quality=round(5000 / scale if scale > 100 else 100 - scale / 2),  # noqa: PLR2004 - percent
+            quality=max(1, round(5000 / scale if scale > 100 else 100 - scale / 2)),  # noqa: PLR2004 - percent
             process=self._process,
             components=len(self._sampling),
             kept=tuple(self._kept),

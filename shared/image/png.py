@@ -1,6 +1,6 @@
-"""Decides about PNG: which of its chunks leave, whether it may pass, and whether it is sound.
+"""Decides about PNG: which of its chunks leave, and whether it may pass.
 
-The format is https://www.w3.org/TR/png-3/ (5 for the chunks, 9 for the filters, 8 for interlacing). APNG's frames and
+The format is https://www.w3.org/TR/png-3/ (section 5 for the chunks). APNG's frames and
 every text, time and EXIF chunk are cut off; what a decoder needs to show the right colours stays.
 Whether the pixels are all there is decided in `png_soundness`.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
+_PALETTE = 3
 _TRANSPARENT = {4, 6}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
 _MAX_CHUNKS = 100_000
@@ -44,8 +45,8 @@ def survey(data: bytes) -> PngSurvey:
     if not found or found[0][0] != b"IHDR" or not any(kind == b"IDAT" for kind, *_ in found):
         raise _truncated()
     kinds = [kind for kind, *_ in found]
-    _demand_order(kinds)
     width, height, depth, colour_type, interlaced = _header(data[found[0][2] : found[0][3] - 4])
+    _demand_order(kinds, has_palette=colour_type == _PALETTE)
     orientation = 1
     for kind, _, body, end in found:
         if kind == b"iCCP":
@@ -68,11 +69,13 @@ def survey(data: bytes) -> PngSurvey:
     )
 
 
-def _demand_order(kinds: list[bytes]) -> None:
-    """Refuse a second header, torn pixel data and critical chunks that no decoder knows (5.4, 5.6)."""
+def _demand_order(kinds: list[bytes], *, has_palette: bool) -> None:
+    """Refuse a second header, torn pixel data, a missing palette and critical chunks that no decoder knows (5.6)."""
     first = kinds.index(b"IDAT")
     if kinds.count(b"IHDR") > 1 or set(kinds[first : first + kinds.count(b"IDAT")]) != {b"IDAT"}:
         raise CorruptImage("The PNG is damaged: its parts are not in order. Save it anew.")
+    if has_palette and kinds[:first].count(b"PLTE") != 1:
+        raise CorruptImage("The PNG is damaged: it lacks its colours. Save it anew.")
     if any(kind[:1].isupper() and kind not in _KEPT for kind in kinds):
         raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it anew.")
 
