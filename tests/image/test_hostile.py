@@ -189,6 +189,15 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "a tiff whose entries all point to the whole file": lambda: tiff_of_overlapping_values(60_000),
     "an avif of 65,535 x 65,535": lambda: avif_of(65_535, 65_535),
+    "a jpeg of a million comments": lambda: (
+        b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000 + encoded(photo(64, 64), "JPEG")[2:]
+    ),
+    "a gif whose comment comes in ten million bytes, each on its own": lambda: (
+        b"GIF89a\x40\0\x40\0\0\0\0!\xfe" + b"\1x" * 10_000_000
+    ),
+    "a bmp of run lengths that Pillow unpacks in Python": lambda: (
+        b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 9_000, 9_000, 1, 8, 1) + b"\1x" * 10_000_000
+    ),
     "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
 }
 
@@ -210,6 +219,34 @@ def cost_of_refusing(data: bytes) -> tuple[float, int]:
         normalize_image(data)
     seconds = time.process_time() - began
     return seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def test_a_jpeg_with_a_hundred_thousand_restarts_costs_no_more_than_a_decode() -> None:
+    """Each run is checked with several calls, but not every one where there are too many."""
+    data = encoded(photo(2400, 2400), "JPEG", restart_marker_blocks=1)
+    began = time.process_time()
+    assert normalize_image(data).data is data
+    assert time.process_time() - began < 1
+
+
+def test_a_png_without_the_palette_that_it_needs_is_refused() -> None:
+    """Pillow opens it."""
+    data = encoded(pattern().quantize(), "PNG")
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    with pytest.raises(CorruptImage, match="colours"):
+        normalize_image(data[:start] + data[start + 12 + length :])
+
+
+def test_an_avif_whose_exif_points_everywhere_costs_nothing() -> None:
+    """Pillow's plugin would read it to write the rotation into it."""
+    block = tiff_of_overlapping_values(5_000)
+    empty = (b"II*\0" + struct.pack("<IHI", 8, 0, 0)).ljust(len(block), b"\0")
+    data = encoded(photo(), "AVIF", exif=empty).replace(empty, block)
+    assert block in data
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    normalize_image(data)
+    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 20_000_000
 
 
 def test_a_text_that_inflates_without_end_is_cut_off_unread() -> None:
