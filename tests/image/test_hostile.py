@@ -144,9 +144,9 @@ def jpeg_of_many_scans(count: int) -> bytes:
 
 
 def tiff_of_overlapping_values(count: int) -> bytes:
-    """Return a TIFF whose every entry points to the whole file."""
+    """Return a TIFF whose every entry points to the same half of it."""
     size = 14 + 12 * count
-    entries = b"".join(struct.pack("<HHII", 1000 + tag, 1, size, 0) for tag in range(count))
+    entries = b"".join(struct.pack("<HHII", 1000 + tag, 1, size // 2, 0) for tag in range(count))
     return b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)
 
 
@@ -187,7 +187,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         .replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 200_000))
         .replace(struct.pack("<HHII", 257, 4, 1, 64), struct.pack("<HHII", 257, 4, 1, 200_000))
     ),
-    "a tiff whose entries all point to the whole file": lambda: tiff_of_overlapping_values(60_000),
+    "a tiff whose entries all point to the same half of it": lambda: tiff_of_overlapping_values(60_000),
     "an avif of 65,535 x 65,535": lambda: avif_of(65_535, 65_535),
     "a jpeg of a million comments": lambda: (
         b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000 + encoded(photo(64, 64), "JPEG")[2:]
