@@ -11,6 +11,8 @@ comma := ,
 LOWEST := $(call find_python,3.11 3.12 3.13)
 HIGHEST := $(call find_python,3.13 3.12 3.11)
 
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
 # Tests wait more than they compute; those of one file share what they start, and stay together.
 PYTEST := -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
 
@@ -45,6 +47,12 @@ endif
 chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
 	.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
+# Beside the other tests, for it needs a browser, which no package manager of Python or Node.js should install.
+.PHONY: test-console
+test-console: .venv/ready node_modules/ready ## test the console in a real browser (SCREENSHOTS=1 takes the docs' pictures)
+	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
+	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest tests/console.py $(PYTEST_ARGS)
+
 .PHONY: lint
 lint: .venv/ready ## check style, format and types
 	.venv/bin/ruff check .
@@ -53,7 +61,7 @@ lint: .venv/ready ## check style, format and types
 
 .PHONY: bench-image
 bench-image: .local/bench/ready ## measure the image work beside its peers (BENCH_ARGS="--job shrink-jpeg" for one)
-	.local/bench/venv/bin/python -m benchmarks.image $(or $(BENCH_ARGS),--write)
+	.local/bench/venv/bin/python -m benchmarks.image $(or $(BENCH_ARGS),--others --write)
 
 .PHONY: clean
 clean: ## remove everything that these targets made

@@ -19,6 +19,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from local.cloud import LocalCloud, Ports, find_state
+from local.console import open_console
 from local.drops import FINAL_STATUSES, drop_file, wait_for_result
 from local.serving import LocalCloudError
 
@@ -69,9 +70,9 @@ def run_up(options: argparse.Namespace) -> int:
         ),
         on_line=lambda line: print(line, flush=True),
     )
-    with cloud:
+    with cloud, open_console(cloud, options.console_port) as console:
         cloud.publish_state()
-        print(_describe(cloud), flush=True)
+        print(_describe(cloud, console), flush=True)
         while True:
             cloud.check()
             time.sleep(HEALTH_INTERVAL_S)
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="who runs the app: the embedded host, or Azure Functions Core Tools",
     )
     up.add_argument("--data", type=Path, metavar="FOLDER", help="keep what is in storage in this folder")
-    for part in ("blob", "queue", "platform", "identity", "host"):
+    for part in ("console", "blob", "queue", "platform", "identity", "host"):
         up.add_argument(
             f"--{part}-port",
             type=_port,
@@ -170,10 +171,11 @@ def _itwin_id(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is no iTwin ID, which is a GUID") from error
 
 
-def _describe(cloud: LocalCloud) -> str:
+def _describe(cloud: LocalCloud, console: str) -> str:
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     return (
         "\nThe cloud runs; Ctrl-C ends it.\n\n"
+        f"  console           {console}\n"
         f"  iTwin Platform    {cloud.platform_address}\n"
         f"  managed identity  {cloud.identity_address}\n"
         f"  Functions host    {cloud.host.address}\n"

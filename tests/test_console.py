@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import socket
+import sys
 import threading
 import uuid
 from http.client import HTTPConnection
@@ -22,7 +24,9 @@ from local.console.board import Board
 from local.console.faults import Faults
 from local.console.pictures import Pictures
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode, phone_photo
+from local.serving import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -339,3 +343,21 @@ def test_pictures_of_any_kind_are_drawn(kind: str) -> None:
     assert drawn
     assert Image.open(io.BytesIO(drawn[0])).size == (720, 360)
     assert Pictures().draw("a", lambda: b"no picture") is None
+
+
+def test_python_m_local_prints_the_consoles_address_first(tmp_path: Path) -> None:
+    """Whoever starts the cloud is led to the page, on the port of their choice."""
+    with listen() as free:
+        port = free.getsockname()[1]
+    child = Child(
+        [sys.executable, "-m", "local", "--console-port", str(port)],
+        environment={**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)},
+        directory=PROJECT,
+    )
+    try:
+        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=30), child.lines
+        addresses = [found[0] for line in child.lines if (found := re.findall(r"^  .*(http://\S+)", line))]
+        assert addresses[0] == f"http://127.0.0.1:{port}"
+        assert "<title>iTwin Image Drop" in requests.get(addresses[0], timeout=5).text
+    finally:
+        assert child.stop() == 0

@@ -1,0 +1,264 @@
+"""The console in a real browser, as people use it: `make test-console`.
+
+With SCREENSHOTS=1, the pictures of the docs are taken on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, ViewportSize, expect, sync_playwright
+
+from local.cloud import LocalCloud
+from local.console import open_console
+from local.samples import building_site, encode, make_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+DESKTOP = ViewportSize(width=1280, height=800)
+PHONE = ViewportSize(width=390, height=844)
+PHOTO = encode(building_site(320, 240), "JPEG")
+HOSTILE = "<img src=x onerror=alert(1)>.jpg"
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run the browser of this machine."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert path, "Chromium is needed: run `make test-console`."
+    # Its sandbox does not run as root, which containers are; what it shows is the project's own.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[LocalCloud, str]]:
+    """Run a cloud that waits a second at least, and its console."""
+    with LocalCloud(app_settings={"RETRY_MIN_DELAY_S": "1"}) as cloud, open_console(cloud) as address:
+        yield cloud, address
+
+
+@pytest.fixture
+def context(browser: Browser, running: tuple[LocalCloud, str]) -> Iterator[BrowserContext]:
+    """Open a window; whatever it asks for, it asks the console, and nothing goes wrong in it."""
+    cloud, address = running
+    cloud.platform.reset()
+    wrong: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(address) else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+
+    with browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce", locale="en-GB") as opened:
+        opened.on("page", watch)
+        yield opened
+    assert wrong == []
+
+
+@pytest.fixture
+def page(context: BrowserContext, running: tuple[LocalCloud, str]) -> Page:
+    """Open the console and wait until it listens."""
+    opened = context.new_page()
+    opened.goto(running[1])
+    expect(opened.get_by_role("status")).to_have_text("live")
+    return opened
+
+
+def drop_by_mouse(page: Page, target: Locator, *files: Path) -> None:
+    """Drag files over the target and let go of them there."""
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    assert box
+    session = page.context.new_cdp_session(page)
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+    session.detach()
+
+
+def drop_named(page: Page, name: str) -> Locator:
+    """Return the newest drop of that name."""
+    return page.locator(".drop").filter(has=page.get_by_text(name, exact=True)).first
+
+
+def itwin_named(page: Page, name: str) -> Locator:
+    """Return the card of an iTwin."""
+    return page.locator(".itwin").filter(has=page.get_by_text(name, exact=True)).first
+
+
+def take_picture(page: Page, name: str) -> None:
+    """Take a screenshot for the docs, where that is asked for."""
+    if os.environ.get("SCREENSHOTS"):
+        page.evaluate("document.activeElement?.blur()")
+        page.wait_for_timeout(400)  # until what moves has come to rest; only a picture's beauty hangs on it
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=IMAGES / name)
+
+
+def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Path) -> None:
+    """The main story: dropped with the mouse, shown by its iTwin; and while the platform is down, nothing is lost."""
+    for name, content in make_samples().items():
+        (tmp_path / name).write_bytes(content)
+    for name, file in (
+        ("Archive", "scan.tif"),
+        ("Library", "render.webp"),
+        ("Harbour", "logo.png"),
+        ("School", "notes.jpg"),
+        ("Town Hall", "phone.jpg"),
+    ):
+        page.get_by_placeholder("Name of a new iTwin").fill(name)
+        page.get_by_role("button", name="Make iTwin").click()
+        expect(page.locator("#target option:checked")).to_contain_text(name)
+        drop_by_mouse(page, page.locator(".zone"), tmp_path / file)
+        status = "rejected" if file == "notes.jpg" else "uploaded"
+        expect(drop_named(page, file).locator(".pill")).to_have_text(status)
+    town_hall, phone = itwin_named(page, "Town Hall"), drop_named(page, "phone.jpg")
+    expect(town_hall.get_by_role("img", name="The picture that Town Hall shows now")).to_be_visible()
+    expect(phone).to_contain_text("shown now")
+    expect(phone).to_contain_text("turned upright")
+
+    page.get_by_role("switch", name="Outage").check()
+    drop_by_mouse(page, town_hall, tmp_path / "drone.jpg")
+    waiting = drop_named(page, "drone.jpg")
+    expect(waiting.locator(".pill")).to_have_text("retrying")
+    expect(waiting.locator(".how")).to_contain_text(re.compile(r"try \d+ (in \d+ s|now)"))
+    expect(phone).to_contain_text("shown now")
+    take_picture(page, "console.png")
+
+    page.get_by_role("switch", name="Outage").uncheck()
+    expect(waiting.locator(".pill")).to_have_text("uploaded")
+    expect(waiting).to_contain_text("shown now")
+    expect(phone).not_to_contain_text("shown now")
+    waiting.locator("summary").first.click()
+    expect(waiting.locator("dd").nth(2)).not_to_have_text("1")
+
+    page.emulate_media(color_scheme="dark")
+    phone.locator("summary").first.click()
+    waiting.locator("summary").first.click()
+    for title, extent in (("Dropped", r"JPEG · 2000 . 1500 · 138 kB"), ("Sent", r"JPEG · 1500 . 2000 · \d+ kB")):
+        expect(phone.locator("figure").filter(has_text=title)).to_contain_text(re.compile(extent))
+        picture = phone.locator("figure").filter(has_text=title).locator("img")
+        expect(picture).to_be_visible()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    phone.scroll_into_view_if_needed()
+    phone.evaluate("element => scrollTo(0, element.getBoundingClientRect().top + scrollY - 180)")
+    take_picture(page, "console-dark.png")
+    page.set_viewport_size(PHONE)
+    phone.evaluate("element => scrollTo(0, element.getBoundingClientRect().top + scrollY - 76)")
+    take_picture(page, "console-phone.png")
+
+
+def test_a_folder_keeps_the_names_of_its_folders(page: Page, tmp_path: Path) -> None:
+    """What is dropped with a folder is called as in it."""
+    (tmp_path / "site" / "north 1").mkdir(parents=True)
+    for name in ("a.jpg", "north 1/b+ü%#.jpg"):
+        (tmp_path / "site" / name).write_bytes(PHOTO)
+    drop_by_mouse(page, page.locator(".zone"), tmp_path / "site")
+    for name in ("site/a.jpg", "site/north 1/b+ü%#.jpg"):
+        expect(drop_named(page, name).locator(".pill")).to_have_text("uploaded")
+
+
+def test_files_can_be_picked_for_an_itwin(page: Page, running: tuple[LocalCloud, str], tmp_path: Path) -> None:
+    """Without a mouse, with the iTwin's own button."""
+    itwin = running[0].itwin(display_name="Quarry")
+    (tmp_path / "picked.jpg").write_bytes(PHOTO)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Drop here on Quarry").press("Enter")
+    chooser.value.set_files(tmp_path / "picked.jpg")
+    expect(drop_named(page, "picked.jpg").locator(".pill")).to_have_text("uploaded")
+    assert running[0].platform.image(itwin) == (PHOTO, "image/jpeg")
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Tab leads through in order, Space switches, Enter opens, and what is new takes nobody's place."""
+    cloud, _ = running
+    itwin = cloud.itwin(display_name="School")
+    cloud.drop(itwin, "keys.jpg", PHOTO)
+    expect(drop_named(page, "keys.jpg").locator(".pill")).to_have_text("uploaded")
+    page.locator("#files").focus()
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.name || document.activeElement.id"))
+        if reached[-1] == "slow":
+            page.keyboard.press("Space")
+        if page.evaluate("Boolean(document.activeElement.closest('.drop'))"):
+            break
+    assert [name for name in reached if name in ("target", "itwin-name", "samples", "throttle", "outage", "slow")] == [
+        "target",
+        "itwin-name",
+        "samples",
+        "throttle",
+        "outage",
+        "slow",
+    ]
+    expect(page.get_by_role("switch", name="Slow")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(drop_named(page, "keys.jpg").locator("figure").first).to_be_visible()
+    cloud.platform.script([])
+    cloud.drop(itwin, "newer.jpg", PHOTO)
+    expect(drop_named(page, "newer.jpg").locator(".pill")).to_have_text("uploaded")
+    assert page.evaluate("document.activeElement.closest('.drop').textContent.includes('keys.jpg')")
+    expect(drop_named(page, "keys.jpg").locator("figure").first).to_be_visible()
+
+
+def test_no_name_and_no_text_becomes_html(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """What an attacker calls a file, or a service answers, is read and never run."""
+    cloud, _ = running
+    itwin = cloud.itwin(display_name=HOSTILE)
+    cloud.drop(itwin, HOSTILE, b"<script>alert(1)</script>")
+    hostile = drop_named(page, HOSTILE)
+    expect(hostile.locator(".pill")).to_have_text("rejected")
+    hostile.locator("summary").first.click()
+    hostile.get_by_text("The whole result").click()
+    expect(hostile.locator("pre")).to_contain_text(HOSTILE)
+    assert page.locator("img[src='x'], img[onerror]").count() == 0
+    with pytest.raises(Error, match="TrustedHTML"):  # also where somebody forgets to
+        page.evaluate("document.body.innerHTML = 'x'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_by_day_and_by_night(page: Page, running: tuple[LocalCloud, str], scheme: str) -> None:
+    """Nothing sticks out to the side, however long a name is, and text stands out from its ground."""
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size(PHONE)
+    itwin = running[0].itwin(display_name="x" * 100)
+    running[0].drop(itwin, "y" * 900 + ".jpg", PHOTO)
+    drop = page.locator(".drop").filter(has_text="yyyy").first
+    expect(drop.locator(".pill")).to_have_text("uploaded")
+    drop.locator("summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    text = page.evaluate("getComputedStyle(document.body).color")
+    bright = [sum(map(int, re.findall(r"\d+", colour)[:3])) > 384 for colour in (ground, text)]
+    assert bright == ([True, False] if scheme == "light" else [False, True])
+
+
+def test_the_page_finds_its_cloud_again(browser: Browser, running: tuple[LocalCloud, str]) -> None:
+    """When the cloud is restarted on its port, the page says so and goes on without being reloaded."""
+    cloud, _ = running
+    with ExitStack() as stack, browser.new_page() as page:
+        address = stack.enter_context(open_console(cloud))
+        page.goto(address)
+        expect(page.get_by_role("status")).to_have_text("live")
+        stack.close()
+        expect(page.get_by_role("status")).to_have_text("the local cloud does not answer")
+        page.get_by_role("button", name="Drop the samples").click()
+        expect(page.get_by_role("alert")).to_have_text("The local cloud does not answer.")
+        stack.enter_context(open_console(cloud, int(address.rpartition(":")[2])))
+        expect(page.get_by_role("status")).to_have_text("live")
