@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import re
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.image import report, rounds
-from benchmarks.image.jobs import ENGINES, JOBS, OURS, Job
-from benchmarks.image.report import Measured
+from benchmarks.image.jobs import ENGINES, JOBS, LIBVIPS, MAGICK, OURS, PLAIN, SHARP, Job
+from benchmarks.image.report import Corruption, Measured, Others
 from benchmarks.image.rounds import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CACHE = Path(".local/bench")
 _README = Path("benchmarks/README.md")
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run what was asked for; everything, where nothing was."""
     asked = _arguments()
     rounds.pin()
-    made = _made(_CACHE / "inputs", asked.photos)
-    measured = [_measure(job, asked.engine, asked.rounds, memory=asked.memory) for job in JOBS if job.name in asked.job]
-    text = "\n\n".join(_sections(measured, {}, made))
+    load = "" if not hasattr(os, "getloadavg") else f", load {os.getloadavg()[0]:.1f} before"
+    (_CACHE / "outputs").mkdir(parents=True, exist_ok=True)
+    made = _hear("inputs", _CACHE / "inputs", asked.photos)
+    versions: dict[str, str] = {}
+    measured = [
+        _measure(job, asked.engine, asked.rounds, versions, memory=asked.memory)
+        for job in JOBS
+        if job.name in asked.job
+    ]
+    others = _others(asked.photos) if asked.others else Others()
+    machine = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {_processor()}{load}"
+    text = "\n\n".join(_sections(measured, others, versions, machine=machine, photos=made["photos"]))
     sys.stdout.write(text + "\n")
     if asked.write:
         report.write_between_markers(_README, text)
 
 
-def _measure(job: Job, engines: list[str], count: int, *, memory: bool) -> Measured:
+def _measure(job: Job, engines: list[str], count: int, versions: dict[str, str], *, memory: bool) -> Measured:
     measured = Measured(job)
     source = _CACHE / "inputs" / job.source
     if not source.exists():
@@ -43,6 +58,7 @@ def _measure(job: Job, engines: list[str], count: int, *, memory: bool) -> Measu
     with ExitStack() as stack:
         workers = {engine: stack.enter_context(Worker(engine, _CACHE / "outputs")) for engine in engines}
         for engine, worker in workers.items():
+            versions[engine] = worker.said.get("version", "not installed")
             answer = worker.said if worker.is_missing else _warm_up(worker, request | {"told": told})
             reason = answer.get("missing") or answer.get("error")
             if reason:
@@ -82,9 +98,7 @@ def _save(worker: Worker, job: Job) -> bool:
 
 
 def _judge(job: Job, engines: list[str]) -> dict[str, dict[str, Any]]:
-    paths = [str(_output(job, engine)) for engine in (OURS, *engines)]
-    command = [sys.executable, "-m", "benchmarks.image.outputs", *paths]
-    judged = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603 - our own
+    judged = _hear("outputs", *(_output(job, engine) for engine in (OURS, *engines)))
     return dict(zip(engines, judged[1:], strict=True))
 
 
@@ -92,29 +106,80 @@ def _output(job: Job, engine: str) -> Path:
     return (_CACHE / "outputs" / f"{job.name}.{engine}").absolute()
 
 
-def _made(folder: Path, photos: Path) -> dict[str, Any]:
-    (_CACHE / "outputs").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.image.inputs", str(folder), str(photos)]
-    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))  # noqa: S603 - our own
+def _others(photos: Path) -> Others:
+    corpus = [Path(path) for path in _hear("corruption", _CACHE / "corpus", photos)]
+    accepted, false_alarms = {}, {}
+    harmful = [path for path in corpus if path.name.startswith("harmful")]
+    sound = [path for path in corpus if path.name.startswith("sound")]
+    for name, (engine, limits) in _VERIFIERS.items():
+        with Worker(engine, _CACHE / "outputs") as worker:
+            if not worker.is_missing:
+                accepted[name] = sum(_accepts(worker, path, limits) for path in harmful)
+                false_alarms[name] = sum(not _accepts(worker, path, limits) for path in sound)
+    full_encodes = _hear("encodes", photos)
+    gains = {}
+    if rounds.pin(2):
+        jobs = {str(_CACHE / "inputs" / job.source): job.title for job in JOBS if job.name in _THREADED}
+        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs).items()}
+    return Others(full_encodes, gains, Corruption(len(harmful), len(sound), accepted, false_alarms))
 
 
-def _sections(measured: list[Measured], others: dict[str, Any], made: dict[str, Any]) -> list[str]:
-    return [
-        f"Measured {time.strftime('%Y-%m-%d')}",
-        report.times_table(measured),
-        report.memory_table(measured),
-        report.outputs_table(measured),
-        report.demands_table(report.demands(measured, others)),
-    ]
+_THREADED = {"pass-jpeg", "shrink-jpeg", "turn-jpeg"}
+_VERIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ours, passing": (OURS, {}),
+    "ours, encoding anew": (OURS, {"max_aspect_ratio": 1}),
+    "Pillow, `load()`": (PLAIN, {}),
+    "libvips, `fail_on=warning`": (LIBVIPS, {}),
+    "sharp, `failOn: warning`": (SHARP, {}),
+    "ImageMagick, `-regard-warnings`": (MAGICK, {}),
+}
+
+
+def _accepts(worker: Worker, path: Path, limits: dict[str, Any]) -> bool:
+    job = Job("corruption", "", path.name, passes=True).as_json() | {"limits": limits}
+    return "error" not in _warm_up(worker, {"job": job, "source": path, "told": None})
+
+
+def _hear(module: str, *arguments: object) -> Any:
+    """Run one of the modules in a process of its own; return what it says."""
+    command = [sys.executable, "-m", f"benchmarks.image.{module}", *map(str, arguments)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603 - our own
+
+
+def _sections(
+    measured: list[Measured], others: Others, versions: dict[str, str], *, machine: str, photos: list[str]
+) -> Iterator[str]:
+    yield f"Measured {machine}."
+    yield f"Pictures: {'from the photos ' + ', '.join(photos) if photos else 'drawn, as no photos were there'}."
+    yield "; ".join(f"{ENGINES[engine]}: {version}" for engine, version in versions.items()) + "."
+    yield "### CPU time in ms, and its ratio to the limit"
+    yield report.times_table(measured)
+    if any(m.peak_bytes for m in measured):
+        yield "### Peak memory in MB, with interpreter and libraries"
+        yield report.memory_table(measured)
+    yield "### What came out"
+    yield report.outputs_table(measured)
+    if others.corruption:
+        yield "### Harmful corruptions"
+        yield report.corruption_table(others.corruption)
+    yield "### What is demanded"
+    yield report.demands_table(report.demands(measured, others))
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    return str(names[0]) if names else platform.processor()
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image", description=__doc__)
     parser.add_argument("--job", nargs="*", default=[job.name for job in JOBS], choices=[job.name for job in JOBS])
     parser.add_argument("--engine", nargs="*", default=list(ENGINES), choices=list(ENGINES))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--photos", type=Path, default=_CACHE / "photos")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--others", action="store_true", help="corruptions, full encodes and threads too")
     parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/README.md")
     return parser.parse_args()
 

@@ -216,7 +216,7 @@ class ImageMagick(Engine):
         elif not self.job["turns"]:
             arguments = ["-define", f"jpeg:size={size}", *arguments, "-resize", size + "!"]
         if "cmyk" in self.job["name"]:
-            arguments += ["-profile", self.folder / "srgb.icc"]
+            arguments += ["-profile", self.path.parent / "srgb.icc"]
         self._call(*arguments, "-strip", "-sampling-factor", "2x2", "-quality", str(target.quality), self._target)
         return self._target.read_bytes()
 

@@ -25,6 +25,8 @@ _MIN_PHOTO_BITS = 1.3
 """Per pixel: photos that were compressed harder have lost the noise that makes work."""
 
 _DRAWN = 6
+_GRAIN = 1.5
+_NO_PHOTOS = "abstract"
 _ORIENTATION, _MAKE, _GPS_IFD = 0x0112, 0x010F, 0x8825
 
 
@@ -60,7 +62,7 @@ def find_photos(folder: Path) -> list[Path]:
     """Return the JPEGs of a folder that are large, and still hold what a camera saw."""
     photos = []
     for path in sorted(folder.rglob("*.jpg")):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and _NO_PHOTOS not in path.parts:
             with Image.open(path) as image:
                 pixels = image.width * image.height
             if pixels >= _MIN_PHOTO_PIXELS and path.stat().st_size * 8 >= _MIN_PHOTO_BITS * pixels:
@@ -116,11 +118,15 @@ def _png(width: int, height: int, megabytes: float) -> Callable[..., bytes]:
 def _soft_enough(
     width: int, height: int, megabytes: float, photos: tuple[Path, ...], kind: str, **options: Any
 ) -> Image.Image:
-    """Return a picture that comes to so many bytes: softer than its pixels, as what small lenses see is."""
+    """Return a picture that comes to so many bytes: as soft as what small lenses see, with a sensor's grain on it."""
 
     def soften(softness: float, part: int) -> Image.Image:
         picture = compose(round(width / part / softness), round(height / part / softness), photos)
-        return picture.resize((width // part, height // part), Image.Resampling.BICUBIC)
+        picture = picture.resize((width // part, height // part), Image.Resampling.BICUBIC)
+        if kind == "PNG" or softness == 1:
+            return picture
+        grain = Image.effect_noise(picture.size, _GRAIN)
+        return ImageChops.add(picture, Image.merge("RGB", [grain] * 3), 1, -128)
 
     def fits(picture: Image.Image, part: int) -> bool:
         return len(_save(picture, kind, **options)) * part**2 <= megabytes * 1e6
@@ -128,7 +134,6 @@ def _soft_enough(
     softness = 1.0
     while not fits(soften(softness, 4), 4):
         softness *= 1.06
-    softness = max(1.0, softness / 1.2)
     while not fits(picture := soften(softness, 1), 1):
         softness *= 1.04
     return picture
@@ -165,11 +170,11 @@ def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 _PICTURES: dict[str, Callable[..., bytes]] = {
-    "12mp.jpg": _jpeg(4_032, 3_024, 4.2, 94),
-    "12mp-progressive.jpg": _jpeg(4_032, 3_024, 4.4, 94, progressive=True),
+    "12mp.jpg": _jpeg(4_032, 3_024, 4.2, 96),
+    "12mp-progressive.jpg": _jpeg(4_032, 3_024, 4.4, 96, progressive=True),
     "48mp.jpg": _jpeg(8_064, 6_048, 19, 97),
-    "24mp-turned.jpg": _jpeg(6_000, 4_000, 9.5, 94, orientation=6),
-    "panorama.jpg": _jpeg(15_000, 1_500, 8, 94),
+    "24mp-turned.jpg": _jpeg(6_000, 4_000, 9.5, 97, orientation=6),
+    "panorama.jpg": _jpeg(15_000, 1_500, 8, 97),
     "4k.png": _png(3_840, 2_160, 4.9),
     "8k.png": _png(7_680, 4_320, 28),
     "12mp-cmyk.jpg": _cmyk,

@@ -1,4 +1,4 @@
-"""Decides whether what came out is legal and still the same picture: `python -m benchmarks.image.outputs OURS PATH ...`.
+"""Decides whether what came out is legal, and the same picture still: `python -m benchmarks.image.outputs OURS PATH`.
 
 The judge is libvips, which shares no code with Pillow but the JPEG library itself; Pillow, where libvips is missing.
 """
@@ -77,7 +77,7 @@ def _quality(image: Image.Image) -> int | None:
 def _luma_sum(quality: int) -> int:
     buffer = BytesIO()
     Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
-    return sum(JpegImageFile(buffer).quantization[0])
+    return sum(JpegImageFile(BytesIO(buffer.getvalue())).quantization[0])
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
-from benchmarks.image.jobs import MAGICK, OURS, PLAIN, POOLED, SHARP
+from benchmarks.image.jobs import OURS, POOLED, SHARP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _HERE = Path(__file__).parent
 _POOL = {"PILLOW_BLOCKS_MAX": "12"}
-_SLOW_ROUNDS = {MAGICK: 3, PLAIN: 5}
+_ENOUGH_S = 5.0
+_FEWEST_ROUNDS = 3
 
 
 @dataclass
@@ -81,20 +82,23 @@ class Worker:
 def interleave(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[float]]:
     """Return the CPU seconds of each run of each worker."""
     runs: dict[str, list[float]] = {name: [] for name in workers}
-    for order in orders(list(workers), rounds):
-        for name in order:
+    for number in range(rounds):
+        for name in turn([name for name in workers if not is_enough(runs[name])], number):
             answer = workers[name].ask("run")
             if "cpu_s" in answer:
                 runs[name].append(answer["cpu_s"])
     return runs
 
 
-def orders(names: list[str], rounds: int) -> Iterator[list[str]]:
-    """Yield who runs in each round, in turning order; the slow ones only in the rounds that they need."""
-    for number in range(rounds):
-        turn = number % max(1, len(names))
-        taking_part = {name for name in names if number < min(rounds, _SLOW_ROUNDS.get(name, rounds))}
-        yield [name for name in names[turn:] + names[:turn] if name in taking_part]
+def turn(names: list[str], number: int) -> list[str]:
+    """Return the order of a round, which begins one further in every round."""
+    first = number % max(1, len(names))
+    return names[first:] + names[:first]
+
+
+def is_enough(runs: list[float]) -> bool:
+    """Say whether a slow engine has been measured for long enough."""
+    return len(runs) >= _FEWEST_ROUNDS and sum(runs) >= _ENOUGH_S
 
 
 def middle(runs: list[float]) -> float | None:

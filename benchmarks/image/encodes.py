@@ -1,0 +1,62 @@
+"""Counts full encodes: `python -m benchmarks.image.encodes PHOTOS`.
+
+The size that a quality comes to can only be known by encoding; who searches for it pays for every try. A try on a part
+of the picture is not a full encode.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.image.inputs import compose, find_photos
+from benchmarks.image.jobs import UNCAPPED_PIXELS
+from shared.image import ImageLimits, normalize_image
+
+_PICTURES = 48
+_SIZES = (1_200, 900), (2_400, 1_800), (4_032, 3_024), (5_200, 3_900), (7_000, 5_000)
+_TURNED = Image.Exif()
+_TURNED[0x0112] = 6
+_BUILDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("JPEG", {"quality": 97, "exif": _TURNED}),
+    ("TIFF", {}),
+    ("JPEG", {"quality": 88, "exif": _TURNED}),
+    ("BMP", {}),
+)
+_FULL = 0.9
+
+
+def count_full_encodes(data: bytes) -> int:
+    """Return how many encodes of as many pixels as were sent it took."""
+    encoded: list[int] = []
+    save = Image.Image.save
+
+    def counting(image: Image.Image, *arguments: Any, **options: Any) -> None:
+        encoded.append(image.width * image.height)
+        save(image, *arguments, **options)
+
+    Image.Image.save = counting  # type: ignore[method-assign] # the count is the point
+    try:
+        normalized = normalize_image(data, ImageLimits(max_output_pixels=UNCAPPED_PIXELS))
+    finally:
+        Image.Image.save = save  # type: ignore[method-assign] # as above
+    return sum(pixels >= _FULL * normalized.width * normalized.height for pixels in encoded)
+
+
+def _pictures(photos: tuple[Path, ...]) -> Any:
+    """Yield pictures that must be encoded anew, of every size, half of which do not fit at the best quality."""
+    for seed in range(_PICTURES):
+        kind, options = _BUILDS[seed // len(_SIZES) % len(_BUILDS)]
+        buffer = BytesIO()
+        compose(*_SIZES[seed % len(_SIZES)], photos, seed).save(buffer, kind, **options)
+        yield buffer.getvalue()
+
+
+if __name__ == "__main__":
+    counts = [count_full_encodes(data) for data in _pictures(tuple(find_photos(Path(sys.argv[1]))))]
+    sys.stdout.write(json.dumps(counts))
