@@ -37,6 +37,9 @@ RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
 # The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
 
+# The answers to a read whose body is the blob's; an error has a body too.
+CONTENT_FOLLOWS = (200, 206)
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -140,7 +143,7 @@ def read_source(
 
     def stop_before_content(response: Any) -> None:
         headers = response.http_response.headers
-        if _total_bytes(headers) > max_bytes:
+        if response.http_response.status_code in CONTENT_FOLLOWS and _total_bytes(headers) > max_bytes:
             response.http_response.internal_response.close()
             raise _ContentTooLargeError(headers)
 

@@ -157,6 +157,8 @@ def _read_upload(itwin_id: str, text: bytes) -> Upload | None:
         upload = Upload(version, datetime.fromisoformat(entry["uploadedAt"]), dict(entry["result"]))
         if version.last_modified.tzinfo is None or upload.at.tzinfo is None:
             raise ValueError("a time without a zone")  # noqa: TRY301 - one place says what damage means
+        if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
+            raise ValueError("a result of something else")  # noqa: TRY301
     except (ValueError, TypeError, KeyError, RecursionError):
         log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
+# RFC 9110, 8.8.3: anything else must not get into a header
+ETAG = re.compile(r"[\x21\x23-\x7e]+")
 CONFLICT = 409
 PRECONDITION_FAILED = 412
 
@@ -179,7 +182,7 @@ class Recorded:
     def etag(self) -> str | None:
         """Which version of the blob it speaks of; None where that was not known."""
         etag = self._source.get("etag")
-        return etag if isinstance(etag, str) else None
+        return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
     @property
     def version(self) -> Version | None:
@@ -213,13 +216,13 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     """Say whether `new` may be written over `old`.
 
     A final result gives way to a later version of the blob alone, or to what came of doing it `again`, though what was
-    up once stays uploaded; one that is not final stays only if it is of a later version. `is_there` says that `new` is
+    up once stays uploaded; one that is not final gives way to all but what knows less. `is_there` says that `new` is
     of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
         return is_there if new.version.ties_with(old.version) else new.version > old.version
     if not old.is_final:
-        return True
+        return new.is_final or new.version is not None or old.version is None
     if not again or new.version is None:
         return new.is_final and old.version is None
     return new.is_final and (old.status, new.status) != ("uploaded", "superseded")

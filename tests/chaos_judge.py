@@ -140,6 +140,8 @@ def _judge_history(name: str, documents: Sequence[Document], written: Sequence[W
             again = ended["status"] == document["status"] == "uploaded"
             if now < before or (now == before and not again):
                 yield f"{name}: {ended['status']} was final, but gave way to {document['status']}."
+            elif now > before:
+                ended = None
         if document["status"] in FINAL:
             ended = document
 

@@ -149,8 +149,9 @@ def test_a_version_that_is_known_is_not_read_again(storage: BlobServiceClient, c
 def test_a_blob_that_has_gone_is_said_so(storage: BlobServiceClient, container: str) -> None:
     """Also when its whole container has gone."""
     for drop in (Drop(container, "gone.jpg"), Drop(str(uuid.uuid4()), "gone.jpg")):
-        with pytest.raises(DropGone, match="deleted or moved"):
-            read_source(storage, drop, max_bytes=1000)
+        for max_bytes in (1000, 0):
+            with pytest.raises(DropGone, match="deleted or moved"):
+                read_source(storage, drop, max_bytes=max_bytes)
 
 
 def test_of_two_versions_the_later_written_is_the_greater() -> None:
@@ -158,3 +159,25 @@ def test_of_two_versions_the_later_written_is_the_greater() -> None:
     early, late = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
     assert Version(early, "0x9", "z") < Version(late, "0x1", "a")
     assert Version(early, "0x1", "z") < Version(early, "0x2", "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "blob"),
+    [
+        ("", "a"),
+        ("Upper", "a"),
+        ("../results", "a"),
+        ("a" * 64, "a"),
+        ("abc\n", "a"),
+        (None, "a"),
+        ("abc", ""),
+        ("abc", "b" * 1025),
+        ("abc", "\ud800"),
+        ("abc", ["a"]),
+    ],
+)
+def test_what_storage_could_not_have_names_no_drop(name: object, blob: object) -> None:
+    """A message may say anything."""
+    with pytest.raises(ValueError, match=r"name|surrogates"):
+        Drop.named(name, blob)
+    assert Drop.named("abc", "ö/b" * 300).blob == "ö/b" * 300

@@ -154,6 +154,8 @@ def recorded(status: str, etag: str | None = "0x8D", second: int = 0) -> Recorde
         (Recorded(), recorded("rejected", None), True),
         (Recorded({"status": 7, "source": []}), recorded("retrying"), True),
         (recorded("retrying"), recorded("retrying"), True),
+        (recorded("retrying"), recorded("retrying", None), False),
+        (recorded("retrying", None), recorded("retrying", None), True),
         (recorded("retrying"), recorded("uploaded"), True),
         (recorded("retrying"), recorded("rejected", None), True),
         (recorded("uploaded"), recorded("retrying"), False),

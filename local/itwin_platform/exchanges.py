@@ -8,6 +8,7 @@ stumbling over a closed connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import struct
@@ -247,7 +248,8 @@ async def _reset_connection(request: _Incoming) -> None:
     transport: asyncio.Transport | None = getattr(cycle, "transport", None)
     if transport is None:
         raise RuntimeError("Only uvicorn's connections can be reset.")
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSING_WITH_RESET)
+    with contextlib.suppress(OSError):  # the client was quicker
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSING_WITH_RESET)
     transport.abort()
     while (await request.raw_receive())["type"] != "http.disconnect":
         pass

@@ -1,0 +1,580 @@
+"""The story of a drop, told without a host: real storage, a real platform stand-in, and the queue drained by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobLeaseClient, BlobServiceClient
+from azure.storage.queue import QueueClient, TextBase64DecodePolicy
+
+from local.azurite import ACCOUNT, ACCOUNT_KEY
+from local.fault_proxy import Exchange, Fault, proxy_storage
+from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.processes import wait_until
+from local.samples import building_site, encode
+from local.serving import serve
+from shared.drop import Drop
+from shared.ledger import LEDGER_CONTAINER
+from shared.pipeline import bury_drop, process_drop, settled_etag
+from shared.results import Recorded, result_name
+from shared.retries import RETRY_QUEUE, Attempt
+from shared.services import Services
+from tests.schema import check_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.azurite import Azurite
+
+PICTURES = [encode(building_site(64 + n, 48), "PNG") for n in range(4)]
+CLIENTS = {"the-app": "a-secret"}
+SLOW = ScriptedAnswer(delay_s=1.5)
+
+
+@dataclass
+class Bench:
+    """The app's services on a table: what they do to storage and to the platform can be watched and hindered."""
+
+    services: Services
+    storage: BlobServiceClient
+    queue: QueueClient
+    platform: ITwinPlatform
+    platform_address: str
+    exchanges: list[Exchange] = field(default_factory=list)
+    hinder: Callable[[Exchange], Fault | None] = lambda _: None
+
+    def write(self, content: bytes, drop: Drop | None = None) -> Drop:
+        """Drop an image, on an iTwin of its own unless told otherwise."""
+        drop = drop or Drop(self.platform.add_itwin(), "photo.png")
+        with contextlib.suppress(ResourceExistsError):
+            self.storage.create_container(drop.container)
+        self.storage.get_blob_client(drop.container, drop.blob).upload_blob(content, overwrite=True)
+        return drop
+
+    def write_later(self, content: bytes, drop: Drop, than: Drop) -> Drop:
+        """Drop an image in a later second than another one was, so that nobody has to ask which is the later."""
+        earlier = self.last_modified(than)
+        assert wait_until(lambda: self.last_modified(self.write(content, drop)) > earlier, timeout_s=5, interval_s=0.1)
+        return drop
+
+    def last_modified(self, drop: Drop) -> datetime:
+        """Return when storage says that the blob was written."""
+        properties = self.storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
+        assert properties.last_modified
+        return properties.last_modified
+
+    def process(self, drop: Drop) -> dict[str, Any]:
+        """Deliver the drop's event, and return the result."""
+        process_drop(Attempt.first(drop), self.services)
+        return self.result(drop)
+
+    def result(self, drop: Drop) -> dict[str, Any]:
+        """Return the result as it is, which always is what the schema promises."""
+        blob = self.storage.get_blob_client(self.services.results_container, result_name(drop))
+        return check_result(json.loads(blob.download_blob().readall()))
+
+    def has_result(self, drop: Drop) -> bool:
+        """Whether anything was said of the blob."""
+        return self.services.results.read(drop).tag is not None
+
+    def drain(self) -> int:
+        """Make every attempt that waits, and those that come of it; return how many."""
+        made = 0
+
+        def is_empty() -> bool:
+            nonlocal made
+            made += self.make_due_attempts()
+            return not self.waiting()
+
+        assert wait_until(is_empty, timeout_s=30)
+        return made
+
+    def make_due_attempts(self) -> int:
+        """Make the attempts whose time has come; return how many."""
+        messages = list(self.queue.receive_messages(visibility_timeout=60))
+        for message in messages:
+            process_drop(Attempt.from_message(message.content), self.services)
+            self.queue.delete_message(message)
+        return len(messages)
+
+    def waiting(self) -> int:
+        """Return how many messages wait."""
+        return self.queue.get_queue_properties().approximate_message_count or 0
+
+    def calls(self, drop: Drop) -> list[int]:
+        """Return what the platform answered to uploads for the drop's iTwin."""
+        return [r.status for r in self.platform.requests() if r.path == f"/itwins/{drop.container}/image"]
+
+    def shows(self, drop: Drop) -> bytes:
+        """Return the iTwin's image."""
+        image = self.platform.image(drop.container)
+        return image[0] if image else b""
+
+    def ledger_entry(self, drop: Drop) -> Any:
+        """Return the client of the iTwin's entry."""
+        return self.storage.get_blob_client(LEDGER_CONTAINER, f"{drop.container}.json")
+
+
+@pytest.fixture
+def bench(azurite: Azurite) -> Iterator[Bench]:
+    """Lay the services out; every request of theirs to storage passes a proxy."""
+    direct = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
+    ports = [int(direct[name].rpartition(":")[2].partition("/")[0]) for name in ("BlobEndpoint", "QueueEndpoint")]
+    platform = ITwinPlatform(clients=CLIENTS)
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(serve(platform.app))
+        storage = stack.enter_context(BlobServiceClient.from_connection_string(azurite.connection_string))
+        queue = stack.enter_context(
+            QueueClient.from_connection_string(
+                azurite.connection_string, RETRY_QUEUE, message_decode_policy=TextBase64DecodePolicy()
+            )
+        )
+        results = storage.create_container(f"results-{uuid.uuid4()}").container_name
+        with contextlib.suppress(ResourceExistsError):
+            storage.create_container(LEDGER_CONTAINER)
+        queue.create_queue()
+        stack.callback(queue.delete_queue)
+        benches: list[Bench] = []
+
+        def hinder(exchange: Exchange) -> Fault | None:
+            return benches[0].hinder(exchange)
+
+        def note(exchange: Exchange) -> None:
+            benches[0].exchanges.append(exchange)
+
+        blobs, queues = (stack.enter_context(proxy_storage(port, hinder, note)) for port in ports)
+        environ = {
+            "DropStorage": f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={blobs}/{ACCOUNT};QueueEndpoint={queues}/{ACCOUNT};",
+            "RESULTS_CONTAINER": results,
+            "ITWIN_API_URL": address,
+            "ITWIN_LOGIN": "client-credentials",
+            "ITWIN_TOKEN_URL": f"{address}/connect/token",
+            "ITWIN_CLIENT_ID": "the-app",
+            "ITWIN_CLIENT_SECRET": CLIENTS["the-app"],
+            "RETRY_MIN_DELAY_S": "1",
+            "RETRY_MAX_DELAY_S": "1",
+        }
+        benches.append(Bench(Services(environ), storage, queue, platform, address))
+        yield benches[0]
+
+
+def test_a_drop_costs_few_requests_to_storage(bench: Bench) -> None:
+    """Eight for the first drop of an iTwin and seven for each later one, of which each has its reason."""
+    first = bench.write(PICTURES[0])
+    bench.process(first)
+    assert [
+        (e.method, e.target.split("/")[2].split("-")[0], e.headers.get("x-ms-lease-action")) for e in bench.exchanges
+    ] == [
+        ("GET", "results", None),  # has this version ended already?
+        ("GET", first.container.split("-")[0], None),  # the image itself
+        ("GET", "ledger", None),  # is a newer one up, or one on its way?
+        ("PUT", "ledger", None),  # only for the first drop: what the turn is taken on
+        ("PUT", "ledger", "acquire"),  # one upload at a time
+        ("PUT", "ledger", None),  # what is up now
+        ("PUT", "ledger", "release"),  # the next one may
+        ("PUT", "results", None),
+    ]
+    later = bench.write_later(PICTURES[1], Drop(first.container, "later.png"), first)
+    uploaded_at = datetime.fromisoformat(json.loads(bench.ledger_entry(first).download_blob().readall())["uploadedAt"])
+    assert wait_until(lambda: datetime.now(UTC) > uploaded_at + timedelta(seconds=1), timeout_s=5)
+    bench.exchanges.clear()
+    assert bench.process(later)["status"] == "uploaded"
+    assert len(bench.exchanges) == 7
+
+
+def test_a_drop_delivered_again_after_its_end_sends_nothing(bench: Bench) -> None:
+    """The result stays as it is; storage hears two questions and the platform none."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.exchanges.clear()
+    assert bench.process(drop) == result
+    assert bench.calls(drop) == [201]
+    assert [e.method for e in bench.exchanges[:2]] == ["GET", "GET"]
+    assert not any(e.method == "PUT" for e in bench.exchanges)
+
+
+def test_two_deliveries_at_once_make_one_upload(bench: Bench) -> None:
+    """Whoever comes second finds the turn taken, waits, and finds that it is done."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([SLOW])
+    with ThreadPoolExecutor(4) as pool:
+        for delivery in [pool.submit(process_drop, Attempt.first(drop), bench.services) for _ in range(4)]:
+            delivery.result()
+    bench.drain()
+    assert bench.calls(drop) == [201]
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_an_older_drop_is_neither_decoded_nor_sent(bench: Bench) -> None:
+    """What is up is newer, so nobody looks whether the older one is an image at all."""
+    older = bench.write(b"not an image")
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    bench.process(newer)
+    result = bench.process(older)
+    assert (result["status"], result["sent"]) == ("superseded", None)
+    assert bench.calls(older) == [201]
+    assert bench.shows(older) == PICTURES[1]
+
+
+def test_a_newer_drop_of_another_name_replaces_what_is_up(bench: Bench) -> None:
+    """All blobs of a container are for the same iTwin."""
+    older = bench.write(PICTURES[0])
+    bench.process(older)
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    bench.process(newer)
+    bench.drain()
+    assert bench.shows(older) == PICTURES[1]
+    assert (bench.result(older)["status"], bench.result(newer)["status"]) == ("uploaded", "uploaded")
+
+
+def test_of_two_versions_within_a_second_the_last_one_stays(bench: Bench) -> None:
+    """Dates and ETags cannot tell which came later, but storage has only one of them."""
+    for _ in range(3):
+        drop = bench.write(PICTURES[0])
+        bench.process(drop)
+        written_at = bench.last_modified(drop)
+        bench.write(PICTURES[1], drop)
+        torn = bench.last_modified(drop) == written_at
+        bench.process(drop)
+        bench.drain()
+        assert bench.result(drop)["status"] == "uploaded"
+        assert bench.shows(drop) == PICTURES[1]
+        if torn:
+            return
+    pytest.fail("This machine is too slow to write twice within a second.")
+
+
+def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench: Bench) -> None:
+    """An attempt that was held up learns from storage that its version has gone."""
+    for _ in range(12):
+        drop = bench.write(PICTURES[0])
+        stale = check_result(bench.process(drop))
+        bench.write(PICTURES[1], drop)
+        bench.process(drop)
+        bench.drain()
+        later = bench.result(drop)
+        if stale["source"]["lastModified"] == later["source"]["lastModified"]:
+            assert not bench.services.results.write(drop, {**stale, "status": "retrying"}, Recorded())
+            assert not bench.services.results.write(drop, stale, Recorded())
+            assert bench.result(drop) == later
+            if stale["source"]["etag"] > later["source"]["etag"]:
+                return  # the case that ETags would have got wrong
+    pytest.fail("This machine is too slow to write twice within a second.")
+
+
+def test_a_lost_turn_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
+    """An upload that outlasts its turn may lie over a newer one; then the newer is sent again."""
+    older = bench.write(PICTURES[0])
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    bench.platform.script([SLOW])
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(process_drop, Attempt.first(older), bench.services)
+        assert wait_until(lambda: bench.calls(older) == [201], timeout_s=10)
+        BlobLeaseClient(bench.ledger_entry(older)).break_lease(0)
+        assert bench.process(newer)["status"] == "uploaded"
+        # The platform was slow to do what the older drop asked for.
+        put_image(bench, older, PICTURES[0])
+        slow.result()
+    assert bench.result(older)["error"]["code"] == "TurnLost"
+    bench.drain()
+    assert bench.result(older)["status"] == "superseded"
+    assert bench.result(newer)["status"] == "uploaded"
+    assert bench.shows(newer) == PICTURES[1]
+
+
+def test_an_upload_that_timed_out_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
+    """Nobody knows whether the platform still does what it did not answer; so the newer is sent again."""
+    older = bench.write(PICTURES[0])
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    bench.platform.script([ScriptedAnswer(500, reset=True)])
+    assert bench.process(older)["status"] == "retrying"
+    assert bench.process(newer)["status"] == "uploaded"
+    put_image(bench, older, PICTURES[0])
+    bench.drain()
+    assert bench.result(older)["status"] == "superseded"
+    assert bench.result(newer)["status"] == "uploaded"
+    assert bench.shows(newer) == PICTURES[1]
+
+
+def put_image(bench: Bench, drop: Drop, content: bytes) -> None:
+    """Have the platform show an image, as an upload does that comes late."""
+    headers = {"Authorization": f"Bearer {bench.platform.token('the-app')}", "Content-Type": "image/png"}
+    address = f"{bench.platform_address}/itwins/{drop.container}/image"
+    assert requests.put(address, data=content, headers=headers, timeout=10).status_code == 201
+
+
+def test_a_crash_after_the_upload_is_not_an_upload_more(bench: Bench) -> None:
+    """The ledger has the result, whoever died before writing it."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
+    assert bench.process(drop) == result
+    assert bench.calls(drop) == [201]
+
+
+def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: Bench) -> None:
+    """Storage fails between the upload and its result; the retry finds it in the ledger."""
+    drop = bench.write(PICTURES[0])
+    results = f"/{ACCOUNT}/{bench.services.results_container}/"
+    bench.hinder = lambda e: "busy" if e.method == "PUT" and e.target.startswith(results) else None
+    process_drop(Attempt.first(drop), bench.services)
+    assert not bench.has_result(drop)
+    bench.hinder = lambda _: None
+    assert bench.drain() == 1
+    assert bench.result(drop)["status"] == "uploaded"
+    assert bench.calls(drop) == [201]
+
+
+@pytest.mark.parametrize("status", [404, 413, 415, 422, 400, 409])
+def test_what_the_platform_refuses_is_final_at_once(bench: Bench, status: int) -> None:
+    """The same request would be refused again, so nothing waits."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(status)])
+    assert bench.process(drop)["status"] == "rejected"
+    assert bench.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ScriptedAnswer(429, {"Retry-After": "1"}),
+        *(ScriptedAnswer(status) for status in (500, 502, 503, 504, 403, 307, 201, 200)),
+        ScriptedAnswer(401, times=2),
+        ScriptedAnswer(reset=True),
+        ScriptedAnswer(201, body=b'{"image": {"id"'),
+    ],
+    ids=lambda answer: f"{answer.status}{answer.body[:1]!r}",
+)
+def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: ScriptedAnswer) -> None:
+    """The result says `retrying`, why and when; one message waits; in the end the image is there."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([answer])
+    began = datetime.now(UTC)
+    result = bench.process(drop)
+    assert (result["status"], bench.waiting()) == ("retrying", 1)
+    assert datetime.fromisoformat(result["nextAttemptAt"]) > began
+    assert result["reason"]
+
+
+def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
+    """After a 429 the next drop waits without a call, and both arrive when it is over."""
+    throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
+    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "1"})])
+    assert bench.process(throttled)["response"]["httpStatus"] == 429
+    waiting = bench.process(other)
+    assert (waiting["status"], waiting["error"]["code"], waiting["response"]) == ("retrying", "PlatformThrottled", None)
+    assert bench.calls(other) == []
+    bench.drain()
+    assert bench.calls(throttled) == [429, 201]
+    assert bench.calls(other) == [201]
+
+
+def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -> None:
+    """Nobody waits for ever."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    old = replace(Attempt.first(drop), number=9, first_at=datetime.now(UTC) - timedelta(days=2))
+    process_drop(old, bench.services)
+    result = bench.result(drop)
+    assert (result["status"], result["error"]["code"], result["attempts"]) == ("failed", "PlatformUnavailable", 9)
+    assert bench.waiting() == 0
+
+
+def test_a_retry_of_a_drop_that_has_gone_ends(bench: Bench) -> None:
+    """Whoever deleted the blob is told what became of it."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    etag = bench.process(drop)["source"]["etag"]
+    bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
+    bench.drain()
+    result = bench.result(drop)
+    assert (result["status"], result["error"]["code"], result["source"]["etag"]) == ("rejected", "DropGone", etag)
+
+
+def test_a_retry_of_a_drop_that_has_changed_is_the_first_of_the_new_one(bench: Bench) -> None:
+    """The new version has its own count, and its own time until it has failed."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    bench.process(drop)
+    bench.write(PICTURES[1], drop)
+    bench.drain()
+    result = bench.result(drop)
+    assert (result["status"], result["attempts"]) == ("uploaded", 1)
+    assert bench.shows(drop) == PICTURES[1]
+
+
+def test_a_drop_done_again_that_has_gone_stays_as_it_ended(bench: Bench) -> None:
+    """There is nothing left to do again, and what was up was up."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
+    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    bench.drain()
+    assert bench.result(drop) == result
+
+
+def test_a_drop_done_again_keeps_its_end_until_it_has_another(bench: Bench) -> None:
+    """A final result never gives way to `retrying`."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.platform.script([ScriptedAnswer(503)])
+    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10)
+    assert bench.calls(drop) == [201, 503]
+    assert bench.result(drop) == result
+    bench.drain()
+    again = bench.result(drop)
+    assert (again["status"], again["attempts"]) == ("uploaded", 2)
+    assert again["response"]["correlationId"] != result["response"]["correlationId"]
+
+
+DAMAGED_ENTRIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b'{"lastModified": "soon"}',
+    b'{"lastModified": "2026-01-01T00:00:00", "etag": "x", "blob": "b", "uploadedAt": "2026-01-01", "result": {}}',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED_ENTRIES)
+def test_a_damaged_ledger_stops_no_drop(bench: Bench, damage: bytes) -> None:
+    """What somebody broke by hand counts as nothing known."""
+    drop = bench.write(PICTURES[0])
+    bench.ledger_entry(drop).upload_blob(damage)
+    assert bench.process(drop)["status"] == "uploaded"
+    assert bench.shows(drop) == PICTURES[0]
+
+
+@pytest.mark.parametrize("damaged_result", [{}, {"status": "uploaded"}, {"status": "uploaded", "source": {}}, 7])
+def test_a_ledger_without_the_result_of_what_is_up_counts_as_empty(bench: Bench, damaged_result: object) -> None:
+    """Nothing is told of a version that its own entry does not know."""
+    drop = bench.write(PICTURES[0])
+    bench.process(drop)
+    entry = json.loads(bench.ledger_entry(drop).download_blob().readall())
+    bench.ledger_entry(drop).upload_blob(json.dumps({**entry, "result": damaged_result}), overwrite=True)
+    bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
+    assert bench.process(drop)["status"] == "uploaded"
+    assert bench.calls(drop) == [201, 201]
+
+
+DAMAGED_RESULTS = [
+    b"",
+    b"\xff{",
+    b'{"status": "retrying", "nextAttemptAt": "9999-12-31T00:00:00Z", "source": {"etag": "no\\r\\nheader"}}',
+    '{"status": "uploaded", "source": {"etag": "größe"}}'.encode(),
+    b'{"status": "uploaded", "source": {"etag": "0x\\ud800"}, "attempts": "many"}',
+    b'{"status": ["uploaded"], "source": [{"etag": "x"}]}',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED_RESULTS)
+def test_a_damaged_result_stops_no_drop(bench: Bench, damage: bytes) -> None:
+    """It neither counts as an end nor gets into a header."""
+    drop = bench.write(PICTURES[0])
+    name = result_name(drop)
+    bench.storage.get_blob_client(bench.services.results_container, name).upload_blob(damage)
+    assert bench.process(drop)["status"] == "uploaded"
+
+
+def test_a_drop_given_up_has_failed(bench: Bench) -> None:
+    """The host's last word is a result like any other."""
+    drop = bench.write(PICTURES[0])
+    bury_drop(Attempt.first(drop), bench.services)
+    result = bench.result(drop)
+    assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
+    assert result["source"]["etag"]
+
+
+def test_a_drop_given_up_after_its_end_stays_as_it_ended(bench: Bench) -> None:
+    """A duplicate that crashed says nothing of the first."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bury_drop(Attempt.first(drop), bench.services)
+    assert bench.result(drop) == result
+
+
+def test_a_drop_given_up_after_its_upload_was_uploaded(bench: Bench) -> None:
+    """The crashes may have come after the platform had it; the ledger knows."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
+    bury_drop(Attempt.first(drop), bench.services)
+    assert bench.result(drop) == result
+
+
+def test_a_drop_given_up_while_it_waits_goes_on_waiting(bench: Bench) -> None:
+    """Its message comes, so it has not failed yet."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    bench.process(drop)
+    bury_drop(Attempt.first(drop), bench.services)
+    assert bench.result(drop)["status"] == "retrying"
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_a_drop_given_up_that_has_gone_still_has_a_result(bench: Bench) -> None:
+    """Not even a deleted blob ends in silence."""
+    drop = Drop(bench.write(PICTURES[0]).container, "gone.png")
+    bury_drop(Attempt.first(drop, "0x1"), bench.services)
+    assert bench.result(drop)["status"] == "failed"
+
+
+def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: Bench) -> None:
+    """A host that dies after the attempt leaves its message behind; two chains of retries become one again."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(403, times=2)])
+    first = Attempt.first(drop)
+    process_drop(first, bench.services)
+    second = replace(first, number=2, etag=bench.result(drop)["source"]["etag"])
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10)
+    assert bench.calls(drop) == [403, 403]
+    process_drop(second, bench.services)
+    assert bench.waiting() == 1
+    assert bench.calls(drop) == [403, 403]
+
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DROP = Drop(str(uuid.UUID(int=1)), "a.png")
+
+
+def recorded(status: str, etag: str = "0x1", attempts: int = 1, waits_s: float | None = None) -> Recorded:
+    """Return what the results container holds."""
+    source = {"etag": etag, "lastModified": "2026-11-23T11:00:00Z", "blob": "a.png"}
+    next_attempt_at = None if waits_s is None else (NOW + timedelta(seconds=waits_s)).isoformat()
+    return Recorded({"status": status, "source": source, "attempts": attempts, "nextAttemptAt": next_attempt_at})
+
+
+@pytest.mark.parametrize(
+    ("attempt", "found", "settled"),
+    [
+        (Attempt(DROP, 1, NOW), Recorded(), None),
+        (Attempt(DROP, 1, NOW), recorded("uploaded"), "0x1"),
+        (Attempt(DROP, 7, NOW, "0x1"), recorded("failed"), "0x1"),
+        (Attempt(DROP, 1, NOW, again=True), recorded("failed"), None),
+        (Attempt(DROP, 2, NOW, "0x1", unsure=True), recorded("superseded"), None),
+        (Attempt(DROP, 1, NOW), recorded("retrying", waits_s=9), "0x1"),
+        (Attempt(DROP, 1, NOW), recorded("retrying", waits_s=-9), None),
+        (Attempt(DROP, 3, NOW, "0x1"), recorded("retrying", attempts=2, waits_s=0.1), None),
+        (Attempt(DROP, 2, NOW, "0x1"), recorded("retrying", attempts=2, waits_s=9), "0x1"),
+        (Attempt(DROP, 9, NOW, "0x0"), recorded("retrying", attempts=2, waits_s=9), "0x1"),
+    ],
+)
+def test_an_attempt_leaves_alone_what_has_ended_or_has_its_own_message(
+    attempt: Attempt, found: Recorded, settled: str | None
+) -> None:
+    """An attempt whose own time has come is never kept from it, be the clocks a little apart."""
+    assert settled_etag(attempt, found, NOW) == settled
