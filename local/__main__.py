@@ -22,13 +22,14 @@ from local.cloud import LocalCloud, Ports, find_state
 from local.console import open_console
 from local.drops import FINAL_STATUSES, drop_file, wait_for_result
 from local.serving import LocalCloudError
+from local.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
 DEFAULT_COMMAND = "up"
-COMMANDS = (DEFAULT_COMMAND, "drop", "demo")
+COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "demo")
 HEALTH_INTERVAL_S = 0.5
 
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         match options.command:
             case "drop":
                 return run_drop(options)
+            case "watch":
+                return run_watch(options)
             case "demo":
                 from local.demo import main as run_demo  # noqa: PLC0415 - only the demo needs to draw pictures
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0 if options.command == "up" else 130
+        return 0 if options.command in ("up", "watch") else 130
 
 
 def run_up(options: argparse.Namespace) -> int:
@@ -112,6 +115,27 @@ def run_drop(options: argparse.Namespace) -> int:
     return 0 if uploaded else 1
 
 
+def run_watch(options: argparse.Namespace) -> int:
+    """Drop what is new in a folder, and again what changes, until Ctrl-C."""
+    state = find_state()
+    if state is None:
+        raise LocalCloudError("No local cloud is running: start one with `python -m local`.")
+    if not options.folder.is_dir():
+        raise LocalCloudError(f"{options.folder} is no folder.")
+    print(f"Watching {options.folder}; Ctrl-C ends it.", flush=True)
+    try:
+        watch(
+            options.folder,
+            state,
+            itwin_id=options.itwin,
+            min_age_s=options.min_age,
+            make_itwin=lambda itwin_id: _make_itwin(state["platform"], itwin_id),
+        )
+    except AzureError as error:
+        raise LocalCloudError(f"The local cloud's storage did not do it: {_first_line(error)}") from error
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage."""
 
@@ -121,7 +145,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m local", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="up | drop | demo", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="up | drop | watch | demo", parser_class=_Parser)
 
     up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (what is done without a command)")
     up.add_argument(
@@ -152,6 +176,17 @@ def _parser() -> argparse.ArgumentParser:
         default=60.0,
         metavar="SECONDS",
         help="how long to wait for a result (default: %(default)s)",
+    )
+
+    watcher = commands.add_parser("watch", help="drop what is new in a folder, and again what changes, until Ctrl-C")
+    watcher.add_argument("folder", type=Path, metavar="FOLDER", help="with a folder for each iTwin, named by its ID")
+    watcher.add_argument("--itwin", type=_itwin_id, metavar="ID", help="drop everything on this iTwin")
+    watcher.add_argument(
+        "--min-age",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="leave alone what was written to more lately (default: %(default)s)",
     )
 
     commands.add_parser("demo", help="drop a handful of different pictures, and show what became of each")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobServiceClient
 
+MAX_BLOB_NAME = 1024
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
 
 
@@ -38,9 +40,18 @@ def drop_file(storage: BlobServiceClient, itwin_id: str, name: str, content: byt
     return DroppedFile(itwin_id, name, str(written["etag"]).strip('"'), written["last_modified"])
 
 
+def result_name(itwin_id: str, name: str) -> str:
+    """Return what a drop's result is called, as docs/recipes.md has it for everybody."""
+    plain = f"{itwin_id}/{name}.json"
+    if len(plain) <= MAX_BLOB_NAME:
+        return plain
+    mark = f"~{hashlib.sha256(name.encode()).hexdigest()}.json"
+    return plain[: MAX_BLOB_NAME - len(mark)] + mark
+
+
 def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -> dict[str, Any] | None:
     """Return the result document of exactly this drop, or None where it is not there yet."""
-    blob = storage.get_blob_client(container, f"{drop.itwin_id}/{drop.name}.json")
+    blob = storage.get_blob_client(container, result_name(drop.itwin_id, drop.name))
     try:
         download = blob.download_blob()
         document: dict[str, Any] = json.loads(download.readall())

@@ -1,0 +1,55 @@
+"""Whatever a drop is called, its result is found by its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.drops import result_name
+from local.samples import building_site, encode
+from shared import results
+from shared.drop import Drop
+from tests.schema import check_result
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
+
+PHOTO = encode(building_site(320, 240), "JPEG")
+ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1024))
+def test_uploader_and_app_agree_on_the_name(name: str) -> None:
+    """The rule is published, so both sides follow it by themselves."""
+    assert result_name(ITWIN, name) == results.result_name(Drop(ITWIN, name))
+
+
+@pytest.mark.parametrize("length", [982, 983, 984, 1024])
+def test_no_result_is_called_longer_than_a_blob_may_be(length: int) -> None:
+    """Where the name is cut, its digest tells it from others that begin alike."""
+    names = {result_name(ITWIN, "x" * (length - 1) + last) for last in "ab"}
+    assert len(names) == 2
+    assert all(len(name) == min(length + 42, 1024) for name in names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "north gate/week 7/cam 1.jpg",
+        "100% + more #1?.jpg",
+        "%2e%2e%2f%00.jpg",
+        "Größe/дом/写真/📷.jpg",
+        "e\u0301 is not \u00e9.jpg",
+        "a\\b:c*d\"e<f>g|h'i.jpg",
+        "x" * 1020 + ".jpg",
+        "写" * 1020 + ".jpg",
+    ],
+    ids=lambda name: f"{name[:20]} ({len(name)})".encode("ascii", "backslashreplace").decode(),
+)
+def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
+    """Sub-folders, blanks, signs that mean something in addresses, every script, and 1,024 characters."""
+    result = check_result(cloud.result(cloud.drop(cloud.itwin(), name, PHOTO)))
+    assert (result["status"], result["source"]["blob"]) == ("uploaded", name)

@@ -1,0 +1,81 @@
+"""A folder that is watched ends on its iTwins, and no file is taken in half."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.__main__ import main
+from local.processes import PROJECT, Child, wait_until
+from local.samples import building_site, encode
+from local.watch import settled_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.cloud import LocalCloud
+
+PHOTO = encode(building_site(320, 240), "JPEG")
+
+
+def says(child: Child, text: str) -> bool:
+    """Wait until it has printed the text."""
+    return wait_until(lambda: any(text in line for line in list(child.lines)), timeout_s=30)
+
+
+@pytest.fixture
+def watching(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Child]]:
+    """Watch a folder as a user does."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    cloud.publish_state()
+    (tmp_path / "drop").mkdir()
+    command = [sys.executable, "-m", "local", "watch", str(tmp_path / "drop"), "--min-age", "0"]
+    child = Child(command, environment=dict(os.environ), directory=PROJECT)
+    assert says(child, "Watching"), child.lines
+    yield tmp_path / "drop", child
+    child.stop()
+
+
+def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
+    """A folder for each iTwin; its sub-folders stay in the names, and Ctrl-C ends it with 0."""
+    folder, child = watching
+    itwin = str(uuid.uuid4())
+    (folder / itwin / "north gate").mkdir(parents=True)
+    (folder / "aside.jpg").write_bytes(PHOTO)
+    file = folder / itwin / "north gate" / "cam 1.jpg"
+    file.write_bytes(PHOTO)
+    assert says(child, f"{itwin}/north gate/cam 1.jpg -> uploaded -> nothing changed"), child.lines
+    file.write_bytes(b"broken")
+    assert says(child, f"{itwin}/north gate/cam 1.jpg -> rejected -> "), child.lines
+    assert cloud.platform.image(itwin) == (PHOTO, "image/jpeg")
+    os.kill(child.pid, signal.SIGINT)
+    assert wait_until(lambda: child.exit_code == 0, timeout_s=10)
+    assert not any("aside" in line for line in child.lines)
+
+
+def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:
+    """Nobody knows when a copy has ended, but that nothing was written for a while."""
+    for name, age_s in (("old.jpg", 60), ("older.jpg", 61), ("new.jpg", 1), (".hidden.jpg", 60)):
+        (tmp_path / name).write_bytes(PHOTO)
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    found = [file.name for file, _ in settled_files(tmp_path, 10, time.time())]
+    assert found == ["older.jpg", "old.jpg"]
+
+
+def test_what_cannot_be_watched_is_said_in_one_sentence(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No cloud, or no folder."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    assert main(["watch", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "No local cloud is running: start one with `python -m local`.\n"
+    cloud.publish_state()
+    assert main(["watch", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'none'} is no folder.\n"
