@@ -1,0 +1,105 @@
+"""What queues hold that nobody of the app put there: each message is said once in the log, and none comes back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from azure.storage.queue import QueueClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from local.cloud import RESULTS_CONTAINER, LocalCloud
+from local.processes import wait_until
+from shared import deliveries
+from shared.drop import Drop
+from shared.results import result_name
+from shared.retries import Attempt
+from tests.schema import check_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TAKERS = (deliveries.retry_due, deliveries.retry_given_up, deliveries.blob_given_up)
+POISON_QUEUES = ("drop-retries-poison", "webjobs-blobtrigger-poison")
+
+FOREIGN = {
+    "empty": b"",
+    "a word": b"hello",
+    "a number": b"1e999",
+    "nested too deep": b"[" * 100_000,
+    "another app's": b'{"container": "photos", "blob": "a.jpg"}',
+    "a number that is none": json.dumps({"drop": {"container": "abc", "blob": "a"}, "number": 1e999}).encode(),
+    "the largest there is": json.dumps({"padding": "x" * 48_000}).encode(),
+    "a half character": json.dumps({"ContainerName": "abc", "BlobName": "\ud800", "ETag": "x"}).encode(),
+    "a name that storage cannot have": b'{"ContainerName": "../abc", "BlobName": "a"}',
+}
+
+
+@pytest.mark.parametrize("take", TAKERS)
+@pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_foreign_message_is_logged_and_dropped(
+    take: Callable[[bytes, str], None], body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Repeating it would cure nothing, and its content is nobody's business."""
+    take(body, "invocation")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert f"{len(body)} bytes" in caplog.text
+
+
+@pytest.mark.parametrize("take", TAKERS)
+@given(body=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_no_bytes_at_all_raise(take: Callable[[bytes, str], None], body: bytes) -> None:
+    """What raises would come back."""
+    take(body, "invocation")
+
+
+def send(cloud: LocalCloud, queue: str, body: bytes) -> None:
+    """Put a message on a queue as the host expects it."""
+    with QueueClient.from_connection_string(cloud.connection_string, queue) as client:
+        client.send_message(base64.b64encode(body).decode())
+
+
+def waiting(cloud: LocalCloud, *queues: str) -> int:
+    """Return how many messages the queues hold."""
+    count = 0
+    for queue in queues:
+        with QueueClient.from_connection_string(cloud.connection_string, queue) as client:
+            count += client.get_queue_properties().approximate_message_count or 0
+    return count
+
+
+def test_foreign_messages_leave_every_queue(cloud: LocalCloud) -> None:
+    """Through the host: nothing fails, nothing is poison, nothing comes back."""
+    bodies = [body for body in FOREIGN.values() if 0 < len(body) < 49_000]
+    before = len(cloud.host.lines)
+    for queue in ("drop-retries", *POISON_QUEUES):
+        for body in bodies:
+            send(cloud, queue, body)
+    assert wait_until(lambda: waiting(cloud, "drop-retries", *POISON_QUEUES) == 0, timeout_s=30)
+    assert not [line for line in cloud.host.lines[before:] if "Exception while executing" in line]
+
+
+def poison_of(queue: str, drop: Drop, etag: str) -> bytes:
+    """Return the message that the host leaves of a drop that crashed its function again and again."""
+    if queue.startswith("drop-retries"):
+        return Attempt.first(drop, etag).message().encode()
+    message = {"Type": "BlobTrigger", "ContainerName": drop.container, "BlobName": drop.blob, "ETag": f'"{etag}"'}
+    return json.dumps(message).encode()
+
+
+@pytest.mark.parametrize("queue", POISON_QUEUES)
+def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
+    """No drop ends in silence, whichever of its functions gave up."""
+    drop = Drop(cloud.itwin(), f"{queue}.jpg")
+    send(cloud, queue, poison_of(queue, drop, "0x1"))
+    results = cloud.drops.get_container_client(RESULTS_CONTAINER)
+    name = result_name(drop)
+    assert wait_until(lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=30)
+    result = check_result(json.loads(results.download_blob(name).readall()))
+    assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
+    assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=10)
