@@ -1,8 +1,8 @@
 """Decides which way up an image is: the one EXIF tag that matters, read without a parser that could be bombed.
 
 Orientation is tag 0x0112 of the first IFD, 1 to 8 (Exif 3.0, 4.6.5.1.6; TIFF 6.0, page 36). Everything else in EXIF is
-cut off unread: a parser that follows every offset can be made to copy gigabytes by a segment of 64 KB, and Pillow, which
-stops before that, warns of every entry: five thousand lines in the log.
+cut off unread: a parser that follows every offset can be made to copy gigabytes by a segment of 64 KB, and Pillow,
+which stops before that, warns of every entry: five thousand lines in the log.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides about TIFF: how large its first page is, which way up, and whether its directory is a bomb.
 
 The format is TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, section 2 for the directory).
-Pillow copies the value of every entry, wherever its offset points, and warns of every one that it does not: thousands of
-lines in the log. Sound values do not overlap, so together they are not larger than the file.
+Pillow copies the value of every entry, wherever its offset points, and warns of every one that it does not: thousands
+of lines in the log. Sound values do not overlap, so together they are not larger than the file.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Pillow's TIFF plugin without what it does after loading, and without libtiff's voice.
 
-After loading, the plugin reads EXIF and its sub-directories, which nobody has walked, and turns the picture; here that is
-a step like for every other format. libtiff prints every error that it finds to stderr, which would flood the log. It has
-one handler for a whole process; this module takes it away once, when it is imported, which Python's import lock makes
-safe among threads. Redirecting file descriptor 2 around each decode would not be.
+After loading, the plugin reads EXIF and its sub-directories, which nobody has walked, and turns the picture; here that
+is a step like for every other format. libtiff prints every error that it finds to stderr, which would flood the log. It
+has one handler for a whole process; this module takes it away once, when it is imported, which Python's import lock
+makes safe among threads. Redirecting file descriptor 2 around each decode would not be.
 """
 
 from __future__ import annotations

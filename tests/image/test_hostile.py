@@ -157,10 +157,18 @@ def avif_of(width: int, height: int) -> bytes:
     )
 
 
+def webp_of_one_colour(width: int, height: int) -> bytes:
+    """Return a sound lossless WebP whose pixels take no bits at all: five codes of one symbol each, and the end."""
+    body = (
+        b"\x2f"
+        + struct.pack("<I", width - 1 | height - 1 << 14)
+        + (0b0001_0001_0001_0001_0001_000).to_bytes(3, "little")
+    )
+    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "a webp of 38 bytes and 164 million pixels": lambda: (
-        b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f" + struct.pack("<I", 12_799 | 12_799 << 14) + bytes(13)
-    ),
+    "a webp of 28 bytes and 164 million pixels": lambda: webp_of_one_colour(12_800, 12_800),
     "an extended webp of 268 million pixels": lambda: (
         b"RIFF\x30\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(26)
     ),
@@ -196,7 +204,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         b"GIF89a\x40\0\x40\0\0\0\0!\xfe" + b"\1x" * 10_000_000
     ),
     "a bmp of run lengths that Pillow unpacks in Python": lambda: (
-        b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 9_000, 9_000, 1, 8, 1) + b"\1x" * 10_000_000
+        b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 9_000, 9_000, 1, 8, 1) + bytes(1_044) + b"\1x" * 10_000_000
     ),
     "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
 }
@@ -247,6 +255,11 @@ def test_an_avif_whose_exif_points_everywhere_costs_nothing() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     normalize_image(data)
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 20_000_000
+
+
+def test_a_webp_of_28_bytes_is_sound_while_it_is_small() -> None:
+    """The bomb above is refused for its size, not because it were damaged."""
+    assert normalize_image(webp_of_one_colour(64, 64)).width == 64
 
 
 def test_a_text_that_inflates_without_end_is_cut_off_unread() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from shared.image import normalize_image
+from shared.image import ImageLimits, normalize_image
 from tests.image.pictures import encoded, exif, pattern, photo, seen
 
 SECRET = b"SECRET PLACE"
@@ -124,6 +124,14 @@ def test_nothing_personal_is_in_what_was_made_anew(kind: str) -> None:
     assert "padded" in normalized.changes
     for secret in (SECRET, b"Secret Camera", b"Exif", b"GPS", b"xmp"):
         assert secret not in normalized.data
+
+
+def test_no_comment_of_a_gif_is_in_the_jpeg_that_is_made_of_it() -> None:
+    """Pillow's encoder would write it."""
+    data = encoded(photo(), "GIF", comment=SECRET)
+    normalized = normalize_image(data, ImageLimits(max_output_bytes=30_000))
+    assert normalized.media_type == "image/jpeg"
+    assert SECRET not in normalized.data
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

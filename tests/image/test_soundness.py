@@ -136,7 +136,7 @@ def test_a_damaged_jpeg_that_must_be_made_anew_is_refused_as_well() -> None:
         normalize_image(data[:middle] + data[middle + 300 :])
 
 
-@pytest.mark.parametrize("at", [50, 1_000, -20])
+@pytest.mark.parametrize("at", [50, 1_000, -14])
 def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
     """Its checksums see to it, also where it must be made anew."""
     for picture in (photo(), photo(1000, 100)):
