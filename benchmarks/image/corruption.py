@@ -40,13 +40,13 @@ def make_corpus(folder: Path, photos: tuple[Path, ...]) -> None:
     sound.append(_sound(_SIZES[0], {"quality": 85}, photos, 0, mode="L"))
     for number, data in enumerate(sound):
         (folder / f"sound-{number:03}.jpg").write_bytes(data)
-    seen = [_seen(data) for data in sound]
+    views = [seen(data) for data in sound]
     harmful = 0
     for attempt in range(100 * HARMFUL):
         number = attempt % len(sound)
         damage = _DAMAGES[attempt // len(sound) % len(_DAMAGES)]
         data = damage(sound[number], random)
-        if is_harmful(data, seen[number]):
+        if is_harmful(data, views[number]):
             (folder / f"harmful-{harmful:03}-{damage.__name__.strip('_')}.jpg").write_bytes(data)
             harmful += 1
         if harmful == HARMFUL:
@@ -56,7 +56,7 @@ def make_corpus(folder: Path, photos: tuple[Path, ...]) -> None:
 def is_harmful(data: bytes, sound: Any) -> bool:
     """Say whether a hundredth of the picture or more can be seen to be another, in squares of 8 x 8 pixels."""
     try:
-        damaged = _seen(data)
+        damaged = seen(data)
     except _vips().Error:
         return False
     if (damaged.width, damaged.height, damaged.bands) != (sound.width, sound.height, sound.bands):
@@ -100,14 +100,14 @@ def _anywhere(data: bytes, random: Random) -> int:
     return random.randrange(_HEADER_BYTES, len(data) - len(_END) - 1)
 
 
-def _seen(data: bytes) -> Any:
+def seen(data: bytes) -> Any:
     """Return what a reader sees who is told of no warning, a pixel for each 8 x 8."""
     image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="none")
     return image.shrink(_BLOCK, _BLOCK).copy_memory()
 
 
 def _vips() -> Any:
-    import pyvips  # noqa: PLC0415 - may be missing
+    import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
 
     return pyvips
 

@@ -40,7 +40,7 @@ def count_full_encodes(data: bytes) -> int:
         encoded.append(image.width * image.height)
         save(image, *arguments, **options)
 
-    Image.Image.save = counting  # type: ignore[method-assign] # the count is the point
+    Image.Image.save = counting  # type: ignore[assignment, method-assign] # the count is the point
     try:
         normalized = normalize_image(data, ImageLimits(max_output_pixels=UNCAPPED_PIXELS))
     finally:

@@ -165,7 +165,7 @@ class Libvips(Engine):
     """libvips by its Python binding."""
 
     def __init__(self, folder: Path) -> None:
-        import pyvips  # noqa: PLC0415 - may be missing
+        import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
 
         super().__init__(folder)
         self._vips = pyvips
@@ -188,7 +188,7 @@ class Libvips(Engine):
         else:
             image = self._vips.Image.thumbnail_buffer(self.data, target.width, height=target.height, size="force")
         if image.interpretation == "cmyk":
-            image = image.icc_transform("srgb", embedded=True)
+            image = image.icc_transform("srgb", embedded=True, intent="perceptual")
         if self.job["pads"]:
             image = image.gravity("centre", target.width, target.height, extend="white")
         return bytes(image.jpegsave_buffer(Q=target.quality, keep="none", subsample_mode="on"))

@@ -141,7 +141,7 @@ def _soft_enough(
 
 def _cmyk(photos: tuple[Path, ...]) -> bytes:
     """Make a CMYK JPEG through the press profile that libvips brings along."""
-    import pyvips  # noqa: PLC0415 - may be missing
+    import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
 
     picture = compose(4_032, 3_024, photos)
     image = pyvips.Image.new_from_memory(picture.tobytes(), *picture.size, 3, "uchar").copy(interpretation="srgb")
@@ -149,7 +149,7 @@ def _cmyk(photos: tuple[Path, ...]) -> bytes:
 
 
 def _heic(photos: tuple[Path, ...]) -> bytes:
-    import pillow_heif  # noqa: PLC0415 - may be missing; only this one brings an encoder
+    import pillow_heif  # type: ignore[import-not-found] # noqa: PLC0415 - the only encoder; only benchmarks have it
 
     pillow_heif.register_heif_opener()
     return _save(compose(4_032, 3_024, photos), "HEIF", quality=60)

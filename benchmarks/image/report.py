@@ -150,7 +150,7 @@ def demands_table(listed: Iterable[Demand]) -> str:
 def corruption_table(corruption: Corruption) -> str:
     """Return who accepts how many of the harmful corruptions."""
     rows = (
-        [engine, f"{accepted} ({100 * accepted / corruption.harmful:.0f} %)", corruption.false_alarms[engine]]
+        [engine, f"{accepted} ({100 * accepted / corruption.harmful:.1f} %)", corruption.false_alarms[engine]]
         for engine, accepted in corruption.accepted.items()
     )
     head = ["", f"of {corruption.harmful} harmful ones accepted", f"of {corruption.sound} sound ones refused"]
