@@ -1,0 +1,190 @@
+"""The recipes work as they are written: their very text is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import BlobServiceClient, ContainerClient
+
+from local.azurite import ACCOUNT_KEY, Azurite
+from local.managed_identity import ManagedIdentity
+from local.processes import PROJECT
+from local.samples import building_site, encode
+from local.serving import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.cloud import LocalCloud
+
+RECIPES = (PROJECT / "docs" / "recipes.md").read_text(encoding="utf-8")
+PHOTO = encode(building_site(320, 240), "JPEG")
+NAME = "north gate/photo.jpg"
+ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+
+
+def recipe(language: str, containing: str) -> str:
+    """Return the one block of that language that has the text in it."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
+def run_python(names: dict[str, Any], *containing: str) -> dict[str, Any]:
+    """Run Python recipes one after the other."""
+    for text in containing:
+        exec(compile(recipe("python", text), "docs/recipes.md", "exec"), names)  # noqa: S102 - it is what is tested
+    return names
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a photo, and the project's docs."""
+    (tmp_path / "photo.jpg").write_bytes(PHOTO)
+    (tmp_path / "docs").symlink_to(PROJECT / "docs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ITWIN_ID", ITWIN)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run storage that takes tokens over https alone, and an identity; yields what a program in Azure finds."""
+    folder = tmp_path_factory.mktemp("secured")
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    server.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "certificate.pem").write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    identity = ManagedIdentity()
+    with (
+        serve(identity.app) as address,
+        Azurite(certificate=(folder / "certificate.pem", folder / "key.pem")) as azurite,
+    ):
+        trusted = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        yield {
+            "DROP_ACCOUNT_URL": azurite.blob_url,
+            **dict.fromkeys(trusted, str(folder / "authority.pem")),
+            **identity.settings(address),
+        }
+
+
+@pytest.fixture
+def in_azure(work: Path, secured: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobServiceClient]:
+    """Be a program with an identity; yields its storage, which has the container."""
+    for name, value in secured.items():
+        monkeypatch.setenv(name, value)
+    assert work
+    with DefaultAzureCredential() as credential, BlobServiceClient(secured["DROP_ACCOUNT_URL"], credential) as storage:
+        if not storage.get_container_client(ITWIN).exists():
+            storage.create_container(ITWIN)
+        storage.get_blob_client(ITWIN, NAME).upload_blob(b"older", overwrite=True)
+        yield storage
+
+
+def check_dropped(storage: BlobServiceClient) -> None:
+    """See that the photo is there, with its metadata."""
+    download = storage.get_blob_client(ITWIN, NAME).download_blob()
+    assert download.readall() == PHOTO
+    assert download.properties.metadata == {"order": "4711"}
+
+
+def test_python_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
+    """Without a key, over https."""
+    names = run_python({}, "import DefaultAzureCredential", "def drop", 'open("photo.jpg"')
+    assert names["dropped"][:2] == (ITWIN, NAME)
+    check_dropped(in_azure)
+    names["storage"].close()
+
+
+def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
+    """A token by the first command, a blob by the second."""
+    script = recipe("sh", "TOKEN=$(curl") + recipe("sh", "--upload-file")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, timeout=60)
+    check_dropped(in_azure)
+
+
+def test_javascript_writes_with_its_identity(in_azure: BlobServiceClient, work: Path) -> None:
+    """The vendor's SDK for Node.js, as it is."""
+    (work / "drop.mjs").write_text(recipe("js", "BlobServiceClient"))
+    (work / "node_modules").symlink_to(PROJECT / "node_modules")
+    done = subprocess.run(["node", "drop.mjs"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r'"0x[0-9A-F]+"', done.stdout.strip())
+    check_dropped(in_azure)
+
+
+def test_a_signed_address_writes_to_its_container_alone(in_azure: BlobServiceClient) -> None:
+    """It creates and overwrites there, and neither reads, nor lists, nor writes elsewhere."""
+    # The emulator signs with delegation keys otherwise than the SDK does, so the account's key stands in for one.
+    signing = re.sub(
+        r"user_delegation_key=.*(?=,\n)", "account_key=ACCOUNT_KEY", recipe("python", "generate_container_sas")
+    )
+    names: dict[str, Any] = {"os": os, "storage": in_azure, "ACCOUNT_KEY": ACCOUNT_KEY}
+    exec(compile(signing, "docs/recipes.md", "exec"), names)  # noqa: S102 - it is what is tested
+    other = "11111111-c5b4-41f5-ba5f-6d8c338d788a"
+    in_azure.create_container(other)
+    with ContainerClient.from_container_url(f"{in_azure.url}{ITWIN}?{names['sas']}") as container:
+        container.upload_blob(NAME, PHOTO, overwrite=True)
+        with pytest.raises(HttpResponseError, match="AuthorizationPermissionMismatch"):
+            container.download_blob(NAME)
+        with pytest.raises(HttpResponseError, match="AuthorizationPermissionMismatch"):
+            list(container.list_blobs())
+    with (
+        ContainerClient.from_container_url(f"{in_azure.url}{other}?{names['sas']}") as container,
+        pytest.raises(HttpResponseError, match="AuthorizationFailure"),
+    ):
+        container.upload_blob(NAME, PHOTO)
+
+
+def test_a_result_is_awaited_correlated_and_validated(cloud: LocalCloud, work: Path) -> None:
+    """The whole way: what was put on the blob comes back in a document of the published shape."""
+    assert work
+    cloud.itwin(ITWIN)
+    names = run_python(
+        {"os": os, "storage": cloud.drops},
+        "def drop",
+        'open("photo.jpg"',
+        "def wait_for_result",
+        "result = wait_for_result",
+        'result["source"]["metadata"]',
+        "Draft202012Validator",
+    )
+    assert names["result"]["status"] == "uploaded"
+    dropped = names["drop"](cloud.drops, ITWIN, "x" * 1024, b"no image")
+    assert names["wait_for_result"](cloud.drops, *dropped)["status"] == "rejected"
+    dropped = names["drop"](cloud.drops, ITWIN, NAME, b"no image")
+    assert names["wait_for_result"](cloud.drops, *dropped)["status"] == "rejected"
+
+
+def test_an_older_result_is_never_taken_for_the_newer_drops(cloud: LocalCloud, work: Path) -> None:
+    """Who waits for one version is not told of another."""
+    assert work
+    names = run_python({"os": os, "storage": cloud.drops}, "def drop", "def wait_for_result")
+    cloud.itwin(ITWIN)
+    dropped = names["drop"](cloud.drops, ITWIN, "once.jpg", PHOTO)
+    names["wait_for_result"](cloud.drops, *dropped)
+    with pytest.raises(TimeoutError):
+        names["wait_for_result"](cloud.drops, ITWIN, "once.jpg", "0xOTHER", dropped[3], timeout_s=1)
+
+
+def test_what_is_not_run_is_at_least_whole() -> None:
+    """The languages that are not here: every bracket and quote is closed, and every variable is one that is given."""
+    csharp = recipe("csharp", "BlobServiceClient")
+    for opening, closing in ("()", "{}", "[]"):
+        assert csharp.count(opening) == csharp.count(closing)
+    assert csharp.count('"') % 2 == 0
+    given = {"DROP_ACCOUNT_URL", "ITWIN_ID", "TOKEN", "IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
+    given |= {"DROP_ACCOUNT_ID", "WRITER_OBJECT_ID"}
+    for block in re.findall(r"^```sh\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE):
+        assert set(re.findall(r"\$\{?([A-Z_]+)", block)) <= given
+        subprocess.run([shutil.which("bash") or "bash", "-n", "-c", block], check=True)
