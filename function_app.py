@@ -13,6 +13,8 @@ app = func.FunctionApp()
 
 # The worker's root logger is at INFO, where the SDK logs every request it sends.
 logging.getLogger("azure").setLevel(logging.WARNING)
+# It repeats what an identity endpoint answered, which may hold half a token; the app says in its own words what failed.
+logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
 
 
 @app.function_name("process_drop")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import AzureError
 from azure.identity import ManagedIdentityCredential
 
 from shared.errors import TokenUnavailable
@@ -119,7 +118,9 @@ class AccessTokens:
     def _request_token(self, *, anew: bool) -> AccessToken:
         try:
             token = self._credential.get_token(self._scope, claims=CLAIMS_CHALLENGE if anew else None)
-        except (AzureError, requests.RequestException) as error:
+        except TokenUnavailable:
+            raise
+        except Exception as error:  # what a client of an odd endpoint's answer may raise is anybody's guess
             message = (
                 f"The managed identity has no access token for the scope {self._scope!r}: check that the app has "
                 "the identity that AZURE_CLIENT_ID names, and that ITWIN_TOKEN_SCOPE is right. The log has the cause."
@@ -147,23 +148,41 @@ class ClientCredentials:
             "scope": " ".join(scopes),
         }
         try:
-            answer = requests.post(self._login.token_url, data=form, timeout=TOKEN_TIMEOUT_S, allow_redirects=False)
+            answer = requests.post(
+                self._login.token_url,
+                data=form,
+                timeout=TOKEN_TIMEOUT_S,
+                allow_redirects=False,
+                auth=_keep_as_it_is,
+            )
         except requests.RequestException as error:
             message = "The token authority could not be reached: check ITWIN_TOKEN_URL and the network."
             raise TokenUnavailable(message) from error
         try:
             body = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             body = {}
         if not answer.ok:
             raise TokenUnavailable(_refusal(answer.status_code, body.get("error")))
-        token, expires_in = body.get("access_token"), body.get("expires_in")
-        if not isinstance(token, str) or not isinstance(expires_in, int):
+        token, expires_in = body.get("access_token"), _seconds(body.get("expires_in"))
+        if not isinstance(token, str) or expires_in is None:
             message = f"The token authority answered {answer.status_code} without a token: check ITWIN_TOKEN_URL."
             raise TokenUnavailable(message)
         return AccessToken(token, int(requested_at) + expires_in)
+
+
+def _keep_as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keep `requests` from adding what a `.netrc` has for the host."""
+    return request
+
+
+def _seconds(value: object) -> int | None:
+    """Read `expires_in` (RFC 6749, 5.1), which some authorities send as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
 
 
 def _refusal(status: int, error: object) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
-from shared.errors import ContainerNotAnITwin, DropGone, SourceTooLarge
+from shared.errors import BlobNameRefused, ContainerNotAnITwin, DropGone, SourceTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ MAX_BLOB_NAME = 1024
 
 # What desktops, browsers and copy tools leave beside the files that people mean.
 HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
-PARTIAL_SUFFIX = re.compile(r"\.part[^.]*$")
+PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 # Containers that Azure or the app itself keeps on a storage account, beside the results.
 RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
@@ -72,6 +72,10 @@ class Drop:
             )
             raise ContainerNotAnITwin(message)
         return self.container
+
+    def leads_elsewhere(self) -> bool:
+        """Whether clients would take the name for a path and follow it, out of its folder or even its container."""
+        return not {".", ".."}.isdisjoint(re.split(r"[/\\]", self.blob))
 
     def is_housekeeping(self) -> bool:
         """Whether the name is one that no person meant: a system file or an unfinished copy."""
@@ -138,7 +142,7 @@ def read_source(
 
     Returns None where the blob still is of the version `unless_etag`.
     `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
-    Raises DropGone, and azure.core.exceptions.AzureError where storage fails.
+    Raises BlobNameRefused, DropGone, and azure.core.exceptions.AzureError where storage fails.
     """
 
     def stop_before_content(response: Any) -> None:
@@ -147,6 +151,9 @@ def read_source(
             response.http_response.internal_response.close()
             raise _ContentTooLargeError(headers)
 
+    if drop.leads_elsewhere():
+        message = "A part of the blob's name is '.' or '..', so it was not read. Drop it again under another name."
+        raise BlobNameRefused(message)
     condition: dict[str, Any] = {}
     if unless_etag is not None:
         condition = {"etag": f'"{unless_etag}"', "match_condition": MatchConditions.IfModified}

@@ -5,6 +5,7 @@
     DropError
     ├── Rejected                     the uploader can fix it; final at once
     │   ├── ContainerNotAnITwin      the container's name is not a GUID
+    │   ├── BlobNameRefused          a name that would lead into another folder or container
     │   ├── DropGone                 deleted before it could be read
     │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
     │   ├── ImageRefused             the content is at fault
@@ -83,6 +84,10 @@ class Rejected(DropError):
 
 class ContainerNotAnITwin(Rejected):
     """The container's name is not a GUID, so it names no iTwin."""
+
+
+class BlobNameRefused(Rejected):
+    """A part of the blob's name is `.` or `..`, which a client would follow into another folder or container."""
 
 
 class DropGone(Rejected):

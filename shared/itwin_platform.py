@@ -6,6 +6,7 @@ https://developer.bentley.com/apis/iTwins/operations/upload-itwin-image/
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,11 +107,22 @@ class ITwinPlatform:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                # A longer body is cut here and found unreadable there.
-                body = answer.raw.read(MAX_ANSWER_BYTES, decode_content=True)
-                return decipher_response(answer.status_code, answer.headers, body)
+                return decipher_response(answer.status_code, answer.headers, _read_body(answer, deadline))
         except (requests.RequestException, HTTPError) as error:
             raise PlatformUnavailable(_no_answer(error)) from error
+
+
+def _read_body(answer: requests.Response, deadline: float) -> bytes:
+    """Read the body in time; a longer one is cut here, and found unreadable by who reads it."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER_BYTES:
+        if time.monotonic() > deadline:
+            raise requests.Timeout
+        piece = answer.raw.read1(MAX_ANSWER_BYTES - len(body), decode_content=True)
+        if not piece:
+            break
+        body += piece
+    return bytes(body)
 
 
 class _BearerAuth(AuthBase):
@@ -207,10 +219,17 @@ VERDICTS: tuple[tuple[type[DropError], range | tuple[int, ...], str], ...] = (
 def _parse_object(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object of the body; an empty one where it holds none (NaN and Infinity are not JSON)."""
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _refuse_constant(name: str) -> None:

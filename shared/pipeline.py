@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import AzureError
 
 from shared.drop import Drop, read_source
-from shared.errors import Bug, DropError, DropGone, PlatformUnavailable, TurnLost
+from shared.errors import BlobNameRefused, Bug, DropError, DropGone, PlatformUnavailable, TurnLost
 from shared.image import normalize_image
 from shared.ledger import Upload
 from shared.results import Recorded, Result, Superseded
@@ -185,7 +185,7 @@ def _publish(progress: Progress, document: dict[str, Any], services: Services) -
             services.retries.postpone(attempt, delay_s)
     level = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": logging.ERROR}
     entry = _log_entry(progress, document)
-    log.log(level.get(document["status"], logging.WARNING), "%s", json.dumps(entry, ensure_ascii=False))
+    log.log(level.get(document["status"], logging.WARNING), "%s", json.dumps(entry))
 
 
 def _log_entry(progress: Progress, document: dict[str, Any]) -> dict[str, object]:
@@ -226,7 +226,7 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
     """Return that the drop failed, or that it did not: the crash may have come after the upload."""
     attempt = progress.attempt
     progress.recorded = services.results.read(attempt.drop)
-    with suppress(DropGone):
+    with suppress(DropGone, BlobNameRefused):
         progress.source = source = _read(progress, services, max_bytes=0)
         if source is None or attempt.etag not in (None, source.version.etag):
             return None  # it has ended or is waiting; or it is a later version, which has its own event

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, get_args
 from urllib.parse import urlsplit
 
+from azure.storage.blob import BlobServiceClient
+
 from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, ManagedIdentityLogin
-from shared.drop import MAX_READABLE_BYTES
+from shared.drop import CONTAINER_NAME, ITWIN_ID, MAX_READABLE_BYTES, RESERVED_CONTAINERS
 from shared.errors import InvalidSettings
 from shared.image.model import AspectPolicy, ImageLimits
 from shared.retries import RetryPolicy
@@ -86,7 +89,9 @@ def _read_storage(reader: _Reader) -> StorageSettings:
     connection_string = reader.text(CONNECTION, "")
     blob_url = queue_url = ""
     if connection_string:
-        if "=" not in connection_string:
+        try:
+            BlobServiceClient.from_connection_string(connection_string).close()
+        except ValueError:
             reader.problem(CONNECTION, "a text that is not a connection string", "AccountName=...;AccountKey=...")
     elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
         blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "")
@@ -101,7 +106,7 @@ def _read_storage(reader: _Reader) -> StorageSettings:
         blob_service_url=blob_url,
         queue_service_url=queue_url,
         client_id=reader.text(f"{CONNECTION}__clientId", "") or None,
-        results_container=reader.text("RESULTS_CONTAINER", "results"),
+        results_container=reader.container("RESULTS_CONTAINER", "results"),
     )
 
 
@@ -165,20 +170,28 @@ class _Reader:
         self.problem(name, repr(text), " or ".join(choices))
         return default
 
+    def container(self, name: str, default: str) -> str:
+        text = self.text(name, default)
+        is_taken = ITWIN_ID.fullmatch(text) or any(fnmatch.fnmatchcase(text, taken) for taken in RESERVED_CONTAINERS)
+        if is_taken or not CONTAINER_NAME.fullmatch(text):
+            self.problem(name, repr(text), "a container's name that is not taken: a-z, 0-9 and -, no iTwin ID")
+            return default
+        return text
+
     def url(self, name: str, default: str | None) -> str:
         """Return an address without a trailing slash; https, or http on loopback."""
         text = self.text(name, default, "an https:// address")
         if not text:
             return ""
         expected = "an https:// address without user, query or fragment (http:// only on loopback)"
+        plain = text.isprintable() and text.isascii() and not set(text) & set("@?# ")
         try:
             parts = urlsplit(text)
             legal = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
             legal = legal and bool(parts.hostname) and parts.port != 0
-            extra = parts.query or parts.fragment or parts.username is not None
         except ValueError:
-            legal, extra = False, ""
-        if not legal or extra:
-            # A user part or a query may hold a secret, so the value is not repeated.
-            self.problem(name, "an address that is not allowed" if extra else repr(text), expected)
+            legal = False
+        if not legal or not plain:
+            # A user part or a query may hold a secret, so such a value is not repeated.
+            self.problem(name, repr(text) if plain else "an address that is not allowed", expected)
         return text.rstrip("/")

@@ -62,4 +62,5 @@ def storage_error(error: AzureError) -> DropError:
     if status is None:
         return StorageUnavailable("The drop account could not be reached.")
     code = getattr(error, "error_code", None) or "no error code"
+    code = getattr(code, "value", code)
     return StorageUnavailable(f"The drop account answered {status} ({code}).")

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+import function_app  # noqa: F401 - it decides what the SDK may log
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
 from shared.credentials import AccessTokens, ClientCredentialsLogin, ManagedIdentityLogin, open_tokens
@@ -20,6 +21,7 @@ from shared.errors import TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -153,9 +155,11 @@ class TokenAuthority:
     def __init__(self) -> None:
         self.answer: Response = JSONResponse({"access_token": "abc", "expires_in": 3600, "token_type": "Bearer"})
         self.forms: list[dict[str, list[str]]] = []
+        self.authorizations: list[str | None] = []
         self.app = Starlette(routes=[Route("/connect/token", self._token, methods=["POST"])])
 
     async def _token(self, request: Request) -> Response:
+        self.authorizations.append(request.headers.get("authorization"))
         self.forms.append(parse_qs((await request.body()).decode()))
         return self.answer
 
@@ -190,6 +194,8 @@ def test_client_credentials_are_exchanged_as_documented(authority: tuple[TokenAu
         (Response("<html>", 502), r"answered 502: check"),
         (Response("<html>", 200), r"answered 200 without a token"),
         (JSONResponse(["abc"]), r"answered 200 without a token"),
+        (Response("[" * 100_000), r"answered 200 without a token"),
+        (JSONResponse({"access_token": "abc", "expires_in": True}), r"answered 200 without a token"),
         (JSONResponse({"access_token": "abc"}), r"answered 200 without a token"),
         (JSONResponse({"access_token": "", "expires_in": 3600}), r"not a bearer token"),
         (Response(status_code=302, headers={"Location": "http://127.0.0.1:1/"}), r"answered 302 without a token"),
@@ -211,3 +217,33 @@ def test_an_unreachable_token_authority_names_its_setting() -> None:
     tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", "hush"))
     with pytest.raises(TokenUnavailable, match="ITWIN_TOKEN_URL"):
         tokens.get()
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", '{"access_token": "eyJ.secret", "expires_on": "z"}', "[" * 100_000, '{"acc']
+)
+def test_an_odd_identity_endpoint_is_no_token_and_tells_no_secret(
+    body: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its client raises, the drop waits; what the endpoint answered stays out of the log."""
+
+    async def endpoint(_: Request) -> Response:
+        return Response(body)
+
+    with serve(Starlette(routes=[Route("/", endpoint)])) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        with pytest.raises(TokenUnavailable):
+            open_tokens(ManagedIdentityLogin(SCOPE)).get()
+    assert "eyJ" not in caplog.text
+
+
+def test_no_netrc_reaches_the_token_authority(
+    authority: tuple[TokenAuthority, AccessTokens], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials of a developer's machine are nobody's here."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password pw")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    endpoint, tokens = authority
+    assert tokens.get() == "abc"
+    assert endpoint.authorizations == [None]

@@ -10,7 +10,8 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from shared.drop import MAX_READABLE_BYTES, Drop, Version, read_source
-from shared.errors import ContainerNotAnITwin, DropGone, SourceTooLarge
+from shared.errors import BlobNameRefused, ContainerNotAnITwin, DropGone, SourceTooLarge
+from shared.results import result_name
 
 if TYPE_CHECKING:
     from local.azurite import Azurite
@@ -60,6 +61,7 @@ def test_any_other_container_is_told_what_is_expected(name: str) -> None:
         "photo.jpg.partial",
         "photo.jpg.1a2b3c.partial",
         "photo.jpg.crdownload",
+        "photo.jpg.part2",
     ],
 )
 def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
@@ -69,7 +71,17 @@ def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["photo.jpg", "tmp", "a.tmp/photo.jpg", "photo.part1.jpg", "my~$plan.png", "thumbs.db.png", "party.png", "-"],
+    [
+        "photo.jpg",
+        "tmp",
+        "a.tmp/photo.jpg",
+        "photo.part1.jpg",
+        "my~$plan.png",
+        "thumbs.db.png",
+        "party.png",
+        "site.partner",
+        "-",
+    ],
 )
 def test_what_somebody_meant_is_not_taken_for_housekeeping(name: str) -> None:
     """A name that only looks similar is a drop."""
@@ -181,3 +193,17 @@ def test_what_storage_could_not_have_names_no_drop(name: object, blob: object) -
     with pytest.raises(ValueError, match=r"name|surrogates"):
         Drop.named(name, blob)
     assert Drop.named("abc", "ö/b" * 300).blob == "ö/b" * 300
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "./a.jpg", "a/../../ledger/b", "..", "a/.", "..\\a.jpg"])
+def test_a_name_that_leads_elsewhere_is_never_followed(name: str) -> None:
+    """Clients take dots for directions: such a blob could be one of another container."""
+    nowhere = BlobServiceClient("http://127.0.0.1:1/account", retry_total=0)
+    with pytest.raises(BlobNameRefused, match=r"another name"):
+        read_source(nowhere, Drop(ITWIN, name), max_bytes=1000)
+    assert not result_name(Drop(ITWIN, name)).replace("/~", "").strip("0123456789abcdef-").removesuffix(".json")
+
+
+def test_dots_within_a_name_lead_nowhere() -> None:
+    """They are ordinary letters there."""
+    assert not any(Drop(ITWIN, name).leads_elsewhere() for name in ("a..jpg", ".hidden", "...", "a/..b/c.jpg"))

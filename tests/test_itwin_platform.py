@@ -98,6 +98,7 @@ def test_statuses_beyond_the_page_are_judged_by_their_class(status: int, verdict
         b'{"image": {}}',
         b'{"image": {"id": 5}}',
         b'{"image": {"id": "x", "width": NaN}}',
+        b'{"image": {"id": "x", "width": 1e999}}',
         b"<html></html>",
         b"\xff\xfe",
         b"[" * 100_000,

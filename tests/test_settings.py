@@ -119,9 +119,13 @@ def test_an_address_that_would_send_the_token_astray_is_refused(url: str) -> Non
     "environ",
     [
         {**CLIENT_CREDENTIALS, "ITWIN_API_URL": "https://user:hush@api.bentley.com"},
+        {**CLIENT_CREDENTIALS, "ITWIN_API_URL": "https://user:hush@api.bentley.com:notaport"},
+        {**CLIENT_CREDENTIALS, "ITWIN_API_URL": "https://api.bentley.com:99999?sig=hush"},
         {**CLIENT_CREDENTIALS, "ITWIN_TOKEN_URL": "https://ims.bentley.com/connect/token?secret=hush"},
         {**CLIENT_CREDENTIALS, "MAX_SOURCE_PIXELS": "many"},
         {**CLIENT_CREDENTIALS, "DropStorage": "hush"},
+        {**CLIENT_CREDENTIALS, "DropStorage": "foo=hush"},
+        {**CLIENT_CREDENTIALS, "DropStorage": "AccountName=hush;AccountKey"},
     ],
 )
 def test_no_problem_repeats_a_secret(environ: Mapping[str, str]) -> None:
@@ -140,3 +144,16 @@ def test_the_hosts_own_queue_setting_is_asked_for() -> None:
     """The trigger makes a queue client for the poison queue; without its address the host cannot start."""
     (problem,) = problems({k: v for k, v in MANAGED_IDENTITY.items() if "queue" not in k})
     assert problem.startswith("DropStorage__queueServiceUri: found nothing")
+
+
+@pytest.mark.parametrize("name", ["Not A Container!", "a/b", "../x", "ledger", "$web", "azure-webjobs-x", "ab"])
+def test_results_go_where_a_container_can_be_that_is_nobody_elses(name: str) -> None:
+    """Else no result could ever be written, or it would lie among what others keep."""
+    (problem,) = problems({**CLIENT_CREDENTIALS, "RESULTS_CONTAINER": name})
+    assert problem.startswith(f"RESULTS_CONTAINER: found {name!r}")
+
+
+def test_results_never_go_where_drops_come_from() -> None:
+    """A result in an iTwin's container would be taken for a drop."""
+    (problem,) = problems({**CLIENT_CREDENTIALS, "RESULTS_CONTAINER": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"})
+    assert problem.startswith("RESULTS_CONTAINER: found")
