@@ -42,14 +42,13 @@ PRECONDITION_FAILED = 412
 def result_name(drop: Drop) -> str:
     """Return the document's name in the results container: `{container}/{blob}.json`.
 
-    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256; one that would
-    lead elsewhere is left out but for that.
+    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256.
     """
-    mark = f"~{hashlib.sha256(drop.blob.encode()).hexdigest()}.json"
-    if drop.leads_elsewhere():
-        return f"{drop.container}/{mark}"
     name = f"{drop.container}/{drop.blob}.json"
-    return name if len(name) <= MAX_BLOB_NAME else name[: MAX_BLOB_NAME - len(mark)] + mark
+    if len(name) <= MAX_BLOB_NAME:
+        return name
+    mark = f"~{hashlib.sha256(drop.blob.encode()).hexdigest()}.json"
+    return name[: MAX_BLOB_NAME - len(mark)] + mark
 
 
 @dataclass(frozen=True)
@@ -217,8 +216,8 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     """Say whether `new` may be written over `old`.
 
     A final result gives way to a later version of the blob alone, or to what came of doing it `again`, though what was
-    up once stays uploaded, or superseded; one that is not final gives way to all but what knows less. `is_there` says that `new` is
-    of the version that storage has, which decides between two of the same second.
+    up or superseded once is not superseded then; one that is not final gives way to all but what knows less.
+    `is_there` says that `new` is of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
         return is_there if new.version.ties_with(old.version) else new.version > old.version

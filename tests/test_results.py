@@ -180,6 +180,8 @@ def test_what_is_done_again_replaces_its_own_final_result() -> None:
     assert may_replace(recorded("failed"), recorded("uploaded"), again=True)
     assert not may_replace(recorded("failed"), recorded("retrying"), again=True)
     assert not may_replace(recorded("uploaded"), recorded("superseded"), again=True)
+    assert not may_replace(recorded("superseded"), recorded("superseded"), again=True)
+    assert may_replace(recorded("failed"), recorded("superseded"), again=True)
     assert not may_replace(recorded("failed"), recorded("rejected", None), again=True)
     assert not may_replace(recorded("failed", "0x1", 1), recorded("uploaded", "0x9", 0), again=True)
 
