@@ -53,6 +53,10 @@ test-console: .venv/ready node_modules/ready ## test the console in a real brows
 	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest tests/console.py $(PYTEST_ARGS)
 
+.PHONY: docs
+docs: .venv/ready ## write the pages that are made of the code
+	.venv/bin/python -m tests.limits_and_errors
+
 .PHONY: lint
 lint: .venv/ready ## check style, format and types
 	.venv/bin/ruff check .

@@ -1,0 +1,142 @@
+"""The docs say what is so: their links, commands and tables are held against the project."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from local.processes import PROJECT
+from shared.image import Change
+from shared.results import Status
+from shared.settings import Settings
+from tests.limits_and_errors import PAGE, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("infra/*.md")])
+TEXTS = {path.relative_to(PROJECT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+COMMANDS = sorted(
+    {
+        (module, arguments.partition("#")[0].strip().rstrip("`"))
+        for text in TEXTS.values()
+        for module, arguments in re.findall(r"python -m ((?:local|shared)[\w.]*)([^\n`|]*)", text)
+    }
+)
+LINKS = sorted((name, link) for name, text in TEXTS.items() for link in re.findall(r"\]\(([^)\s]+)\)", text))
+
+
+def anchors(text: str) -> set[str]:
+    """Return the addresses of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("name", "link"), LINKS)
+def test_every_link_leads_somewhere(name: str, link: str) -> None:
+    """A reader is never sent to what is not there; links to elsewhere are at least safe."""
+    if "://" in link:
+        assert link.startswith("https://")
+        return
+    path, _, anchor = link.partition("#")
+    target = (PROJECT / name).parent / path if path else PROJECT / name
+    assert target.exists()
+    if anchor:
+        assert anchor in anchors(target.read_text(encoding="utf-8"))
+
+
+def test_every_make_target_that_is_named_is_one() -> None:
+    """What a page tells to type is understood."""
+    listed = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    targets = {line.split()[0] for line in listed.splitlines()}
+    named = {
+        target
+        for text in TEXTS.values()
+        for target in re.findall(r"(?:^|`)make ([a-z-]+)(?=`|$|  )", text, re.MULTILINE)
+    }
+    assert named <= targets
+    assert {"help", "lint", "test", "demo", "chaos", "docs", "clean"} <= targets
+
+
+@pytest.mark.parametrize(("module", "arguments"), COMMANDS)
+def test_every_command_that_is_named_is_understood(module: str, arguments: str) -> None:
+    """Its module is there, and knows each option."""
+    assert importlib.util.find_spec(module)
+    options = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
+    commands = re.findall(r"^ *([a-z]+)(?= |$)", arguments)
+    if not options and not commands:
+        return
+    command = [sys.executable, "-m", module, *(commands if module == "local" else []), "--help"]
+    known = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert options <= set(re.findall(r"--[a-z-]+", known))
+
+
+def test_the_page_that_is_made_of_the_code_is_current() -> None:
+    """Run `make docs` when this fails."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_test_that_security_names_is_there() -> None:
+    """Nothing is said to be tested that is not."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in PROJECT.glob("tests/**/test_*.py"))
+    named = re.findall(r"`(test_\w+)`", TEXTS["SECURITY.md"])
+    assert named
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+def test_contributing_is_one_screen() -> None:
+    """Who wants to help reads it whole."""
+    assert len(TEXTS["CONTRIBUTING.md"].splitlines()) <= 60
+
+
+def test_the_example_of_local_settings_is_a_working_one() -> None:
+    """It has all that the app needs, and nothing that is secret."""
+    example = json.loads((PROJECT / "local.settings.example.json").read_text(encoding="utf-8"))
+    settings = Settings.from_environ(example["Values"])
+    assert settings.api_url == "http://127.0.0.1:4000"
+    assert example["Values"]["FUNCTIONS_WORKER_RUNTIME"] == "python"
+    assert example["Values"]["ITWIN_CLIENT_SECRET"] in TEXTS["CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("path", sorted([*PROJECT.glob(".vscode/*.json"), *PROJECT.glob(".devcontainer/*.json")]))
+def test_what_editors_read_can_be_read(path: Path) -> None:
+    """And the programs that it names are this project's."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for configuration in found.get("configurations", []):
+        assert configuration.get("module", "local") in ("local", "pytest")
+    assert "make .venv/ready node_modules/ready" in found.get(
+        "postCreateCommand", "make .venv/ready node_modules/ready"
+    )
+
+
+def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
+    """Both say the same, with the same versions."""
+    hooks = (PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    entries = re.findall(r"entry: (\.venv/bin/.*)", hooks)
+    for tool in re.findall(r"^\t(\.venv/bin/\w+(?: (?!-)\w+)?)", lint, re.MULTILINE):
+        assert any(entry.startswith(tool) for entry in entries), tool
+    assert "https:" not in hooks
+
+
+def test_the_console_has_a_word_for_everything_that_happens() -> None:
+    """A status or a change that is new is shown in words, not in code."""
+    words = (PROJECT / "local" / "console" / "static" / "words.js").read_text(encoding="utf-8")
+    statuses, changes = (
+        words.partition(f"const {name} = {{")[2].partition("};")[0] for name in ("STATUSES", "CHANGES")
+    )
+    assert set(re.findall(r'^  "?([\w-]+)"?:', statuses, re.MULTILINE)) == {"waiting", *get_args(Status)}
+    assert set(re.findall(r'^  "?([\w-]+)"?:', changes, re.MULTILINE)) == set(get_args(Change))
+
+
+def test_nothing_deployed_needs_what_only_developers_have() -> None:
+    """The app imports what requirements.txt has; a bar that only a terminal shows may want more."""
+    code = "import sys, function_app, shared.deliveries, shared.preview; sys.exit('rich' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=60)
