@@ -1,7 +1,7 @@
 """Decides how pixels become a JPEG or PNG that fits, with one encode.
 
 The size of a JPEG is foretold instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture
-are encoded as one mosaic, in 10 ms whatever the picture, with a standard error of 1.5 %; strips of rows err by up to
+are encoded as one mosaic, in 9 ms whatever the picture, with a standard error of 1.6 %; strips of rows err by up to
 300 %. `optimize` costs 2.45 x the time for 5 % of the bytes and `progressive` 4.9 x for 7.5 %, so neither is used.
 """
 
@@ -27,12 +27,16 @@ FLOOR_QUALITY = 70
 _BUSY_BITS_PER_PIXEL = 3.0
 """What hardly any photo exceeds at the top quality: below the size that this comes to, nothing is foretold."""
 
+_JPEG_HEADER_BYTES = 623
+_OF_EDGES = 0.985
+"""What a mosaic's size is taken for: where its tiles meet, it has edges that the picture has not."""
+
 _TILE = 32
 _TILES = 512
 _FEW_TILES = 128
 _AIM = 0.97
 """Which share of the limit is aimed at: two standard errors below."""
-_NEAR = 0.97
+_NEAR = 0.96
 """Which share of the aim is near enough: one step of quality is 2 to 5 % of the size."""
 
 
@@ -85,27 +89,30 @@ def _jpeg_that_fits(picture: Picture) -> Encoded:
         data = _jpeg(picture.image, top, picture.profile)
         if len(data) <= limit:
             return Encoded(data, "image/jpeg", picture.image.size, picture.changes)
-    aim = _AIM * limit
+    bias = 1.0
     while True:
-        quality, foretold = _best_quality(picture.image, top, aim)
-        if foretold > aim:
+        quality, foretold = _best_quality(picture.image, top, _AIM * limit, bias)
+        if foretold > limit:
             # More detail falls on each of fewer pixels, and at least the floor's quality must be left to choose.
-            picture = shrink(picture, 0.85 * aim / foretold * picture.image.width * picture.image.height)
+            picture = shrink(picture, 0.85 * limit / foretold * picture.image.width * picture.image.height)
             continue
         data = _jpeg(picture.image, quality, picture.profile)
         if len(data) <= limit:
             return Encoded(data, "image/jpeg", picture.image.size, picture.changes)
-        aim *= 0.95 * limit / len(data)
+        bias *= len(data) / foretold
 
 
-def _best_quality(image: Image.Image, top: int, aim: float) -> tuple[int, float]:
-    """Return the best quality that comes to at most `aim` bytes, and those bytes; the worst allowed where none does."""
+def _best_quality(image: Image.Image, top: int, aim: float, bias: float) -> tuple[int, float]:
+    """Return the best quality that comes to at most `aim` bytes, and those bytes; the worst allowed where none does.
+
+    `bias` is by how much the picture turned out larger than was foretold before.
+    """
     floor = min(FLOOR_QUALITY, top)
     sample = mosaic(image, _TILES)
     share = _share(image, sample)
 
     def foretold(quality: int) -> float:
-        return share * len(_jpeg(sample, quality))
+        return bias * share * _OF_EDGES * (len(_jpeg(sample, quality)) - _JPEG_HEADER_BYTES)
 
     most = foretold(top)
     if most <= aim or top == floor:
