@@ -42,13 +42,14 @@ PRECONDITION_FAILED = 412
 def result_name(drop: Drop) -> str:
     """Return the document's name in the results container: `{container}/{blob}.json`.
 
-    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256.
+    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256; one that would
+    lead elsewhere is left out but for that.
     """
-    name = f"{drop.container}/{drop.blob}.json"
-    if len(name) <= MAX_BLOB_NAME:
-        return name
     mark = f"~{hashlib.sha256(drop.blob.encode()).hexdigest()}.json"
-    return name[: MAX_BLOB_NAME - len(mark)] + mark
+    if drop.leads_elsewhere():
+        return f"{drop.container}/{mark}"
+    name = f"{drop.container}/{drop.blob}.json"
+    return name if len(name) <= MAX_BLOB_NAME else name[: MAX_BLOB_NAME - len(mark)] + mark
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock, held here, would abort the interpreter when it ends.
+    while os.read(0, 1024):
+        pass
     os._exit(1)
 
 
