@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import secrets
+import signal
 import sys
 import threading
 import uuid
@@ -40,6 +41,8 @@ curl -X PUT {address}/_control/script \\
 def main() -> int:
     """Serve until interrupted; 1 where it cannot."""
     arguments = _read_arguments()
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     platform = ITwinPlatform(
         clients={arguments.client_id: arguments.client_secret},
         organization_administrators=arguments.administrator,
