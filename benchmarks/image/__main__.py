@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image", description=__doc__)
     parser.add_argument("--job", nargs="*", default=[job.name for job in JOBS], choices=[job.name for job in JOBS])
     parser.add_argument("--engine", nargs="*", default=list(ENGINES), choices=list(ENGINES))
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--photos", type=Path, default=_CACHE / "photos")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--others", action="store_true", help="corruptions, full encodes and threads too")

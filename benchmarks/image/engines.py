@@ -186,9 +186,10 @@ class Libvips(Engine):
             )
             image = image.autorot()
         else:
-            image = self._vips.Image.thumbnail_buffer(self.data, target.width, height=target.height, size="force")
-        if image.interpretation == "cmyk":
-            image = image.icc_transform("srgb", embedded=True, intent="perceptual")
+            options: dict[str, Any] = {"height": target.height, "size": "force"}
+            if "cmyk" in self.job["name"]:
+                options |= {"export_profile": "srgb", "intent": "perceptual"}
+            image = self._vips.Image.thumbnail_buffer(self.data, target.width, **options)
         if self.job["pads"]:
             image = image.gravity("centre", target.width, target.height, extend="white")
         return bytes(image.jpegsave_buffer(Q=target.quality, keep="none", subsample_mode="on"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _POOL = {"PILLOW_BLOCKS_MAX": "12"}
-_ENOUGH_S = 5.0
+_ENOUGH_S = 4.0
 _FEWEST_ROUNDS = 3
 
 
