@@ -32,7 +32,7 @@ def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
     assert report.drops >= 100
     assert report.kills >= 3
     assert sum(report.storage_faults.values()) >= 5
-    assert sum(count for status, count in report.answers.items() if status != 201) >= 10
+    assert sum(count for status, count in report.answers.items() if status != 201) >= 5
 
 
 def test_a_burst_on_one_itwin_costs_few_uploads() -> None:

@@ -182,7 +182,8 @@ def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
 @pytest.mark.usefixtures("identity")
 def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
     """An app that writes its results elsewhere stands for a subscription that does not point here."""
-    report = examine(environment(cloud, RESULTS_CONTAINER="ledger"), event_timeout_s=1)
+    cloud.drops.create_container("results-of-another-app")
+    report = examine(environment(cloud, RESULTS_CONTAINER="results-of-another-app"), event_timeout_s=1)
     verdict, text = finding(report, "Events")
     assert verdict == "fails"
     assert "event subscription" in text
