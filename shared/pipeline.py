@@ -171,10 +171,11 @@ def _delay_s(progress: Progress, error: DropError, services: Services) -> float 
 
 
 def _publish(progress: Progress, document: dict[str, Any], services: Services) -> None:
-    """Write the result, and one line to the log, unless what is recorded by now must stay."""
+    """Write the result, and one line to the log; neither where a duplicate has nothing to add to what is recorded."""
     attempt = progress.attempt
     try:
-        if not services.results.write(attempt.drop, document, progress.recorded, again=attempt.again):
+        written = services.results.write(attempt.drop, document, progress.recorded, again=attempt.again)
+        if not written and not attempt.again:
             return
     except AzureError as error:
         log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)

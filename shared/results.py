@@ -217,7 +217,7 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     """Say whether `new` may be written over `old`.
 
     A final result gives way to a later version of the blob alone, or to what came of doing it `again`, though what was
-    up or superseded once is not superseded then; one that is not final gives way to all but what knows less.
+    up or superseded once gives way to `uploaded` alone; one that is not final gives way to all but what knows less.
     `is_there` says that `new` is of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
@@ -226,7 +226,7 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
         return new.is_final or new.version is not None or old.version is None
     if not again or new.version is None:
         return new.is_final and old.version is None
-    return new.is_final and not (new.status == "superseded" and old.status in ("uploaded", "superseded"))
+    return new.status == "uploaded" or (new.is_final and old.status not in ("uploaded", "superseded"))
 
 
 class ResultStore:

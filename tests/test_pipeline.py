@@ -438,6 +438,18 @@ def test_a_drop_done_again_keeps_its_end_until_it_has_another(bench: Bench) -> N
     assert again["response"]["correlationId"] != result["response"]["correlationId"]
 
 
+def test_a_drop_done_again_in_vain_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The platform did take it once; that it would not do so again is said in the log."""
+    drop = bench.write(PICTURES[0])
+    result = bench.process(drop)
+    bench.platform.script([ScriptedAnswer(413)])
+    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    bench.drain()
+    assert bench.calls(drop) == [201, 413]
+    assert bench.result(drop) == result
+    assert '"status": "rejected"' in caplog.text
+
+
 DAMAGED_ENTRIES = [
     b"",
     b"{",

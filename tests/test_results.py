@@ -179,7 +179,8 @@ def test_what_is_done_again_replaces_its_own_final_result() -> None:
     """An operator who replays a drop wants to see what came of it."""
     assert may_replace(recorded("failed"), recorded("uploaded"), again=True)
     assert not may_replace(recorded("failed"), recorded("retrying"), again=True)
-    assert not may_replace(recorded("uploaded"), recorded("superseded"), again=True)
+    for worse in ("superseded", "rejected", "failed"):
+        assert not may_replace(recorded("uploaded"), recorded(worse), again=True)
     assert not may_replace(recorded("superseded"), recorded("superseded"), again=True)
     assert may_replace(recorded("failed"), recorded("superseded"), again=True)
     assert not may_replace(recorded("failed"), recorded("rejected", None), again=True)
