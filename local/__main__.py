@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DEFAULT_COMMAND = "up"
 COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "demo")
 HEALTH_INTERVAL_S = 0.5
+# Whoever watches would not wait for an hour to see a drop survive an outage.
+SHORT_WAITS = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "10"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,6 +64,7 @@ def run_up(options: argparse.Namespace) -> int:
     if running:
         raise LocalCloudError(f"A local cloud of this project runs already (process {running['pid']}): end it first.")
     cloud = LocalCloud(
+        app_settings=SHORT_WAITS,
         host=options.host,
         data=options.data,
         ports=Ports(
