@@ -18,6 +18,7 @@ from azure.core.credentials import AccessToken
 from azure.identity import ManagedIdentityCredential
 
 from shared.errors import TokenUnavailable
+from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,10 +160,8 @@ class ClientCredentials:
             message = "The token authority could not be reached: check ITWIN_TOKEN_URL and the network."
             raise TokenUnavailable(message) from error
         try:
-            body = answer.json()
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict):
+            body = parse_object(answer.content)
+        except ValueError:
             body = {}
         if not answer.ok:
             raise TokenUnavailable(_refusal(answer.status_code, body.get("error")))

@@ -5,10 +5,10 @@ A message that is none of the app's, or damaged, is logged and dropped: repeatin
 
 from __future__ import annotations
 
-import json
 import logging
 
 from shared.drop import Drop
+from shared.foreign_json import parse_object
 from shared.pipeline import bury_drop, process_drop
 from shared.retries import Attempt
 from shared.services import open_services
@@ -33,10 +33,10 @@ def blob_given_up(body: bytes, invocation_id: str) -> None:
     Its shape is that of `BlobTriggerMessage` in the host's storage extension.
     """
     try:
-        message = json.loads(body)
+        message = parse_object(body)
         etag = message.get("ETag")
         drop = Drop.named(message["ContainerName"], message["BlobName"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, KeyError):
         _refuse(body)
         return
     attempt = Attempt.first(drop, etag.strip('"') if isinstance(etag, str) else None)

@@ -5,10 +5,7 @@ https://developer.bentley.com/apis/iTwins/operations/upload-itwin-image/
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -30,14 +27,18 @@ from shared.errors import (
     PlatformUnauthorized,
     PlatformUnavailable,
 )
+from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.credentials import AccessTokens
     from shared.image import NormalizedImage
     from shared.throttle import Throttle
 
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
 USER_AGENT = "itwin-image-drop"
+IMAGE_FIELDS = ("smallImageName", "smallImageUrl", "largeImageName", "largeImageUrl")
 MAX_ANSWER_BYTES = 1_000_000
 CONNECTIONS = 32
 CONNECT_TIMEOUT_S = 10
@@ -151,7 +152,7 @@ def decipher_response(status: int, headers: Mapping[str, str], body: bytes) -> U
     classes they belong to; a body is never counted on.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    document = _parse_object(body)
+    document = _object_of(body)
     response = PlatformResponse(
         http_status=status,
         correlation_id=lower.get("x-correlation-id"),
@@ -159,8 +160,8 @@ def decipher_response(status: int, headers: Mapping[str, str], body: bytes) -> U
         retry_after_s=_retry_after_s(lower),
     )
     if status == CREATED:
-        image = document.get("image")
-        if isinstance(image, Mapping) and isinstance(image.get("id"), str):
+        image = _image_object(document)
+        if image is not None:
             return UploadedImage(image, response)
     for error, statuses, message in VERDICTS:
         if status in statuses:
@@ -216,24 +217,20 @@ VERDICTS: tuple[tuple[type[DropError], range | tuple[int, ...], str], ...] = (
 )
 
 
-def _parse_object(body: bytes) -> Mapping[str, Any]:
-    """Return the JSON object of the body; an empty one where it holds none (NaN and Infinity are not JSON)."""
+def _object_of(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of the body; an empty one where it holds none."""
     try:
-        document = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
+        return parse_object(body)
+    except ValueError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(text)
-    return number
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+def _image_object(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the image where it is what the page promises, of which only the ID can be counted on to be there."""
+    image = document.get("image")
+    if not isinstance(image, dict) or not isinstance(image.get("id"), str) or not image["id"]:
+        return None
+    return image if all(isinstance(image.get(name), str | None) for name in IMAGE_FIELDS) else None
 
 
 def _error_object(document: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -19,6 +19,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from shared.drop import Version
 from shared.errors import ITwinBusy, TurnLost
+from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,13 +146,13 @@ def _entry_json(upload: Upload) -> bytes:
         "uploadedAt": upload.at.isoformat(),
         "result": upload.document,
     }
-    return json.dumps(entry).encode()
+    return json.dumps(entry, allow_nan=False).encode()
 
 
 def _read_upload(itwin_id: str, text: bytes) -> Upload | None:
     try:
-        entry = json.loads(text)
-        if entry == {}:
+        entry = parse_object(text)
+        if not entry:
             return None
         version = Version(datetime.fromisoformat(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
         upload = Upload(version, datetime.fromisoformat(entry["uploadedAt"]), dict(entry["result"]))
@@ -159,7 +160,7 @@ def _read_upload(itwin_id: str, text: bytes) -> Upload | None:
             raise ValueError("a time without a zone")  # noqa: TRY301 - one place says what damage means
         if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
             raise ValueError("a result of something else")  # noqa: TRY301
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
         return None
     return upload

@@ -42,7 +42,7 @@ class Progress:
     recorded: Recorded = field(default_factory=Recorded)
     source: Source | None = None
     image: NormalizedImage | None = None
-    cause: BaseException | None = None
+    error: DropError | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -62,7 +62,8 @@ class Progress:
         result = Result(self.attempt, self.source, self.image, verdict, self.started_at, now, next_attempt_at)
         document = result.document()
         if self.source is None and self.attempt.etag is not None and self.attempt.etag == self.recorded.etag:
-            document["source"] = self.recorded.document["source"]
+            source = document["source"]
+            source.update({name: value for name, value in self.recorded.source.items() if name in source})
         return document
 
 
@@ -156,7 +157,7 @@ def _superseded(progress: Progress, up: Upload, services: Services) -> dict[str,
 
 def _postpone_or_end(progress: Progress, error: DropError, services: Services) -> dict[str, Any]:
     """Send the message that makes the next attempt, where there is one, and return the result."""
-    progress.cause = error.__cause__
+    progress.error = error
     if isinstance(error, TurnLost | PlatformUnavailable):
         progress.attempt = replace(progress.attempt, unsure=True)
     delay_s = _delay_s(progress, error, services)
@@ -190,20 +191,26 @@ def _publish(progress: Progress, document: dict[str, Any], services: Services) -
 
 
 def _log_entry(progress: Progress, document: dict[str, Any]) -> dict[str, object]:
-    """Return one line's fields: no URL and nothing of the image; the cause is the operator's business alone."""
+    """Return one line's fields: no URL and nothing of the image; the cause is the operator's business alone.
+
+    `code` is what the result says, which may be the platform's own; `error` is the app's name for it.
+    """
+    error, response = progress.error, document.get("response") or {}
     total_s = (datetime.now(UTC) - progress.started_at).total_seconds()
     return {
         "itwin": progress.attempt.drop.container,
         "blob": progress.attempt.drop.blob,
         "etag": document["source"]["etag"],
         "status": document["status"],
+        "error": error.code if error else None,
         "code": (document.get("error") or {}).get("code"),
         "reason": document.get("reason"),
-        "cause": type(progress.cause).__name__ if progress.cause else None,
+        "cause": type(error.__cause__).__name__ if error and error.__cause__ else None,
         "changes": (document.get("sent") or {}).get("changes"),
         "attempts": document.get("attempts"),
         "nextAttemptAt": document.get("nextAttemptAt"),
-        "correlationId": (document.get("response") or {}).get("correlationId"),
+        "httpStatus": response.get("httpStatus"),
+        "correlationId": response.get("correlationId"),
         "invocationId": progress.invocation_id,
         "timingsS": {**progress.timings_s, "total": round(total_s, 3)},
     }
@@ -235,5 +242,7 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
             if up and up.version == source.version and not attempt.again:
                 return dict(up.document)
-    message = "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
-    return progress.document(Bug(message))
+    progress.error = Bug(
+        "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
+    )
+    return progress.document(progress.error)

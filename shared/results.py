@@ -19,6 +19,7 @@ from azure.storage.blob import ContentSettings
 
 from shared.drop import MAX_BLOB_NAME, Drop, Version
 from shared.errors import DropError
+from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
@@ -156,16 +157,15 @@ class Recorded:
     def from_json(cls, text: bytes, tag: str | None = None) -> Recorded:
         """Read what the results container holds."""
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            document = None
-        return cls(document if isinstance(document, dict) else {}, tag)
+            return cls(parse_object(text), tag)
+        except ValueError:
+            return cls(tag=tag)
 
     @property
     def drop(self) -> Drop | None:
         """Which blob it speaks of; None where it is damaged."""
         try:
-            return Drop.named(self._source.get("container"), self._source.get("blob"))
+            return Drop.named(self.source.get("container"), self.source.get("blob"))
         except ValueError:
             return None
 
@@ -182,14 +182,14 @@ class Recorded:
     @property
     def etag(self) -> str | None:
         """Which version of the blob it speaks of; None where that was not known."""
-        etag = self._source.get("etag")
+        etag = self.source.get("etag")
         return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
     @property
     def version(self) -> Version | None:
         """Return the same with what tells the newer of two."""
-        last_modified = _moment(self._source.get("lastModified"))
-        return Version(last_modified, self.etag, str(self._source.get("blob"))) if last_modified and self.etag else None
+        last_modified = _moment(self.source.get("lastModified"))
+        return Version(last_modified, self.etag, str(self.source.get("blob"))) if last_modified and self.etag else None
 
     @property
     def attempts(self) -> int:
@@ -208,7 +208,8 @@ class Recorded:
         return _moment(self.document.get("nextAttemptAt"))
 
     @property
-    def _source(self) -> Mapping[str, Any]:
+    def source(self) -> Mapping[str, Any]:
+        """What it says of the blob."""
         source = self.document.get("source")
         return source if isinstance(source, Mapping) else {}
 
@@ -250,7 +251,7 @@ class ResultStore:
 
         A blob is replaced as a whole, so that no reader ever sees half a document.
         """
-        text = json.dumps(document, ensure_ascii=False, indent=2)
+        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
         # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
         new = Recorded(document)

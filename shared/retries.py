@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from shared.drop import Drop
 from shared.errors import DropError, NeedsOperator, NeedsTime
+from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +79,11 @@ class Attempt:
     def from_message(cls, text: str | bytes) -> Attempt:
         """Read a message. Raises ValueError where it is none of ours."""
         try:
-            fields = json.loads(text)
+            fields = parse_object(text)
             number, etag = fields["number"], fields["etag"]
             first_at = datetime.fromisoformat(fields["first_at"])
             drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
-        except (TypeError, KeyError, ValueError, RecursionError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ValueError("Not a message of this app.") from error
         counted = type(number) is int and number >= 1
         if not counted or first_at.tzinfo is None or not (etag is None or isinstance(etag, str)):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECTION = "DropStorage"
-KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
+KEY_VAULT_REFERENCE = "@microsoft.keyvault("  # in whatever case
 # https://learn.microsoft.com/rest/api/storageservices/put-message: the longest delay that a queue has
 MAX_VISIBILITY_S = 7 * 24 * 3600
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -75,11 +75,7 @@ class Settings:
             max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, MAX_READABLE_BYTES),
             # Below the longest lease by enough to write down what was uploaded.
             timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
-            retries=RetryPolicy(
-                min_delay_s=reader.integer("RETRY_MIN_DELAY_S", 5, 1, 3600),
-                max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_VISIBILITY_S),
-                horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_VISIBILITY_S),
-            ),
+            retries=_read_retries(reader),
         )
         reader.raise_problems()
         return settings
@@ -125,6 +121,18 @@ def _read_login(reader: _Reader) -> Login:
     )
 
 
+def _read_retries(reader: _Reader) -> RetryPolicy:
+    policy = RetryPolicy(
+        min_delay_s=reader.integer("RETRY_MIN_DELAY_S", 5, 1, 3600),
+        max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_VISIBILITY_S),
+        horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_VISIBILITY_S),
+    )
+    if policy.min_delay_s > policy.max_delay_s and not reader.is_wrong("RETRY_MIN_DELAY_S", "RETRY_MAX_DELAY_S"):
+        found = f"{policy.min_delay_s}, which is more than RETRY_MAX_DELAY_S ({policy.max_delay_s})"
+        reader.problem("RETRY_MIN_DELAY_S", found, "the shortest delay to be no longer than the longest")
+    return policy
+
+
 class _Reader:
     """Reads settings and collects what is wrong with them; a wrong one reads as a harmless value of its type."""
 
@@ -139,10 +147,14 @@ class _Reader:
     def problem(self, name: str, found: str, expected: str) -> None:
         self._problems.append(f"{name}: found {found}, expected {expected}.")
 
+    def is_wrong(self, *names: str) -> bool:
+        """Whether there is a problem with one of them."""
+        return any(problem.startswith(f"{name}:") for problem in self._problems for name in names)
+
     def text(self, name: str, default: str | None, expected: str = "a value") -> str:
         """Return the setting; None as the default makes it required."""
         value = self._environ.get(name, "").strip()
-        if value.startswith(KEY_VAULT_REFERENCE):
+        if value.lower().startswith(KEY_VAULT_REFERENCE):
             self.problem(
                 name,
                 "a Key Vault reference that the platform did not resolve",

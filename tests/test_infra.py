@@ -18,7 +18,7 @@ from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
 from shared.drop import Drop
-from shared.errors import DropError, InvalidSettings
+from shared.errors import DropError, InvalidSettings, NeedsOperator
 from shared.image.model import AspectPolicy
 from shared.ledger import LEDGER_CONTAINER
 from shared.preflight import GIVEN_UP_QUEUES, PROBE_CONTAINER
@@ -245,8 +245,9 @@ def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
     """What the deployment takes, the app takes; what the app refuses, the deployment refuses before."""
     decorators = MAIN.all("parameter")[LIMITS[setting]].decorators
     least, most = decorators["minValue"], decorators["maxValue"]
-    settings_with(**{setting: least})
-    settings_with(**{setting: most})
+    shortest = {"RETRY_MIN_DELAY_S": 1}  # for it may not be more than the longest delay
+    settings_with(**shortest | {setting: least})
+    settings_with(**shortest | {setting: most})
     for value in (least - 1, most + 1):
         with pytest.raises(InvalidSettings):
             settings_with(**{setting: value})
@@ -493,6 +494,8 @@ KUSTO = set(
     )
 )
 PHOTO = encode(building_site(320, 240), "JPEG")
+# The platform's words are its own; no query may rest on them.
+OWN_ERROR = json.dumps({"error": {"code": "Odd", "message": "As it pleases."}}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -509,9 +512,9 @@ def lines() -> list[dict[str, Any]]:
         meets("uploaded.jpg", PHOTO)
         meets("rejected.jpg", b"no image")
         meets("unauthorized.jpg", PHOTO, ScriptedAnswer(status=401, times=2))
-        meets("forbidden.jpg", PHOTO, ScriptedAnswer(status=403))
+        meets("forbidden.jpg", PHOTO, ScriptedAnswer(status=403, body=OWN_ERROR))
         meets("unavailable.jpg", PHOTO, ScriptedAnswer(status=503, times=100))
-        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429))
+        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429, body=OWN_ERROR))
         ended = re.compile(r'"blob": "throttled.jpg".*"status": "(?!retrying)')
         assert wait_until(lambda: any(ended.search(line) for line in printed), timeout_s=20)
     found = [line[line.index('{"itwin": ') :] for line in printed if '{"itwin": ' in line]
@@ -585,6 +588,12 @@ def test_every_query_reads_columns_that_there_are(name: str) -> None:
 def test_alerts_select_what_they_are_about(lines: list[dict[str, Any]], alert: str, blobs: set[str]) -> None:
     """The app's real lines raise the right alert, and no other drop's line does."""
     assert {line["blob"] for line in lines if selects(QUERIES[f"alert-{alert}"], line)} == blobs
+
+
+def test_the_alert_about_refusals_knows_all_that_an_operator_can_fix() -> None:
+    """An error that is added to that group raises the alert as well."""
+    (named,) = re.findall(r"error in \((.*)\)", QUERIES["alert-refused"])
+    assert re.findall(r'"(\w+)"', named) == sorted(error.__name__ for error in NeedsOperator.__subclasses__())
 
 
 def test_a_drop_that_waits_has_what_the_overdue_alert_needs(lines: list[dict[str, Any]]) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.credentials import AccessToken
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.processes import wait_until
+from local.serving import serve
+from shared.credentials import AccessTokens
 from shared.errors import (
     DropError,
     NeedsOperator,
@@ -22,8 +30,14 @@ from shared.errors import (
     PlatformUnauthorized,
     PlatformUnavailable,
 )
-from shared.itwin_platform import UploadedImage, decipher_response
+from shared.image import ImageHeader, NormalizedImage
+from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
+from shared.throttle import Throttle
 
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+IMAGE = NormalizedImage(b"image", "image/png", 1, 1, (), ImageHeader("image/png", 1, 1))
 SAMPLES = Path(__file__).parent / "samples" / "itwin_platform"
 
 VERDICTS = {
@@ -97,6 +111,9 @@ def test_statuses_beyond_the_page_are_judged_by_their_class(status: int, verdict
         b'{"image": null}',
         b'{"image": {}}',
         b'{"image": {"id": 5}}',
+        b'{"image": {"id": ""}}',
+        b'{"image": {"id": "x", "smallImageUrl": 5}}',
+        b'{"image": {"id": "x", "largeImageName": ["y"]}}',
         b'{"image": {"id": "x", "width": NaN}}',
         b'{"image": {"id": "x", "width": 1e999}}',
         b"<html></html>",
@@ -112,9 +129,47 @@ def test_a_created_that_does_not_hold_what_it_promises_is_not_believed(body: byt
 
 def test_a_created_with_fields_unknown_today_is_believed() -> None:
     """Fields may be added at any time."""
-    found = decipher_response(201, {}, b'{"image": {"id": "x", "hugeImageUrl": "u"}, "_links": {}}')
+    found = decipher_response(201, {}, b'{"image": {"id": "x", "hugeImage": [1], "smallImageUrl": null}, "_links": {}}')
     assert isinstance(found, UploadedImage)
-    assert found.image == {"id": "x", "hugeImageUrl": "u"}
+    assert found.image == {"id": "x", "hugeImage": [1], "smallImageUrl": None}
+
+
+class ReadyToken:
+    """A credential that has a token."""
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        """Return it."""
+        return AccessToken("token", int(time.time()) + 3600)
+
+
+@dataclass
+class Drip:
+    """A platform that answers at once, and then says its body byte by byte, for ever."""
+
+    stopped: bool = False
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request until whoever made it has gone."""
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        gone = asyncio.ensure_future(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await asyncio.wait([gone], timeout=0.05)
+        self.stopped = True
+
+
+def test_an_answer_that_drips_ends_when_the_time_is_over() -> None:
+    """Every byte comes in time, and yet the call lasts no longer than one that hears nothing."""
+    drip = Drip()
+    with serve(drip) as address:
+        platform = ITwinPlatform(address, AccessTokens(ReadyToken(), "scope"), Throttle(), timeout_s=1)
+        began = time.monotonic()
+        with pytest.raises(PlatformUnavailable, match="did not answer in time"):
+            platform.upload_image("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", IMAGE)
+        assert 0.9 < time.monotonic() - began < 10
+        assert wait_until(lambda: drip.stopped, timeout_s=10)
 
 
 @pytest.mark.parametrize(

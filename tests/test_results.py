@@ -7,10 +7,12 @@ import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import BlobServiceClient
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from shared.drop import Drop, Source, Version
@@ -87,6 +89,37 @@ def test_the_platforms_error_is_kept_whole() -> None:
     assert document["error"] == error
     assert document["reason"] == str(verdict)
     assert document["response"] == {"httpStatus": 422, "correlationId": "c0ffee"}
+
+
+# What a platform might send one day, at the names that its page has and at others.
+odd_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+own_names = st.sampled_from(["id", "smallImageName", "largeImageUrl", "code", "message", "target", "details", "new"])
+odd_object = st.dictionaries(own_names, st.text() | odd_json)
+
+
+@given(
+    st.sampled_from([200, 201, 201, 201, 302, 401, 403, 404, 422, 429, 500]),
+    odd_object,
+    st.fixed_dictionaries({}, optional={"id": st.text(), "code": st.text(), "message": st.text()}),
+)
+def test_every_result_is_what_the_schema_says_and_keeps_the_platforms_object_whole(
+    status: int, odd: dict[str, Any], usual: dict[str, Any]
+) -> None:
+    """Whatever the platform answers; what it cannot mean is told in the app's own words."""
+    sent = {**odd, **usual}
+    body = json.dumps({"image": sent, "error": sent}).encode()
+    verdict = decipher_response(status, {}, body)
+    document = check_result(replace(RESULT, verdict=verdict).document())
+    if document["status"] == "uploaded":
+        assert document["image"] == sent
+    else:
+        own = {"code": type(verdict).__name__, "message": str(verdict)}
+        has_words = isinstance(sent.get("code"), str) and isinstance(sent.get("message"), str)
+        assert document["error"] == (sent if has_words else own)
 
 
 def test_an_error_of_ours_has_the_same_shape() -> None:
@@ -227,7 +260,10 @@ def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerC
     assert results.read(DROP).document["status"] == "uploaded"
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"\xff", b'{"status": {}, "source": 1}'])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"null", b"\xff", b'{"status": {}, "source": 1}', b'{"status": "uploaded", "image": NaN}'],
+)
 def test_a_damaged_result_is_written_anew(store: tuple[ContainerClient, ResultStore], damage: bytes) -> None:
     """What somebody damaged by hand neither stops a drop nor counts as an end."""
     container, results = store

@@ -79,10 +79,29 @@ def test_every_problem_is_named_in_one_message() -> None:
     assert len(found) == 7
 
 
+@pytest.mark.parametrize("setting", ["MAX_SOURCE_BYTES", "ITWIN_TIMEOUT_S", "RETRY_HORIZON_S"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e3", "-1", "+1", "0", "1.0", "1_0", "٣", "9" * 5000])
+def test_a_number_is_a_whole_one_within_its_bounds(setting: str, value: str) -> None:
+    """Whatever else Python would take for a number is a problem, and one alone."""
+    (problem,) = problems({**CLIENT_CREDENTIALS, setting: value})
+    assert problem.startswith(f"{setting}: found {value!r}, expected a whole number from 1 to ")
+
+
+def test_the_shortest_delay_is_no_longer_than_the_longest() -> None:
+    """Said once, with both names; not where one of them is no delay at all."""
+    delays = {**CLIENT_CREDENTIALS, "RETRY_MIN_DELAY_S": "60", "RETRY_MAX_DELAY_S": "30"}
+    (problem,) = problems(delays)
+    assert problem.startswith("RETRY_MIN_DELAY_S: found 60, which is more than RETRY_MAX_DELAY_S (30), expected ")
+    (problem,) = problems({**delays, "RETRY_MAX_DELAY_S": "never"})
+    assert problem.startswith("RETRY_MAX_DELAY_S: found 'never'")
+    assert Settings.from_environ({**delays, "RETRY_MAX_DELAY_S": "60"}).retries.min_delay_s == 60
+
+
 @pytest.mark.parametrize("name", ["ITWIN_CLIENT_SECRET", "ITWIN_CLIENT_ID"])
-def test_an_unresolved_key_vault_reference_is_recognized(name: str) -> None:
+@pytest.mark.parametrize("prefix", ["@Microsoft.KeyVault", "@microsoft.keyvault", "  @MICROSOFT.KeyVault"])
+def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str) -> None:
     """The platform leaves the literal text in a setting it could not resolve; it is no secret to log in with."""
-    reference = "@Microsoft.KeyVault(SecretUri=https://vault.vault.azure.net/secrets/itwin)"
+    reference = f"{prefix}(SecretUri=https://vault.vault.azure.net/secrets/itwin)"
     (problem,) = problems({**CLIENT_CREDENTIALS, name: reference})
     assert problem.startswith(f"{name}: found a Key Vault reference that the platform did not resolve")
     assert "Key Vault Secrets User" in problem

@@ -1,0 +1,30 @@
+"""JSON that others wrote, or may have damaged: which of it is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object that the text holds. Raises ValueError where it holds none.
+
+    Python reads NaN and Infinity, which RFC 8259 does not know and other readers refuse.
+    """
+    try:
+        document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deep.") from error
+    if not isinstance(document, dict):
+        raise ValueError("No JSON object.")  # noqa: TRY004 - every way to be none is the same to the caller
+    return document
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text[:20]} is no JSON number.")
