@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
+from requests.utils import get_environ_proxies
 
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import StorageForbidden, StorageUnavailable
@@ -28,7 +30,7 @@ def storage_identity(settings: StorageSettings) -> TokenCredential:
 
 def open_blobs(settings: StorageSettings, identity: TokenCredential | None = None) -> BlobServiceClient:
     """Open the blob service, by default as the identity that the settings name; nothing is sent yet."""
-    options: dict[str, Any] = {"max_single_get_size": MAX_READABLE_BYTES, "retry_policy": _retry_policy()}
+    options = _options(settings, settings.blob_service_url) | {"max_single_get_size": MAX_READABLE_BYTES}
     if settings.connection_string:
         return BlobServiceClient.from_connection_string(settings.connection_string, **options)
     return BlobServiceClient(settings.blob_service_url, credential=identity or storage_identity(settings), **options)
@@ -36,14 +38,30 @@ def open_blobs(settings: StorageSettings, identity: TokenCredential | None = Non
 
 def open_queue(settings: StorageSettings, name: str, identity: TokenCredential | None = None) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
-    options: dict[str, Any] = {
+    options = _options(settings, settings.queue_service_url) | {
         "message_encode_policy": TextBase64EncodePolicy(),
         "message_decode_policy": TextBase64DecodePolicy(),
-        "retry_policy": _retry_policy(),
     }
     if settings.connection_string:
         return QueueClient.from_connection_string(settings.connection_string, name, **options)
     return QueueClient(settings.queue_service_url, name, credential=identity or storage_identity(settings), **options)
+
+
+def _options(settings: StorageSettings, url: str) -> dict[str, Any]:
+    """Return what all clients have: proxy and certificates as the environment has them now.
+
+    Left to itself, `requests` reads the whole environment at every request, and a `.netrc`, which would replace the
+    app's own signature.
+    """
+    if settings.connection_string:
+        with BlobServiceClient.from_connection_string(settings.connection_string) as client:
+            url = client.url
+    return {
+        "use_env_settings": False,
+        "proxies": get_environ_proxies(url),
+        "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
+        "retry_policy": _retry_policy(),
+    }
 
 
 def _retry_policy() -> ExponentialRetry:

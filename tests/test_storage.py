@@ -8,12 +8,13 @@ import pytest
 import trustme
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
+from starlette.responses import Response
 
 from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
 from shared.drop import Drop, read_source
-from shared.errors import StorageForbidden, StorageUnavailable
+from shared.errors import DropGone, StorageForbidden, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error, storage_identity
 
@@ -84,3 +85,33 @@ def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: 
         queue.send_message("x")
         assert [message.content for message in queue.receive_messages()] == ["x"]
     assert identity.requests == 1
+
+
+def test_no_netrc_replaces_the_apps_own_login(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a developer's `.netrc` has for the host would be sent instead of the signature."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    blobs = open_blobs(StorageSettings.from_environ({"DropStorage": azurite.connection_string}))
+    assert blobs.create_container("no-netrc").upload_blob("a.jpg", b"content").blob_name == "a.jpg"
+
+
+def test_a_proxy_of_the_environment_is_used_unless_the_host_is_excepted(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every other client on the machine does it."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    elsewhere = azurite.connection_string.replace("127.0.0.1", "account.invalid")
+    with serve(Response(status_code=404, headers={"x-ms-error-code": "BlobNotFound"})) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        with pytest.raises(DropGone):
+            read_source(open_blobs(_by(elsewhere)), Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(DropGone):
+        read_source(open_blobs(_by(azurite.connection_string)), Drop(ITWIN, "a.jpg"), max_bytes=1000)
+
+
+def _by(connection_string: str) -> StorageSettings:
+    return StorageSettings.from_environ({"DropStorage": connection_string})
