@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import PlatformThrottled
 
@@ -35,14 +35,26 @@ def next_pause_s(retry_after_s: float | None, last_pause_s: float, calls_since: 
     return max(own, retry_after_s or 0)
 
 
+class Line(Protocol):
+    """What lets callers through one by one; `threading.Lock` does."""
+
+    def acquire(self, *, timeout: float) -> bool:
+        """Take it; False where it was not to be had in time."""
+
+    def release(self) -> None:
+        """Let the next one in."""
+
+
 class Throttle:
     """What the process has heard of the platform's limits; shared by its threads."""
 
-    def __init__(self, *, scale: float = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, scale: float = 1, clock: Callable[[], float] = time.monotonic, line: Line | None = None
+    ) -> None:
         self._scale = scale
         self._clock = clock
         self._lock = threading.Lock()
-        self._single_file = threading.Lock()
+        self._single_file = line or threading.Lock()
         self._open_at = clock()
         self._pause_s = 0.0
         self._calls = 0
