@@ -1,6 +1,7 @@
 """What an image must be to leave, and how any sane one becomes so.
 
-`normalize_image` is the only door: bytes in, bytes out, no I/O, no state.
+`normalize_image` is the only door: bytes in, bytes out, no I/O, no state. `peak_bytes` says beforehand how much memory
+that will take.
 
 ::
 
@@ -8,6 +9,8 @@
     formats         which formats are read, by whom, and with how much memory: the one place to add one
     strangers       what everything else is, for a refusal that helps
     survey          what a walker says of a file: jpeg, png, gif, bmp, tiff, webp, heif, and exif for the way up
+    examination     all that is learnt of a file before a decoder sees it
+    memory          how much memory it will take, from that alone
     refusals        what is refused by its size alone
     *_soundness     whether every pixel of a JPEG or PNG is there
     remaking        the ordered list of steps: decoding, transforming, encoding, on a picture
@@ -15,7 +18,8 @@
     blame           who is at fault when a decoder throws
 """
 
+from shared.image.memory import peak_bytes
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage
 from shared.image.normalize import normalize_image
 
-__all__ = ["AspectPolicy", "Change", "ImageHeader", "ImageLimits", "NormalizedImage", "normalize_image"]
+__all__ = ["AspectPolicy", "Change", "ImageHeader", "ImageLimits", "NormalizedImage", "normalize_image", "peak_bytes"]

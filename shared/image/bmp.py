@@ -13,6 +13,7 @@ from shared.image.model import ImageHeader
 from shared.image.survey import Survey
 
 _OS2_HEADER_BYTES = 12
+_COLOUR_BITS = 24
 _RUN_LENGTHS = {1, 2}
 _MAX_RUN_LENGTH_BYTES = 2_000_000
 """Pillow decodes run lengths in Python: 1 s of CPU for 1 MB of them."""
@@ -35,7 +36,8 @@ def survey(data: bytes) -> Survey:
             raise UnsupportedFormat("The BMP is large and compressed by run lengths. Save it as a PNG.")
     elif offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
-    return Survey(data, ImageHeader("image/bmp", width, abs(height)))
+    is_opaque = bits <= _COLOUR_BITS
+    return Survey(data, ImageHeader("image/bmp", width, abs(height)), weight=1 if is_opaque else 2, is_opaque=is_opaque)
 
 
 def _broken() -> CorruptImage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.image.blame import blaming_the_file
 from shared.image.jpeg import JpegSurvey
 from shared.image.picture import Picture
-from shared.image.refusals import refuse_too_many_pixels
+from shared.image.refusals import padded, refuse_too_many_pixels
 
 if TYPE_CHECKING:
     from shared.image.formats import Format
@@ -21,7 +21,8 @@ def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
         image = kind.open_image(source, scale_for(source, limits))
         refuse_too_many_pixels(*image.size, source.weight, kind, limits)
         image.load()
-    info, image.info = image.info, {}  # or the encoders would write from it what nobody asked for
+        info, image = image.info, image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
+    image.info = {}  # or the encoders would write from it what nobody asked for
     transparency = info.get("transparency")
     if transparency is not None:
         image.info["transparency"] = _in_8_bits(transparency) if source.depth > 8 else transparency  # noqa: PLR2004
@@ -43,7 +44,9 @@ def scale_for(source: Survey, limits: ImageLimits) -> int:
     """
     if not isinstance(source, JpegSurvey):
         return 1
-    wanted = min(limits.max_output_pixels, _affordable_pixels(source, limits.max_output_bytes))
+    across, down = padded(source.header.width, source.header.height, limits)
+    most = limits.max_output_pixels * source.pixels / (across * down)
+    wanted = min(most, _affordable_pixels(source, limits.max_output_bytes))
     scales = [scale for scale in (8, 4, 2, 1) if source.pixels / scale**2 >= wanted / 2]
     return scales[0] if scales else 1
 

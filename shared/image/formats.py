@@ -3,17 +3,10 @@
 A format needs one entry in `FORMATS`: how its first bytes look, which walker surveys it without decoding it, and which
 of Pillow's plugins decodes it. JPEG and PNG have one thing more: who passes them on untouched.
 
-**Memory.** A decode takes `bytes_per_pixel` for each pixel that is decoded, beside the file itself (twice, where
-metadata are cut off). Each of turning, flattening and padding takes 4 more for each pixel of its result, while the
-input of that one step is still there; so the peak is, with P source pixels and O output pixels ::
-
-    2 x file + (bytes_per_pixel + 2) x P + 8 x O + 10 MB
-
-where the 2 are for resizing in two directions, and a pixel with transparency or 16 bits counts twice. A JPEG is decoded
-with few more pixels than leave, and what is passed on untouched takes none at all. Measured with the worst of each
-format; `max_pixels` keeps it under about 600 MB and 3 s of CPU. The app setting `PILLOW_BLOCKS_MAX=12` keeps up to
-192 MB of it between images, and `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` takes it in pieces of 2 MB where the kernel
-allows: either saves most of the page faults, which are a fifth of the CPU of a big image.
+A decode takes `bytes_per_pixel` for each pixel that is decoded, measured with the worst of each format; `memory` says
+what comes on top. `max_pixels` keeps an image under about 650 MB and 3 s of CPU. The app setting `PILLOW_BLOCKS_MAX=12`
+keeps up to 192 MB between images, and `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` takes memory in pieces of 2 MB where the
+kernel allows: either saves most of the page faults, which are a fifth of the CPU of a big image.
 """
 
 from __future__ import annotations
@@ -67,7 +60,7 @@ FORMATS = (
         "JPEG",
         lambda head: head.startswith(b"\xff\xd8\xff"),
         jpeg.survey,
-        bytes_per_pixel=7,  # 4, and 3 more where it is progressive, whatever the scale
+        bytes_per_pixel=4,  # and the coefficients where it has several scans
         decoder="shared.image.jpeg_soundness:decode",
         passer="shared.image.jpeg_soundness:pass_on",
     ),
@@ -83,8 +76,8 @@ FORMATS = (
         "GIF",
         lambda head: head.startswith((b"GIF87a", b"GIF89a")),
         gif.survey,
-        bytes_per_pixel=4,
-        max_pixels=89_000_000,  # Pillow warns of more by itself
+        bytes_per_pixel=5,
+        max_pixels=40_000_000,  # all of them may be transparent
         plugin="PIL.GifImagePlugin:GifImageFile",
     ),
     Format(

@@ -61,12 +61,19 @@ class Scan:
 
 @dataclass(frozen=True)
 class JpegSurvey(Survey):
-    """What the markers say."""
+    """What the markers say. `samples` are those of all components for each pixel: 3, or 1.5 where colours have less."""
 
     process: int = BASELINE
     components: int = 3
     scans: tuple[Scan, ...] = ()
     luma_scale_percent: float = 100.0
+    samples: float = 3.0
+    is_opaque: bool = True
+
+    @property
+    def coefficient_bytes(self) -> int:
+        """How much memory a decoder takes for what one scan leaves to the next, whatever the scale."""
+        return ceil(2 * self.samples * self.pixels) if len(self.scans) > 1 or self.process == PROGRESSIVE else 0
 
     @property
     def end(self) -> int:
@@ -237,6 +244,10 @@ class _Walk:
         if found not in {expected, expected + 1}:
             raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
 
+    def _largest_unit(self) -> int:
+        across = max(h for h, _, _ in self._sampling.values())
+        return across * max(v for _, v, _ in self._sampling.values())
+
     def _units(self, components: tuple[int, ...]) -> int:
         """Count the units (MCU, A.2) of a scan."""
         across = max(h for h, _, _ in self._sampling.values())
@@ -268,6 +279,7 @@ class _Walk:
             kept=tuple(self._kept),
             scans=tuple(self._scans),
             luma_scale_percent=scale,
+            samples=sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit(),
         )
 
 

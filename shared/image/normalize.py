@@ -6,10 +6,9 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
 from shared.errors import Bug, DropError
-from shared.image import formats
 from shared.image.blame import blaming_the_file
+from shared.image.examination import examine, may_pass
 from shared.image.model import ImageLimits, NormalizedImage
-from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,29 +26,19 @@ def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Normal
     Raises only `DropError`: `ImageRefused` and its subclasses where the content is at fault, `Bug` where we are.
     """
     try:
-        kind = formats.recognize(data)
-        with blaming_the_file(kind.name):
-            source = kind.survey(data)
-        size = source.header.width, source.header.height
-        refuse_too_many_pixels(*size, source.weight, kind, limits)
-        refuse_ratio(*size, limits)
-        return _pass_on(source, kind, limits) or _make_anew(source, kind, limits)
+        kind, source = examine(data, limits)
+        return _pass_on(source, kind) if may_pass(source, limits) else _make_anew(source, kind, limits)
     except DropError:
         raise
     except Exception as error:
         raise Bug("The image could not be normalized, and the fault is ours.") from error
 
 
-def _pass_on(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage | None:
-    """Return it with its pixels untouched, or None where they cannot stay so."""
-    width, height = source.header.width, source.header.height
-    if not source.fits_as_is or source.orientation != 1 or not fits_ratio(width, height, limits):
-        return None
-    if source.bytes_that_leave > limits.max_output_bytes:
-        return None
+def _pass_on(source: Survey, kind: Format) -> NormalizedImage:
     with blaming_the_file(kind.name):
         data: bytes = resolve_name(kind.passer)(source)
-    return _normalized(data, cast("MediaType", source.header.media_type), (width, height), (), source)
+    size = source.header.width, source.header.height
+    return _normalized(data, cast("MediaType", source.header.media_type), size, (), source)
 
 
 def _make_anew(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage:

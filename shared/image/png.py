@@ -53,6 +53,7 @@ def survey(data: bytes) -> PngSurvey:
             _demand_sane_profile(data[body : end - 4])
         elif kind == b"eXIf":
             orientation = exif.orientation(memoryview(data)[body : end - 4])
+    is_plain = depth <= 8 and colour_type not in _TRANSPARENT and b"tRNS" not in kinds  # noqa: PLR2004 - bits
     kept = _joined([(0, len(SIGNATURE)), *((start, end) for kind, start, _, end in found if kind in _KEPT)])
     return PngSurvey(
         data=data,
@@ -64,7 +65,8 @@ def survey(data: bytes) -> PngSurvey:
         kept=kept,
         colour_type=colour_type,
         interlaced=interlaced,
-        weight=2 if depth > 8 or colour_type in _TRANSPARENT or b"tRNS" in kinds else 1,  # noqa: PLR2004 - bits
+        weight=1 if is_plain else 2,
+        is_opaque=is_plain,
         pixel_data=tuple((body, end - 4) for kind, _, body, end in found if kind == b"IDAT"),
     )
 

@@ -1,7 +1,8 @@
-"""Decides what is refused by its size alone, before anything is decoded."""
+"""Decides what is refused by its size alone, before anything is decoded, and what size a ratio asks for."""
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from shared.errors import AspectRatioRefused, TooManyPixels
@@ -28,6 +29,13 @@ def refuse_ratio(width: int, height: int, limits: ImageLimits) -> None:
             f"The image is {width} x {height} pixels; its long side may be at most {limits.max_aspect_ratio} times the "
             "short one. Send one that is cut or padded to that."
         )
+
+
+def padded(width: int, height: int, limits: ImageLimits) -> tuple[int, int]:
+    """Return the size once the short side is long enough; the size as it is where nothing is padded."""
+    if limits.aspect_policy != "pad":
+        return width, height
+    return max(width, ceil(height / limits.max_aspect_ratio)), max(height, ceil(width / limits.max_aspect_ratio))
 
 
 def fits_ratio(width: int, height: int, limits: ImageLimits) -> bool:

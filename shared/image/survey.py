@@ -17,7 +17,7 @@ class Survey:
     anything is in the file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as
     format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
     IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 where each pixel takes twice the memory and
-    time, as transparency and 16 bits do.
+    time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than 8 bits.
     """
 
     data: bytes
@@ -29,6 +29,7 @@ class Survey:
     quality: int | None = None
     kept: tuple[tuple[int, int], ...] = ()
     weight: int = 1
+    is_opaque: bool = False
 
     @property
     def pixels(self) -> int:

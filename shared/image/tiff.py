@@ -37,13 +37,15 @@ def survey(data: bytes) -> Survey:
     if max(values.get(_TILE_WIDTH, 0), values.get(_TILE_HEIGHT, 0)) > _MAX_TILE_SIDE:
         raise UnsupportedFormat("The TIFF has tiles of an unusual size. Save it without tiles, or as a PNG.")
     orientation = values.get(_ORIENTATION, 1)
+    is_plain = values.get(_BITS, 8) <= 8 and values.get(_SAMPLES, 1) <= 3  # noqa: PLR2004 - bits, samples
     return Survey(
         data,
         ImageHeader("image/tiff", width, height),
         orientation=orientation if orientation in range(1, 9) else 1,
         has_metadata=has_next or not _METADATA.isdisjoint(values),
         depth=values.get(_BITS, 8),
-        weight=2 if values.get(_BITS, 8) > 8 or values.get(_SAMPLES, 1) > 3 else 1,  # noqa: PLR2004 - bits, samples
+        weight=1 if is_plain else 2,
+        is_opaque=is_plain,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
-from math import ceil, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageCms
 
 from shared.errors import UnsupportedFormat
-from shared.image.refusals import fits_ratio, refuse_ratio
+from shared.image.refusals import fits_ratio, padded, refuse_ratio
 
 if TYPE_CHECKING:
     from shared.image.picture import Picture
@@ -60,9 +60,10 @@ def resize(picture: Picture) -> Picture:
 
 
 def shrink(picture: Picture, max_pixels: float) -> Picture:
-    """Resize to at most `max_pixels`, each of them the mean of all that it stands for."""
+    """Resize to at most `max_pixels`, padding included, each of them the mean of all that it stands for."""
     width, height = picture.image.size
-    factor = sqrt(max_pixels / (width * height))
+    across, down = padded(width, height, picture.limits)
+    factor = sqrt(max_pixels / (across * down))
     size = max(1, int(width * factor)), max(1, int(height * factor))
     return picture.changed("resized", picture.image.resize(size, Image.Resampling.HAMMING))
 
@@ -97,7 +98,7 @@ def fit_ratio(picture: Picture) -> Picture:
         across, down = min(width, ratio * height), min(height, ratio * width)
         left, top = (width - across) // 2, (height - down) // 2
         return picture.changed("cropped", picture.image.crop((left, top, left + across, top + down)))
-    across, down = max(width, ceil(height / ratio)), max(height, ceil(width / ratio))
+    across, down = padded(width, height, limits)
     ground = {"LA": (255, 0), "RGBA": (255, 255, 255, 0)}.get(picture.image.mode, "white")
     canvas = Image.new(picture.image.mode, (across, down), ground)
     canvas.paste(picture.image, ((across - width) // 2, (down - height) // 2))
@@ -119,7 +120,8 @@ def flatten(picture: Picture) -> Picture:
 
 
 def _has_few_pixels(picture: Picture) -> bool:
-    return picture.image.width * picture.image.height <= picture.limits.max_output_pixels
+    across, down = padded(*picture.image.size, picture.limits)
+    return across * down <= picture.limits.max_output_pixels
 
 
 _PROFILE_HEADER_BYTES = 128

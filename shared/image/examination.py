@@ -1,0 +1,35 @@
+"""Decides what is learnt of a file before a decoder sees any of it: what it is, and whether it is refused for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.image import formats
+from shared.image.blame import blaming_the_file
+from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
+
+if TYPE_CHECKING:
+    from shared.image.formats import Format
+    from shared.image.model import ImageLimits
+    from shared.image.survey import Survey
+
+
+def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Survey]:
+    """Recognize and survey it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
+    kind = formats.recognize(data)
+    with blaming_the_file(kind.name):
+        source = kind.survey(data)
+    size = source.header.width, source.header.height
+    refuse_too_many_pixels(*size, source.weight, kind, limits)
+    refuse_ratio(*size, limits)
+    return kind, source
+
+
+def may_pass(source: Survey, limits: ImageLimits) -> bool:
+    """Say whether it is legal as far as can be seen, so that its pixels stay untouched once they are found sound."""
+    return (
+        source.fits_as_is
+        and source.orientation == 1
+        and fits_ratio(source.header.width, source.header.height, limits)
+        and source.bytes_that_leave <= limits.max_output_bytes
+    )

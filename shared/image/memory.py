@@ -1,0 +1,72 @@
+"""Decides how much memory an image may take, from its header alone: what is known before it is let in.
+
+The peak is that of the step that takes the most, beside the file itself, which the caller has. With P pixels that are
+decoded (few more than leave, for a JPEG), and O that leave, padding included ::
+
+    base + 2 x file + max(decoder x P, 8 x P, 4 x P + resizing, 13 x O)
+
+- `decoder`: bytes for each pixel while it is decoded (`formats`), and for a JPEG of several scans its coefficients;
+- 8: a palette or 16 bits become channels, while the picture that they were is still there;
+- `resizing`: a picture that is as wide as the new one and as high as the old, and the new one; 4 x P more where it may
+  be transparent, for its colours are weighed by that;
+- 13: a transparent picture, its colours, the ground that they are laid on, and its mask. An opaque one takes 12: it is
+  resized where its size was foretold too low.
+
+What is passed on untouched takes a 64th of its pixels, and the coefficients. The operating system's share of a busy
+process comes on top: memory that was given back, but is kept for the next image, of which `PILLOW_BLOCKS_MAX=12` keeps
+192 MB at most.
+"""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import TYPE_CHECKING
+
+from shared.errors import DropError
+from shared.image.decoding import scale_for
+from shared.image.examination import examine, may_pass
+from shared.image.jpeg import JpegSurvey
+from shared.image.model import ImageLimits
+from shared.image.refusals import padded
+
+if TYPE_CHECKING:
+    from shared.image.formats import Format
+    from shared.image.survey import Survey
+
+_BASE_BYTES = 12_000_000
+"""The decoders' tables and buffers, and rows on their way."""
+
+_OUTPUTS = 4
+"""What is encoded exists twice for a moment, and may turn out twice as large as it may be."""
+
+_WHOLE, _CONVERTED, _OPAQUE, _FLATTENED = 4, 8, 12, 13
+_DEFAULT_LIMITS = ImageLimits()
+
+
+def peak_bytes(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> int:
+    """Return the most bytes that `normalize_image` takes for `data`, beside `data` itself. Decodes nothing."""
+    try:
+        kind, source = examine(data, limits)
+    except DropError:
+        return _BASE_BYTES
+    files = _BASE_BYTES + 2 * len(data)
+    if may_pass(source, limits):
+        return files + _coefficient_bytes(source) + source.pixels // 64
+    return files + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)
+
+
+def _pixel_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
+    scale = scale_for(source, limits)
+    width, height = ceil(source.header.width / scale), ceil(source.header.height / scale)
+    pixels = width * height
+    decoding = kind.bytes_per_pixel * pixels + _coefficient_bytes(source)
+    least = _WHOLE if source.is_opaque else _CONVERTED
+    across, down = padded(width, height, limits)
+    share = min(1.0, limits.max_output_pixels / (across * down))
+    resizing = 0 if share == 1 else ceil(_WHOLE * pixels * (sqrt(share) + share))
+    leaving = min(limits.max_output_pixels, across * down)
+    return max(decoding, least * pixels + resizing, (_OPAQUE if source.is_opaque else _FLATTENED) * leaving)
+
+
+def _coefficient_bytes(source: Survey) -> int:
+    return source.coefficient_bytes if isinstance(source, JpegSurvey) else 0
