@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LOOPBACK, LocalCloudError, listen
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 START_TIMEOUT_S = 30.0
+
+# For clients of the storage SDK: storage on this machine answers at once, or has ended. By default they would wait for
+# most of a minute.
+QUICK_RETRIES: dict[str, Any] = {
+    "retry_total": 3,
+    "initial_backoff": 0.2,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+}
 
 # The development account is public knowledge:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite#well-known-storage-account-and-key
@@ -75,7 +84,12 @@ class Azurite:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it listens; LocalCloudError says in one sentence why it cannot."""
+        """Launch it and wait until it listens; LocalCloudError says in one sentence why it cannot."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, so that something else can be done before `wait`. Raises LocalCloudError."""
         node = shutil.which("node")
         if node is None:
             raise LocalCloudError("Node.js is missing: install it (Azurite, the storage emulator, runs on it).")
@@ -95,8 +109,15 @@ class Azurite:
             certificate, key = (str(file.resolve()) for file in self._certificate)
             command += ["--cert", certificate, "--key", key, "--oauth", "basic"]
         environment = {"PATH": os.environ.get("PATH", ""), "TEMPORARY": "1" if self._temporary else ""}
+        self._listening.clear()
+        self._addresses.clear()
         self._child = Child(command, environment=environment, directory=folder, on_line=self._read)
+
+    def wait(self) -> None:
+        """Wait until what was launched listens. Raises LocalCloudError."""
         child = self._child
+        if child is None:
+            raise LocalCloudError("Azurite was not launched.")
         wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
         if not self._listening.is_set():
             reason = child.lines[-1] if child.lines else "it said nothing"

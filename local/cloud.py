@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import requests
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from local.azurite import Azurite
+from local.azurite import QUICK_RETRIES, Azurite
 from local.drops import DroppedFile, drop_file, wait_for_result
 from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
 from local.host_process import HostKind, HostProcess
 from local.itwin_platform import ITwinPlatform
 from local.managed_identity import ManagedIdentity
 from local.processes import PROJECT
-from local.serving import LocalCloudError, serve
+from local.serving import LocalCloudError, listen, serve
+from local.state import claim_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
 FUNCTION = "process_drop"
@@ -46,13 +44,29 @@ DEFAULT_FILTERS = (
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the parts listen; 0 takes a free port."""
+    """Where the parts listen; 0 takes a free port. Raises LocalCloudError where two are to listen on the same one."""
 
+    console: int = 0
     blob: int = 0
     queue: int = 0
     platform: int = 0
     identity: int = 0
     host: int = 0
+
+    def __post_init__(self) -> None:
+        """Say what the second one would say of the first."""
+        taken: dict[int, str] = {}
+        for part, port in asdict(self).items():
+            if port and port in taken:
+                raise LocalCloudError(
+                    f"Port {port} is given to the {taken[port]} service and to the {part} service: choose another one."
+                )
+            taken[port] = part
+
+    def check(self) -> None:
+        """Raise LocalCloudError where one of them is taken, before anything is started."""
+        for port in filter(None, asdict(self).values()):
+            listen(port).close()
 
 
 class LocalCloud:
@@ -102,6 +116,7 @@ class LocalCloud:
             raise LocalCloudError(
                 "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
             )
+        self._ports.check()
         with contextlib.ExitStack() as stack:
             self._start(stack)
             self._stack = stack.pop_all()
@@ -159,9 +174,10 @@ class LocalCloud:
             if part.exit_code is not None:
                 raise LocalCloudError(f"{name} has stopped (exit code {part.exit_code}).")
 
-    def publish_state(self) -> None:
-        """Tell other commands of this project where everything is, until the cloud ends."""
-        state = {
+    @property
+    def state(self) -> dict[str, Any]:
+        """What other commands of this project must know of it."""
+        return {
             "pid": os.getpid(),
             "connectionString": self.connection_string,
             "platform": self.platform_address,
@@ -170,26 +186,26 @@ class LocalCloud:
             "functionKey": self.host.function_key,
             "resultsContainer": RESULTS_CONTAINER,
         }
-        path = _state_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(state, file, indent=2)
-        self._stack.callback(path.unlink, missing_ok=True)
+
+    def publish_state(self) -> None:
+        """Be the cloud that other commands of this project find, until it ends. Raises LocalCloudError."""
+        publish = self._stack.enter_context(claim_state())
+        publish(self.state)
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            azurite = pool.submit(stack.enter_context, self.azurite)
-            self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
-            self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
-            azurite.result()
-        self.drops = stack.enter_context(BlobServiceClient.from_connection_string(self.connection_string))
+        stack.callback(self.azurite.stop)
+        self.azurite.launch()
+        self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
+        self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
+        self.azurite.wait()
+        self.drops = stack.enter_context(
+            BlobServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES)
+        )
         # In Azure, the deployment makes these.
         for name in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER, LEDGER_CONTAINER):
             with contextlib.suppress(ResourceExistsError):
                 self.drops.create_container(name)
-        with QueueServiceClient.from_connection_string(self.connection_string) as queues:
+        with QueueServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES) as queues:
             for name in QUEUES:
                 with contextlib.suppress(ResourceExistsError):
                     queues.create_queue(name)
@@ -211,18 +227,3 @@ class LocalCloud:
                 dead_letter_container=DEAD_LETTER_CONTAINER,
             )
         )
-
-
-def find_state() -> dict[str, Any] | None:
-    """Return where this project's cloud is, as `publish_state` wrote it; None when none runs."""
-    try:
-        state: dict[str, Any] = json.loads(_state_file().read_text("utf-8"))
-        requests.get(state["identity"], timeout=5)
-    except (OSError, ValueError, KeyError, requests.RequestException):
-        return None
-    return state
-
-
-def _state_file() -> Path:
-    folder = os.environ.get("LOCAL_CLOUD_FOLDER")
-    return (Path(folder) if folder else PROJECT / ".local") / "cloud.json"

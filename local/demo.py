@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,15 +69,20 @@ class Outcome:
 def run_demo() -> list[Outcome]:
     """Drop every sample at once and wait for its result. Raises LocalCloudError."""
     samples = make_samples()
-    with LocalCloud() as cloud, ThreadPoolExecutor(len(STEPS)) as pool:
-
-        def take(step: Step) -> Outcome:
+    with LocalCloud() as cloud:
+        dropped = {}
+        for step in STEPS:
             itwin_id = str(uuid.uuid4()) if step.error_code == "iTwinNotFound" else cloud.itwin(display_name=step.itwin)
-            drop = cloud.drop(itwin_id, step.file, samples[step.file])
-            document = cloud.result(drop, timeout_s=RESULT_TIMEOUT_S)
-            return Outcome(step, itwin_id, document, cloud.platform.image(itwin_id))
-
-        return list(pool.map(take, STEPS))
+            dropped[step] = cloud.drop(itwin_id, step.file, samples[step.file])
+        return [
+            Outcome(
+                step,
+                drop.itwin_id,
+                cloud.result(drop, timeout_s=RESULT_TIMEOUT_S),
+                cloud.platform.image(drop.itwin_id),
+            )
+            for step, drop in dropped.items()
+        ]
 
 
 def keep(outcomes: list[Outcome]) -> None:
@@ -89,7 +93,7 @@ def keep(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         name = OUTPUT / f"{outcome.step.itwin.strip('()').replace(' ', '-').lower()}.{outcome.step.file}"
         text = json.dumps(outcome.document, ensure_ascii=False, indent=2)
-        name.with_name(f"{name.name}.json").write_text(text, encoding="utf-8")
+        name.with_name(f"{name.name}.json").write_text(text, encoding="utf-8", errors="backslashreplace")
         if outcome.picture:
             content, media_type = outcome.picture
             name.with_name(f"{name.name}.uploaded.{media_type.removeprefix('image/')}").write_bytes(content)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
+import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
-from local.processes import wait_until
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
 
 MAX_BLOB_NAME = 1024
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
+POLL_INTERVAL_S = 0.05
+
+# What the app leaves alone, without a result to wait for.
+HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
+PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,39 @@ def wait_for_result(
     storage: BlobServiceClient, container: str, drop: DroppedFile, *, timeout_s: float = 30.0, final: bool = True
 ) -> dict[str, Any] | None:
     """Wait for the drop's result; None when the time was over first, or the last that was seen."""
-    seen: dict[str, Any] | None = None
+    ((_, result),) = wait_for_results(storage, container, [drop], timeout_s=timeout_s, final=final)
+    return result
 
-    def arrived() -> bool:
-        nonlocal seen
-        seen = read_result(storage, container, drop) or seen
-        return seen is not None and (not final or seen.get("status") in FINAL_STATUSES)
 
-    wait_until(arrived, timeout_s=timeout_s, interval_s=0.05)
-    return seen
+def wait_for_results(
+    storage: BlobServiceClient,
+    container: str,
+    drops: Iterable[DroppedFile],
+    *,
+    timeout_s: float,
+    final: bool = True,
+) -> Iterator[tuple[DroppedFile, dict[str, Any] | None]]:
+    """Yield each drop with its result as it comes; at last those whose time was over, with the last that was seen."""
+    seen: dict[DroppedFile, dict[str, Any] | None] = dict.fromkeys(drops)
+    deadline = time.monotonic() + timeout_s
+    while seen:
+        is_over = time.monotonic() >= deadline
+        for drop, before in list(seen.items()):
+            seen[drop] = result = read_result(storage, container, drop) or before
+            if is_over or (result is not None and (not final or result.get("status") in FINAL_STATUSES)):
+                del seen[drop]
+                yield drop, result
+        if seen:
+            time.sleep(POLL_INTERVAL_S)
+
+
+def why_left_alone(name: str) -> str | None:
+    """Say why a blob of this name is not worth dropping; None where it is."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, so no blob can have it"
+    lowered = name.rpartition("/")[2].lower()
+    if PARTIAL_SUFFIX.search(lowered) or any(fnmatch.fnmatchcase(lowered, known) for known in HOUSEKEEPING_NAMES):
+        return "by its name it is a system file or an unfinished copy, which the app leaves alone"
+    return None

@@ -23,13 +23,13 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 import requests
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
-from local.azurite import ACCOUNT
+from local.azurite import ACCOUNT, QUICK_RETRIES
 from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
@@ -159,11 +159,11 @@ def read_access_line(line: str) -> BlobWrite | None:
     found = _ACCESS.search(line)
     if found is None:
         return None
-    target = urlsplit(found["target"])
-    query = parse_qs(target.query)
+    path, _, query_text = found["target"].partition("?")  # whatever is sent: nothing here may be refused
+    query = parse_qs(query_text)
     # The account is in the path, or in the host's name, which the log does not have.
-    container, _, blob = target.path.removeprefix("/").removeprefix(f"{ACCOUNT}/").partition("/")
-    if not blob or "restype" in query:
+    container, _, blob = path.removeprefix("/").removeprefix(f"{ACCOUNT}/").partition("/")
+    if not (container and blob) or "restype" in query:
         return None
     match (query.get("comp", [""])[0], found["status"]):
         case ("", "201"):
@@ -200,7 +200,7 @@ class EventGrid:
     def __init__(self, azurite: Azurite, *, retry_scale: float = 1.0) -> None:
         self._azurite = azurite
         self._retry_scale = retry_scale
-        self._blobs = BlobServiceClient.from_connection_string(azurite.connection_string, logger=_log)
+        self._blobs = BlobServiceClient.from_connection_string(azurite.connection_string, logger=_log, **QUICK_RETRIES)
         self._subscriptions: dict[str, Subscription] = {}
         self._due: list[tuple[float, int, _Delivery]] = []
         self._changed = threading.Condition()

@@ -3,13 +3,13 @@
 # ruff: noqa: T201 - a program prints
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
 import requests
 
-from local.cloud import find_state
+from local.arguments import Parser, itwin_id
+from local.state import find_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,10 @@ TIMEOUT_S = 230
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the app's answer; 0 where nothing fails, 1 where something does."""
-    parser = argparse.ArgumentParser(prog="python -m local.preflight", description=__doc__)
-    parser.add_argument("--itwin", metavar="ID", help="an iTwin to check the app's permission and container of")
+    parser = Parser(prog="python -m local.preflight", description=__doc__)
+    parser.add_argument(
+        "--itwin", type=itwin_id, metavar="ID", help="an iTwin to check the app's permission and container of"
+    )
     options = parser.parse_args(arguments)
     state = find_state()
     if state is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -33,6 +35,15 @@ def listen(port: int = 0) -> socket.socket:
         raise LocalCloudError(message) from error
     listener.listen(2048)
     return listener
+
+
+def names_this_machine(host: str) -> bool:
+    """Whether a `Host` header leads here by loopback; any other name that did is an attack, DNS rebinding."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -10,9 +10,11 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
-from local.drops import FINAL_STATUSES, drop_file, read_result
+from local.azurite import QUICK_RETRIES
+from local.drops import FINAL_STATUSES, drop_file, read_result, why_left_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +34,7 @@ def watch(
     *,
     itwin_id: str | None,
     min_age_s: float,
-    make_itwin: Callable[[str], object],
+    make_itwin: Callable[[str], None],
 ) -> None:
     """Drop what is new and print what becomes of it, until Ctrl-C.
 
@@ -40,19 +42,22 @@ def watch(
     """
     seen: dict[Path, Stamp] = {}
     waiting: dict[DroppedFile, tuple[str, int]] = {}
-    with BlobServiceClient.from_connection_string(state["connectionString"]) as storage:
+    with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
         while True:
             for file, stamp in settled_files(folder, min_age_s, time.time()):
                 target = _target(folder, file, itwin_id)
-                if target is None or seen.get(file) == stamp:
+                if target is None or why_left_alone(target[1]) or seen.get(file) == stamp:
                     continue
                 try:
                     content = file.read_bytes()
                 except OSError:
                     continue  # gone, or not readable yet
-                make_itwin(target[0])
-                waiting[drop_file(storage, *target, content)] = ("", 0)
                 seen[file] = stamp
+                make_itwin(target[0])
+                try:
+                    waiting[drop_file(storage, *target, content)] = ("", 0)
+                except HttpResponseError as error:  # of this file; storage that is gone is no response
+                    print(f"{'/'.join(target)} -> not dropped -> {error.reason}", flush=True)
             for drop, told in list(waiting.items()):
                 document = read_result(storage, state["resultsContainer"], drop)
                 if document is None or told == (document["status"], document["attempts"]):

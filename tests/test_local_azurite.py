@@ -71,6 +71,19 @@ def test_temporary_data_and_the_process_end_with_it() -> None:
     azurite.stop()
 
 
+def test_it_can_be_started_again() -> None:
+    """On other ports, where none were given."""
+    azurite = Azurite()
+    try:
+        for _ in range(2):
+            azurite.start()
+            with BlobServiceClient.from_connection_string(azurite.connection_string, retry_total=0) as blobs:
+                assert list(blobs.list_containers()) == []
+            azurite.stop()
+    finally:
+        azurite.stop()
+
+
 def test_a_taken_port_is_named() -> None:
     """The sentence has the port and what to do."""
     with listen() as taken:

@@ -132,6 +132,13 @@ def test_a_cloud_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> Non
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
+def test_two_parts_cannot_have_the_same_port() -> None:
+    """It is said in the cloud's own words; free ports are as many as are wanted."""
+    with pytest.raises(LocalCloudError, match=r"^Port 5000 is given to the blob service and to the host service: "):
+        Ports(blob=5000, host=5000)
+    assert Ports() == Ports(blob=0, host=0)
+
+
 def test_a_part_that_ends_by_itself_is_noticed() -> None:
     """`check` says which one."""
     with ProbeCloud() as cloud:

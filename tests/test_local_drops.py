@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.drops import result_name
+from local.drops import result_name, why_left_alone
 from local.samples import building_site, encode
 from shared import results
 from shared.drop import Drop
@@ -26,6 +26,24 @@ def test_uploader_and_app_agree_on_the_name(text: str, times: int) -> None:
     """The rule is published, so both sides follow it by themselves."""
     name = (text * times)[:1024]
     assert result_name(ITWIN, name) == results.result_name(Drop(ITWIN, name))
+
+
+@pytest.mark.parametrize("folder", ["", "north gate/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".DS_Store", "Thumbs.db", "desktop.ini", "~$plan.docx", "a.tmp", "a.jpg.CRDOWNLOAD", "a.part", "a.part12"),
+        *("a.partial", "a.part.jpg", "a.parts", "a.part1x", "DS_Store", "thumbs.db.png", "photo.jpg", "tmp", "a.tmp/b"),
+    ],
+)
+def test_drop_and_app_agree_on_what_is_left_alone(folder: str, name: str) -> None:
+    """What the app would leave without a result is not dropped, and everything else is."""
+    assert (why_left_alone(folder + name) is not None) is Drop(ITWIN, folder + name).is_housekeeping()
+
+
+def test_a_name_that_no_blob_can_have_is_said() -> None:
+    """A file's name may be any bytes."""
+    assert why_left_alone("photo \udcff.jpg") == "its name is not UTF-8, so no blob can have it"
 
 
 @pytest.mark.parametrize("length", [982, 983, 984, 1024])

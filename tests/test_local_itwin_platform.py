@@ -191,7 +191,7 @@ def test_an_upload_answers_as_the_page_shows(client: Client, itwin: str, image_f
         assert image[f"{size}ImageName"] == f"{size}_{image['id']}.jpeg"
         link, example = urlsplit(image[f"{size}ImageUrl"]), urlsplit(shown[f"{size}ImageUrl"])
         assert link.path == example.path.replace(shown["id"], image["id"])
-        assert parse_qs(link.query).keys() == parse_qs(example.query).keys()
+        assert list(parse_qs(link.query)) == list(parse_qs(example.query))
     assert client.platform.image(itwin) == (data, media_type)
 
 
@@ -675,8 +675,53 @@ def test_an_itwin_that_is_not_complete_is_refused_with_all_details(client: Clien
     ]
     assert details_of(create(client, **{"class": "Nonsense"})) == [("InvalidValue", "class")]
     assert details_of(create(client, **{"class": ["Thing"]})) == [("InvalidValue", "class")]
-    for body in (b"", b"{", b"[]", b"\xff", b"[" * 100_000, b" " * 2_000_000):
+    assert details_of(create(client, displayName="")) == [("MissingRequiredProperty", "displayName")]
+    for body in (b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b" " * 2_000_000):
         assert details_of(client.call("POST", "/itwins/", body)) == [("InvalidRequestBody", None)]
+
+
+WRONG_VALUES: dict[str, list[Any]] = {
+    "displayName": [7, True, ["Bridge"], {"en": "Bridge"}, []],
+    "number": [7],
+    "type": [["Bridge"]],
+    "geographicLocation": [{}],
+    "ianaTimeZone": [1],
+    "dataCenterLocation": [False],
+    "parentId": [7],
+    "class": [0, False, ["Thing"], "thing"],
+    "subClass": ["Bridge", 7],
+    "status": ["Asleep", {}],
+    "latitude": ["51", 90.5, True, [51]],
+    "longitude": ["0", -181],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG_VALUES.items() for value in values]
+)
+def test_a_property_of_the_wrong_type_or_value_is_refused(client: Client, name: str, value: Any) -> None:
+    """422 that names it, and nothing is made."""
+    answer = create(client, **{name: value})
+    assert details_of(answer) == [("InvalidValue", name)]
+    assert answer.json()["error"]["details"][0]["message"] == f"Provided '{name}' value is not valid."
+    assert client.platform.itwins() == []
+
+
+def test_numbers_and_nothing_are_values_too(client: Client) -> None:
+    """Coordinates are numbers, and what is not required may be null."""
+    properties = {**NEW_ITWIN, "latitude": -90, "longitude": 12.5, "parentId": None, "type": None}
+    made = client.call("POST", "/itwins/", json.dumps(properties))
+    assert made.status_code == 201
+    assert (made.json()["iTwin"]["latitude"], made.json()["iTwin"]["longitude"]) == (-90, 12.5)
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "1e999"])
+def test_what_no_answer_could_repeat_is_refused(client: Client, value: str) -> None:
+    """Half a character and endless numbers are JSON to some, and never come out again."""
+    body = f'{{"class": "Thing", "subClass": "Asset", "displayName": "x", "latitude": {value}}}'
+    assert details_of(client.call("POST", "/itwins/", body)) == [("InvalidRequestBody", None)]
+    address = f"{client.address}/_control/itwins/{uuid.uuid4()}"
+    assert requests.put(address, data=f'{{"displayName": {value}}}', timeout=TIMEOUT_S).status_code == 422
 
 
 def test_an_itwin_is_deleted_by_its_owner_or_an_administrator(client: Client) -> None:
@@ -793,6 +838,14 @@ def test_only_version_1_is_there(client: Client, itwin: str) -> None:
         accept = {"accept": f"application/vnd.bentley.itwin-platform.{version}+json"}
         assert client.call("GET", f"/itwins/{itwin}/image", headers=accept).status_code == status
     assert client.call("GET", f"/itwins/{itwin}/image", headers={"accept": "application/json"}).status_code == 200
+
+
+@pytest.mark.parametrize(("version", "status"), [("v1", 200), ("v2", 200), ("v3", 404)])
+def test_access_control_is_at_version_2(client: Client, itwin: str, version: str, status: int) -> None:
+    """Its own client asks for that."""
+    accept = {"accept": f"application/vnd.bentley.itwin-platform.{version}+json"}
+    answer = client.call("GET", f"/accesscontrol/itwins/{itwin}/permissions", headers=accept)
+    assert answer.status_code == status
 
 
 def test_every_answer_has_its_own_correlation_id(client: Client, itwin: str) -> None:
@@ -935,6 +988,18 @@ def test_itwins_are_made_and_images_read_over_http(client: Client) -> None:
     assert [known.id for known in client.platform.itwins()] == [itwin]
 
 
+def test_what_is_not_given_stays(client: Client) -> None:
+    """Putting an iTwin again, to be sure that it is there, takes nothing away from it."""
+    made = create(client, **{"class": "Endeavor", "subClass": "Project"}).json()["iTwin"]
+    client.put(made["id"], picture())
+    assert client.control("PUT", f"/itwins/{made['id'].upper()}", {}).status_code == 200
+    known = client.call("GET", f"/itwins/{made['id']}").json()["iTwin"]
+    assert {**known, "image": None, "imageName": None} == made
+    assert client.put(made["id"], picture(), subject="stranger").status_code == 404
+    assert client.control("PUT", f"/itwins/{made['id']}", {"permissions": None}).status_code == 200
+    assert client.put(made["id"], picture(), subject="stranger").status_code == 201
+
+
 def test_an_itwin_can_be_put_without_a_body(client: Client) -> None:
     """As `curl -X PUT` does."""
     itwin = uuid.uuid4()
@@ -983,6 +1048,9 @@ def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
         ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", []),
         ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"permissions": ["itwins_modify"]}),
         ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"permissions": {"app": "itwins_modify"}}),
+        ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"displayName": 7}),
+        ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"organization": None}),
+        ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"displayname": "Site"}),
         ("/script", {}),
         ("/script", {"answers": {}}),
         ("/script", {"answers": ["500"]}),
@@ -1016,9 +1084,33 @@ def test_the_control_answers_this_machine_alone(host: str, status: int) -> None:
         sent.append(message)
 
     path = "/_control/itwins"
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "headers": [], "client": (host, 50_000)}
+    headers = [(b"host", b"localhost:8080")]
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "headers": headers, "client": (host, 1)}
     asyncio.run(ITwinPlatform().app({**scope, "query_string": b"", "http_version": "1.1"}, receive, send))  # type: ignore[arg-type]  # plain dictionaries are messages
     assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 204),
+        ({"host": "localhost"}, 204),
+        ({"host": "localhost:8080", "origin": "http://localhost:8080"}, 204),
+        ({"host": "[::1]:8080"}, 204),
+        ({"host": "rebound.example"}, 403),
+        ({"host": "127.0.0.1.rebound.example:8080"}, 403),
+        ({"host": "[::1"}, 403),
+        ({"host": ""}, 403),
+        ({"origin": "https://any.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "rebound.example", "origin": "http://rebound.example"}, 403),
+    ],
+)
+def test_no_web_page_uses_the_control(client: Client, itwin: str, headers: dict[str, str], status: int) -> None:
+    """Neither under a name of its own that was made to lead here, nor from another origin."""
+    answer = requests.post(f"{client.address}/_control/reset", headers=headers, timeout=TIMEOUT_S)
+    assert answer.status_code == status
+    assert (itwin in [known.id for known in client.platform.itwins()]) is (status == 403)
 
 
 # The library and the program

@@ -11,35 +11,56 @@ import subprocess
 import sys
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import requests
 from azure.storage.blob import BlobServiceClient
 
-from local.__main__ import main
+from local.commands import main
 from local.processes import PROJECT, Child, wait_until
 from local.samples import make_samples
 from local.serving import listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 TIMEOUT_S = 30.0
+TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds from 0\.1 up; see .*"
+
+
+@contextmanager
+def start(folder: Path, *arguments: str) -> Iterator[Child]:
+    """Start the program with a state of its own, and end it in the end."""
+    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder)}
+    child = Child([sys.executable, "-m", "local", *arguments], environment=environment, directory=PROJECT)
+    try:
+        yield child
+    finally:
+        child.stop()
 
 
 @contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[Child]:
-    """Start the program with a state of its own, wait until the cloud runs, and end it in the end."""
-    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder)}
-    child = Child([sys.executable, "-m", "local", *arguments], environment=environment, directory=PROJECT)
-    try:
+    """Start the program, and wait until the cloud runs."""
+    with start(folder, *arguments) as child:
         assert wait_until(lambda: says(child, "Drop a file:") or child.exit_code is not None, timeout_s=TIMEOUT_S)
         assert child.exit_code is None, child.lines
         yield child
-    finally:
-        child.stop()
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """Return where the parts of a running cloud are."""
+    state: dict[str, Any] = json.loads((folder / "cloud.json").read_text())
+    return state
+
+
+def script(folder: Path, answer: dict[str, object]) -> None:
+    """Make the platform of a running cloud answer like this."""
+    address = f"{state_of(folder)['platform']}/_control/script"
+    requests.put(address, json={"answers": [answer]}, timeout=10).raise_for_status()
 
 
 def says(child: Child, text: str) -> bool:
@@ -94,15 +115,79 @@ def test_one_ctrl_c_ends_everything_with_0(tmp_path: Path, arguments: Sequence[s
         assert not says(child, "Traceback")
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it does anything: one that only waits to be reaped does not."""
+    return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("children", [0, 1, 2])
+def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: signal.Signals) -> None:
+    """Before storage, before the host, and before both are ready: at once, and nothing is left."""
+    with start(tmp_path) as child:
+        own = psutil.Process(child.pid)
+        assert wait_until(
+            lambda: len(own.children()) == children and (tmp_path / "cloud.json").exists(),
+            timeout_s=TIMEOUT_S,
+            interval_s=0.01,
+        )
+        processes = own.children(recursive=True)
+        os.kill(child.pid, number)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+        assert (child.exit_code, [line for line in child.lines if "Traceback" in line]) == (0, [])
+        assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=TIMEOUT_S)
+    assert list(tmp_path.iterdir()) == []
+
+
+def catches(number: signal.Signals, pid: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+def test_it_can_be_ended_while_it_is_read_in(tmp_path: Path) -> None:
+    """A program that is still importing has nothing to end, and no traceback to show."""
+    with start(tmp_path) as child:
+        assert wait_until(lambda: catches(signal.SIGTERM, child.pid), timeout_s=TIMEOUT_S, interval_s=0.001)
+        os.kill(child.pid, signal.SIGINT)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+        assert (child.exit_code, list(child.lines)) == (130, [])
+
+
+def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
+    """The other one says so, and disturbs nothing."""
+    with start(tmp_path) as one, start(tmp_path) as other:
+        pair = (one, other)
+        assert wait_until(lambda: any(child.exit_code is not None for child in pair), timeout_s=TIMEOUT_S)
+        (refused,) = [child for child in pair if child.exit_code is not None]
+        (first,) = [child for child in pair if child is not refused]
+        assert refused.exit_code == 1
+        (sentence,) = refused.lines
+        assert re.fullmatch(rf"A local cloud of this project runs already( \(process {first.pid}\))?: .*", sentence)
+        assert wait_until(lambda: says(first, "Drop a file:"), timeout_s=TIMEOUT_S)
+        assert state_of(tmp_path)["pid"] == first.pid
+
+
+def test_a_drop_says_that_the_cloud_has_gone(tmp_path: Path, pictures: Path) -> None:
+    """One sentence and 1, and not after a minute of retries."""
+    with running(tmp_path) as cloud:
+        itwin_id = str(uuid.uuid4())
+        script(tmp_path, {"status": 503, "times": 1000, "path": f"/itwins/{itwin_id}/image"})
+        with start(tmp_path, "drop", str(pictures / "logo.png"), "--itwin", itwin_id, "--timeout", "600") as child:
+            assert wait_until(lambda: says(cloud, "Executed 'Functions.process_drop'"), timeout_s=TIMEOUT_S)
+            os.kill(cloud.pid, signal.SIGKILL)
+            assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+            assert child.exit_code == 1
+            (sentence,) = child.lines
+            assert sentence.startswith("The local cloud's storage did not do it: ")
+
+
 def test_a_kill_leaves_no_process_behind(tmp_path: Path) -> None:
     """Even when it could do nothing about it."""
     with running(tmp_path) as child:
         processes = psutil.Process(child.pid).children(recursive=True)
         os.kill(child.pid, signal.SIGKILL)
-        assert wait_until(
-            lambda: not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE],
-            timeout_s=TIMEOUT_S,
-        )
+        assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=TIMEOUT_S)
     assert "No local cloud is running" in run(tmp_path, "drop", PROJECT / "README.md").stderr
 
 
@@ -162,9 +247,68 @@ def test_drop_on_an_itwin_prints_the_whole_document(up: Child, folder: Path, pic
 @pytest.mark.usefixtures("up")
 def test_drop_says_when_no_result_came_in_time(folder: Path, pictures: Path) -> None:
     """The drop goes on in the cloud, but the command ends with 1."""
-    done = run(folder, "drop", pictures / "logo.png", "--timeout", "0")
+    itwin_id = str(uuid.uuid4())
+    script(folder, {"delay_s": 2, "path": f"/itwins/{itwin_id}/image"})
+    done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id, "--timeout", "0.1")
     assert done.returncode == 1
-    assert done.stdout.endswith("logo.png -> no result after 0 s\n")
+    assert done.stdout.endswith("logo.png -> no result after 0.1 s\n")
+
+
+@pytest.mark.usefixtures("up")
+def test_drop_on_an_itwin_changes_nothing_else_of_it(folder: Path, pictures: Path) -> None:
+    """A new one is called like the file."""
+    control = f"{state_of(folder)['platform']}/_control/itwins"
+    itwin_id = str(uuid.uuid4())
+    requests.put(f"{control}/{itwin_id}", json={"displayName": "Town Hall"}, timeout=10)
+    run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id)
+    run(folder, "drop", pictures / "scan.tif")
+    names = {known["id"]: known["displayName"] for known in requests.get(control, timeout=10).json()["iTwins"]}
+    assert names[itwin_id] == "Town Hall"
+    assert "scan" in names.values()
+
+
+@pytest.mark.usefixtures("up")
+def test_drop_ends_at_once_on_ctrl_c(folder: Path, pictures: Path) -> None:
+    """However long it would have waited, and without a word."""
+    itwin_id = str(uuid.uuid4())
+    script(folder, {"status": 503, "times": 1000, "path": f"/itwins/{itwin_id}/image"})
+    with start(folder, "drop", str(pictures / "logo.png"), "--itwin", itwin_id, "--timeout", "600") as child:
+        state = state_of(folder)
+        with BlobServiceClient.from_connection_string(state["connectionString"]) as storage:
+            result = storage.get_blob_client(state["resultsContainer"], f"{itwin_id}/logo.png.json")
+            assert wait_until(result.exists, timeout_s=TIMEOUT_S)
+        os.kill(child.pid, signal.SIGINT)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=5)
+        assert (child.exit_code, list(child.lines)) == (130, [])
+
+
+@pytest.mark.usefixtures("up")
+def test_any_name_of_a_file_can_be_printed(folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """Names are bytes, and neither a line nor JSON breaks on them."""
+    odd = tmp_path / os.fsdecode(b"odd \xff") / "logo.png"
+    odd.parent.mkdir()
+    odd.write_bytes((pictures / "logo.png").read_bytes())
+    line = run(folder, "drop", odd)
+    assert (line.returncode, line.stderr) == (0, "")
+    assert line.stdout.endswith("odd \\udcff/logo.png -> uploaded -> nothing changed\n")
+    document = run(folder, "drop", odd, "--json")
+    assert (document.returncode, json.loads(document.stdout)["file"]) == (0, str(odd))
+
+
+@pytest.mark.parametrize("name", [b".DS_Store", b"~$plan.png", b"photo.jpg.part", b"photo \xff.jpg"])
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, name: bytes, how: list[str]) -> None:
+    """It is said at once and with the reason, not after a result that never comes."""
+    file = tmp_path / os.fsdecode(name)
+    file.write_bytes(b"\0\0\0\1Bud1")
+    done = run(tmp_path, "drop", file, *how, "--timeout", "600")
+    assert (done.returncode, done.stderr) == (1, "")
+    if how:
+        document = json.loads(done.stdout)
+        assert (document["file"], document["result"]) == (str(file), None)
+        assert "its name" in document["skipped"]
+    else:
+        assert re.search(r" -> skipped -> .*its name .*\n", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +321,19 @@ def test_drop_says_when_no_result_came_in_time(folder: Path, pictures: Path) -> 
             "drop {logo} {folder}/logo.png --itwin 6ba7b811-9dad-11d1-80b4-00c04fd430c8",
             r"Two of the files have the same name, .*",
         ),
+        *(
+            (f"drop {{logo}} --timeout {text}", TIMEOUT_SENTENCE.format(text))
+            for text in ("nan", "-1", "0", "inf", "x")
+        ),
+        ("watch {folder} --min-age nan", r"Argument --min-age: 'nan' is not a number of seconds from 0 up; see .*"),
         ("drop {logo} --itwin x", r"Argument --itwin: 'x' is no iTwin ID, which is a GUID; see .*"),
         ("drop", r"The following arguments are required: FILE; see .*"),
         ("fly", r"Unrecognized arguments: fly; see .*"),
         ("--blob-port 70000", r"Argument --blob-port: '70000' is no port; see .*"),
         ("--blob-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
+        ("--console-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
+        ("--blob-port 5000 --queue-port 5000", r"Port 5000 is given to the blob service and to the queue service: .*"),
+        ("--console-port 5000 --host-port 5000", r"Port 5000 is given to the console service and to the host .*"),
         ("up --host-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--host iis", r"Argument --host: invalid choice: 'iis' .*"),
         ("--data {folder}/logo.png", r"The data folder .* cannot be used \(.*\)\."),
@@ -208,6 +360,36 @@ def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
     assert code == 1
     assert re.fullmatch(sentence + r"\n", capsys.readouterr().err)
     assert psutil.Process().children(recursive=True) == before
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("local.itwin_platform --port 99999", "Argument --port: '99999' is no port; see "),
+        (
+            "local.itwin_platform --requests-per-hour 0",
+            "Argument --requests-per-hour: '0' is not a whole number from 1 ",
+        ),
+        ("local.functions_host --port 99999", "Argument --port: '99999' is no port; see "),
+        ("local.functions_host --visibility-timeout nan", "Argument --visibility-timeout: 'nan' is not a number of "),
+        ("local.preflight --itwin x", "Argument --itwin: 'x' is no iTwin ID, which is a GUID; see "),
+        ("local.preflight", "No local cloud is running: start one with "),
+    ],
+)
+def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: str, sentence: str) -> None:
+    """No usage, no traceback, exit code 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", *program.split()],
+        env={**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_missing_tools_are_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.__main__ import main
+from local.commands import main
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode
 from local.watch import settled_files

@@ -6,7 +6,6 @@ app never sees them.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.arguments import Parser, port, seconds
 from local.functions_host.host import FunctionsHost
 from local.functions_host.http import HostKeys
 from local.functions_host.listeners import VISIBILITY_TIMEOUT_S
@@ -23,6 +23,7 @@ from local.functions_host.worker import log_to_stdout
 from local.serving import LocalCloudError, serve
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 BLOBS_EXTENSION_KEY = "FUNCTIONS_HOST_BLOBS_EXTENSION_KEY"
@@ -59,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.functions_host", description=__doc__)
-    parser.add_argument("--port", type=int, default=7071, help="where to listen on loopback (default: %(default)s)")
+    parser = Parser(prog="python -m local.functions_host", description=__doc__)
+    parser.add_argument("--port", type=port, default=7071, help="where to listen on loopback (default: %(default)s)")
     parser.add_argument("--app-folder", type=Path, default=Path(), help="the folder with function_app.py and host.json")
     parser.add_argument(
         "--visibility-timeout",
-        type=float,
+        type=seconds(least=1),
         default=VISIBILITY_TIMEOUT_S,
         metavar="SECONDS",
         help="when a message comes back whose host has died (default: %(default)s)",

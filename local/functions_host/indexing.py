@@ -66,6 +66,8 @@ class IndexedFunction:
 
 def load_functions(app_folder: Path) -> list[func.decorators.function_app.Function]:
     """Import `function_app` from `app_folder` and return what it declares."""
+    if not (app_folder / "function_app.py").is_file():
+        raise LocalCloudError(f"{app_folder} has no function_app.py.")
     sys.path.insert(0, str(app_folder))
     module = importlib.import_module("function_app")
     app = next((value for value in vars(module).values() if isinstance(value, func.FunctionApp)), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import secrets
 import signal
@@ -11,13 +10,13 @@ import threading
 import uuid
 from typing import TYPE_CHECKING
 
+from local.arguments import Parser, port, whole_number
 from local.itwin_platform.platform import ITwinPlatform
 from local.serving import LocalCloudError, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
-MAX_PORT = 65_535
 MAX_REQUESTS = 1_000_000_000
 HOW_TO = """\
 iTwin Platform stand-in: {address}    (Ctrl-C ends it)
@@ -62,12 +61,8 @@ def main() -> int:
 
 
 def _read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.itwin_platform", description="The iTwin Platform on loopback."
-    )
-    parser.add_argument(
-        "--port", type=_whole_number(0, MAX_PORT), default=8080, help="0 takes a free one (default: %(default)s)"
-    )
+    parser = Parser(prog="python -m local.itwin_platform", description="The iTwin Platform on loopback.")
+    parser.add_argument("--port", type=port, default=8080, help="0 takes a free one (default: %(default)s)")
     parser.add_argument(
         "--client-id", default="service-local", help="known to the token endpoint (default: %(default)s)"
     )
@@ -75,26 +70,17 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--administrator", action="append", default=[], help="subject who administers the organization")
     parser.add_argument(
         "--requests-per-minute",
-        type=_whole_number(1, MAX_REQUESTS),
+        type=whole_number(1, MAX_REQUESTS),
         default=500,
         help="per client (default: %(default)s)",
     )
     parser.add_argument(
         "--requests-per-hour",
-        type=_whole_number(1, MAX_REQUESTS),
+        type=whole_number(1, MAX_REQUESTS),
         default=5000,
         help="per client (default: %(default)s)",
     )
     return parser.parse_args()
-
-
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}.")
-        return int(text)
-
-    return read
 
 
 if __name__ == "__main__":

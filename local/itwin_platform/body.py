@@ -20,11 +20,18 @@ async def read_body(request: Request, max_bytes: int) -> bytes | None:
 
 
 async def read_json(request: Request, max_bytes: int) -> Any:
-    """Return the body's JSON, None for an empty one; raises ValueError where it is too large or none."""
+    """Return the body's JSON, None for an empty one.
+
+    Raises ValueError where it is too large or none, or where no answer could ever repeat it: NaN, a lone surrogate.
+    """
     body = await read_body(request, max_bytes)
     if body is None:
         raise ValueError(f"The request is larger than {max_bytes} bytes.")
     try:
-        return json.loads(body) if body else None
+        found = json.loads(body) if body else None
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("The request's JSON has half a character in it.") from error
     except RecursionError as error:
         raise ValueError("The request's JSON is nested too deeply.") from error
+    return found

@@ -1,6 +1,6 @@
 """The same as the library, over HTTP: `/_control/...`, for other processes and without authentication.
 
-So it answers this machine alone::
+So it answers this machine alone, and no web page that is open on it::
 
     GET    /_control/itwins             every iTwin, with its image's name, type, size and digest
     PUT    /_control/itwins/{id}        make it, or change it: {"displayName"?, "permissions"?, "organization"?}
@@ -26,9 +26,10 @@ from local.itwin_platform.body import read_json
 from local.itwin_platform.errors import Refusal, image_not_found
 from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedAnswer
 from local.itwin_platform.routes import ORGANIZATION
+from local.serving import names_this_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from local.itwin_platform.platform import ITwinPlatform
 
 MAX_CONTROL_BYTES = 50_000_000
+NEW_ITWIN: dict[str, Any] = {"displayName": "An iTwin", "permissions": None, "organization": ORGANIZATION}
 ANSWER_FIELDS: dict[str, Any] = {
     "status": int | None,
     "headers": dict,
@@ -67,13 +69,19 @@ class Control:
         return JSONResponse({"iTwins": [_itwin_json(itwin) for itwin in self._platform.itwins()]})
 
     async def _put_itwin(self, request: Request) -> Response:
-        wanted = await _read_object(request)
+        given = await _read_object(request)
+        if unknown := given.keys() - NEW_ITWIN.keys():
+            raise _invalid(f"An iTwin cannot be given {', '.join(sorted(unknown))} here.")
+        known = [
+            _itwin_json(itwin) for itwin in self._platform.itwins() if itwin.id == request.path_params["id"].lower()
+        ]
+        wanted = {**NEW_ITWIN, **(known[0] if known else {}), **given}
         try:
             itwin_id, is_new = self._platform.put_itwin(
                 request.path_params["id"],
-                display_name=str(wanted.get("displayName", "An iTwin")),
-                permissions=_parse_permissions(wanted.get("permissions")),
-                organization=str(wanted.get("organization", ORGANIZATION)),
+                display_name=_parse_text(wanted, "displayName"),
+                permissions=_parse_permissions(wanted["permissions"]),
+                organization=_parse_text(wanted, "organization"),
             )
         except ValueError as error:
             raise _invalid(str(error)) from error
@@ -111,11 +119,24 @@ class Control:
 
 def _control(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -> Route:
     async def answer(request: Request) -> Response:
-        if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
-            raise Refusal(403, "LoopbackOnly", "Only this machine may use /_control.")
+        if not _is_of_this_machine(request):
+            raise Refusal(
+                403, "LoopbackOnly", "Only this machine may use /_control, and no web page that is open on it."
+            )
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
     return Route(CONTROL_PATH + path, answer, methods=list(by_method))
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """Whether a program here sent it; what a browser sends for a page has the name or the origin of that page."""
+    host = request.headers.get("host", "")
+    return (
+        request.client is not None
+        and ipaddress.ip_address(request.client.host).is_loopback
+        and names_this_machine(host)
+        and request.headers.get("origin") in {None, f"http://{host}"}
+    )
 
 
 async def _read_object(request: Request) -> dict[str, Any]:
@@ -132,10 +153,16 @@ def _invalid(message: str) -> Refusal:
     return Refusal(422, "InvalidControlRequest", message)
 
 
+def _parse_text(found: Mapping[str, Any], name: str) -> str:
+    if not isinstance(found[name], str):
+        raise _invalid(f"The {name} must be text.")
+    return str(found[name])
+
+
 def _parse_permissions(found: Any) -> dict[str, list[str]] | None:
     if found is None:
         return None
-    if not isinstance(found, dict) or not all(isinstance(granted, list) for granted in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(granted, list | tuple) for granted in found.values()):
         raise _invalid('"permissions" must be null or an object like {"my-client": ["itwins_modify"]}.')
     return {subject: [str(permission) for permission in granted] for subject, granted in found.items()}
 

@@ -83,11 +83,17 @@ class ITwins:
             self._by_id[itwin.id] = itwin
 
     def put(self, itwin: ITwin) -> bool:
-        """Add it, or change the one that is there and keep its image; True where it is new."""
+        """Add it, or give the one that is there its name, permissions and organization; True where it is new."""
         with self._lock:
             known = self._by_id.get(itwin.id)
-            self._by_id[itwin.id] = itwin if known is None else replace(itwin, image=known.image)
-            return known is None
+            if known is None:
+                self._by_id[itwin.id] = itwin
+                return True
+            properties = {**known.properties, "displayName": itwin.properties["displayName"]}
+            self._by_id[itwin.id] = replace(
+                known, properties=properties, permissions=itwin.permissions, organization=itwin.organization
+            )
+            return False
 
     def delete(self, itwin_id: str) -> None:
         """Forget it with its image."""

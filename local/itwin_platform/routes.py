@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 ORGANIZATION = "Example Industries"
 OWNER_PERMISSIONS = ("itwins_create", MODIFY)
-CLASSES = ("Account", "Endeavor", "Thing")
+CHOICES = {
+    "class": ("Account", "Endeavor", "Thing"),
+    "subClass": ("Account", "Asset", "Portfolio", "Program", "Project", "WorkPackage"),
+    "status": ("Active", "Inactive", "Trial"),
+}
+MAX_DEGREES = {"latitude": 90, "longitude": 180}
 REQUIRED_PROPERTIES = ("class", "subClass", "displayName")
 WRITABLE_PROPERTIES = (
     "class",
@@ -50,6 +55,7 @@ WRITABLE_PROPERTIES = (
 )
 MAX_JSON_BYTES = 1_000_000
 VERSION_ASKED_FOR = re.compile(r"application/vnd\.bentley\.itwin-platform\.(\w+)\+json", re.IGNORECASE)
+VERSIONS, VERSIONS_OF_ACCESS_CONTROL = ("v1",), ("v1", "v2")  # the latter's own client asks for v2
 THUMBNAILS, IMAGES = "/context-thumbnails", "/context-images"
 
 
@@ -142,7 +148,7 @@ class Api:
 
     async def _get_permissions(self, request: Request) -> Response:
         """Tell anybody their own permissions, none included: here a stranger learns that the iTwin exists."""
-        subject = self._admit(request)
+        subject = self._admit(request, VERSIONS_OF_ACCESS_CONTROL)
         itwin = self._itwins.find(request.path_params["id"])
         if itwin is None:
             raise errors.itwin_not_found()
@@ -176,14 +182,14 @@ class Api:
             raise errors.itwin_not_found()
         return itwin, subject
 
-    def _admit(self, request: Request) -> str:
+    def _admit(self, request: Request, known_versions: Collection[str] = VERSIONS) -> str:
         """Return who calls; raises Refusal for a bad token (401), too many calls (429), an unknown version (404)."""
         subject = self._authentication.subject_of(request.headers.get("authorization"))
         retry_after_s = self._rate_limit.count(subject)
         if retry_after_s is not None:
             raise errors.too_many_requests(retry_after_s)
-        versions = VERSION_ASKED_FOR.findall(request.headers.get("accept", ""))
-        if versions and "v1" not in versions:
+        versions = {version.lower() for version in VERSION_ASKED_FOR.findall(request.headers.get("accept", ""))}
+        if versions and versions.isdisjoint(known_versions):
             raise errors.operation_not_found()
         return subject
 
@@ -234,12 +240,19 @@ def _itwin_problems(properties: Any) -> Iterator[Problem]:
 
 def _property_problems(properties: Mapping[str, Any]) -> Iterator[Problem]:
     for name in REQUIRED_PROPERTIES:
-        if not properties.get(name):
+        if properties.get(name) in (None, ""):
             yield Problem("MissingRequiredProperty", f"Required property is missing: {name}.", name)
     if "id" in properties:
         yield Problem("ReadOnlyProperty", "Id is read only and cannot be modified.", "id")
-    if properties.get("class") and properties["class"] not in CLASSES:
-        yield Problem("InvalidValue", "Provided class value is not valid.", "class")
+    for name in WRITABLE_PROPERTIES:
+        if properties.get(name) not in (None, "") and not _is_valid(name, properties[name]):
+            yield Problem("InvalidValue", f"Provided '{name}' value is not valid.", name)
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    if name in MAX_DEGREES:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_DEGREES[name]
+    return isinstance(value, str) and value in CHOICES.get(name, (value,))
 
 
 def _origin(request: Request) -> str:

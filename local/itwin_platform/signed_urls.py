@@ -34,7 +34,8 @@ class SignedUrls:
         """Return a link to `path`, which begins with a slash, at `origin`, which does not end with one."""
         expires_at = datetime.fromtimestamp(math.ceil(self._clock() + self._lifetime_s), UTC)
         fields = {"sv": VERSION, "sr": "b", "se": expires_at.strftime(EXPIRY_FORMAT), "sp": "r"}
-        query = urlencode({**fields, "sig": self._signature(path, fields)})
+        signed = {**fields, "sig": self._signature(path, fields)}
+        query = urlencode([(name, signed[name]) for name in ("sv", "sr", "sig", "se", "sp")])  # as on the API's page
         return f"{origin}{path}?{query}"
 
     def allow(self, path: str, query: Mapping[str, str]) -> bool:

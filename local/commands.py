@@ -1,0 +1,233 @@
+"""`python -m local`: the whole cloud on this machine, until Ctrl-C; `drop` sends files through it."""
+
+# ruff: noqa: T201 - a program prints
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+from azure.core.exceptions import AzureError
+from azure.storage.blob import BlobServiceClient
+
+from local.arguments import Parser, itwin_id, port, seconds
+from local.azurite import QUICK_RETRIES
+from local.cloud import LocalCloud, Ports
+from local.console import open_console
+from local.drops import FINAL_STATUSES, DroppedFile, drop_file, wait_for_results, why_left_alone
+from local.serving import LocalCloudError
+from local.state import claim_state, find_state
+from local.watch import watch
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+DEFAULT_COMMAND = "up"
+COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "demo")
+PARTS = ("console", "blob", "queue", "platform", "identity", "host")
+HEALTH_INTERVAL_S = 0.5
+# Whoever watches would not wait for an hour to see a drop survive an outage.
+SHORT_WAITS = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "10"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; 0 when all went well, 1 with one sentence on stderr when not."""
+    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
+        arguments = [DEFAULT_COMMAND, *arguments]
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except LocalCloudError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except AzureError as error:
+        print(f"The local cloud's storage did not do it: {_first_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if options.command in ("up", "watch") else 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
+        case "drop":
+            return run_drop(options)
+        case "watch":
+            return run_watch(options)
+        case "demo":
+            from local.demo import main as run_demo  # noqa: PLC0415 - only the demo needs to draw pictures
+
+            return run_demo()
+    return run_up(options)
+
+
+def run_up(options: argparse.Namespace) -> int:
+    """Start everything, say where it is, and run until Ctrl-C or SIGTERM."""
+    ports = Ports(**{part: getattr(options, f"{part}_port") for part in PARTS})
+    with claim_state() as publish:
+        cloud = LocalCloud(
+            app_settings=SHORT_WAITS,
+            host=options.host,
+            data=options.data,
+            ports=ports,
+            on_line=lambda line: print(line, flush=True),
+        )
+        with cloud, open_console(cloud, ports.console) as console:
+            publish(cloud.state)
+            print(_describe(cloud, console), flush=True)
+            while True:
+                cloud.check()
+                time.sleep(HEALTH_INTERVAL_S)
+
+
+def run_drop(options: argparse.Namespace) -> int:
+    """Drop files into the cloud that runs and print each result as it comes; 1 when any was not uploaded.
+
+    An iTwin has one image: without an iTwin's id every file gets one of its own.
+    """
+    left_alone = {file: why for file in options.files if (why := why_left_alone(file.name))}
+    for file, why in left_alone.items():
+        skipped = {"file": str(file), "result": None, "skipped": why}
+        print(json.dumps(skipped) if options.json else f"{file} -> skipped -> {why}", flush=True)
+    contents = {file: _read(file) for file in options.files if file not in left_alone}
+    if not contents:
+        return 1
+    if options.itwin and len({file.name for file in contents}) < len(contents):
+        raise LocalCloudError("Two of the files have the same name, and one would replace the other: drop them apart.")
+    state = _find_running()
+    uploaded = not left_alone
+    with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
+        files: dict[DroppedFile, Path] = {}
+        for file, content in contents.items():  # one after the other: the newest wins
+            target = options.itwin or str(uuid.uuid4())
+            _make_itwin(state["platform"], target, {} if options.itwin else {"displayName": file.stem})
+            files[drop_file(storage, target, file.name, content)] = file
+        for drop, result in wait_for_results(storage, state["resultsContainer"], files, timeout_s=options.timeout):
+            file = files[drop]
+            line = json.dumps({"file": str(file), "result": result})
+            print(line if options.json else _line(file, result, options.timeout), flush=True)
+            uploaded = uploaded and result is not None and result["status"] == "uploaded"
+    return 0 if uploaded else 1
+
+
+def run_watch(options: argparse.Namespace) -> int:
+    """Drop what is new in a folder, and again what changes, until Ctrl-C."""
+    state = _find_running()
+    if not options.folder.is_dir():
+        raise LocalCloudError(f"{options.folder} is no folder.")
+    print(f"Watching {options.folder}; Ctrl-C ends it.", flush=True)
+    watch(
+        options.folder,
+        state,
+        itwin_id=options.itwin,
+        min_age_s=options.min_age,
+        make_itwin=lambda target: _make_itwin(state["platform"], target, {}),
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="up | drop | watch | demo")
+
+    up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (what is done without a command)")
+    up.add_argument(
+        "--host",
+        choices=("embedded", "func"),
+        default="embedded",
+        help="who runs the app: the embedded host, or Azure Functions Core Tools",
+    )
+    up.add_argument("--data", type=Path, metavar="FOLDER", help="keep what is in storage in this folder")
+    for part in PARTS:
+        up.add_argument(
+            f"--{part}-port",
+            type=port,
+            default=0,
+            metavar="PORT",
+            help=f"where the {part} service listens (default: a free port)",
+        )
+
+    drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
+    drop.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    drop.add_argument(
+        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
+    )
+    drop.add_argument("--json", action="store_true", help="print whole result documents, one a line")
+    drop.add_argument(
+        "--timeout",
+        type=seconds(least=0.1),
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for a result (default: %(default)s)",
+    )
+
+    watcher = commands.add_parser("watch", help="drop what is new in a folder, and again what changes, until Ctrl-C")
+    watcher.add_argument("folder", type=Path, metavar="FOLDER", help="with a folder for each iTwin, named by its ID")
+    watcher.add_argument("--itwin", type=itwin_id, metavar="ID", help="drop everything on this iTwin")
+    watcher.add_argument(
+        "--min-age",
+        type=seconds(least=0),
+        default=2.0,
+        metavar="SECONDS",
+        help="leave alone what was written to more lately (default: %(default)s)",
+    )
+
+    commands.add_parser("demo", help="drop a handful of different pictures, and show what became of each")
+    return parser
+
+
+def _describe(cloud: LocalCloud, console: str) -> str:
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    return (
+        "\nThe cloud runs; Ctrl-C ends it.\n\n"
+        f"  console           {console}\n"
+        f"  iTwin Platform    {cloud.platform_address}\n"
+        f"  managed identity  {cloud.identity_address}\n"
+        f"  Functions host    {cloud.host.address}\n"
+        f"  drop storage      {cloud.connection_string}\n\n"
+        f"Drop a file:  {python} -m local drop FILE\n"
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise LocalCloudError(f"{file} cannot be read ({error.strerror}).") from error
+
+
+def _find_running() -> dict[str, Any]:
+    state = find_state()
+    if state is None:
+        raise LocalCloudError("No local cloud is running: start one with `python -m local`.")
+    return state
+
+
+def _make_itwin(platform: str, itwin_id: str, properties: Mapping[str, str]) -> None:
+    """Make the iTwin where it is new; what is known of it stays."""
+    address = f"{platform}/_control/itwins/{itwin_id}"
+    try:
+        response = requests.put(address, json=properties, timeout=10)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise LocalCloudError(f"The iTwin {itwin_id} could not be made: {_first_line(error)}") from error
+
+
+def _line(file: Path, result: dict[str, Any] | None, timeout_s: float) -> str:
+    if result is None:
+        return f"{file} -> no result after {timeout_s:g} s"
+    changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
+    error = result.get("error") or {}
+    reason = result.get("reason") or error.get("message")
+    parts = [str(file), result["status"], changes if result["status"] == "uploaded" else "", reason or ""]
+    waiting = "" if result["status"] in FINAL_STATUSES else f"not final after {timeout_s:g} s"
+    return " -> ".join(filter(None, [*parts, waiting]))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,118 @@
+"""A cloud is found while it runs, and never afterwards, whatever it left."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.applications import Starlette
+
+from local.serving import LocalCloudError, serve
+from local.state import claim_state, find_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STATE = {"pid": 1, "connectionString": "UseDevelopmentStorage=true"}
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the state where no developer's cloud has its own."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    return tmp_path / "state" / "cloud.json"
+
+
+def test_a_cloud_is_found_from_when_it_is_ready_until_it_ends(file: Path) -> None:
+    """One that is only starting has nothing to tell yet."""
+    assert find_state() is None
+    with claim_state() as publish:
+        assert find_state() is None
+        publish({**STATE, "more": "x" * 100})
+        publish(STATE)
+        assert find_state() == STATE
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert find_state() is None
+    assert not file.exists()
+
+
+def test_what_a_killed_cloud_left_is_no_cloud(file: Path) -> None:
+    """Also where something else listens on its ports by now; and the next cloud may start."""
+    file.parent.mkdir()
+    with serve(Starlette()) as address:
+        file.write_text(json.dumps({**STATE, "identity": address, "platform": address}))
+        file.chmod(0o644)
+        assert find_state() is None
+        with claim_state() as publish:
+            publish(STATE)
+            assert find_state() == STATE
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0", '"connectionString"'])
+def test_a_broken_file_is_no_cloud(file: Path, text: str) -> None:
+    """And hinders none."""
+    file.parent.mkdir()
+    file.write_text(text)
+    assert find_state() is None
+    with claim_state():
+        assert find_state() is None
+
+
+def test_there_is_one_cloud_at_a_time(file: Path) -> None:
+    """However many start at once; the next one may when it has ended."""
+    ready, done = threading.Barrier(8), threading.Event()
+    refusals: list[str] = []
+
+    def start() -> None:
+        ready.wait()
+        try:
+            with claim_state():
+                done.wait(10)
+        except LocalCloudError as error:
+            refusals.append(str(error))
+            if len(refusals) == ready.parties - 1:
+                done.set()
+
+    for _ in range(3):
+        refusals.clear()
+        done.clear()
+        threads = [threading.Thread(target=start) for _ in range(ready.parties)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refusals) == ready.parties - 1
+        assert all(refusal.startswith("A local cloud of this project runs already") for refusal in refusals)
+        assert not file.exists()
+
+
+def test_who_looks_for_a_cloud_keeps_none_from_starting() -> None:
+    """The two use the same lock."""
+    stopping = threading.Event()
+
+    def look() -> None:
+        while not stopping.is_set():
+            find_state()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(300):
+            with claim_state():
+                pass
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its name."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "file"))
+    with pytest.raises(LocalCloudError, match=r"file/cloud\.json cannot be written \(.*\)\.$"), claim_state():
+        pass
+    assert find_state() is None
