@@ -5,7 +5,7 @@ using 'main.bicep'
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
 param location = readEnvironmentVariable('AZURE_LOCATION')
 
-param itwinIds = filter(split(readEnvironmentVariable('ITWIN_IDS', ''), ','), id => !empty(id))
+param itwinIds = filter(map(split(readEnvironmentVariable('ITWIN_IDS', ''), ','), id => trim(id)), id => !empty(id))
 
 param itwinLogin = readEnvironmentVariable('ITWIN_LOGIN', 'managed-identity')
 param itwinTokenScope = readEnvironmentVariable('ITWIN_TOKEN_SCOPE', '')
@@ -15,6 +15,7 @@ param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.be
 
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '10'))
 param privateNetworking = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
+param operatorAddressRanges = filter(map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), range => trim(range)), range => !empty(range))
 
 param operatorPrincipalId = readEnvironmentVariable('OPERATOR_PRINCIPAL_ID', '')
 param operatorPrincipalType = readEnvironmentVariable('OPERATOR_PRINCIPAL_TYPE', 'User')

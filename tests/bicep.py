@@ -84,6 +84,16 @@ class Document:
         return sum(node.type == "identifier" and _text(node) == name for node in walk(self.root)) - 1
 
     @cached_property
+    def names(self) -> set[str]:
+        """All names that there are: declared, imported, and of loops, lambdas and functions."""
+        declared = {declared.name for declared in self._declarations}
+        return declared | {_text(node) for node in walk(self.root) if _names_something(node)}
+
+    def used_by(self, node: Node) -> set[str]:
+        """Return the names that stand in expressions at and below a node, without the functions of the language."""
+        return {_text(found) for found in walk(node) if found.type == "identifier" and _is_used(found)}
+
+    @cached_property
     def _declarations(self) -> list[Declaration]:
         found, decorators = [], {}
         for node in walk(self.root):
@@ -121,6 +131,33 @@ def evaluate(node: Node) -> Any:
             # A resource within a resource is a property without a value to the grammar.
             return dict(_property(child) for child in children if len(child.named_children) > 1)
     return Expression(_text(node))
+
+
+def _names_something(node: Node) -> bool:
+    """Tell the names that imports, functions, loops and lambdas bring."""
+    parent = node.parent
+    if parent is None or node.type not in {"identifier", "loop_variable", "loop_enumerator"}:
+        return False
+    if node.type != "identifier" or parent.type in {"import_functionality", "parameter"}:
+        return True
+    if parent.type == "for_statement":
+        return node == parent.named_children[0]
+    above = parent.parent
+    return above is not None and above.type == "lambda_expression" and parent == above.named_children[0]
+
+
+def _is_used(node: Node) -> bool:
+    """Tell names in expressions from names of properties, functions, nested resources and declarations."""
+    parent = node.parent
+    if parent is None or parent.type.endswith("_declaration"):
+        return parent is not None and node != parent.named_children[0]
+    is_first = node == parent.named_children[0]
+    match parent.type:
+        case "object_property" | "call_expression" | "user_defined_function":
+            return not is_first
+        case "resource_expression":
+            return is_first
+    return True
 
 
 def _property(node: Node) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from functools import cache
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -82,7 +83,7 @@ FORBIDDEN_ON_FLEX = {
     "WEBSITE_CONTENTSHARE",
     "WEBSITE_RUN_FROM_PACKAGE",
 }
-# What the platform reads, and the app does not.
+# What the platform and Pillow read, and the app does not.
 PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -91,6 +92,7 @@ PLATFORM_SETTINGS = {
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__queueServiceUri",
     "AzureWebJobsStorage__tableServiceUri",
+    "PILLOW_BLOCKS_MAX",
     "PYTHON_THREADPOOL_THREAD_COUNT",
 }
 LOGINS = {"managed-identity": "managedIdentitySettings", "client-credentials": "clientCredentialsSettings"}
@@ -116,6 +118,27 @@ def test_every_parameter_is_described_and_used(document: Document) -> None:
 def test_every_variable_is_used(document: Document) -> None:
     """What nothing needs is not there."""
     assert [name for name in document.all("variable") if document.uses(name) == 0] == []
+
+
+@documents
+def test_every_name_is_declared(document: Document) -> None:
+    """What the compiler would not find is found here: a misspelt parameter, variable, resource or module."""
+    assert document.used_by(document.root) - document.names == set()
+
+
+@documents
+def test_nothing_waits_for_itself(document: Document) -> None:
+    """No two declarations need each other, however many stand between them."""
+    declared = {**document.all("variable"), **document.all("resource"), **document.all("module")}
+    waits = {name: document.used_by(each.node) & set(declared) for name, each in declared.items()}
+    assert set(TopologicalSorter(waits).static_order()) == set(declared)
+
+
+@documents
+def test_every_resource_that_is_only_looked_up_is_used(document: Document) -> None:
+    """One that nothing needs would have to be there all the same."""
+    looked_up = [name for name, each in document.all("resource").items() if b" existing =" in (each.node.text or b"")]
+    assert [name for name in looked_up if document.uses(name) == 0] == []
 
 
 @documents
@@ -321,7 +344,7 @@ def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> Non
         "AzureWebJobsStorage__blobServiceUri": ("Storage Blob Data Owner", "host"),
         "AzureWebJobsStorage__queueServiceUri": ("Storage Queue Data Contributor", "host"),
         "AzureWebJobsStorage__tableServiceUri": ("Storage Table Data Contributor", "host"),
-        "DropStorage__blobServiceUri": ("Storage Blob Data Owner", "drops"),
+        "DropStorage__blobServiceUri": ("Storage Blob Data Contributor", "drops"),
         "DropStorage__queueServiceUri": ("Storage Queue Data Contributor", "drops"),
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": ("Monitoring Metrics Publisher", "insights"),
         "ITWIN_CLIENT_SECRET": ("Key Vault Secrets User", "vault"),
@@ -380,7 +403,10 @@ def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
         "deploy --all",
         "provision events",
     ]
-    assert list(layers) == ["app", "events"]
+    assert {layer["name"]: layer.get("dependsOn", []) for layer in AZURE["infra"]["layers"]} == {
+        "app": [],
+        "events": ["app"],
+    }
     assert all(
         (PROJECT / path / f"main.{kind}").is_file() for path in layers.values() for kind in ("bicep", "bicepparam")
     )

@@ -83,14 +83,30 @@ var logAlerts = [
 // https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-eventgrid-systemtopics-metrics
 var metricAlerts = [
   {
+    name: 'undelivered'
+    description: 'The app does not take events: it is not there, does not start, or refuses them.'
+    metric: 'DeliveryAttemptFailCount'
+    severity: 2
+    // A single event that cannot be delivered is tried six times within half an hour:
+    // https://learn.microsoft.com/azure/event-grid/delivery-and-retry#retry-schedule
+    threshold: 5
+    window: 'PT30M'
+  }
+  {
     name: 'dead-letters'
     description: 'Event Grid gave up delivering events and wrote them to the container of dead letters.'
     metric: 'DeadLetteredCount'
+    severity: 1
+    threshold: 0
+    window: 'PT5M'
   }
   {
     name: 'lost-events'
     description: 'Event Grid gave up delivering events and could not even write them down.'
     metric: 'DroppedEventCount'
+    severity: 1
+    threshold: 0
+    window: 'PT5M'
   }
 ]
 
@@ -153,11 +169,11 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
     tags: tags
     properties: {
       description: alert.description
-      severity: 1
+      severity: alert.severity
       enabled: true
       scopes: [eventTopic.id]
       evaluationFrequency: 'PT5M'
-      windowSize: 'PT5M'
+      windowSize: alert.window
       autoMitigate: true
       criteria: {
         'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
@@ -169,7 +185,7 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
             metricNamespace: 'Microsoft.EventGrid/systemTopics'
             timeAggregation: 'Total'
             operator: 'GreaterThan'
-            threshold: 0
+            threshold: alert.threshold
           }
         ]
       }

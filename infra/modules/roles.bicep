@@ -36,18 +36,23 @@ var roleIds = {
   'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 }
 
+// The host's account has the roles that its page names, less the one that a polling blob trigger needs alone:
+// https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
+// The drop account has Contributor where the blob trigger's page says Owner, which adds tags and the ownership of
+// files, and neither the app nor the trigger with Event Grid as its source touches these:
+// https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-blob-trigger#identity-based-connections
 var table = [
   {
     who: 'app'
-    role: 'Storage Blob Data Owner'
+    role: 'Storage Blob Data Contributor'
     on: 'drops'
-    reason: 'Reads drops; writes results and the ledger and leases its entries. The host\'s blob trigger documents Owner.'
+    reason: 'Reads drops; writes results and the ledger and leases its entries; the host reads a blob before it calls.'
   }
   {
     who: 'app'
     role: 'Storage Queue Data Contributor'
     on: 'drops'
-    reason: 'Sends and receives retries; receives what the host gave up, and the host puts that there.'
+    reason: 'Sends and receives retries; receives what the host gave up, and the host puts that there and counts.'
   }
   {
     who: 'app'
