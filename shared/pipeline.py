@@ -15,7 +15,7 @@ from azure.core.exceptions import AzureError
 
 from shared.drop import Drop, read_source
 from shared.errors import BlobNameRefused, Bug, DropError, DropGone, PlatformUnavailable, TurnLost
-from shared.image import normalize_image
+from shared.image import normalize_image, peak_bytes
 from shared.ledger import Upload
 from shared.results import Recorded, Result, Superseded
 from shared.retries import Attempt, retry_delay_s
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shared.drop import Source
     from shared.image import NormalizedImage
     from shared.itwin_platform import UploadedImage
-    from shared.services import Services
+    from shared.services import App, Services
 
 log = logging.getLogger("itwin_image_drop")
 
@@ -108,8 +108,7 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
         return dict(up.document)
     entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
 
-    with progress.timed("normalize"):
-        progress.image = normalize_image(source.content(), app.settings.limits)
+    progress.image = _normalize(source.content(), progress, app)
     with app.ledger.turn(itwin_id, entry) as turn:
         with progress.timed("upload"):
             uploaded = app.platform.upload_image(itwin_id, progress.image)
@@ -141,6 +140,12 @@ def settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | N
     is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
     waiting = is_another and recorded.next_attempt_at is not None and recorded.next_attempt_at > now
     return recorded.etag if recorded.is_final or waiting else None
+
+
+def _normalize(content: bytes, progress: Progress, app: App) -> NormalizedImage:
+    limits = app.settings.limits
+    with app.admission.admit(len(content) + peak_bytes(content, limits)), progress.timed("normalize"):
+        return normalize_image(content, limits)
 
 
 def _is_still_there(source: Source, drop: Drop, services: Services) -> bool:

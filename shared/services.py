@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.admission import Admission
 from shared.credentials import open_tokens
 from shared.errors import InvalidSettings
 from shared.itwin_platform import ITwinPlatform
@@ -72,6 +73,7 @@ class App:
     throttle: Throttle
     platform: ITwinPlatform
     ledger: Ledger
+    admission: Admission
 
     @classmethod
     def from_settings(cls, settings: Settings, storage: BlobServiceClient) -> App:
@@ -80,7 +82,7 @@ class App:
         tokens = open_tokens(settings.login)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, timeout_s=settings.timeout_s)
         turn_s = min(max(settings.timeout_s + TURN_MARGIN_S, SHORTEST_LEASE_S), LONGEST_LEASE_S)
-        return cls(settings, throttle, platform, Ledger(storage, turn_s=turn_s))
+        return cls(settings, throttle, platform, Ledger(storage, turn_s=turn_s), Admission())
 
 
 _lock = threading.Lock()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonschema import ValidationError
 
+from tests.leaks import publishes_secret, tells_secret
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 FINAL_ANSWERS = (404, 413, 422)
-
-TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w")
-SIGNATURE = re.compile(r"[?&;](sig|code)=")
 
 Kind = Literal["legal", "illegal", "ignored"]
 Document = dict[str, Any]
@@ -175,14 +171,11 @@ def _is_newer(one: Written, other: Written, drops: Sequence[Written]) -> bool:
 def _judge_secrets(evidence: Evidence) -> Iterator[str]:
     """Find secrets in what was logged and published; signed URLs belong into results alone, and there to the image."""
     for line in evidence.lines:
-        if TOKEN.search(line) or SIGNATURE.search(line) or any(secret in line for secret in evidence.secrets):
+        if tells_secret(line, evidence.secrets):
             yield f"A secret was logged: {line[:60]}..."
     for name, documents in evidence.histories.items():
-        for document in documents:
-            text = json.dumps(document)
-            apart = json.dumps({**document, "image": None})
-            if TOKEN.search(text) or SIGNATURE.search(apart) or any(secret in text for secret in evidence.secrets):
-                yield f"A secret was published in {name}."
+        if any(publishes_secret(document, evidence.secrets) for document in documents):
+            yield f"A secret was published in {name}."
 
 
 def _etag(document: Document) -> str | None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
 
 PICTURES = [encode(building_site(64 + n, 48), "PNG") for n in range(4)]
-CLIENTS = {"the-app": "a-secret"}
+CLIENTS = {"the-app": "hush-of-the-app"}
 SLOW = ScriptedAnswer(delay_s=1.5)
 
 

@@ -1,0 +1,114 @@
+"""How much memory images may take at once, and in which order those come in that wait."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.processes import wait_until
+from shared.admission import Admission
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@dataclass
+class Hall:
+    """Threads that come in one after another, stay until they are let out, and note who is in."""
+
+    admission: Admission
+    pool: ThreadPoolExecutor
+    inside: list[int] = field(default_factory=list)
+    entered: list[int] = field(default_factory=list)
+    outs: dict[int, threading.Event] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def come(self, number: int, size: int) -> Future[None]:
+        """Have a thread ask, and wait until it is in or in line."""
+        before = len(self.admission._line) + len(self.entered)
+        self.outs[number] = threading.Event()
+        visit = self.pool.submit(self._visit, number, size)
+        assert wait_until(lambda: len(self.admission._line) + len(self.entered) > before, timeout_s=10)
+        return visit
+
+    def _visit(self, number: int, size: int) -> None:
+        with self.admission.admit(size):
+            with self.lock:
+                self.inside.append(number)
+                self.entered.append(number)
+            self.outs[number].wait(10)
+            with self.lock:
+                self.inside.remove(number)
+
+    def settle(self, *inside: int) -> None:
+        """See exactly these inside, and nobody more who could come in."""
+        assert wait_until(lambda: sorted(self.inside) == sorted(inside), timeout_s=10), self.inside
+        line = list(self.admission._line)
+        assert not wait_until(lambda: list(self.admission._line) != line, timeout_s=0.05)
+
+
+def test_first_come_first_served() -> None:
+    """A small image that came later does not pass a large one that waits, for then the large one might starve."""
+    with ThreadPoolExecutor(8) as pool:
+        hall = Hall(Admission(100), pool)
+        visits = [hall.come(number, size) for number, size in enumerate((60, 60, 10, 30))]
+        hall.settle(0)
+        hall.outs[0].set()
+        hall.settle(1, 2, 3)
+        assert hall.entered[:2] == [0, 1]
+        for number in (1, 2, 3):
+            hall.outs[number].set()
+        assert not wait(visits, timeout=10).not_done
+
+
+def test_what_needs_more_than_there_is_goes_alone() -> None:
+    """It is let in when all others are out, and nobody comes in beside it."""
+    with ThreadPoolExecutor(8) as pool:
+        hall = Hall(Admission(100), pool)
+        visits = [hall.come(number, size) for number, size in enumerate((1, 10**12, 1))]
+        hall.settle(0)
+        hall.outs[0].set()
+        hall.settle(1)
+        hall.outs[1].set()
+        hall.settle(2)
+        hall.outs[2].set()
+        assert not wait(visits, timeout=10).not_done
+
+
+def test_what_fails_gives_its_memory_back() -> None:
+    """Else hostile images would eat it up."""
+    admission = Admission(100)
+    for _ in range(3):
+        with pytest.raises(RuntimeError), admission.admit(100):
+            raise RuntimeError
+    with admission.admit(100):
+        pass
+
+
+@given(st.lists(st.integers(0, 150), min_size=1, max_size=40), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_never_more_than_there_is_and_everybody_has_a_turn(sizes: list[int], threads: int) -> None:
+    """Whatever comes, in whatever number of threads."""
+    admission, lock, taken, most, done = Admission(100), threading.Lock(), 0, 0, 0
+
+    def work(size: int) -> None:
+        nonlocal taken, most, done
+        with admission.admit(size):
+            with lock:
+                taken += min(size, 100)
+                most = max(most, taken)
+            threading.Event().wait(0.001)
+            with lock:
+                taken -= min(size, 100)
+                done += 1
+
+    with ThreadPoolExecutor(threads) as pool:
+        wait([pool.submit(work, size) for size in sizes], timeout=60)
+    assert done == len(sizes)
+    assert most <= 100

@@ -1,0 +1,99 @@
+"""That a secret which is told is found: in a log line, in a host's output, and in a result."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.processes import PROJECT
+from local.samples import building_site, encode
+from tests.leaks import publishes_secret, tells_secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local.cloud import LocalCloud
+    from tests.leaks import Ear
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+
+LEAKS = {
+    "a log line": f"""
+        logging.getLogger("any").error("refused: %s", "{JWT}")
+    """,
+    "the app's own quiet line": """
+        logging.getLogger("itwin_image_drop").info("%s", "the secret is hush")
+    """,
+    "a traceback": f"""
+        try:
+            raise ValueError("Bearer {JWT}")
+        except ValueError:
+            logging.getLogger("any").exception("failed")
+    """,
+    "what a host prints": """
+        class Loud(HostProcess):
+            def _command(self):
+                return ["sh", "-c", "echo code is $BLOBS_KEY; sleep 5"]
+            def _environment(self):
+                environment = super()._environment()
+                return environment | {"BLOBS_KEY": environment[BLOBS_EXTENSION_KEY]}
+        host = Loud(PROJECT, {})
+        child = host._child = Child(host._command(), environment=host._environment(), directory=PROJECT,
+                                    on_line=host._on_line)
+        assert wait_until(lambda: len(child.lines) > 0, timeout_s=10)
+        host.kill()
+    """,
+    "a result": """
+        with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+            storage.create_container("results").upload_blob("x.json", '{"reason": "https://host/x?sig=abc"}')
+    """,
+    "a result in the ledger": """
+        with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+            storage.create_container("ledger").upload_blob("x.json", '{"result": {"reason": "it is hush"}}')
+    """,
+}
+HEAD = """
+import logging
+from azure.storage.blob import BlobServiceClient
+from local.azurite import Azurite
+from local.functions_host.__main__ import BLOBS_EXTENSION_KEY
+from local.host_process import HostProcess
+from local.processes import PROJECT, Child, wait_until
+
+def test_tells():
+"""
+
+
+@pytest.mark.parametrize("leak", [*LEAKS.values(), "\n        pass\n"], ids=[*LEAKS, "nothing"])
+def test_a_secret_that_is_told_fails_the_test(leak: str, tmp_path: Path) -> None:
+    """A search that finds nothing would prove nothing."""
+    (tmp_path / "test_inner.py").write_text(HEAD + leak)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.leaks", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTEST_ADDOPTS": ""}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "1 passed" in run.stdout, run.stdout
+    assert run.returncode == (0 if "pass" in leak else 1), run.stdout
+    assert ("logged: " in run.stdout or "published: " in run.stdout) == ("pass" not in leak)
+
+
+def test_the_whole_suite_is_heard(cloud: LocalCloud, ear: Ear) -> None:
+    """What the host of the shared cloud prints is among what is searched, and its keys are known."""
+    before = ear.heard
+    assert cloud.result(cloud.drop(cloud.itwin(), "a.png", encode(building_site(40, 40), "PNG")))
+    assert ear.heard > before
+    assert {cloud.host.function_key, cloud.identity.header} <= ear.secrets
+
+
+def test_a_signed_url_is_no_secret_where_it_belongs() -> None:
+    """In the platform's own object; nowhere else, and a token nowhere at all."""
+    signed = "https://host/x?se=1&sig=abc"
+    assert not publishes_secret({"image": {"smallImageUrl": signed}})
+    assert publishes_secret({"reason": signed})
+    assert publishes_secret({"image": {"smallImageUrl": JWT}})
+    assert tells_secret(signed)
+    assert tells_secret("the key", ["key"])
+    assert not tells_secret("Executed 'Functions.process_drop' (Succeeded, Id=1, Duration=12ms)")
