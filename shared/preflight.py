@@ -6,7 +6,6 @@ Every check does what the app itself does with a drop, leaves nothing behind, an
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import time
 import uuid
@@ -22,7 +21,8 @@ from azure.storage.blob import StorageErrorCode
 
 from shared.credentials import ManagedIdentityLogin, open_tokens
 from shared.drop import ITWIN_ID, Drop
-from shared.errors import DropError, InvalidSettings
+from shared.errors import DropError, InvalidSettings, StorageUnavailable, TokenUnavailable
+from shared.foreign_json import parse_object
 from shared.itwin_platform import USER_AGENT
 from shared.ledger import LEDGER_CONTAINER
 from shared.results import result_name
@@ -47,6 +47,11 @@ EVENT_TIMEOUT_S = 60.0
 PROBE_HIDDEN_S, PROBE_LIFE_S = 60, 90
 REQUEST_TIMEOUT_S = (10, 30)
 TOKEN_CLAIMS = 1  # of a JSON Web Token's three parts
+# How Microsoft Entra's two kinds of tokens, and OAuth 2.0's (RFC 9068), call the app that a token was given to.
+CLIENT_CLAIMS = ("appid", "azp", "client_id")
+STORAGE_ADVICE = (
+    "Check the account that DropStorage__blobServiceUri and DropStorage__queueServiceUri name, its rules and DNS."
+)
 
 OK = 200
 UNAUTHORIZED = 401
@@ -128,10 +133,16 @@ def _finding(subject: str, check: Callable[[], str]) -> Finding:
     except DropError as error:
         return Finding(subject, "fails", error.message)
     except AzureError as error:
-        return Finding(subject, "fails", storage_error(error).message)
+        return Finding(subject, "fails", _tell(storage_error(error)))
     except Exception as error:
         log.exception("The preflight's check of %s failed.", subject)
         return Finding(subject, "fails", f"An unexpected {type(error).__name__}; the log has more of it.")
+
+
+def _tell(error: DropError) -> str:
+    if isinstance(error, StorageUnavailable):
+        return f"{error.message} {STORAGE_ADVICE}"
+    return error.message
 
 
 def _unless_wrong(read: Callable[[], Value]) -> Value | None:
@@ -156,22 +167,30 @@ def _check_settings(environ: Mapping[str, str]) -> str:
 def _check_token(settings: Settings, tokens: AccessTokens) -> str:
     login = settings.login
     giver = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
-    claims = _claims(tokens.get())
-    if not claims:
-        return f"{giver} gave one for the scope {login.scope!r}. It is opaque, so no more can be said of it."
-    audience, expiry = claims.get("aud"), claims.get("exp")
-    until = datetime.fromtimestamp(expiry, UTC).isoformat() if isinstance(expiry, int) else "an unknown time"
-    return f"{giver} gave one for the scope {login.scope!r}. Its audience is {audience!r}; it is good until {until}."
+    said = _describe(_claims(tokens.get())) or "It is opaque: it says neither its audience nor its expiry."
+    return f"{giver} gave one for the scope {login.scope!r}. {said}"
 
 
-def _claims(token: str) -> dict[str, Any]:
+def _claims(token: str) -> Mapping[str, Any]:
     """Read what a JSON Web Token (RFC 7519) says of itself; nothing where it is none. It is not verified."""
     try:
         part = token.split(".")[TOKEN_CLAIMS]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return parse_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (IndexError, ValueError):
         return {}
-    return claims if isinstance(claims, dict) else {}
+
+
+def _describe(claims: Mapping[str, Any]) -> str:
+    """Say what of a token an operator compares; any of it may be missing, as authorities differ."""
+    named = {
+        "audience": claims.get("aud"),
+        "issuer": claims.get("iss"),
+        "client": next((claims[name] for name in CLIENT_CLAIMS if name in claims), None),
+    }
+    facts = [f"{name} {value!r}" for name, value in named.items() if value and isinstance(value, str | list)]
+    with suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
+        facts.append(f"good until {datetime.fromtimestamp(claims['exp'], UTC).isoformat()}")
+    return f"It says of itself: {', '.join(facts)}." if facts else ""
 
 
 def _check_permission(settings: Settings, tokens: AccessTokens, itwin_id: str | None) -> str:
@@ -180,7 +199,11 @@ def _check_permission(settings: Settings, tokens: AccessTokens, itwin_id: str | 
         raise _NotCheckedError("Name an iTwin to learn whether the app may change its image: add ?itwin=<iTwin ID>.")
     if not ITWIN_ID.fullmatch(itwin_id):
         raise _FailedError("That is no iTwin ID, which is a GUID in lower case with hyphens.")
-    token = tokens.get()
+    try:
+        token = tokens.get()
+    except TokenUnavailable as error:
+        message = "There must be an access token first."
+        raise _NotCheckedError(message) from error
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {token}"
@@ -238,6 +261,8 @@ def _check_reading(storage: StorageSettings, itwin_id: str | None) -> str:
             if container == itwin_id and code == StorageErrorCode.CONTAINER_NOT_FOUND:
                 message = f"There is no container {itwin_id}: make one, and drop images there."
                 raise _FailedError(message) from error
+            if code not in (StorageErrorCode.BLOB_NOT_FOUND, StorageErrorCode.CONTAINER_NOT_FOUND):
+                raise  # not an answer of a storage account
     if container == itwin_id:
         return f"The app may read what is dropped into {itwin_id}."
     return "The app may read blobs of the drop account."
@@ -250,7 +275,8 @@ def _check_writing(storage: StorageSettings, container: str) -> str:
         try:
             blob.upload_blob(b"", overwrite=False)
         except ResourceNotFoundError as error:
-            message = f"The container {container!r} is not there: deploy the infrastructure again."
+            otherwise = ", or correct RESULTS_CONTAINER" if container == storage.results_container else ""
+            message = f"The container {container!r} is not there: deploy the infrastructure again{otherwise}."
             raise _FailedError(message) from error
         blob.delete_blob()
     return f"The app may write to the container {container!r}."

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import jwt
 import pytest
 import requests
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, Services, generate_account_sas
 from azure.storage.queue import QueueClient
+from starlette.responses import JSONResponse
 
 from local.azurite import Azurite
 from local.cloud import PLATFORM_AUDIENCE, LocalCloud
 from local.itwin_platform import ScriptedAnswer
 from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.preflight import main as ask_locally
+from local.serving import serve
 from shared.preflight import GIVEN_UP_QUEUES, Report, examine
 from shared.retries import RETRY_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 TIMEOUT_S = 60
@@ -58,7 +62,7 @@ def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
     lines = answer.text.splitlines()
     subjects = ("Settings", "Access token", "iTwin", "Drops", "Results", "Ledger", "Queues", "Events")
     assert [line.partition(":")[0] for line in lines[:8]] == [f"[works] {subject}" for subject in subjects]
-    assert f"Its audience is {PLATFORM_AUDIENCE!r}" in answer.text
+    assert f"It says of itself: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
     assert f"good until 20{time.gmtime().tm_year % 100}" in answer.text
 
 
@@ -153,6 +157,126 @@ def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalClo
     assert finding(report, "Events")[0] == "works"
 
 
+SECRET = "hunter2-hunter2"
+CLIENT = {
+    "ITWIN_LOGIN": "client-credentials",
+    "ITWIN_TOKEN_URL": "{platform}/connect/token",
+    "ITWIN_CLIENT_ID": "service-app",
+    "ITWIN_CLIENT_SECRET": SECRET,
+}
+NO_STORAGE = "AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint={platform}/a;QueueEndpoint={platform}/a"
+UNRESOLVED = "@Microsoft.KeyVault(VaultName=kv;SecretName=itwin-client-secret)"
+URI = "DropStorage__blobServiceUri"
+ROLES = ("Storage Blob Data", "Storage Queue Data Contributor", "DropStorage__clientId")
+
+
+@pytest.mark.usefixtures("identity")
+@pytest.mark.parametrize(
+    ("changes", "subject", "names"),
+    [
+        ({"ITWIN_LOGIN": "password"}, "Settings", ["ITWIN_LOGIN"]),
+        ({"ITWIN_API_URL": "http://api.example.com"}, "Settings", ["ITWIN_API_URL"]),
+        ({"ITWIN_API_URL": f"https://me:{SECRET}@api.example.com"}, "Settings", ["ITWIN_API_URL"]),
+        ({"ITWIN_API_URL": "http://127.0.0.1:9"}, "iTwin", ["ITWIN_API_URL"]),
+        ({"ITWIN_TOKEN_SCOPE": ""}, "Settings", ["ITWIN_TOKEN_SCOPE"]),
+        ({"ITWIN_TOKEN_SCOPE": "api://nobody/.default"}, "iTwin", ["ITWIN_TOKEN_SCOPE", "gateway"]),
+        ({"AZURE_CLIENT_ID": "6ba7b811-9dad-11d1-80b4-00c04fd430c8"}, "Access token", ["AZURE_CLIENT_ID"]),
+        ({"ITWIN_TIMEOUT_S": "46"}, "Settings", ["ITWIN_TIMEOUT_S"]),
+        ({"ASPECT_POLICY": "squeeze"}, "Settings", ["ASPECT_POLICY"]),
+        ({"MAX_SOURCE_BYTES": "many"}, "Settings", ["MAX_SOURCE_BYTES"]),
+        ({"MAX_SOURCE_PIXELS": "0"}, "Settings", ["MAX_SOURCE_PIXELS"]),
+        ({"MAX_OUTPUT_PIXELS": "1"}, "Settings", ["MAX_OUTPUT_PIXELS"]),
+        ({"RETRY_MIN_DELAY_S": "-1"}, "Settings", ["RETRY_MIN_DELAY_S"]),
+        ({"RETRY_MAX_DELAY_S": "604801"}, "Settings", ["RETRY_MAX_DELAY_S"]),
+        ({"RETRY_HORIZON_S": "1.5"}, "Settings", ["RETRY_HORIZON_S"]),
+        ({"RESULTS_CONTAINER": "ledger"}, "Settings", ["RESULTS_CONTAINER"]),
+        ({"RESULTS_CONTAINER": "nowhere"}, "Results", ["RESULTS_CONTAINER"]),
+        ({"DropStorage": SECRET}, "Settings", ["DropStorage"]),
+        ({"DropStorage": ""}, "Settings", [URI]),
+        ({"DropStorage": "", URI: "https://x.example"}, "Settings", ["DropStorage__queueServiceUri"]),
+        ({"DropStorage": NO_STORAGE}, "Drops", ["DropStorage__blobServiceUri"]),
+        ({"DropStorage": "{without a key}"}, "Drops", ROLES),
+        ({"DropStorage": "{to read}"}, "Results", ROLES),
+        ({"DropStorage": "{to read}"}, "Queues", ROLES),
+        (CLIENT | {"ITWIN_TOKEN_URL": "http://127.0.0.1:9"}, "Access token", ["ITWIN_TOKEN_URL"]),
+        (CLIENT | {"ITWIN_CLIENT_ID": ""}, "Settings", ["ITWIN_CLIENT_ID"]),
+        (CLIENT | {"ITWIN_CLIENT_SECRET": ""}, "Settings", ["ITWIN_CLIENT_SECRET", "Key Vault"]),
+        (CLIENT | {"ITWIN_CLIENT_SECRET": UNRESOLVED}, "Settings", ["ITWIN_CLIENT_SECRET", "Key Vault Secrets User"]),
+        (CLIENT, "Access token", ["401", "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"]),
+    ],
+)
+def test_each_wrong_thing_is_named_and_no_secret_is(
+    cloud: LocalCloud, changes: dict[str, str], subject: str, names: Sequence[str]
+) -> None:
+    """One thing wrong at a time: the check that fails names the setting or the role, and nothing that was in it."""
+    key = dict(part.split("=", 1) for part in cloud.connection_string.rstrip(";").split(";"))["AccountKey"]
+    places = {
+        "{platform}": cloud.platform_address,
+        "{without a key}": cloud.connection_string.replace(key, "c2VjcmV0"),
+        "{to read}": read_only(cloud.connection_string),
+    }
+    environ = environment(cloud)
+    for name, value in changes.items():
+        environ = {**environ, name: replace(value, places)}
+    report = examine(environ, itwin_id=cloud.itwin(), event_timeout_s=0)
+    verdict, text = finding(report, subject)
+    assert verdict == "fails"
+    assert [name for name in names if name not in text] == []
+    assert not report.is_good
+    assert [secret for secret in (SECRET, key, "c2VjcmV0", "sig=") if secret in str(report)] == []
+
+
+def replace(text: str, places: Mapping[str, str]) -> str:
+    """Put in what only the running cloud knows."""
+    for place, value in places.items():
+        text = text.replace(place, value)
+    return text
+
+
+def read_only(connection_string: str) -> str:
+    """Return a connection string that may read blobs and nothing else, as an identity without further roles."""
+    parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";"))
+    signature = generate_account_sas(
+        parts["AccountName"],
+        parts["AccountKey"],
+        ResourceTypes(service=True, container=True, object=True),
+        AccountSasPermissions(read=True),
+        datetime.now(UTC) + timedelta(hours=1),
+        services=Services(blob=True, queue=True),
+    )
+    endpoints = [f"{name}={parts[name]}" for name in ("BlobEndpoint", "QueueEndpoint")]
+    return ";".join([*endpoints, f"SharedAccessSignature={signature}"])
+
+
+def claims_of(**claims: object) -> str:
+    """Return a bearer token that says this of itself."""
+    return jwt.encode(dict(claims), "a key of at least thirty-two bytes", algorithm="HS256")
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("opaque", "It is opaque: it says neither its audience nor its expiry."),
+        (claims_of(sub="x"), "It is opaque: it says neither its audience nor its expiry."),
+        (
+            claims_of(aud=["a", "b"], exp=0),
+            "It says of itself: audience ['a', 'b'], good until 1970-01-01T00:00:00+00:00.",
+        ),
+        (claims_of(aud="a", azp="app"), "It says of itself: audience 'a', client 'app'."),
+        (claims_of(iss="i", client_id="app"), "It says of itself: issuer 'i', client 'app'."),
+    ],
+)
+def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str) -> None:
+    """Authorities differ in what they put into a token; what is missing is left out."""
+    with serve(JSONResponse({"access_token": token, "expires_in": 3600})) as authority:
+        changes = CLIENT | {"ITWIN_TOKEN_URL": authority}
+        report = examine(environment(cloud, **changes), event_timeout_s=0)
+    assert finding(report, "Access token") == (
+        "works",
+        f"{authority} gave one for the scope {environment(cloud)['ITWIN_TOKEN_SCOPE']!r}. {says}",
+    )
+
+
 def test_without_storage_settings_nothing_is_tried_there() -> None:
     """An empty environment is told what it lacks, and nothing raises."""
     report = examine({})
@@ -173,9 +297,10 @@ def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
     """What a deployment makes and somebody deleted, as on an account that has nothing yet."""
     with Azurite() as empty:
         report = examine(environment(cloud, DropStorage=empty.connection_string), event_timeout_s=0)
-    deploy = "is not there: deploy the infrastructure again."
-    assert finding(report, "Results") == ("fails", f"The container 'results' {deploy}")
-    assert finding(report, "Queues") == ("fails", f"The queue '{RETRY_QUEUE}' {deploy}")
+    deploy = "is not there: deploy the infrastructure again"
+    assert finding(report, "Results") == ("fails", f"The container 'results' {deploy}, or correct RESULTS_CONTAINER.")
+    assert finding(report, "Ledger") == ("fails", f"The container 'ledger' {deploy}.")
+    assert finding(report, "Queues") == ("fails", f"The queue '{RETRY_QUEUE}' {deploy}.")
     assert finding(report, "Drops")[0] == "works"
 
 
