@@ -390,7 +390,7 @@ def test_a_pipeline_passes_every_parameter_on() -> None:
     texts = [path.read_text() for path in PARAMETER_FILES]
     names = {name for text in texts for name in re.findall(r"readEnvironmentVariable\('(\w+)'", text)}
     assert names - {"AZURE_ENV_NAME", "AZURE_LOCATION"} == set(AZURE["pipeline"]["variables"])
-    environment = yaml.safe_load(WORKFLOWS["deploy"].read_text())["jobs"]["deploy"]["env"]
+    environment = yaml.safe_load(WORKFLOWS["azure-dev"].read_text())["jobs"]["deploy"]["env"]
     assert names <= set(environment)
     assert all(environment[name] == f"${{{{ vars.{name} }}}}" for name in names)
 
@@ -444,7 +444,7 @@ def test_workflows_hold_no_secret(name: str) -> None:
     text = WORKFLOWS[name].read_text()
     assert "secrets." not in text
     permissions = yaml.safe_load(text)["permissions"]
-    assert permissions == {"contents": "read"} | ({"id-token": "write"} if name == "deploy" else {})
+    assert permissions == {"contents": "read"} | ({"id-token": "write"} if name == "azure-dev" else {})
 
 
 def test_workflows_test_before_they_deploy() -> None:
@@ -452,7 +452,7 @@ def test_workflows_test_before_they_deploy() -> None:
     tests = yaml.safe_load(WORKFLOWS["ci"].read_text())["jobs"]
     assert tests["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     assert "bicep" in str(tests["infra"])
-    assert yaml.safe_load(WORKFLOWS["deploy"].read_text())["jobs"]["deploy"]["needs"] == "ci"
+    assert yaml.safe_load(WORKFLOWS["azure-dev"].read_text())["jobs"]["deploy"]["needs"] == "ci"
 
 
 def test_the_page_has_every_parameter_and_output() -> None:

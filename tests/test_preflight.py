@@ -157,7 +157,7 @@ def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalClo
     assert finding(report, "Events")[0] == "works"
 
 
-SECRET = "hunter2-hunter2"
+SECRET = "hush-my-dear"
 CLIENT = {
     "ITWIN_LOGIN": "client-credentials",
     "ITWIN_TOKEN_URL": "{platform}/connect/token",
