@@ -39,11 +39,23 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 # Runs the script that is its first argument and ends with its input, see local/processes.py: then it also takes its
 # temporary data away, as nobody else is left to do it. The input alone must not keep it running: hence unref().
+#
+# Azure's ETags are the time of the write, in ticks of 100 ns since the year 1; Azurite's are random. Who must know
+# which of two writes within one second was the later can tell in Azure, and so here.
 _LEASHED = """
 process.stdin.resume().on("end", () => {
   try { if (process.env.TEMPORARY) require("fs").rmSync(process.cwd(), {recursive: true, force: true}); }
   finally { process.exit(1); }
 }).unref();
+const utils = require("path").join(process.argv[1], "../common/utils/utils.js");
+if (require("fs").existsSync(utils)) {
+  let last = 0n;
+  require(utils).newEtag = () => {
+    const now = 621355968000000000n + BigInt(Date.now()) * 10000n;
+    last = now > last ? now : last + 1n;
+    return `"0x${last.toString(16).toUpperCase()}"`;
+  };
+}
 require(process.argv[1]);
 """
 _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (https?://\S+)")
@@ -121,8 +133,9 @@ class Azurite:
         wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
         if not self._listening.is_set():
             reason = child.lines[-1] if child.lines else "it said nothing"
+            where = f" with the data in {self._data}" if self._data else ""
             self.stop()
-            raise LocalCloudError(f"Azurite could not start: {reason}")
+            raise LocalCloudError(f"Azurite could not start{where}: {reason}")
 
     def stop(self) -> None:
         """End it; stopping what does not run is no error."""

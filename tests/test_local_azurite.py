@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
         queue = queues.create_queue("connection-string")
         queue.send_message("1")
         assert [message.content for message in queue.receive_messages()] == ["1"]
+
+
+def test_a_later_write_has_a_greater_etag(azurite: Azurite) -> None:
+    """As in Azure, where an ETag is the time of the write: so two writes in one second have an order."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
+        container = blobs.create_container("etags")
+        written = [container.upload_blob(f"{number % 3}", b"1", overwrite=True) for number in range(12)]
+        etags = [str(blob.get_blob_properties().etag) for blob in written[-3:]]
+    assert all(re.fullmatch(r'"?0x8D[0-9A-F]{13}"?', etag) for etag in etags)
+    assert etags == sorted(etags)
 
 
 def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -> None:
@@ -119,6 +130,13 @@ def test_a_data_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(LocalCloudError, match=r"data folder .* cannot be used"):
         Azurite(data=file).start()
+
+
+def test_data_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """With the folder that it is in."""
+    (tmp_path / "__azurite_db_blob__.json").write_text('{"broken')
+    with pytest.raises(LocalCloudError, match=rf"^Azurite could not start with the data in {tmp_path}: .*JSON"):
+        Azurite(data=tmp_path).start()
 
 
 def test_azurite_dies_with_whoever_started_it() -> None:

@@ -116,6 +116,19 @@ def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
     assert "itwins_modify" in result["reason"]
 
 
+def test_of_two_drops_in_one_second_the_later_stays(cloud: LocalCloud) -> None:
+    """However they are called, and in whichever order their events come."""
+    later = encode(building_site(320, 240), "PNG")
+    for name in ("a", "z"):
+        itwin_id = cloud.itwin()
+        first = cloud.drop(itwin_id, "m.jpg", PHOTO)
+        second = cloud.drop(itwin_id, f"{name}.png", later)
+        results = [check_result(cloud.result(dropped))["status"] for dropped in (first, second)]
+        assert results[0] in {"uploaded", "superseded"}
+        assert results[1] == "uploaded"
+        assert cloud.platform.image(itwin_id) == (later, "image/png")
+
+
 def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
     """A folder that is copied whole brings files that nobody meant."""
     itwin_id = cloud.itwin()
