@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, get_args
@@ -228,6 +230,16 @@ def test_the_app_gets_every_setting_that_it_reads_and_no_other(login: str) -> No
         Settings.from_environ(recorder)
     assert set(app_settings(login)) - PLATFORM_SETTINGS == recorder.asked - {CONNECTION}
     assert set(app_settings(login)) >= PLATFORM_SETTINGS
+
+
+def test_pillow_keeps_as_many_blocks_as_are_deployed() -> None:
+    """It reads the setting where it is imported, and 64 MB are what an instance has to spare."""
+    blocks = FUNCTION_APP.all("variable")["hostSettings"].value["PILLOW_BLOCKS_MAX"].text.rpartition(" : ")[2]
+    print_bytes = "from PIL import Image; print(Image.core.get_blocks_max() * Image.core.get_block_size())"
+    process = [sys.executable, "-c", print_bytes]
+    environ = {**os.environ, "PILLOW_BLOCKS_MAX": blocks}
+    printed = subprocess.run(process, env=environ, capture_output=True, text=True, check=True).stdout
+    assert int(printed) == 64 * 2**20
 
 
 @pytest.mark.parametrize("login", LOGINS)
