@@ -15,7 +15,7 @@ param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.be
 
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '10'))
 param privateNetworking = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
-param operatorAddressRanges = filter(map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), range => trim(range)), range => !empty(range))
+param operatorAddressRanges = filter(map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), address => trim(address)), address => !empty(address))
 
 param operatorPrincipalId = readEnvironmentVariable('OPERATOR_PRINCIPAL_ID', '')
 param operatorPrincipalType = readEnvironmentVariable('OPERATOR_PRINCIPAL_TYPE', 'User')

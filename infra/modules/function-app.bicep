@@ -131,12 +131,12 @@ var eventGridRule = [
   { name: 'event-grid', priority: 100, action: 'Allow', tag: 'ServiceTag', ipAddress: 'AzureEventGrid' }
 ]
 var operatorRules = [
-  for (range, i) in operatorAddressRanges: {
+  for (address, i) in operatorAddressRanges: {
     name: 'operator-${i}'
     priority: 200 + i
     action: 'Allow'
     tag: 'Default'
-    ipAddress: range
+    ipAddress: address
   }
 ]
 
