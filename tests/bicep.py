@@ -85,9 +85,14 @@ class Document:
 
     @cached_property
     def names(self) -> set[str]:
-        """All names that there are: declared, imported, and of loops, lambdas and functions."""
-        declared = {declared.name for declared in self._declarations}
+        """All names that an expression may use: declared, imported, and of loops, lambdas and parameters."""
+        declared = {declared.name for declared in self._declarations if declared.kind != "output"}
         return declared | {_text(node) for node in walk(self.root) if _names_something(node)}
+
+    @property
+    def functions(self) -> set[str]:
+        """The functions and decorators that are called."""
+        return {_text(node.named_children[0]) for node in walk(self.root) if node.type == "call_expression"}
 
     def used_by(self, node: Node) -> set[str]:
         """Return the names that stand in expressions at and below a node, without the functions of the language."""

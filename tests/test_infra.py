@@ -73,6 +73,17 @@ PUBLISHED = {
     "Microsoft.Web/serverfarms": "2024-04-01",
     "Microsoft.Web/sites": "2024-04-01",
 }
+# https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions, and its decorators
+FUNCTIONS = set(
+    re.findall(
+        r"\w+",
+        """
+        allowed cidrSubnet concat contains description empty environment export filter guid indexOf items listKeys
+        loadJsonContent loadTextContent map max maxLength maxValue metadata minLength minValue replace resourceGroup
+        resourceId string subscription subscriptionResourceId toLower union uniqueString
+        """,
+    )
+)
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
 FORBIDDEN_ON_FLEX = {
     "ENABLE_ORYX_BUILD",
@@ -124,8 +135,9 @@ def test_every_variable_is_used(document: Document) -> None:
 
 @documents
 def test_every_name_is_declared(document: Document) -> None:
-    """What the compiler would not find is found here: a misspelt parameter, variable, resource or module."""
+    """What the compiler would not find is found here: a misspelt parameter, resource or function."""
     assert document.used_by(document.root) - document.names == set()
+    assert document.functions - document.names - FUNCTIONS == set()
 
 
 @documents
