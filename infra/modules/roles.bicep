@@ -36,7 +36,8 @@ var roleIds = {
   'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 }
 
-// The host's account has the roles that its page names, less the one that a polling blob trigger needs alone:
+// The host's account has the roles that its page names, less the one that manages the account itself, which a blob
+// trigger with Event Grid as its source only uses:
 // https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
 // The drop account has Contributor where the blob trigger's page says Owner, which adds tags and the ownership of
 // files, and neither the app nor the trigger with Event Grid as its source touches these:
