@@ -39,7 +39,7 @@ IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", 
 ELSEWHERE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
 SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
-ALL_ACCEPTED, SOME_REJECTED, NOT_ASKED_WELL, INTERRUPTED = 0, 1, 2, 130
+ALL_ACCEPTED, SOME_REJECTED, NOT_ASKED_WELL, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,10 @@ class Preview:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look at every file. 0: all would be accepted; 1: one would not; 2: a sentence on stderr says what is wrong."""
+    """Look at every file. 0: all would be accepted; 1: one would not; 2: a sentence on stderr says what is wrong.
+
+    130: interrupted; 141: nobody reads any more, as with `| head`.
+    """
     options = _parser().parse_args(arguments)
     counts = {"accepted": 0, "rejected": 0, "failed": 0}
     try:
@@ -128,14 +131,18 @@ def main(arguments: Sequence[str]) -> int:
                 advance()
                 counts[preview.status] += 1
                 print(json.dumps(preview.document()) if options.json else preview.line(), flush=True)
+        if not options.json and len(questions) > 1:
+            told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+            print(f"{len(questions)} files: {told}", flush=True)
     except (InvalidSettings, _Unanswerable) as error:
         print(error, file=sys.stderr)
         return NOT_ASKED_WELL
+    except BrokenPipeError:
+        # What is left in the buffer would be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
     except KeyboardInterrupt:
         return INTERRUPTED
-    if not options.json and len(questions) > 1:
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        print(f"{len(questions)} files: {told}")
     return ALL_ACCEPTED if counts["accepted"] == len(questions) else SOME_REJECTED
 
 
@@ -179,6 +186,8 @@ def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
     if not path.exists():
         raise _Unanswerable(f"{_printable(str(path))} is not there.")
     if not path.is_dir():
+        if not path.is_file():
+            raise _Unanswerable(f"{_printable(str(path))} is neither a file nor a folder.")
         yield path, path.name
         return
     for file in sorted(path.rglob("*")):
@@ -196,17 +205,25 @@ def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Previe
         return
     # Not forked: the progress bar has a thread, and a fork would copy its locks as they are at that moment.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            yield from pool.map(look_at, questions, itertools.repeat(rules))
+            with _deaf_to_interrupts():  # as what is started meanwhile remains: Ctrl-C is the parent's alone
+                previews = pool.map(look_at, questions, itertools.repeat(rules))
+            yield from previews
         except BrokenProcessPool as error:
             raise _Unanswerable("A process was ended from outside, perhaps because memory is short.") from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            with _deaf_to_interrupts():
+                pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def look_at(question: Question, rules: Rules) -> Preview:
@@ -230,8 +247,11 @@ def _read(file: Path, max_bytes: int) -> Source:
     """Read the file as a drop is read: of a larger one all but the content. Raises OSError."""
     status = file.stat()
     written = datetime.fromtimestamp(status.st_mtime, UTC)
-    data = None if status.st_size > max_bytes else file.read_bytes()
-    return Source(data, status.st_size if data is None else len(data), Version(written, "", file.name), {})
+    if status.st_size > max_bytes:
+        return Source(None, status.st_size, Version(written, "", file.name), {})
+    with file.open("rb") as opened:
+        data = opened.read(max_bytes + 1)  # it may have grown
+    return Source(data if len(data) <= max_bytes else None, len(data), Version(written, "", file.name), {})
 
 
 def _write(image: NormalizedImage, target: Path) -> str:
@@ -271,4 +291,6 @@ def _printable(text: str) -> str:
 
 
 if __name__ == "__main__":
+    # A name may have letters that the terminal does not.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
     sys.exit(main(sys.argv[1:]))

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
-from shared.preview import main
+from shared.preview import Question, Rules, look_at, main
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -189,3 +190,54 @@ def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
     assert process.returncode == 0
     assert set(documents(output)) == {"other.jpg", "photo.jpg"}
     assert "/2" in shown
+
+
+def test_who_reads_no_further_sees_no_traceback(folder: Path) -> None:
+    """`| head` takes what it wants."""
+    for number in range(20):
+        shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number}.jpg")
+    process = subprocess.Popen(command(folder), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: Path) -> None:
+    """Ctrl-C reaches every process of the terminal, also those that are only starting."""
+    for number in range(300):
+        shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
+    process = subprocess.Popen(
+        command(folder), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    parent = psutil.Process(process.pid)
+    assert wait_until(lambda: len(parent.children()) > 1, timeout_s=30)
+    children = parent.children()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"")
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_a_terminal_that_lacks_a_letter_shows_its_number(folder: Path) -> None:
+    """No name keeps the other files from being looked at."""
+    (folder / "größe.jpg").write_bytes(PHOTO)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command(folder), cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert "gr\\xf6\\xdfe.jpg: accepted" in done.stdout
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/null"])
+def test_what_is_no_file_is_not_read(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device may have no end."""
+    assert main([path]) == 2
+    assert capsys.readouterr().err == f"{path} is neither a file nor a folder.\n"
+
+
+def test_a_file_that_grows_is_read_no_further_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says that it is empty may have no end either."""
+    monkeypatch.setenv("MAX_SOURCE_BYTES", "100")
+    preview = look_at(Question(Path("/proc/self/smaps")), Rules.from_environ())
+    assert (preview.code, preview.source_bytes) == ("SourceTooLarge", 101)
