@@ -473,6 +473,7 @@ threading.Event().wait()
     ("files", "reason"),
     [
         ({"function_app.py": "import no_such_module"}, "function_app cannot be imported: ModuleNotFoundError"),
+        ({}, "has no function_app.py"),
         ({"function_app.py": ""}, "has no azure.functions.FunctionApp"),
         ({"host.json": "{"}, "host.json cannot be read"),
         ({"host.json": "[]"}, "must hold a JSON object"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import threading
@@ -88,6 +89,25 @@ def test_there_is_one_cloud_at_a_time(file: Path) -> None:
         assert len(refusals) == ready.parties - 1
         assert all(refusal.startswith("A local cloud of this project runs already") for refusal in refusals)
         assert not file.exists()
+
+
+def test_a_cloud_that_starts_as_another_ends_is_found(file: Path) -> None:
+    """It does not hold the lock of a file that the other one took away."""
+    lost: list[bool] = []
+
+    def start_often() -> None:
+        for _ in range(30):
+            with contextlib.suppress(LocalCloudError), claim_state() as publish:
+                publish(STATE)
+                lost.append(not file.exists() or find_state() is None)
+
+    threads = [threading.Thread(target=start_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lost) > 30
+    assert not any(lost)
 
 
 def test_who_looks_for_a_cloud_keeps_none_from_starting() -> None:

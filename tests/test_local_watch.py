@@ -44,17 +44,21 @@ def watching(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
-    """A folder for each iTwin; its sub-folders stay in the names, and Ctrl-C ends it with 0."""
+    """A folder for each iTwin, sub-folders in names, nothing that the app leaves alone, and Ctrl-C ends it with 0."""
     folder, child = watching
     itwin = str(uuid.uuid4())
     (folder / itwin / "north gate").mkdir(parents=True)
     (folder / "aside.jpg").write_bytes(PHOTO)
+    left_alone = ("Thumbs.db", "cam 0.jpg.part", os.fsdecode(b"cam \xff.jpg"))
+    for name in left_alone:
+        (folder / itwin / name).write_bytes(PHOTO)
     file = folder / itwin / "north gate" / "cam 1.jpg"
     file.write_bytes(PHOTO)
     assert says(child, f"{itwin}/north gate/cam 1.jpg -> uploaded -> nothing changed"), child.lines
     file.write_bytes(b"broken")
     assert says(child, f"{itwin}/north gate/cam 1.jpg -> rejected -> "), child.lines
     assert cloud.platform.image(itwin) == (PHOTO, "image/jpeg")
+    assert list(cloud.drops.get_container_client(itwin).list_blob_names()) == ["north gate/cam 1.jpg"]
     os.kill(child.pid, signal.SIGINT)
     assert wait_until(lambda: child.exit_code == 0, timeout_s=10)
     assert not any("aside" in line for line in child.lines)
