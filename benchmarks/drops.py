@@ -1,0 +1,91 @@
+"""The pictures that are dropped: what the benchmarks send, made once and kept in `.local/bench/drops`.
+
+Half of the mixed ones are legal already, as cameras of a site send them; the others are what people have: telephones
+held upright, photos that are too large, screenshots and scans.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from benchmarks.image.inputs import compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_KEPT = Path(".local/bench/drops")
+_ORIENTATION, _MAKE = 0x0112, 0x010F
+
+
+def picture(name: str) -> bytes:
+    """Return one of the pictures."""
+    path = _KEPT / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_PICTURES[name]())
+    return path.read_bytes()
+
+
+def mixed() -> list[tuple[str, bytes]]:
+    """Return name and content of the mixed pictures, a legal one and another by turns."""
+    return [(name, picture(name)) for pair in zip(LEGAL, OTHERS, strict=True) for name in pair]
+
+
+@cache
+def _photo() -> Image.Image:
+    return compose(6_000, 4_000, (), seed=7)
+
+
+def _exif(orientation: int = 1) -> Image.Exif:
+    exif = Image.Exif()
+    exif[_MAKE], exif[_ORIENTATION] = "A camera", orientation
+    return exif
+
+
+def _saved(width: int, height: int, kind: str, **options: Any) -> Callable[[], bytes]:
+    def make() -> bytes:
+        buffer = BytesIO()
+        _photo().resize((width, height), Image.Resampling.BICUBIC).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], bytes]:
+    """Make a picture that is large and costs its sender nothing."""
+
+    def make() -> bytes:
+        buffer = BytesIO()
+        Image.new("RGB", (width, height), "teal").save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+LEGAL = ("camera-2mp.jpg", "camera-4mp.jpg", "camera-8mp.jpg", "plan.png")
+OTHERS = ("upright-12mp.jpg", "heavy-24mp.jpg", "screenshot-8mp.png", "scan-4mp.tiff")
+SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
+LARGE = ("large-100mp.jpg", "large-100mp.png")
+HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
+_PICTURES: Mapping[str, Callable[[], bytes]] = {
+    SMALL: _saved(160, 120, "JPEG", quality=80),
+    "camera-2mp.jpg": _saved(1_920, 1_080, "JPEG", quality=85),
+    "camera-4mp.jpg": _saved(2_688, 1_520, "JPEG", quality=85, exif=_exif()),
+    "camera-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=80),
+    "plan.png": _flat(1_600, 1_200, "PNG"),
+    "upright-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif(6)),
+    "heavy-24mp.jpg": _saved(6_000, 4_000, "JPEG", quality=90, exif=_exif()),
+    "screenshot-8mp.png": _saved(3_840, 2_160, "PNG", compress_level=1),
+    "scan-4mp.tiff": _saved(2_480, 1_754, "TIFF", compression="tiff_lzw"),
+    "large-100mp.jpg": _saved(12_000, 8_333, "JPEG", quality=85),
+    "large-100mp.png": _saved(12_000, 8_333, "PNG", compress_level=1),
+    "hostile-100mp.jpg": _flat(12_000, 8_333, "JPEG", progressive=True),
+    "hostile-100mp.png": _flat(12_000, 8_333, "PNG"),
+    "hostile-100mp.webp": _flat(12_000, 8_333, "WEBP"),
+    "hostile-100mp.tiff": _flat(12_000, 8_333, "TIFF", compression="tiff_lzw"),
+}

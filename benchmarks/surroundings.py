@@ -1,0 +1,37 @@
+"""What the app finds around it when it runs inside a benchmark: its settings, and a log that goes nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@contextlib.contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set what the SDKs read for themselves: where the identity is, and whom to trust."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def silent_log() -> Iterator[None]:
+    """Write the app's log as the host does, to nowhere."""
+    log = logging.getLogger("itwin_image_drop")
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a file
+        handler = logging.StreamHandler(nowhere)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)

@@ -1,0 +1,178 @@
+"""Decides what the app itself costs: CPU per drop of a legal 2 MB JPEG, beside the image work and the bare calls.
+
+All three run in this process, one thread, by turns; what answers them is in another. The bare calls are the app's, in
+its order and with its bodies, made with the same SDK and `requests` and nothing around them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import requests
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceNotFoundError
+from azure.identity import ManagedIdentityCredential
+from azure.storage.blob import BlobLeaseClient, BlobServiceClient, ContentSettings
+
+from benchmarks.drops import TWO_MEGABYTES, picture
+from benchmarks.report import Demand, Section, table
+from benchmarks.stand_in import ACCOUNT, StandIn
+from benchmarks.surroundings import environment, silent_log
+from shared.drop import Drop
+from shared.image import normalize_image
+from shared.pipeline import process_drop
+from shared.retries import Attempt
+from shared.services import Services
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Mapping
+
+MOST_BEYOND = 0.15
+DROPS, QUICK_DROPS = 1_000, 20
+BLOCK = 20
+WARM_UP = 5
+SETUPS = {"http, account key": False, "https, managed identity (as deployed)": True}
+
+
+def measure(*, quick: bool) -> dict[str, Any]:
+    """Return CPU per drop of all three, and what 1,000 drops have opened and asked for."""
+    content = picture(TWO_MEGABYTES)
+    drops = QUICK_DROPS if quick else DROPS
+    return {"bytes": len(content)} | {name: _measure(content, drops, tls=tls) for name, tls in SETUPS.items()}
+
+
+def report(figures: Mapping[str, Any]) -> Section:
+    """Say what the app costs beyond what must be."""
+    rows, demands = [], []
+    for name in SETUPS:
+        ms = figures[name]["cpu_ms"]
+        beyond = _beyond(ms)
+        rows.append([name, *(f"{ms[kind]:.2f}" for kind in ("image", "bare", "app")), f"{beyond:+.1%}"])
+        demands.append(Demand(f"warm path, {name}: CPU beyond the image work and the bare calls", beyond, MOST_BEYOND))
+        for what in ("connections", "tokens"):
+            count = figures[name][what]
+            demands.append(Demand(f"warm path, {name}: new {what} in {figures[name]['drops']:,} drops", count, 0))
+    head = ["CPU in ms per drop", "image work", "bare calls", "the app, with both", "beyond them"]
+    asked = ", ".join(f"{count:g} x {kind}" for kind, count in figures[name]["requests"].items())
+    text = (
+        f"A legal JPEG of {figures['bytes'] / 1e6:.1f} MB, each on an iTwin of its own. "
+        f"Requests of one drop, the first of its iTwin: {asked}.\n\n{table(head, rows)}"
+    )
+    return Section("Warm path", text, tuple(demands))
+
+
+def _beyond(ms: Mapping[str, float]) -> float:
+    return ms["app"] / (ms["image"] + ms["bare"]) - 1
+
+
+def _measure(content: bytes, drops: int, *, tls: bool) -> dict[str, Any]:
+    with StandIn(tls=tls) as stand_in, environment(stand_in.settings()), silent_log():
+        stand_in.put("seed/photo.jpg", content)
+        ours = App(Services(os.environ))
+        peer = Bare(stand_in, content)
+        work: dict[str, Callable[[Drop], object]] = {
+            "image": lambda _: normalize_image(content),
+            "bare": peer.send,
+            "app": ours.send,
+        }
+        for send in work.values():
+            _run(send, _fresh_drops(stand_in, WARM_UP))
+        peer.learn(_fresh_drops(stand_in, 1)[0], ours)
+        blocks: dict[str, list[float]] = {kind: [] for kind in work}
+        asked: list[Counter[str]] = []
+        for _ in range(max(1, drops // BLOCK)):
+            for kind, send in work.items():
+                block = _fresh_drops(stand_in, BLOCK)
+                before = stand_in.count()
+                blocks[kind].append(_run(send, block))
+                if kind == "app":
+                    asked.append(stand_in.count() - before)
+        total = sum(asked[1:], asked[0])
+    count = BLOCK * len(asked)
+    return {
+        "drops": count,
+        "cpu_ms": {kind: 1_000 * median(seconds) for kind, seconds in blocks.items()},
+        "blocks_ms": {kind: [round(1_000 * s, 3) for s in seconds] for kind, seconds in blocks.items()},
+        "connections": total.pop("connection", 0),
+        "tokens": total.pop("token", 0),
+        "requests": {kind: n / count for kind, n in sorted(total.items())},
+    }
+
+
+def _run(send: Callable[[Drop], object], drops: list[Drop]) -> float:
+    """Return CPU seconds per drop."""
+    began = time.process_time()
+    for drop in drops:
+        send(drop)
+    return (time.process_time() - began) / len(drops)
+
+
+def _fresh_drops(stand_in: StandIn, count: int) -> list[Drop]:
+    drops = [Drop(str(uuid.uuid4()), "site/camera 1.jpg") for _ in range(count)]
+    stand_in.copy("seed/photo.jpg", (f"{drop.container}/{drop.blob}" for drop in drops))
+    return drops
+
+
+@dataclass(frozen=True)
+class App:
+    """The app, from the blob's name to the result."""
+
+    services: Services
+
+    def send(self, drop: Drop) -> None:
+        """Do all that the app does."""
+        process_drop(Attempt.first(drop), self.services, invocation_id="0")
+
+
+def _bare_storage(stand_in: StandIn) -> BlobServiceClient:
+    """Open the SDK's client as its documentation does."""
+    string = stand_in.settings().get("DropStorage")
+    if string:
+        return BlobServiceClient.from_connection_string(string)
+    return BlobServiceClient(f"{stand_in.address}/{ACCOUNT}", credential=ManagedIdentityCredential())
+
+
+class Bare:
+    """The same requests, and nothing around them."""
+
+    def __init__(self, stand_in: StandIn, content: bytes) -> None:
+        self._stand_in = stand_in
+        self._content = content
+        self._storage = _bare_storage(stand_in)
+        self._results = self._storage.get_container_client("results")
+        self._ledger = self._storage.get_container_client("ledger")
+        self._session = requests.Session()
+        self._entry = self._document = b"{}"
+        self._headers = {"Authorization": "Bearer a", "Content-Type": "image/jpeg"}
+        self._as_json = ContentSettings(content_type="application/json")
+
+    def learn(self, drop: Drop, app: App) -> None:
+        """Let the app do one, and send what it sent from then on."""
+        app.send(drop)
+        self._document = self._stand_in.get(f"results/{drop.container}/{drop.blob}.json")
+        self._entry = self._stand_in.get(f"ledger/{drop.container}.json")
+
+    def send(self, drop: Drop) -> None:
+        """Make the calls of one drop."""
+        result = self._results.get_blob_client(f"{drop.container}/{drop.blob}.json")
+        entry = self._ledger.get_blob_client(f"{drop.container}.json")
+        with contextlib.suppress(ResourceNotFoundError):
+            result.download_blob().readall()
+        self._storage.get_blob_client(drop.container, drop.blob).download_blob(max_concurrency=1).readall()
+        with contextlib.suppress(ResourceNotFoundError):
+            entry.download_blob().readall()
+        made = entry.upload_blob(b"{}", overwrite=False)
+        lease = BlobLeaseClient(entry)
+        lease.acquire(60, etag=made["etag"], match_condition=MatchConditions.IfNotModified)
+        url = f"{self._stand_in.address}/itwins/{drop.container}/image"
+        self._session.put(url, data=self._content, headers=self._headers, timeout=60).raise_for_status()
+        entry.upload_blob(self._entry, overwrite=True, lease=lease)
+        lease.release()
+        result.upload_blob(self._document, overwrite=False, content_settings=self._as_json)
