@@ -13,6 +13,8 @@ HIGHEST := $(call find_python,3.13 3.12 3.11)
 
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
+RCLONE ?= $(shell command -v rclone)
+
 # Tests wait more than they compute; those of one file share what they start, and stay together.
 PYTEST := -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
 
@@ -53,15 +55,29 @@ test-console: .venv/ready node_modules/ready ## test the console in a real brows
 	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest tests/console.py $(PYTEST_ARGS)
 
+# rclone is the system's own, or Debian's, unpacked beside the project without being installed.
+.PHONY: test-rclone
+test-rclone: .venv/ready node_modules/ready $(if $(RCLONE),,.local/rclone/ready) ## test the rclone recipe with the real rclone
+	RCLONE=$(or $(RCLONE),$(CURDIR)/.local/rclone/usr/bin/rclone) .venv/bin/python -m pytest tests/rclone.py $(PYTEST_ARGS)
+
 .PHONY: docs
-docs: .venv/ready ## write the pages that are made of the code
+docs: .venv/ready ## write the pages and pictures that are made of the code
 	.venv/bin/python -m tests.limits_and_errors
+	.venv/bin/python -m tests.before_and_after
 
 .PHONY: lint
 lint: .venv/ready ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+.PHONY: fuzz
+fuzz: .venv/ready ## look for files that break the image work, guided by coverage, for ten minutes (FUZZ_S=60 for one)
+	.venv/bin/python -m tests.fuzz_normalize_image $(or $(FUZZ_S),600) .local/fuzz
+
+.PHONY: bench
+bench: .local/bench/ready node_modules/ready ## measure the app beside its peers and limits (BENCH_ARGS="growth" for one)
+	.local/bench/venv/bin/python -m benchmarks $(or $(BENCH_ARGS),--write)
 
 .PHONY: bench-image
 bench-image: .local/bench/ready ## measure the image work beside its peers (BENCH_ARGS="--job shrink-jpeg" for one)
@@ -70,6 +86,7 @@ bench-image: .local/bench/ready ## measure the image work beside its peers (BENC
 .PHONY: clean
 clean: ## remove everything that these targets made
 	rm -rf .venv .venv-highest node_modules benchmarks/node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 .venv/ready: PYTHON = $(LOWEST)
 .venv-highest/ready: PYTHON = $(HIGHEST)
@@ -84,8 +101,14 @@ node_modules/ready: package.json package-lock.json
 	npm ci --silent
 	touch $@
 
+.local/rclone/ready:
+	@command -v apt-get dpkg >/dev/null || { echo "rclone is needed and was not found: install it, or name it in RCLONE." >&2; exit 1; }
+	mkdir -p $(@D)
+	cd $(@D) && apt-get download -q rclone && dpkg -x rclone_*.deb .
+	touch $@
+
 # Peers and photos are taken where they can be had; the benchmark says which were not.
-.local/bench/ready: benchmarks/requirements.txt requirements.txt benchmarks/package-lock.json
+.local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements.txt benchmarks/package-lock.json
 	$(HIGHEST) -m venv .local/bench/venv
 	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	-npm ci --silent --prefix benchmarks
