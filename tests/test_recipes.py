@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import trustme
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import BlobServiceClient, ContainerClient, ContainerSasPermissions, generate_container_sas
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from local.azurite import ACCOUNT_KEY, Azurite
+from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
+from local.event_grid import Subscription
 from local.managed_identity import ManagedIdentity
-from local.processes import PROJECT
+from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
 
@@ -24,12 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from starlette.requests import Request
+
     from local.cloud import LocalCloud
 
 RECIPES = (PROJECT / "docs" / "recipes.md").read_text(encoding="utf-8")
 PHOTO = encode(building_site(320, 240), "JPEG")
 NAME = "north gate/photo.jpg"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+NAMES = ("a b.jpg", "1+1=2.jpg", "100 % & 50%25.jpg", "#1?.jpg", "größe/日本/写真.jpg", "folder/" + "x" * 1013 + ".jpg")
 
 
 def recipe(language: str, containing: str) -> str:
@@ -133,7 +144,7 @@ def test_a_signed_address_writes_to_its_container_alone(in_azure: BlobServiceCli
     exec(compile(signing, "docs/recipes.md", "exec"), names)  # noqa: S102 - it is what is tested
     other = "11111111-c5b4-41f5-ba5f-6d8c338d788a"
     in_azure.create_container(other)
-    with ContainerClient.from_container_url(f"{in_azure.url}{ITWIN}?{names['sas']}") as container:
+    with ContainerClient.from_container_url(names["container_sas_url"]) as container:
         container.upload_blob(NAME, PHOTO, overwrite=True)
         with pytest.raises(HttpResponseError, match="AuthorizationPermissionMismatch"):
             container.download_blob(NAME)
@@ -166,6 +177,54 @@ def test_a_result_is_awaited_correlated_and_validated(cloud: LocalCloud, work: P
     assert names["wait_for_result"](cloud.drops, *dropped)["status"] == "rejected"
 
 
+def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
+    """With the very filter of the recipe, an address is called with the document's, and of no other iTwin."""
+    command = shlex.split(recipe("sh", "event-subscription create").replace("$ITWIN_ID", ITWIN))
+    options = dict(itertools.pairwise(command))
+    told: list[dict[str, Any]] = []
+
+    async def receive(request: Request) -> Response:
+        (event,) = await request.json()
+        if request.headers["aeg-event-type"] == "SubscriptionValidation":
+            return JSONResponse({"validationResponse": event["data"]["validationCode"]})
+        told.append(event)
+        return Response()
+
+    with serve(Starlette(routes=[Route("/image-results", receive, methods=["POST"])])) as address:
+        cloud.event_grid.subscribe(
+            Subscription(
+                endpoint=f"{address}/image-results",
+                name=options["--name"],
+                included_event_types=(options["--included-event-types"],),
+                subject_begins_with=options["--subject-begins-with"],
+            )
+        )
+        cloud.itwin(ITWIN)
+        cloud.result(cloud.drop(cloud.itwin(), "other.jpg", b"no image"))
+        cloud.result(cloud.drop(ITWIN, NAME, b"no image"))
+        assert wait_until(lambda: bool(told), timeout_s=30)
+    assert {event["data"]["url"] for event in told} == {f"{cloud.drops.url}results/{ITWIN}/{quote(NAME)}.json"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_goes_the_whole_way(cloud: LocalCloud, work: Path, name: str) -> None:
+    """From a program that knows no SDK, by way of everything, to the result that the recipe finds."""
+    names = run_python({"os": os, "storage": cloud.drops}, "def wait_for_result")
+    itwin = cloud.itwin()
+    permission = ContainerSasPermissions(create=True, write=True)
+    sas = generate_container_sas(
+        ACCOUNT, itwin, account_key=ACCOUNT_KEY, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
+    )
+    curl = ["curl", "--fail", "--silent", "--show-error", "--upload-file", str(work / "photo.jpg")]
+    headers = ("x-ms-version: 2021-12-02", "x-ms-blob-type: BlockBlob", "x-ms-meta-order: 4711")
+    curl += [part for header in headers for part in ("--header", header)]
+    subprocess.run([*curl, f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}"], check=True, timeout=60)
+    written = cloud.drops.get_blob_client(itwin, name).get_blob_properties()
+    result = names["wait_for_result"](cloud.drops, itwin, name, written.etag.strip('"'), written.last_modified)
+    assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
+    assert result["source"]["metadata"] == {"order": "4711"}
+
+
 def test_an_older_result_is_never_taken_for_the_newer_drops(cloud: LocalCloud, work: Path) -> None:
     """Who waits for one version is not told of another."""
     assert work
@@ -184,7 +243,7 @@ def test_what_is_not_run_is_at_least_whole() -> None:
         assert csharp.count(opening) == csharp.count(closing)
     assert csharp.count('"') % 2 == 0
     given = {"DROP_ACCOUNT_URL", "ITWIN_ID", "TOKEN", "IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
-    given |= {"DROP_ACCOUNT_ID", "WRITER_OBJECT_ID"}
+    given |= {"DROP_ACCOUNT_ID", "WRITER_OBJECT_ID", "CONTAINER_SAS_URL"}
     for block in re.findall(r"^```sh\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE):
         assert set(re.findall(r"\$\{?([A-Z_]+)", block)) <= given
         subprocess.run([shutil.which("bash") or "bash", "-n", "-c", block], check=True)
