@@ -217,8 +217,9 @@ class Recorded:
 def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: bool = False) -> bool:
     """Say whether `new` may be written over `old`.
 
-    A final result gives way to a later version of the blob alone, or to what came of doing it `again`, though what was
-    up or superseded once gives way to `uploaded` alone; one that is not final gives way to all but what knows less.
+    A final result gives way to a later version of the blob, and to `uploaded`, for what another attempt brought up is
+    up, whatever was said before; else to what came of doing it `again` alone, and not even to that where it was up or
+    superseded once. One that is not final gives way to all but what knows less.
     `is_there` says that `new` is of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
@@ -226,7 +227,8 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     if not old.is_final:
         return new.is_final or new.version is not None or old.version is None
     if not again or new.version is None:
-        return new.is_final and old.version is None
+        corrects = new.status == "uploaded" != old.status
+        return corrects or (new.is_final and old.version is None)
     return new.status == "uploaded" or (new.is_final and old.status not in ("uploaded", "superseded"))
 
 

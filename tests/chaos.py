@@ -1,7 +1,8 @@
 """Chaos: images are dropped for many iTwins while everything around the app fails; then it is judged.
 
-`python -m tests.chaos --seed 7` repeats a run: the same drops, the same faults, at the same moments. Time is scaled by
-the app's own settings; nothing in the app knows that it is tried.
+`python -m tests.chaos --seed 7` repeats a run: the same drops, events, kills and faults in the same order, as nearly at
+the same moments as the machine allows. Time is scaled by the app's own settings; nothing in the app knows that it is
+tried.
 """
 
 from __future__ import annotations
@@ -310,10 +311,14 @@ class Chaos:
 
 
 class StorageFaults:
-    """Decides which of the app's requests to storage fail; the host's own do not, so that a run stays short."""
+    """Decides which of the app's requests to storage fail; the host's own do not, so that a run stays short.
+
+    The n-th request of a kind for a blob or queue fails alike in every run, whatever comes in between.
+    """
 
     def __init__(self, seed: int, calm: threading.Event) -> None:
-        self._chance = _chance(seed, "storage")
+        self._seed = seed
+        self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._calm = calm
         self._lasting: dict[str, Fault] = {}
@@ -328,20 +333,23 @@ class StorageFaults:
         with self._lock:
             if request_id in self._lasting:
                 return self._lasting[request_id]
-            fault = self._draw(exchange)
-            if fault and self._chance.random() < LASTING_STORAGE_FAULTS:
+            kind = f"{exchange.method} {exchange.target.partition('?')[0]}"
+            self._counts[kind] += 1
+            chance = _chance(self._seed, f"storage {kind} {self._counts[kind]}")
+            fault = self._draw(exchange, chance)
+            if fault and chance.random() < LASTING_STORAGE_FAULTS:
                 self._lasting[request_id] = fault
             return fault
 
-    def _draw(self, exchange: Exchange) -> Fault | None:
-        if self._chance.random() > STORAGE_FAULTS:
+    def _draw(self, exchange: Exchange, chance: random.Random) -> Fault | None:
+        if chance.random() > STORAGE_FAULTS:
             return None
         kinds: list[Fault] = ["busy"]
         if exchange.method != "GET":
             kinds.append("busy-afterwards")
         if exchange.method == "PUT" and any(name.lower() in CONDITIONS for name in exchange.headers):
             kinds.append("condition-not-met")
-        return self._chance.choice(kinds)
+        return chance.choice(kinds)
 
 
 class Courier:
@@ -350,7 +358,7 @@ class Courier:
     def __init__(self, webhooks: Sequence[str], seed: int) -> None:
         self._webhooks = webhooks
         self._chance = _chance(seed, "courier")
-        self._due: list[tuple[float, int, dict[str, Any]]] = []
+        self._due: list[tuple[float, int, str, dict[str, Any]]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._busy = 0
@@ -362,7 +370,8 @@ class Courier:
     def send(self, event: dict[str, Any], late_s: float) -> None:
         """Deliver the event after a while."""
         with self._changed:
-            heapq.heappush(self._due, (time.monotonic() + late_s, next(self._order), event))
+            webhook = self._chance.choice(self._webhooks)
+            heapq.heappush(self._due, (time.monotonic() + late_s, next(self._order), webhook, event))
             self._changed.notify()
 
     @property
@@ -380,9 +389,8 @@ class Courier:
             worker.join()
 
     def _deliver(self) -> None:
-        while (event := self._next()) is not None:
-            with self._changed:
-                webhook = self._chance.choice(self._webhooks)
+        while (due := self._next()) is not None:
+            webhook, event = due
             try:
                 taken = requests.post(webhook, json=[event], headers={"aeg-event-type": "Notification"}, timeout=10).ok
             except requests.RequestException:
@@ -392,13 +400,13 @@ class Courier:
             with self._changed:
                 self._busy -= 1
 
-    def _next(self) -> dict[str, Any] | None:
+    def _next(self) -> tuple[str, dict[str, Any]] | None:
         with self._changed:
             while not self._stopping:
                 wait_s = self._due[0][0] - time.monotonic() if self._due else 60
                 if wait_s <= 0:
                     self._busy += 1
-                    return heapq.heappop(self._due)[2]
+                    return heapq.heappop(self._due)[2:]
                 self._changed.wait(wait_s)
         return None
 

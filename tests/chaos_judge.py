@@ -123,7 +123,7 @@ def _judge_status(written: Written, document: Document, answers: Mapping[str, Re
 
 
 def _judge_history(name: str, documents: Sequence[Document], written: Sequence[Written]) -> Iterator[str]:
-    """See that a final result stayed, unless a later version came, or the same image was sent again."""
+    """See that a final result stayed, unless a later version came, or the same one was brought up after all."""
     order = {w.version.etag: w.order for w in written if w.path == name}
     ended: Document | None = None
     for document in documents:
@@ -133,8 +133,7 @@ def _judge_history(name: str, documents: Sequence[Document], written: Sequence[W
             yield f"{name} is not what the schema says: {error.message}"
         if ended is not None:
             before, now = (order.get(_etag(d) or "", -1) for d in (ended, document))
-            again = ended["status"] == document["status"] == "uploaded"
-            if now < before or (now == before and not again):
+            if now < before or (now == before and document["status"] != "uploaded"):
                 yield f"{name}: {ended['status']} was final, but gave way to {document['status']}."
             elif now > before:
                 ended = None

@@ -215,6 +215,21 @@ def test_two_deliveries_at_once_make_one_upload(bench: Bench) -> None:
     assert bench.result(drop)["status"] == "uploaded"
 
 
+def test_what_is_up_after_all_is_told_so(bench: Bench) -> None:
+    """Of two deliveries at once one is refused and the other goes up: nobody reads that the image was refused."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(404)])
+
+    def overtake(exchange: Exchange) -> None:
+        if exchange.method == "GET" and f"/{LEDGER_CONTAINER}/" in exchange.target:
+            bench.hinder = lambda _: None
+            assert bench.process(drop)["status"] == "rejected"
+
+    bench.hinder = overtake
+    assert bench.process(drop)["status"] == "uploaded"
+    assert bench.calls(drop) == [404, 201]
+
+
 def test_an_older_drop_is_neither_decoded_nor_sent(bench: Bench) -> None:
     """What is up is newer, so nobody looks whether the older one is an image at all."""
     older = bench.write(b"not an image")

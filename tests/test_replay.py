@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from local.azurite import Azurite
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
+from local.tokens import TokenIssuer
 from shared import replay
 from tests.schema import check_result
+from tests.test_storage import trusted_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from azure.storage.blob import BlobClient
-
-    from local.azurite import Azurite
 
 ONE, OTHER = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
 PHOTO = encode(building_site(320, 240), "JPEG")
@@ -96,6 +100,41 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
     blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{itwin_id}/photo.jpg.json")
     assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=30)
     assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
+
+
+AZ = """\
+#!/bin/sh
+echo "$*" >> "{calls}"
+echo '{{"accessToken": "{token}", "expires_on": 4102444800, "expiresOn": "2100-01-01 00:00:00.000000"}}'
+"""
+
+
+def test_the_operators_own_login_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No key and no setting of the app: who is logged in with `az` reads the results and writes to the queue."""
+    certificate, key = trusted_certificate(tmp_path, monkeypatch)
+    entra = TokenIssuer("https://sts.windows.net/tenant/")
+    calls, token = tmp_path / "calls", entra.issue(subject="operator", audience="https://storage.azure.com")
+    az = tmp_path / "az"
+    az.write_text(AZ.format(calls=calls, token=token))
+    az.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "dev")  # nobody waits for an identity that is not there
+    with Azurite(certificate=(certificate, key)) as azurite:
+        login = DefaultAzureCredential()
+        settings = {
+            "DropStorage__blobServiceUri": azurite.blob_url,
+            "DropStorage__queueServiceUri": azurite.queue_url,
+        }
+        results = BlobServiceClient(azurite.blob_url, credential=login).create_container("results")
+        results.upload_blob(f"{ONE}/1.jpg.json", json.dumps(result(ONE, "1.jpg", "failed", 1)))
+        queue = QueueClient(azurite.queue_url, "drop-retries", credential=login)
+        queue.create_queue()
+        assert replay.main(["--status", "failed"], settings) == 0
+        assert capsys.readouterr().out.endswith("1 drops are on their way.\n")
+        assert queue.get_queue_properties().approximate_message_count == 1
+    assert "account get-access-token" in calls.read_text()
 
 
 def read(blob: BlobClient) -> dict[str, Any]:

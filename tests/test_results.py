@@ -195,6 +195,10 @@ def recorded(status: str, etag: str | None = "0x8D", second: int = 0) -> Recorde
         (recorded("uploaded"), recorded("failed"), False),
         (recorded("uploaded"), recorded("rejected", None), False),
         (recorded("uploaded"), recorded("retrying", None), False),
+        (recorded("rejected"), recorded("uploaded"), True),
+        (recorded("failed"), recorded("uploaded"), True),
+        (recorded("uploaded"), recorded("uploaded"), False),
+        (recorded("failed"), recorded("rejected"), False),
         (recorded("rejected", None), recorded("retrying", None), False),
         (recorded("rejected", None), recorded("rejected", None), True),
         (recorded("uploaded", "0x1", 1), recorded("superseded", "0x9", 0), False),
@@ -204,7 +208,7 @@ def recorded(status: str, etag: str | None = "0x8D", second: int = 0) -> Recorde
     ],
 )
 def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
-    """Neither `retrying` nor what came late from an older version ever replaces it."""
+    """Neither `retrying` nor what came late from an older version replaces it; only that it is up after all."""
     assert may_replace(old, new) is replaced
 
 

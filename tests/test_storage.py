@@ -54,15 +54,21 @@ def test_what_storage_answers_is_named(azurite: Azurite) -> None:
     assert storage_error(caught.value).message == "The drop account answered 404 (QueueNotFound)."
 
 
-def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As deployed: no key and no connection string, https, and tokens of the managed identity."""
+def trusted_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Make a certificate of this machine that clients trust during the test, and its key."""
     authority = trustme.CA()
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
     server = authority.issue_cert("127.0.0.1")
     certificate.write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
     server.private_key_pem.write_to_path(key)
-    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "authority.pem"))
+    return certificate, key
+
+
+def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deployed: no key and no connection string, https, and tokens of the managed identity."""
+    certificate, key = trusted_certificate(tmp_path, monkeypatch)
     identity = ManagedIdentity(user_assigned={CLIENT_ID: "the-app"})
     with serve(identity.app) as address, Azurite(certificate=(certificate, key)) as azurite:
         for name, value in identity.settings(address).items():
