@@ -1,9 +1,11 @@
 """An app that says what its functions were handed, and misbehaves on demand."""
 
+import hashlib
 import json
 import logging
 import os
 import threading
+from collections.abc import Mapping
 
 import azure.functions as func
 from azurefunctions.extensions.bindings import blob
@@ -13,6 +15,11 @@ app = func.FunctionApp()
 SLOW_S, NAP_S = 2.5, 0.4
 running = 0
 lock = threading.Lock()
+
+
+def told(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what can be compared without being known: secrets are among them."""
+    return {name: hashlib.sha256(value.encode()).hexdigest() for name, value in environment.items()}
 
 
 def say(**facts: object) -> None:
@@ -37,7 +44,7 @@ def on_blob(drop: blob.BlobClient, context: func.Context) -> None:
             folder=context.function_directory,
             trace=context.trace_context.trace_parent,
             retry=context.retry_context.retry_count,
-            environment=dict(os.environ),
+            environment=told(os.environ),
         )
     try:
         if "fail" in drop.blob_name:
