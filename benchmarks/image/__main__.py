@@ -1,10 +1,15 @@
-"""The order of a run: make the pictures, measure each job in interleaved rounds, then memory, and write it down."""
+"""The order of a run: make the pictures, measure each job in interleaved rounds, then memory, and write it down.
+
+A run may be done in pieces, each while the machine is quiet: `--write` writes what was measured now, and what an
+earlier piece measured of what was not asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import pickle
 import platform
 import re
 import subprocess
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CACHE = Path(".local/bench")
-_README = Path("benchmarks/README.md")
+_PIECES = _CACHE / "pieces"
+_README = Path("benchmarks/image/README.md")
 
 
 def main() -> None:
@@ -33,18 +39,32 @@ def main() -> None:
     load = "" if not hasattr(os, "getloadavg") else f", load {os.getloadavg()[0]:.1f} before"
     (_CACHE / "outputs").mkdir(parents=True, exist_ok=True)
     made = _hear("inputs", _CACHE / "inputs", asked.photos)
-    versions: dict[str, str] = {}
-    measured = [
-        _measure(job, asked.engine, asked.rounds, versions, memory=asked.memory)
-        for job in JOBS
-        if job.name in asked.job
-    ]
-    others = _others(asked.photos) if asked.others else Others()
+    _PIECES.mkdir(parents=True, exist_ok=True)
+    versions: dict[str, str] = _recall("versions") or {}
+    for job in JOBS:
+        if job.name in asked.job:
+            _keep(job.name, _measure(job, asked.engine, asked.rounds, versions, memory=asked.memory))
+    _keep("versions", versions)
+    if asked.others:
+        _keep("others", _others(asked.photos))
+    shown = [job.name for job in JOBS] if asked.write else asked.job
+    measured = [piece for piece in map(_recall, shown) if piece]
+    others = _recall("others") if asked.others or asked.write else None
     machine = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {_processor()}{load}"
-    text = "\n\n".join(_sections(measured, others, versions, machine=machine, photos=made["photos"]))
+    text = "\n\n".join(_sections(measured, others or Others(), versions, machine=machine, photos=made["photos"]))
     sys.stdout.write(text + "\n")
     if asked.write:
         report.write_between_markers(_README, text)
+
+
+def _keep(name: str, piece: object) -> None:
+    (_PIECES / name).write_bytes(pickle.dumps(piece))
+
+
+def _recall(name: str) -> Any:
+    """Return what was kept, by this program on this machine; None where nothing was."""
+    path = _PIECES / name
+    return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301 - our own, as above
 
 
 def _measure(job: Job, engines: list[str], count: int, versions: dict[str, str], *, memory: bool) -> Measured:
@@ -180,7 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, default=_CACHE / "photos")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--others", action="store_true", help="corruptions, full encodes and threads too")
-    parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/image/README.md")
     return parser.parse_args()
 
 

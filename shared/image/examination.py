@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import formats
 from shared.image.blame import blaming_the_file
 from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Survey]:
     """Recognize and survey it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
     kind = formats.recognize(data)
+    if len(data) > kind.max_bytes:
+        most = f"at most {kind.max_bytes / 1e6:,.0f} MB of this kind are read"
+        raise UnsupportedFormat(f"The {kind.name} has {len(data) / 1e6:,.1f} MB; {most}. Save it as a JPEG.")
     with blaming_the_file(kind.name):
         source = kind.survey(data)
     size = source.header.width, source.header.height
+    if 0 in size:
+        raise CorruptImage(f"The {kind.name} is damaged: it states no size. Save it anew.")
     refuse_too_many_pixels(*size, source.weight, kind, limits)
     refuse_ratio(*size, limits)
     return kind, source

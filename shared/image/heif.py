@@ -21,6 +21,12 @@ _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _EITHER = {b"mif1", b"msf1"}
 _MAX_BOXES = 1_000
+_MAX_DECODED = 4
+"""How many times its own pixels a picture may be put together of: tiles stick out at the right and at the bottom."""
+
+_MAX_ROUNDED = 4_000_000
+_MAX_DEPTH = 4
+_MAX_ITEMS = 10_000
 
 
 def is_avif(head: bytes) -> bool:
@@ -62,8 +68,97 @@ def _survey(data: bytes, media_type: str, name: str) -> Survey:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it anew.")
+    if _stored_bytes(data, start + 4, end) > len(data):
+        raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
+    if _decoded_pixels(data, start + 4, end) > _MAX_DECODED * width * height + _MAX_ROUNDED:
+        raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
     has_metadata = data.find(b"Exif", start, end) >= 0 or data.find(b"application/rdf+xml", start, end) >= 0
     return Survey(data, ImageHeader(media_type, width, height), has_metadata=has_metadata)
+
+
+def _decoded_pixels(data: bytes, start: int, end: int) -> int:
+    """Count the pixels that are decoded for the picture that is put together of the most (`dimg`, 23008-12, 6.4).
+
+    A tile may be named any number of times, and is decoded as often, which no encoder makes use of.
+    """
+    areas = _areas(data, start, end)
+    parts = _parts(data, start, end)
+
+    def pixels(item: int, depth: int) -> int:
+        if item not in parts:
+            return areas.get(item, 0)
+        if depth == _MAX_DEPTH:
+            raise UnsupportedFormat(
+                "The image is put together of others, and those of others again. Save it as a JPEG."
+            )
+        if len(set(parts[item])) < len(parts[item]):
+            raise UnsupportedFormat("The image shows the same tile more than once. Save it as a JPEG.")
+        return sum(pixels(part, depth + 1) for part in parts[item])
+
+    return max((pixels(item, 0) for item in parts), default=0)
+
+
+def _areas(data: bytes, start: int, end: int) -> dict[int, int]:
+    """Return how many pixels each item has, by its `ispe` among the properties that `ipma` gives it."""
+    properties = [
+        struct.unpack_from(">II", data, body + 4) if kind == b"ispe" and body + 12 <= stop else (0, 0)
+        for kind, body, stop in _nested(data, start, end, (b"iprp", b"ipco"))
+    ]
+    areas: dict[int, int] = {}
+    for kind, body, stop in _nested(data, start, end, (b"iprp",)):
+        if kind != b"ipma":
+            continue
+        version, flags, count = data[body], data[body + 3], int.from_bytes(data[body + 4 : body + 8], "big")
+        at, item_bytes, index_bytes = body + 8, 4 if version else 2, 2 if flags & 1 else 1
+        for _ in range(min(count, _MAX_ITEMS)):
+            if at >= stop:
+                break
+            item, of = int.from_bytes(data[at : at + item_bytes], "big"), data[at + item_bytes]
+            at += item_bytes + 1
+            for _ in range(of):
+                index = int.from_bytes(data[at : at + index_bytes], "big") & (0x7FFF if flags & 1 else 0x7F)
+                at += index_bytes
+                if 0 < index <= len(properties):
+                    width, height = properties[index - 1]
+                    areas[item] = max(areas.get(item, 0), width * height)
+    return areas
+
+
+def _parts(data: bytes, start: int, end: int) -> dict[int, tuple[int, ...]]:
+    """Return what each derived picture is put together of."""
+    parts: dict[int, tuple[int, ...]] = {}
+    for kind, body, stop in _boxes(data, start, end):
+        if kind == b"iref":
+            item = "I" if data[body] else "H"
+            for reference, inside, until in _boxes(data, body + 4, stop):
+                named = inside + struct.calcsize(f">{item}H")
+                if reference == b"dimg" and named <= until:
+                    whole, count = struct.unpack_from(f">{item}H", data, inside)
+                    parts[whole] = parts.get(whole, ()) + struct.unpack_from(f">{count}{item}", data, named)
+    return parts
+
+
+def _stored_bytes(data: bytes, start: int, end: int) -> int:
+    """Count the bytes of all items together (`iloc`, 14496-12, 8.11.3); one that names none has all of them."""
+    total = 0
+    for kind, body, _ in _boxes(data, start, end):
+        if kind != b"iloc":
+            continue
+        version, sizes = data[body], data[body + 4 : body + 6].hex()
+        offset, length, base, index = (int(digit, 16) for digit in sizes)
+        wide = 4 if version == 2 else 2  # noqa: PLR2004 - the version with longer numbers
+        at = body + 6 + wide
+        for _ in range(int.from_bytes(data[body + 6 : at], "big")):
+            at += wide + (4 if version else 2) + base
+            extents = int.from_bytes(data[at : at + 2], "big")
+            at += 2
+            if at > end or total > len(data):
+                break
+            for _ in range(extents):
+                at += (index if version else 0) + offset
+                total += int.from_bytes(data[at : at + length], "big") or len(data)
+                at += length
+    return total
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -36,7 +36,13 @@ MAX_WORK = 3_000_000_000
 """How many pixels all scans together may walk over, where they are more than usual: 2 s of CPU at the most."""
 
 _USUAL_SCANS = 16
+_MAX_RESTARTS = 1_000_000
+"""In all scans: each of them is looked at. A sound file has one for a row of blocks or so."""
+
 _MAX_SEGMENTS = 5_000
+
+_SUBSAMPLED = 2
+"""Samples for each pixel; of several scans with more, a decoder keeps 6 bytes or 8 for each."""
 
 _ANNEX_K_LUMA_SUM = 3_688
 """The sum of the luminance table of T.81 K.1, that IJG quality 50 stands for."""
@@ -49,6 +55,7 @@ class Scan:
     components: tuple[int, ...]
     first_coefficient: int
     last_coefficient: int
+    high_bit: int
     low_bit: int
     start: int
     end: int
@@ -71,9 +78,14 @@ class JpegSurvey(Survey):
     is_opaque: bool = True
 
     @property
+    def has_many_passes(self) -> bool:
+        """Whether a decoder has to keep all of it until the last scan."""
+        return len(self.scans) > 1 or self.process == PROGRESSIVE
+
+    @property
     def coefficient_bytes(self) -> int:
         """How much memory a decoder takes for what one scan leaves to the next, whatever the scale."""
-        return ceil(2 * self.samples * self.pixels) if len(self.scans) > 1 or self.process == PROGRESSIVE else 0
+        return ceil(2 * self.samples * self.pixels) if self.has_many_passes else 0
 
     @property
     def end(self) -> int:
@@ -161,6 +173,7 @@ class _Walk:
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
         self._scans: list[Scan] = []
+        self._restarts = 0
 
     def keep(self, start: int, end: int) -> None:
         if self._kept and self._kept[-1][1] == start:
@@ -195,6 +208,10 @@ class _Walk:
         )
         if not count or end - body != 6 + 3 * count[0]:
             raise _truncated()
+        if marker not in {BASELINE, EXTENDED, PROGRESSIVE}:
+            raise UnsupportedFormat(
+                "The JPEG is of an arithmetic, lossless or other rare kind. Save it as a usual JPEG."
+            )
         if precision != 8:  # noqa: PLR2004 - bits
             raise UnsupportedFormat(f"The JPEG has {precision} bits a channel; 8 are read. Save it as an 8-bit JPEG.")
         if not width or not height:
@@ -223,26 +240,26 @@ class _Walk:
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
         stop, restarts = self._entropy_end(end, components)
-        self._scans.append(Scan(components, first, last, bits & 15, end, _without_fill(self.data, stop), restarts))
+        self._scans.append(
+            Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, stop), restarts)
+        )
         if len(self._scans) > MAX_SCANS:
             raise _too_many_scans()
         return stop
 
     def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int]:
         """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts."""
+        expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
+        self._restarts += expected
+        if self._restarts > _MAX_RESTARTS:
+            raise CorruptImage("The JPEG has far more restart markers than a sound one. Save it anew.")
         for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
-            if code not in _RESTARTS:
-                self._check_restarts(restarts, components)
+            if code not in _RESTARTS and restarts in {expected, expected + 1}:
                 return match.start(), restarts
-            if code - 0xD0 != restarts % 8:
+            if code - 0xD0 != restarts % 8 or restarts > expected:
                 raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
         raise _truncated()
-
-    def _check_restarts(self, found: int, components: tuple[int, ...]) -> None:
-        expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
-        if found not in {expected, expected + 1}:
-            raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
 
     def _largest_unit(self) -> int:
         across = max(h for h, _, _ in self._sampling.values())
@@ -266,20 +283,22 @@ class _Walk:
             raise _too_many_scans()
         table = next(iter(self._sampling.values()))[2]
         scale = max(1.0, 100 * self._tables.get(table, _ANNEX_K_LUMA_SUM) / _ANNEX_K_LUMA_SUM)
+        samples = sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit()
         orientation = self._orientation or 1
         return JpegSurvey(
             data=self.data,
             header=ImageHeader("image/jpeg", *self._size),
             orientation=orientation,
             has_metadata=self._dropped,
-            fits_as_is=self._process in {BASELINE, EXTENDED, PROGRESSIVE} and len(self._sampling) in {1, 3},
+            fits_as_is=len(self._sampling) in {1, 3},
             quality=max(1, round(5000 / scale if scale > 100 else 100 - scale / 2)),  # noqa: PLR2004 - percent
             process=self._process,
             components=len(self._sampling),
             kept=tuple(self._kept),
             scans=tuple(self._scans),
             luma_scale_percent=scale,
-            samples=sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit(),
+            samples=samples,
+            weight=2 if len(self._scans) > 1 and samples > _SUBSAMPLED else 1,
         )
 
 
@@ -294,16 +313,25 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
 
 def _demand_every_component(scans: Sequence[Scan], components: set[int], *, progressive: bool) -> None:
-    """Refuse a file whose scans leave a component or one of its 64 coefficients unfinished (G.1.1)."""
-    finished = {
-        (component, coefficient)
-        for scan in scans
-        if scan.low_bit == 0 or not progressive
-        for component in scan.components
-        for coefficient in (range(scan.first_coefficient, scan.last_coefficient + 1) if progressive else range(64))
-    }
-    if len(finished) < 64 * len(components):
+    """Refuse a file whose scans leave a component or one of its 64 coefficients unfinished, or refine none (G.1.1)."""
+    missing_bits: dict[tuple[int, int], int] = {}
+    for scan in scans:
+        first, last, low_bit = (
+            (scan.first_coefficient, scan.last_coefficient, scan.low_bit) if progressive else (0, 63, 0)
+        )
+        for component in scan.components:
+            if first and (component, 0) not in missing_bits:
+                raise _out_of_order()
+            for coefficient in range(first, last + 1):
+                if progressive and scan.high_bit != missing_bits.get((component, coefficient), 0):
+                    raise _out_of_order()
+                missing_bits[component, coefficient] = low_bit
+    if len(missing_bits) < 64 * len(components) or any(missing_bits.values()):
         raise _truncated()
+
+
+def _out_of_order() -> CorruptImage:
+    return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it anew.")
 
 
 def _too_many_scans() -> CorruptImage:

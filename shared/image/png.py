@@ -65,10 +65,16 @@ def survey(data: bytes) -> PngSurvey:
         kept=kept,
         colour_type=colour_type,
         interlaced=interlaced,
-        weight=1 if is_plain else 2,
+        weight=_weight(depth, colour_type, interlaced=interlaced, is_plain=is_plain),
         is_opaque=is_plain,
         pixel_data=tuple((body, end - 4) for kind, _, body, end in found if kind == b"IDAT"),
     )
+
+
+def _weight(depth: int, colour_type: int, *, interlaced: bool, is_plain: bool) -> int:
+    if depth > 8 and colour_type in _TRANSPARENT:  # noqa: PLR2004 - bits
+        return 4
+    return (1 if is_plain else 2) * (2 if interlaced else 1)
 
 
 def _demand_order(kinds: list[bytes], *, has_palette: bool) -> None:

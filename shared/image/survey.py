@@ -16,8 +16,9 @@ class Survey:
     `orientation` is the EXIF one, 1 to 8, that still has to be applied once it is decoded. `has_metadata` says whether
     anything is in the file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as
     format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
-    IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 where each pixel takes twice the memory and
-    time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than 8 bits.
+    IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 or 4 where each pixel takes so many times
+    the memory or time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than
+    8 bits.
     """
 
     data: bytes

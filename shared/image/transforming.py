@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageCms
 
@@ -99,9 +99,14 @@ def fit_ratio(picture: Picture) -> Picture:
         left, top = (width - across) // 2, (height - down) // 2
         return picture.changed("cropped", picture.image.crop((left, top, left + across, top + down)))
     across, down = padded(width, height, limits)
+    left, top = (across - width) // 2, (down - height) // 2
     ground = {"LA": (255, 0), "RGBA": (255, 255, 255, 0)}.get(picture.image.mode, "white")
-    canvas = Image.new(picture.image.mode, (across, down), ground)
-    canvas.paste(picture.image, ((across - width) // 2, (down - height) // 2))
+    canvas = Image.new(picture.image.mode, (across, down), None)  # not filled: every pixel is written just once
+    canvas.paste(picture.image, (left, top))
+    before = (0, 0, left, down) if left else (0, 0, across, top)
+    after = (left + width, 0, across, down) if across > width else (0, top + height, across, down)
+    for margin in (before, after):
+        canvas.paste(ground, margin)
     return picture.changed("padded", canvas)
 
 
@@ -137,16 +142,26 @@ def _sound_profile(profile: bytes | None, mode: str) -> bytes | None:
 
 
 def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode == "CMYK" and (profile := _sound_profile(profile, "CMYK")):
-        source: Any = BytesIO(profile)
+    if image.mode == "CMYK" and (profile := _sound_profile(profile, "CMYK")) and not _is_slow(profile):
+        source = BytesIO(profile)
     elif image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
+        source = BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
     else:
         return image.convert("RGB")
     try:
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        profiles = (ImageCms.ImageCmsProfile(source), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
+        # Without a cache: hardly two neighbours of a photo are the same.
+        transform = ImageCms.ImageCmsTransform(*profiles, image.mode, "RGB", flags=ImageCms.Flags.NOCACHE)
     except (ImageCms.PyCMSError, OSError, ValueError):
         if image.mode == "LAB":
             raise UnsupportedFormat("The image is in Lab colours, which cannot be read. Save it in RGB.") from None
         return image.convert("RGB")
-    return converted or image.convert("RGB")
+    converted = transform.apply(image, Image.new("RGB", image.size, None))  # not filled: every pixel is written
+    converted.info = {}
+    return converted
+
+
+def _is_slow(profile: bytes) -> bool:
+    """Say whether it converts by steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17)."""
+    count = int.from_bytes(profile[128:132], "big")
+    return any(profile[at : at + 3] == b"D2B" for at in range(132, min(len(profile), 132 + 12 * count), 12))

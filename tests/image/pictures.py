@@ -61,9 +61,9 @@ def seen(data: bytes) -> tuple[int, int, list[Pixel]]:
     return image.width, image.height, pixels
 
 
-def decodable(data: bytes) -> tuple[int, int]:
+def decodable(data: bytes, fail_on: str = "error") -> tuple[int, int]:
     """Demand of libvips that it decodes to the end, whatever it may have to warn of; return width and height."""
-    image = pyvips.Image.new_from_buffer(data, "", fail_on="error")
+    image = pyvips.Image.new_from_buffer(data, "", fail_on=fail_on)
     image.avg()
     return image.width, image.height
 

@@ -49,6 +49,15 @@ def test_cmyk_goes_through_its_profile(kind: str) -> None:
     assert max(pixels[width - 1]) < 5
 
 
+def test_a_profile_of_floating_steps_is_not_followed() -> None:
+    """A megabyte holds thousands of them; the inks are mixed as paint instead."""
+    profile = cmyk_profile().replace(b"cprt", b"D2B0", 1)
+    normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), "JPEG", icc_profile=profile))
+    red, green, blue = seen(normalized.data)[2][0][:3]
+    assert red > 240
+    assert max(green, blue) < 15
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_without_a_profile_is_mixed_as_paint(kind: str) -> None:
     """Adobe's inverted inks and the TIFF's are both read the right way round."""

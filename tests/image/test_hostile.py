@@ -28,11 +28,12 @@ MAX_REFUSAL_BYTES = 10_000_000
 
 
 @cache
-def sound() -> dict[str, bytes]:
+def sound(*, small: bool = False) -> dict[str, bytes]:
     """Return one sound file of every kind that is read."""
-    picture, grey = photo(160, 120), photo(160, 120, "L")
-    deep = Image.new("I;16", (64, 64))
-    deep.putdata(range(0, 65_536, 16))
+    size, side = ((48, 36), 16) if small else ((160, 120), 64)
+    picture, grey = photo(*size), photo(*size, "L")
+    deep = Image.new("I;16", (side, side))
+    deep.putdata(range(0, 65_536, 65_536 // side**2))
     return {
         "baseline": encoded(picture, "JPEG", exif=exif(6)),
         "progressive": encoded(picture, "JPEG", progressive=True),
@@ -296,3 +297,160 @@ def test_native_libraries_do_not_flood_the_log(kind: str, capfd: pytest.CaptureF
         except DropError:
             continue
     assert capfd.readouterr() == ("", "")
+
+
+def boxes(data: bytes, at: int = 0) -> dict[bytes, bytes]:
+    """Return the boxes of an ISO container from a place on, by their type; the last of each."""
+    found = {}
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        found[kind] = data[at + 8 : at + size]
+        at += size
+    return found
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """Return one box of an ISO container."""
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+_PICTURE_BYTES = 407
+"""Of the sample; its EXIF follows."""
+
+
+def heic_of_tiles(tiles: list[int], columns: int, tile: tuple[int, int], shown: tuple[int, int]) -> bytes:
+    """Return a HEIC that shows tiles beside and under one another; each is the sample, under a number of its own."""
+    sample = (SAMPLES / "orientation-1.heic").read_bytes()
+    outer = boxes(sample)
+    properties = boxes(boxes(boxes(outer[b"meta"], 4)[b"iprp"])[b"ipco"])
+    items, whole, picture = sorted(set(tiles)), 9_999, outer[b"mdat"][:_PICTURE_BYTES]
+    entries = [
+        *(box(b"infe", b"\2\0\0\1", struct.pack(">HH4sx", item, 0, b"hvc1")) for item in items),
+        box(b"infe", bytes((2, 0, 0, 0)), struct.pack(">HH4sx", whole, 0, b"grid")),
+    ]
+    grid = struct.pack(">BBBBHH", 0, 0, len(tiles) // columns - 1, columns - 1, *shown)
+    owned = [struct.pack(">HBBB", item, 2, 0x81, 2) for item in items] + [struct.pack(">HBB", whole, 1, 3)]
+
+    def meta(start: int) -> bytes:
+        # Each tile must have its own bytes, and so the sample stands in the file as often as there are tiles.
+        places = [
+            struct.pack(">HHHHII", item, 0, 0, 1, start + number * len(picture), len(picture))
+            for number, item in enumerate(items)
+        ]
+        places.append(struct.pack(">HHHHII", whole, 1, 0, 1, 0, len(grid)))
+        return box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes(4), struct.pack(">H", whole)),
+            box(b"iloc", b"\1\0\0\0\x44\0", struct.pack(">H", len(places)), *places),
+            box(b"iinf", bytes(4), struct.pack(">H", len(entries)), *entries),
+            box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{len(tiles)}H", whole, len(tiles), *tiles))),
+            box(
+                b"iprp",
+                box(
+                    b"ipco",
+                    box(b"hvcC", properties[b"hvcC"]),
+                    box(b"ispe", bytes(4), struct.pack(">II", *tile)),
+                    box(b"ispe", bytes(4), struct.pack(">II", *shown)),
+                ),
+                box(b"ipma", bytes(4), struct.pack(">I", len(owned)), *owned),
+            ),
+            box(b"idat", grid),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", picture * len(items))
+
+
+def test_a_heic_may_be_put_together_of_tiles() -> None:
+    """Telephones write them so."""
+    normalized = normalize_image(heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64)))
+    assert (normalized.width, normalized.height) == (96, 64)
+
+
+def test_a_heic_that_is_put_together_of_far_more_than_it_shows_is_refused() -> None:
+    """Each tile is decoded, seen or not."""
+    with pytest.raises(UnsupportedFormat, match="far more pixels"):
+        normalize_image(heic_of_tiles(list(range(1, 65)), 8, (4096, 4096), (4096, 4096)))
+
+
+def test_a_heic_that_shows_the_same_tile_again_and_again_is_refused() -> None:
+    """A megabyte of noise would be decoded as often."""
+    with pytest.raises(UnsupportedFormat, match="more than once"):
+        normalize_image(heic_of_tiles([1] * 64, 8, (64, 64), (384, 256)))
+
+
+def test_a_heic_whose_items_share_their_bytes_is_refused() -> None:
+    """The same under other names."""
+    data = heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64))
+    with pytest.raises(CorruptImage, match="more bytes than it has"):
+        normalize_image(data[: -3 * len(data) // 5])
+
+
+def tiff(entries: dict[int, tuple[int, ...]], pixels: bytes) -> bytes:
+    """Return a TIFF of LONG entries, whose pixels stand at 8."""
+    start, extra = 8 + len(pixels), b""
+    directory = struct.pack("<H", len(entries))
+    for tag, values in sorted(entries.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        at = start + 6 + 12 * len(entries) + len(extra)
+        directory += struct.pack("<HHI", tag, 4, len(values)) + (packed if len(packed) == 4 else struct.pack("<I", at))
+        extra += packed if len(packed) > 4 else b""
+    return b"II*\0" + struct.pack("<I", start) + pixels + directory + bytes(4) + extra
+
+
+def test_a_tiff_in_a_million_strips_is_refused() -> None:
+    """Pillow takes 5 s of CPU and 340 MB for them."""
+    strips = {273: (8,) * 1_000_000, 279: (1,) * 1_000_000}
+    entries = {256: (1,), 257: (1_000_000,), 258: (8,), 259: (1,), 262: (1,), 277: (1,), 278: (1,), **strips}
+    with pytest.raises(UnsupportedFormat, match="pieces"):
+        normalize_image(tiff(entries, b"x"))
+
+
+def test_a_tiff_that_holds_a_jpeg_of_many_scans_is_refused() -> None:
+    """A progressive one of 88 million pixels takes 2 s and more before libtiff gives up."""
+    pixels = encoded(photo(64, 64, "L"), "JPEG", progressive=True)
+    entries = {256: (64,), 257: (64,), 258: (8,), 259: (7,), 262: (1,), 273: (8,), 277: (1,), 278: (64,)}
+    with pytest.raises(UnsupportedFormat, match="progressive"):
+        normalize_image(tiff({**entries, 279: (len(pixels),)}, pixels))
+
+
+def test_a_jpeg_with_more_restarts_than_it_announces_is_refused_at_the_first() -> None:
+    """25 million of them would take 6 s to walk over."""
+    data = encoded(photo(64, 64), "JPEG")
+    bomb = data[:-2] + b"".join(b"\xff" + bytes((0xD0 + turn % 8,)) for turn in range(8)) * 1_000_000 + data[-2:]
+    seconds, _ = cost_of_refusing(bomb)
+    assert seconds < 0.1
+
+
+def test_a_progressive_jpeg_that_repeats_a_scan_is_refused() -> None:
+    """Other decoders object to it, and repetition is what makes one slow."""
+    with pytest.raises(CorruptImage, match="scans"):
+        normalize_image(jpeg_of_many_scans(1))
+
+
+@pytest.mark.parametrize("process", [0xC3, 0xC9, 0xCA])
+def test_a_jpeg_of_a_rare_kind_is_refused_by_name(process: int) -> None:
+    """Arithmetic coding takes five times the CPU, and no browser shows it."""
+    data = encoded(photo(64, 64), "JPEG").replace(b"\xff\xc0\0\x11", b"\xff" + bytes((process,)) + b"\0\x11")
+    with pytest.raises(UnsupportedFormat, match="rare kind"):
+        normalize_image(data)
+
+
+@pytest.mark.parametrize("kind", ["avif", "heic"])
+def test_more_bytes_than_a_slow_decoder_can_take_are_refused(kind: str) -> None:
+    """Noise costs by the byte there."""
+    data = sound()[kind]
+    with pytest.raises(UnsupportedFormat, match="MB of this kind"):
+        normalize_image(data + bytes(20_000_000))
+
+
+@pytest.mark.parametrize("size", [(60_000, 3), (3, 30_000)])
+def test_a_thread_is_padded_within_the_pixels_that_may_leave(size: tuple[int, int]) -> None:
+    """60,000 x 3 pixels would become 720 million."""
+    normalized = normalize_image(encoded(Image.new("RGB", size), "PNG"))
+    assert normalized.width * normalized.height <= 16_100_000
+    assert max(legal(normalized.data)) <= 5 * min(legal(normalized.data))
