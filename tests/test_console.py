@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import sys
 import threading
 import uuid
+from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -90,7 +92,8 @@ class Page:
         )
 
     def _listen(self) -> None:
-        with self._connection.getresponse() as stream:
+        # Who lets go while something is still coming may be told so by a reset.
+        with contextlib.suppress(ConnectionError), self._connection.getresponse() as stream:
             for line in stream:
                 if line.startswith(b"data: "):
                     with self._changed:
@@ -264,6 +267,32 @@ def test_a_drop_waits_while_the_platform_is_down(running: tuple[LocalCloud, str]
     assert page.drop("down.jpg", status="uploaded", itwin=itwin)["result"]["attempts"] > 1
 
 
+def test_each_attempt_is_told(running: tuple[LocalCloud, str], page: Page) -> None:
+    """Who comes later still sees how a drop survived."""
+    cloud, _ = running
+    itwin = cloud.itwin()
+    cloud.platform.script([ScriptedAnswer(503, path=f"/itwins/{itwin}/image")])
+    cloud.drop(itwin, "told.jpg", PHOTO)
+    steps = page.drop("told.jpg", status="uploaded", itwin=itwin)["steps"]
+    assert [(step["attempt"], step["status"], step["httpStatus"]) for step in steps] == [
+        (1, "retrying", 503),
+        (2, "uploaded", 201),
+    ]
+
+
+def test_what_the_app_leaves_alone_is_not_waited_for(running: tuple[LocalCloud, str], page: Page) -> None:
+    """An unfinished copy has no result, and the page says why."""
+    cloud, _ = running
+    itwin = cloud.itwin()
+    for name, status, is_ignored in (
+        ("big.jpg.part", "waiting", True),
+        ("folder/", "waiting", True),
+        ("empty.jpg", "rejected", False),
+    ):
+        cloud.drop(itwin, name, b"")
+        assert page.drop(name, status=status, itwin=itwin)["ignored"] is is_ignored
+
+
 def test_a_damaged_result_does_not_end_the_console(running: tuple[LocalCloud, str], page: Page) -> None:
     """The results container may hold anything; what comes after is shown all the same."""
     cloud, _ = running
@@ -346,7 +375,7 @@ def test_pictures_of_any_kind_are_drawn(kind: str) -> None:
 
 
 def test_python_m_local_prints_the_consoles_address_first(tmp_path: Path) -> None:
-    """Whoever starts the cloud is led to the page, on the port of their choice."""
+    """Whoever starts the cloud is led to the page, on the port of their choice, and waits seconds, not minutes."""
     with listen() as free:
         port = free.getsockname()[1]
     child = Child(
@@ -359,5 +388,11 @@ def test_python_m_local_prints_the_consoles_address_first(tmp_path: Path) -> Non
         addresses = [found[0] for line in child.lines if (found := re.findall(r"^  .*(http://\S+)", line))]
         assert addresses[0] == f"http://127.0.0.1:{port}"
         assert "<title>iTwin Image Drop" in requests.get(addresses[0], timeout=5).text
+        with Page(addresses[0]) as page:
+            page.send("PUT", "/api/faults/login", {"on": True})
+            page.send("POST", "/api/drops?itwin=&name=gate.jpg", PHOTO)
+            waiting = page.drop("gate.jpg", status="retrying")["result"]
+            finished, due = (datetime.fromisoformat(waiting[name]) for name in ("finishedAt", "nextAttemptAt"))
+            assert (due - finished).total_seconds() <= 11
     finally:
         assert child.stop() == 0

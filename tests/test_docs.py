@@ -10,11 +10,13 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from local.processes import PROJECT
 from shared.image import Change
 from shared.results import Status
 from shared.settings import Settings
+from tests.before_and_after import pictures
 from tests.limits_and_errors import PAGE, page
 
 if TYPE_CHECKING:
@@ -58,10 +60,11 @@ def test_every_make_target_that_is_named_is_one() -> None:
     named = {
         target
         for text in TEXTS.values()
-        for target in re.findall(r"(?:^|`)make ([a-z-]+)(?=`|$|  )", text, re.MULTILINE)
+        for command in re.findall(r"(?:^|`)make ([a-z -]+?)(?=`|$|  )", text, re.MULTILINE)
+        for target in command.split()
     }
     assert named <= targets
-    assert {"help", "lint", "test", "demo", "chaos", "docs", "clean"} <= targets
+    assert {"help", "lint", "test", "demo", "chaos", "bench", "fuzz", "docs", "clean"} <= targets
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)
@@ -80,6 +83,15 @@ def test_every_command_that_is_named_is_understood(module: str, arguments: str) 
 def test_the_page_that_is_made_of_the_code_is_current() -> None:
     """Run `make docs` when this fails."""
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_the_pictures_of_the_readme_are_what_the_code_makes() -> None:
+    """Run `make docs` when this fails."""
+    for file, picture in pictures().items():
+        with Image.open(file) as kept:
+            assert kept.size == picture.size
+            difference = ImageChops.difference(kept.convert("RGB"), picture)
+        assert max(ImageStat.Stat(difference).mean) < 8
 
 
 def test_every_test_that_security_names_is_there() -> None:
@@ -132,7 +144,7 @@ def test_the_console_has_a_word_for_everything_that_happens() -> None:
     statuses, changes = (
         words.partition(f"const {name} = {{")[2].partition("};")[0] for name in ("STATUSES", "CHANGES")
     )
-    assert set(re.findall(r'^  "?([\w-]+)"?:', statuses, re.MULTILINE)) == {"waiting", *get_args(Status)}
+    assert set(re.findall(r'^  "?([\w-]+)"?:', statuses, re.MULTILINE)) == {"waiting", "ignored", *get_args(Status)}
     assert set(re.findall(r'^  "?([\w-]+)"?:', changes, re.MULTILINE)) == set(get_args(Change))
 
 

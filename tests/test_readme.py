@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from local.itwin_platform import ScriptedAnswer
+from local.processes import wait_until
+from local.samples import phone_photo
+from shared import errors
+from shared.drop import Drop
 from shared.errors import InvalidSettings
+from shared.pipeline import process_drop
+from shared.retries import Attempt
 from shared.settings import Settings
 from tests.schema import check_result
+from tests.test_pipeline import PICTURES, Bench
+from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from local.cloud import LocalCloud
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -81,6 +93,61 @@ def test_the_result_in_the_readme_is_one() -> None:
     """The example is held against the published schema like every other result."""
     (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     assert check_result(json.loads(example))["status"] == "uploaded"
+
+
+def test_the_result_in_the_readme_is_what_comes_of_that_photo(cloud: LocalCloud) -> None:
+    """It was not made up, and the figures beside the pictures are those of the result."""
+    (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    written = json.loads(example)
+    result = cloud.result(cloud.drop(cloud.itwin(), written["source"]["blob"], phone_photo()))
+    assert list(result) == list(written)
+    for part, names in {
+        "source": ("bytes", "sha256", "mediaType", "width", "height", "metadata"),
+        "sent": ("mediaType", "width", "height", "changes"),
+    }.items():
+        assert {name: result[part][name] for name in names} == {name: written[part][name] for name in names}
+        assert f"{written[part]['width']} x {written[part]['height']}" in README
+        assert f"{written[part]['bytes'] / 1000:.0f} kB" in README
+    assert result["sent"]["bytes"] == pytest.approx(written["sent"]["bytes"], rel=0.1)
+
+
+def test_a_drop_costs_the_requests_that_the_readme_says(request: pytest.FixtureRequest) -> None:
+    """Row by row, counted between the app and storage, and at the platform."""
+    bench: Bench = request.getfixturevalue("bench")
+    table = README.partition("## What it costs in requests")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+
+    def cost(drop: Drop) -> tuple[int, int]:
+        bench.exchanges.clear()
+        before = len(bench.calls(drop))
+        process_drop(Attempt.first(drop), bench.services)
+        return len(bench.exchanges), len(bench.calls(drop)) - before
+
+    first = bench.write(PICTURES[0])
+    costs = {"uploaded, as the first of its iTwin": cost(first), "announced once more": cost(first)}
+    rested_at = time.time() + 1.1
+    assert wait_until(lambda: time.time() > rested_at, timeout_s=5)
+    later = bench.write_later(PICTURES[1], Drop(first.container, "later.png"), first)
+    costs["uploaded, as a later one"] = cost(later)
+    costs["rejected by the app"] = cost(bench.write(b"no image"))
+    older = bench.write(PICTURES[0])
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    cost(newer)
+    costs["superseded"] = cost(older)
+    costs["none, by its name"] = cost(bench.write(PICTURES[0], Drop(older.container, "photo.png.part")))
+    bench.platform.script([ScriptedAnswer(503)])
+    costs["put off, because the platform is down"] = cost(bench.write(PICTURES[2]))
+    assert {what: (int(storage), int(platform)) for what, storage, platform in rows} == costs
+
+
+def test_every_error_code_that_the_readme_names_is_of_that_status() -> None:
+    """The table of statuses is the tree of errors."""
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \| .*? \|$", README, re.MULTILINE)
+    for status, codes in rows:
+        for code in re.findall(r"`([A-Z]\w+)`", codes):
+            kind = getattr(errors, code)
+            is_tried_again = issubclass(kind, errors.NeedsTime | errors.NeedsOperator)
+            assert status == ("retrying" if is_tried_again else kind.status)
 
 
 def test_every_command_in_the_readme_exists() -> None:

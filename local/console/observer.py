@@ -9,6 +9,7 @@ import hashlib
 import json
 import queue
 import threading
+import time
 from collections import deque
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from local.cloud import DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, RESULTS_CONTAINER
+from local.drops import why_left_alone
 from local.event_grid import read_access_line
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from local.itwin_platform import ITwin
 
 MAX_DROPS = 500
-GLANCE_INTERVAL_S = 0.5
+MAX_STEPS = 50
+GLANCE_INTERVAL_S = 0.25
 INTERNAL_CONTAINERS = (DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, "azure-webjobs-*", "$*")
 
 
@@ -72,9 +75,14 @@ class Observer:
             return None
 
     def _watch(self) -> None:
+        self._glance()
         self._attempt(self._recall)
+        glanced_at = time.monotonic()
         while True:
-            self._glance()
+            # Not at every line: there are many, and as many iTwins.
+            if time.monotonic() - glanced_at >= GLANCE_INTERVAL_S:
+                self._glance()
+                glanced_at = time.monotonic()
             try:
                 line = self._lines.get(timeout=GLANCE_INTERVAL_S)
             except queue.Empty:
@@ -130,6 +138,8 @@ class Observer:
             "etag": _bare(found.etag),
             "bytes": found.size,
             "droppedAt": found.last_modified.isoformat(),
+            "ignored": bool(why_left_alone(name)) or (not found.size and name.endswith("/")),
+            "steps": [],
         }
         self._show(key, item, None)
 
@@ -145,9 +155,10 @@ class Observer:
             "etag": etag,
             "bytes": source["bytes"],
             "droppedAt": source["lastModified"] or result["startedAt"],
+            "steps": [],
         }
         self._keep_picture(container, result)
-        self._show(key, item, result)
+        self._show(key, {**item, "steps": _with_step(item["steps"], result)}, result)
 
     def _latest(self, container: str, blob: str) -> str:
         """Return the key of a drop of whose version a result knows nothing: it is the last one."""
@@ -188,6 +199,18 @@ def _itwin_item(itwin: ITwin) -> Item:
         "createdAt": itwin.created_at.isoformat(),
         "image": image and {"id": image.id, "mediaType": image.media_type, "bytes": len(image.data)},
     }
+
+
+def _with_step(steps: list[Item], result: dict[str, Any]) -> list[Item]:
+    """Return what became of a drop so far, attempt by attempt, as far as its results were seen."""
+    step = {
+        "attempt": result["attempts"],
+        "at": result["finishedAt"],
+        "status": result["status"],
+        "code": (result.get("error") or {}).get("code"),
+        "httpStatus": (result["response"] or {}).get("httpStatus"),
+    }
+    return [*(known for known in steps if known != step), step][-MAX_STEPS:]
 
 
 def _drop_key(container: str, blob: str, etag: str) -> str:

@@ -8,6 +8,8 @@ import { droppedFiles, dropFiles, send } from "./uploads.js";
 const find = (id) => document.getElementById(id);
 const items = new Map();
 const told = new Map();
+const uploads = { done: 0, total: 0 };
+let isOld = true; // what comes first was there before the page
 const itwinList = new KeyedList(find("itwins"), (itwin) => renderItwin(itwin, chooseFor));
 const dropList = new KeyedList(find("drops"), renderDrop);
 
@@ -15,6 +17,7 @@ function listen() {
   const events = new EventSource("/api/events");
   events.addEventListener("welcome", () => {
     items.clear();
+    isOld = true;
     connected(true);
     show();
   });
@@ -24,6 +27,7 @@ function listen() {
       else items.delete(key);
     }
     show();
+    isOld = false;
   });
   events.addEventListener("error", () => connected(false));
 }
@@ -72,12 +76,13 @@ function showFaults(faults) {
   for (const box of find("faults").querySelectorAll("input")) box.checked = Boolean(faults[box.name]);
 }
 
-/** Says to who cannot see it what became of a drop. */
+/** Points to what is new, and says it to who cannot see it. */
 function tell(drops) {
   const news = drops.filter(({ key, status }) => told.get(key) !== status);
-  const first = told.size === 0;
   for (const { key, status } of news) told.set(key, status);
-  if (news.length && !first) find("news").textContent = news.map(({ name, status }) => `${name}: ${status}`).join(". ");
+  if (isOld || !news.length) return;
+  for (const { key } of news) dropList.node(key).classList.add("fresh");
+  find("news").textContent = news.map(({ name, status }) => `${name}: ${status}`).join(". ");
 }
 
 async function attempt(action) {
@@ -91,6 +96,27 @@ async function attempt(action) {
   }
 }
 
+/** Does what takes a while for each of `count` files, and shows how far it is. */
+async function attemptAll(count, action) {
+  uploads.total += count;
+  showUploads();
+  let left = count;
+  await attempt(() => action(() => {
+    left -= 1;
+    uploads.done += 1;
+    showUploads();
+  }));
+  uploads.done += left; // what was refused does not come any more
+  if (uploads.done === uploads.total) Object.assign(uploads, { done: 0, total: 0 });
+  showUploads();
+}
+
+function showUploads() {
+  const { done, total } = uploads;
+  find("uploads").hidden = total === 0;
+  find("uploads").textContent = total === 1 ? "Writing it to storage…" : `Writing to storage: ${done} of ${total}…`;
+}
+
 function chooseFor(id) {
   find("target").value = id;
   find("files").click();
@@ -98,7 +124,8 @@ function chooseFor(id) {
 
 find("files").addEventListener("change", async ({ target }) => {
   const files = [...target.files].map((file) => [file.name, file]);
-  await attempt(() => dropFiles(files, find("target").value));
+  const itwin = find("target").value;
+  await attemptAll(files.length, (advance) => dropFiles(files, itwin, advance));
   target.value = "";
 });
 
@@ -114,7 +141,7 @@ find("new-itwin").addEventListener("submit", (event) => {
   });
 });
 
-find("samples").addEventListener("click", () => attempt(() => send("POST", "/api/samples")));
+find("samples").addEventListener("click", () => attemptAll(1, () => send("POST", "/api/samples")));
 
 find("faults").addEventListener("change", ({ target }) => {
   attempt(async () => {
@@ -149,8 +176,11 @@ addEventListener("drop", (event) => {
   document.body.classList.remove("dragging");
   markPlace(null);
   const itwin = placeUnder(event)?.dataset.itwin ?? find("target").value;
-  attempt(async () => dropFiles(await droppedFiles(event.dataTransfer), itwin));
+  attempt(async () => {
+    const files = await droppedFiles(event.dataTransfer);
+    await attemptAll(files.length, (advance) => dropFiles(files, itwin, advance));
+  });
 });
 
-setInterval(showTimes, 500);
+setInterval(showTimes, 250);
 listen();

@@ -35,6 +35,10 @@ export class KeyedList {
     this.render = render;
   }
 
+  node(key) {
+    return this.#shown.get(key)?.node;
+  }
+
   show(items) {
     const before = this.#shown;
     this.#shown = new Map();

@@ -1,7 +1,7 @@
 // The list of drops: what came, what was made of it, and what is still to come.
 
 import { el, icon } from "./dom.js";
-import { bytesWords, changeWords, dueWords, extentWords, STATUSES, timeWords } from "./words.js";
+import { bytesWords, changeWords, dueWords, extentWords, STATUSES, stepWords, timeWords } from "./words.js";
 
 const ARROW = "M5 12h14m-5-5 5 5-5 5";
 const PICTURE = "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4";
@@ -11,7 +11,7 @@ export function dropView(drop, itwin) {
   const { result } = drop;
   return {
     ...drop,
-    status: result?.status ?? "waiting",
+    status: result?.status ?? (drop.ignored ? "ignored" : "waiting"),
     itwinName: itwin?.name ?? null,
     shownNow: Boolean(result?.image?.id && result.image.id === itwin?.image?.id),
   };
@@ -40,6 +40,7 @@ export function renderDrop(drop) {
         sent && el("div", { className: "figures" },
           figure("Dropped", `${address}/before`, null, { ...result.source, bytes: drop.bytes }),
           figure("Sent", drop.hasAfter && `${address}/after`, `${address}/after?large`, sent)),
+        story(drop),
         facts(drop),
         result && el("details", { className: "document" },
           el("summary", { "data-focus": "document" }, "The whole result"),
@@ -72,8 +73,26 @@ function gist({ result }) {
 
 function nextAttempt(result) {
   if (!result?.nextAttemptAt) return null;
-  const due = el("span", { "data-due": result.nextAttemptAt }, dueWords(result.nextAttemptAt));
-  return el("span", { className: "quiet" }, `try ${result.attempts + 1} `, due);
+  const { finishedAt, nextAttemptAt } = result;
+  return el("span", { className: "next" },
+    el("span", { className: "quiet" }, `try ${result.attempts + 1} `,
+      el("span", { "data-due": nextAttemptAt }, dueWords(nextAttemptAt))),
+    el("progress", { max: 1, value: partOver(finishedAt, nextAttemptAt), ariaHidden: "true",
+      "data-since": finishedAt, "data-until": nextAttemptAt }));
+}
+
+function partOver(since, until) {
+  const [from, to] = [new Date(since), new Date(until)];
+  return to > from ? Math.min(Math.max((Date.now() - from) / (to - from), 0), 1) : 1;
+}
+
+/** Tells attempt by attempt how it went, where there was more than one. */
+function story({ steps }) {
+  if (steps.length < 2) return null;
+  return el("ol", { className: "story", ariaLabel: "Attempts" }, ...steps.map((step) =>
+    el("li", { "data-status": step.status },
+      el("time", { dateTime: step.at }, timeWords(step.at)), ` try ${step.attempt}: `, el("strong", {}, step.status),
+      ` ${stepWords(step)}`)));
 }
 
 function figure(title, source, large, extent) {
@@ -106,4 +125,5 @@ function facts(drop) {
 
 export function showTimes() {
   for (const due of document.querySelectorAll("[data-due]")) due.textContent = dueWords(due.dataset.due);
+  for (const bar of document.querySelectorAll("[data-since]")) bar.value = partOver(bar.dataset.since, bar.dataset.until);
 }

@@ -20,9 +20,12 @@ async function filesOf(entry, folder) {
   }
 }
 
-/** Writes the files one after the other, for the newest wins. */
-export async function dropFiles(files, itwin) {
-  for (const [name, file] of files) await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
+/** Writes the files one after the other, for the newest wins; `advance` is told of each. */
+export async function dropFiles(files, itwin, advance) {
+  for (const [name, file] of files) {
+    await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
+    advance();
+  }
 }
 
 export async function send(method, address, body) {

@@ -2,6 +2,7 @@
 
 export const STATUSES = {
   waiting: "Storage has it; the app has not told of it yet.",
+  ignored: "An unfinished copy, a system file or an empty folder: the app leaves it alone.",
   uploaded: "It was uploaded.",
   rejected: "Whoever dropped it can fix it.",
   superseded: "A newer drop of the same iTwin is already up.",
@@ -42,7 +43,9 @@ export const timeWords = (moment) => new Date(moment).toLocaleTimeString([], { h
 
 export function dueWords(moment) {
   const seconds = Math.ceil((new Date(moment) - Date.now()) / 1000);
-  if (seconds <= 0) return "now";
+  if (seconds <= 0) return "is made now";
   if (seconds < 100) return `in ${seconds} s`;
   return seconds < 5400 ? `in ${Math.round(seconds / 60)} min` : `in ${Math.round(seconds / 3600)} h`;
 }
+
+export const stepWords = ({ httpStatus, code }) => [httpStatus && `HTTP ${httpStatus}`, code].filter(Boolean).join(" · ");

@@ -1,0 +1,36 @@
+"""Writes the README's two pictures, small: what a telephone writes, and what is sent of it. `make docs`."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from local.processes import PROJECT
+from local.samples import phone_photo
+from shared.image import normalize_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = PROJECT / "docs" / "images"
+LONGEST_SIDE = 240
+
+
+def pictures() -> dict[Path, Image.Image]:
+    """Return both as anyone sees them who does not turn a picture as its metadata ask."""
+    photo = phone_photo()
+    contents = {"before.jpg": photo, "after.jpg": normalize_image(photo).data}
+    return {IMAGES / name: _small(content) for name, content in contents.items()}
+
+
+def _small(content: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return picture
+
+
+if __name__ == "__main__":
+    for file, picture in pictures().items():
+        picture.save(file, quality=85)
