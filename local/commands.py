@@ -20,6 +20,7 @@ from local.azurite import QUICK_RETRIES
 from local.cloud import LocalCloud, Ports
 from local.console import open_console
 from local.drops import FINAL_STATUSES, DroppedFile, drop_file, wait_for_results, why_left_alone
+from local.preflight import ask_app
 from local.serving import LocalCloudError
 from local.state import claim_state, find_state
 from local.watch import watch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DEFAULT_COMMAND = "up"
-COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "demo")
+COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
 PARTS = ("console", "blob", "queue", "platform", "identity", "host")
 HEALTH_INTERVAL_S = 0.5
 # Whoever watches would not wait for an hour to see a drop survive an outage.
@@ -59,6 +60,8 @@ def _run(options: argparse.Namespace) -> int:
             return run_drop(options)
         case "watch":
             return run_watch(options)
+        case "preflight":
+            return run_preflight(options)
         case "demo":
             from local.demo import main as run_demo  # noqa: PLC0415 - only the demo needs to draw pictures
 
@@ -131,9 +134,16 @@ def run_watch(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_preflight(options: argparse.Namespace) -> int:
+    """Print what works and what does not; 1 where something does not."""
+    is_good, report = ask_app(_find_running(), options.itwin)
+    print(report, end="")
+    return 0 if is_good else 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m local", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="up | drop | watch | demo")
+    commands = parser.add_subparsers(dest="command", metavar=" | ".join(COMMANDS))
 
     up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (what is done without a command)")
     up.add_argument(
@@ -175,6 +185,11 @@ def _parser() -> argparse.ArgumentParser:
         default=2.0,
         metavar="SECONDS",
         help="leave alone what was written to more lately (default: %(default)s)",
+    )
+
+    preflight = commands.add_parser("preflight", help="ask the app of the cloud that runs what works and what does not")
+    preflight.add_argument(
+        "--itwin", type=itwin_id, metavar="ID", help="an iTwin to check the app's permission and container of"
     )
 
     commands.add_parser("demo", help="drop a handful of different pictures, and show what became of each")

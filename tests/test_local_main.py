@@ -372,8 +372,8 @@ def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
         ),
         ("local.functions_host --port 99999", "Argument --port: '99999' is no port; see "),
         ("local.functions_host --visibility-timeout nan", "Argument --visibility-timeout: 'nan' is not a number of "),
-        ("local.preflight --itwin x", "Argument --itwin: 'x' is no iTwin ID, which is a GUID; see "),
-        ("local.preflight", "No local cloud is running: start one with "),
+        ("local preflight --itwin x", "Argument --itwin: 'x' is no iTwin ID, which is a GUID; see "),
+        ("local preflight", "No local cloud is running: start one with "),
     ],
 )
 def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: str, sentence: str) -> None:

@@ -17,9 +17,9 @@ from starlette.responses import JSONResponse
 
 from local.azurite import Azurite
 from local.cloud import PLATFORM_AUDIENCE, LocalCloud
+from local.commands import main as run_local
 from local.itwin_platform import ScriptedAnswer
 from local.managed_identity import SYSTEM_ASSIGNED_ID
-from local.preflight import main as ask_locally
 from local.serving import serve
 from shared.preflight import GIVEN_UP_QUEUES, Report, examine
 from shared.retries import RETRY_QUEUE
@@ -329,12 +329,12 @@ def test_the_queues_are_named_with_what_waits_in_them(cloud: LocalCloud) -> None
 def test_the_local_command_prints_the_same(
     cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`python -m local.preflight` finds the cloud that runs, and its exit code is the verdict."""
+    """`python -m local preflight` finds the cloud that runs, and its exit code is the verdict."""
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", os.fspath(tmp_path))
-    assert ask_locally([]) == 1
+    assert run_local(["preflight"]) == 1
     assert "No local cloud is running" in capsys.readouterr().err
     cloud.publish_state()
-    assert ask_locally([]) == 0
+    assert run_local(["preflight"]) == 0
     assert "[works] Events" in capsys.readouterr().out
-    assert ask_locally(["--itwin", str(uuid.uuid4())]) == 1
+    assert run_local(["preflight", "--itwin", str(uuid.uuid4())]) == 1
     assert "knows no iTwin" in capsys.readouterr().out
