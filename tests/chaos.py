@@ -469,7 +469,7 @@ def main() -> int:
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
-    chaos = Chaos(Storm(options.seed, options.seconds, options.drops, settle_s=180))
+    chaos = Chaos(Storm(options.seed, options.seconds, options.drops, settle_s=600))
     report = chaos.run()
     if options.log:
         options.log.write_text("\n".join(chaos.evidence.lines))
