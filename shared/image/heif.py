@@ -27,6 +27,8 @@ _MAX_DECODED = 4
 _MAX_ROUNDED = 4_000_000
 _MAX_DEPTH = 4
 _MAX_ITEMS = 10_000
+_SHORT_ITEMS = 2
+"""The last version of `infe` in which an item's number has two bytes."""
 
 
 def is_avif(head: bytes) -> bool:
@@ -52,7 +54,10 @@ def survey_heic(data: bytes) -> Survey:
 
 
 def _survey(data: bytes, media_type: str, name: str) -> Survey:
-    boxes = {kind: (body, stop) for kind, body, stop in _boxes(data, 0, len(data))}
+    found = list(_boxes(data, 0, len(data)))
+    boxes = {kind: (body, stop) for kind, body, stop in found}
+    if sum(kind == b"meta" for kind, *_ in found) > 1 or len(found) == _MAX_BOXES:
+        raise CorruptImage(f"The {name} is damaged: it describes itself twice. Save it anew.")
     if b"meta" not in boxes and b"moov" in boxes:
         raise UnsupportedFormat(f"The {name} holds no still image. Send one frame of it as a JPEG or PNG.")
     if b"meta" not in boxes:
@@ -68,12 +73,27 @@ def _survey(data: bytes, media_type: str, name: str) -> Survey:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it anew.")
+    _demand_sane_names(data, start + 4, end)
     if _stored_bytes(data, start + 4, end) > len(data):
         raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
     if _decoded_pixels(data, start + 4, end) > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
     has_metadata = data.find(b"Exif", start, end) >= 0 or data.find(b"application/rdf+xml", start, end) >= 0
     return Survey(data, ImageHeader(media_type, width, height), has_metadata=has_metadata)
+
+
+def _demand_sane_names(data: bytes, start: int, end: int) -> None:
+    """Refuse what is no UTF-8 where a type, a name or a media type must be (`infe`, 14496-12, 8.11.6).
+
+    pi-heif makes a string of it for everything beside the picture, does not look whether it could, and crashes.
+    """
+    for kind, body, stop in _boxes(data, start, end):
+        if kind == b"iinf":
+            items = list(_boxes(data, body + (8 if data[body] else 6), stop))
+            if len(items) == _MAX_BOXES:
+                raise UnsupportedFormat("The image has far more parts than a usual one. Save it as a JPEG.")
+            for _, inside, until in items:
+                str(data[inside + (10 if data[inside] > _SHORT_ITEMS else 8) : until], "utf-8")
 
 
 def _decoded_pixels(data: bytes, start: int, end: int) -> int:

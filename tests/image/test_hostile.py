@@ -454,3 +454,12 @@ def test_a_thread_is_padded_within_the_pixels_that_may_leave(size: tuple[int, in
     normalized = normalize_image(encoded(Image.new("RGB", size), "PNG"))
     assert normalized.width * normalized.height <= 16_100_000
     assert max(legal(normalized.data)) <= 5 * min(legal(normalized.data))
+
+
+@pytest.mark.parametrize("was", [b"Exif", b"hvc1"])
+def test_a_heic_whose_items_are_of_no_kind_is_refused(was: bytes) -> None:
+    """The decoder's binding would end the process: found by the fuzzer."""
+    data = sound()["heic"]
+    at = data.index(b"iinf")
+    with pytest.raises(CorruptImage):
+        normalize_image(data[:at] + data[at:].replace(was, b"E\xff\xd0f", 1))
