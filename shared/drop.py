@@ -105,9 +105,12 @@ class Version:
         return same and other is not None and other.etag != self.etag
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """One version of a dropped blob: what storage says of it, and its bytes; None where they are too many to read."""
+    """One version of a dropped blob: what storage says of it, and its bytes; None where they are too many to read.
+
+    The bytes can be forgotten, and that is all that ever changes.
+    """
 
     data: bytes | None = field(repr=False)
     size: int
@@ -128,6 +131,10 @@ class Source:
     def sha256(self) -> str | None:
         """Hexadecimal digest of the content."""
         return None if self.data is None else hashlib.sha256(self.data).hexdigest()
+
+    def forget_content(self) -> None:
+        """Let the bytes go, whoever still knows of this."""
+        self.data = None
 
     def is_directory_marker(self) -> bool:
         """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""

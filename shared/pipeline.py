@@ -42,8 +42,24 @@ class Progress:
     recorded: Recorded = field(default_factory=Recorded)
     source: Source | None = None
     image: NormalizedImage | None = None
-    error: DropError | None = None
+    error: str | None = None
+    cause: str | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+
+    def note(self, error: DropError) -> None:
+        """Keep the error's name and its cause's; the error itself would keep all of this in its traceback."""
+        self.error = error.code
+        self.cause = type(error.__cause__).__name__ if error.__cause__ else None
+
+    def forget_file(self) -> None:
+        """Let the file go now.
+
+        Storage's errors, as those about results that are not there yet, are cycles that keep the frames of all their
+        callers until the garbage is collected, which goes by the number of objects: a handful of files would fill the
+        memory first.
+        """
+        if self.source:
+            self.source.forget_content()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -82,6 +98,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
         document = _postpone_or_end(progress, error, services)
     except AzureError as error:
         document = _postpone_or_end(progress, storage_error(error), services)
+    progress.forget_file()
     if document:
         _publish(progress, document, services)
 
@@ -162,7 +179,7 @@ def _superseded(progress: Progress, up: Upload, services: Services) -> dict[str,
 
 def _postpone_or_end(progress: Progress, error: DropError, services: Services) -> dict[str, Any]:
     """Send the message that makes the next attempt, where there is one, and return the result."""
-    progress.error = error
+    progress.note(error)
     if isinstance(error, TurnLost | PlatformUnavailable):
         progress.attempt = replace(progress.attempt, unsure=True)
     delay_s = _delay_s(progress, error, services)
@@ -200,17 +217,17 @@ def _log_entry(progress: Progress, document: dict[str, Any]) -> dict[str, object
 
     `code` is what the result says, which may be the platform's own; `error` is the app's name for it.
     """
-    error, response = progress.error, document.get("response") or {}
+    response = document.get("response") or {}
     total_s = (datetime.now(UTC) - progress.started_at).total_seconds()
     return {
         "itwin": progress.attempt.drop.container,
         "blob": progress.attempt.drop.blob,
         "etag": document["source"]["etag"],
         "status": document["status"],
-        "error": error.code if error else None,
+        "error": progress.error,
         "code": (document.get("error") or {}).get("code"),
         "reason": document.get("reason"),
-        "cause": type(error.__cause__).__name__ if error and error.__cause__ else None,
+        "cause": progress.cause,
         "changes": (document.get("sent") or {}).get("changes"),
         "attempts": document.get("attempts"),
         "nextAttemptAt": document.get("nextAttemptAt"),
@@ -247,7 +264,6 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
             if up and up.version == source.version and not attempt.again:
                 return dict(up.document)
-    progress.error = Bug(
-        "The app failed on this drop again and again, and it was given up: see the log. Drop the image again."
-    )
-    return progress.document(progress.error)
+    bug = Bug("The app failed on this drop again and again, and it was given up: see the log. Drop the image again.")
+    progress.note(bug)
+    return progress.document(bug)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
+import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -228,6 +230,26 @@ def test_what_is_up_after_all_is_told_so(bench: Bench) -> None:
     bench.hinder = overtake
     assert bench.process(drop)["status"] == "uploaded"
     assert bench.calls(drop) == [404, 201]
+
+
+@pytest.mark.parametrize("fault", ["none", "refused", "platform"])
+def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) -> None:
+    """At once, not when the garbage is collected some day: until then they would fill the memory."""
+    size = 20_000_000
+    content = b"not an image" if fault == "refused" else PICTURES[0]
+    bench.process(bench.write(content))
+    drops = [bench.write(content + bytes(size)) for _ in range(4)]
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for drop in drops:
+            bench.platform.script([ScriptedAnswer(500)] if fault == "platform" else [])
+            bench.process(drop)
+        assert wait_until(lambda: tracemalloc.get_traced_memory()[0] < size, timeout_s=5)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_an_older_drop_is_neither_decoded_nor_sent(bench: Bench) -> None:
