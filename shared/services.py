@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.admission import Admission
@@ -41,12 +42,16 @@ class Services:
         self._environ = environ
         self._lock = threading.Lock()
         self._app: App | None = None
-        storage = StorageSettings.from_environ(environ)
+        self._storage_settings = storage = StorageSettings.from_environ(environ)
         self.results_container = storage.results_container
-        identity = storage_identity(storage)
-        self.storage = open_blobs(storage, identity)
+        self._identity = storage_identity(storage)
+        self.storage = open_blobs(storage, self._identity)
         self.results = ResultStore(self.storage, storage.results_container)
-        self.retries = RetryQueue(open_queue(storage, RETRY_QUEUE, identity))
+
+    @cached_property
+    def retries(self) -> RetryQueue:
+        """Return the queue of what waits, which is opened when the first drop must."""
+        return RetryQueue(open_queue(self._storage_settings, RETRY_QUEUE, self._identity))
 
     @property
     def app(self) -> App:

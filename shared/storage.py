@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
-from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 from requests.utils import get_environ_proxies
 
 from shared.drop import MAX_READABLE_BYTES
@@ -16,6 +15,7 @@ from shared.errors import StorageForbidden, StorageUnavailable
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.storage.queue import QueueClient
 
     from shared.errors import DropError
     from shared.settings import StorageSettings
@@ -38,6 +38,9 @@ def open_blobs(settings: StorageSettings, identity: TokenCredential | None = Non
 
 def open_queue(settings: StorageSettings, name: str, identity: TokenCredential | None = None) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
+    # Few first drops are postponed, and none shall pay for the import of what it does not use.
+    from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy  # noqa: PLC0415
+
     options = _options(settings, settings.queue_service_url) | {
         "message_encode_policy": TextBase64EncodePolicy(),
         "message_decode_policy": TextBase64DecodePolicy(),
