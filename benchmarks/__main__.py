@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
@@ -33,13 +34,14 @@ BENCHMARKS: Mapping[str, ModuleType] = {
 def main() -> None:
     """Run what was asked for; everything, where nothing was."""
     asked = _arguments()
-    known: dict[str, Any] = json.loads(FIGURES.read_text("utf-8")) if asked.write and FIGURES.exists() else {}
+    known: dict[str, Any] = {}
     for name in asked.names or BENCHMARKS:
-        began = time.monotonic()
+        began, machine = time.monotonic(), _machine()
         measured = BENCHMARKS[name].measure(quick=asked.quick)
-        known[name] = {"machine": _machine(), "figures": measured}
+        known[name] = {"machine": machine, "figures": measured}
         sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
         if asked.write:
+            known = (json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}) | {name: known[name]}
             FIGURES.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     sys.stdout.write(render(known) + "\n")
     if asked.write:
@@ -64,7 +66,8 @@ def _machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     processor = str(names[0]).strip() if names else platform.processor()
-    return f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {len(names)} x {processor}"
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {len(names)} x {processor}{load}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -68,7 +68,7 @@ def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], by
 
 
 LEGAL = ("camera-2mp.jpg", "camera-4mp.jpg", "camera-8mp.jpg", "plan.png")
-OTHERS = ("upright-12mp.jpg", "heavy-24mp.jpg", "screenshot-8mp.png", "scan-4mp.tiff")
+OTHERS = ("upright-8mp.jpg", "heavy-16mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
 SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
 LARGE = ("large-100mp.jpg", "large-100mp.png")
 HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
@@ -78,9 +78,9 @@ _PICTURES: Mapping[str, Callable[[], bytes]] = {
     "camera-4mp.jpg": _saved(2_688, 1_520, "JPEG", quality=85, exif=_exif()),
     "camera-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=80),
     "plan.png": _flat(1_600, 1_200, "PNG"),
-    "upright-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif(6)),
-    "heavy-24mp.jpg": _saved(6_000, 4_000, "JPEG", quality=90, exif=_exif()),
-    "screenshot-8mp.png": _saved(3_840, 2_160, "PNG", compress_level=1),
+    "upright-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=85, exif=_exif(6)),
+    "heavy-16mp.jpg": _saved(4_608, 3_456, "JPEG", quality=90, exif=_exif()),
+    "screenshot-4mp.png": _saved(2_560, 1_440, "PNG", compress_level=1),
     "scan-4mp.tiff": _saved(2_480, 1_754, "TIFF", compression="tiff_lzw"),
     "large-100mp.jpg": _saved(12_000, 8_333, "JPEG", quality=85),
     "large-100mp.png": _saved(12_000, 8_333, "PNG", compress_level=1),

@@ -61,7 +61,7 @@ def _cold_start(figures: Mapping[str, Any]) -> Any:
         names[::-1], [max(0.0, steps[name]) for name in names[::-1]], color=[GREY] + [BLUE] * 9, height=0.6
     )
     right.bar_label(bars, fmt="%.0f", padding=3)
-    right.set(title="The first drop: what is paid once, and a warm drop", xlabel="CPU in ms")
+    right.set(title="The first drop", xlabel="CPU in ms")
     right.margins(x=0.12)
     return figure
 
@@ -129,7 +129,7 @@ def _memory(figures: Mapping[str, Any]) -> Any:
     axes.annotate("2,048 MB instance less 400 MB for the host", (-0.3, 1_648), va="bottom", color=RED)
     axes.set_xticks([place + width * (len(figures) - 1) / 2 for place in range(len(kinds))], kinds)
     axes.set(title="The most memory that host and worker held", ylabel="MB", ylim=(0, 1_950))
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.82))
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.85))
     return figure
 
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MOST_BEYOND = 0.15
-DROPS, QUICK_DROPS = 1_000, 20
-BLOCK = 20
+DROPS, QUICK_DROPS = 1_000, 40
+BLOCKS = {"image": 5, "bare": 10, "app": 40}
+"""So many drops of each kind by turns."""
 WARM_UP = 5
 SETUPS = {"http, account key": False, "https, managed identity (as deployed)": True}
 
@@ -87,15 +88,15 @@ def _measure(content: bytes, drops: int, *, tls: bool) -> dict[str, Any]:
         peer.learn(_fresh_drops(stand_in, 1)[0], ours)
         blocks: dict[str, list[float]] = {kind: [] for kind in work}
         asked: list[Counter[str]] = []
-        for _ in range(max(1, drops // BLOCK)):
+        for _ in range(max(1, drops // BLOCKS["app"])):
             for kind, send in work.items():
-                block = _fresh_drops(stand_in, BLOCK)
+                block = _fresh_drops(stand_in, BLOCKS[kind])
                 before = stand_in.count()
                 blocks[kind].append(_run(send, block))
                 if kind == "app":
                     asked.append(stand_in.count() - before)
         total = sum(asked[1:], asked[0])
-    count = BLOCK * len(asked)
+    count = BLOCKS["app"] * len(asked)
     return {
         "drops": count,
         "cpu_ms": {kind: 1_000 * median(seconds) for kind, seconds in blocks.items()},
