@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.storage.blob import BlobServiceClient
 
 from local.arguments import Parser, itwin_id, port, seconds
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         return _run(options)
     except LocalCloudError as error:
         print(error, file=sys.stderr)
+        return 1
+    except (requests.ConnectionError, ServiceRequestError, ServiceResponseError):
+        print("The local cloud does not answer: it has ended, or is ending.", file=sys.stderr)
         return 1
     except AzureError as error:
         print(f"The local cloud's storage did not do it: {_first_line(error)}", file=sys.stderr)
@@ -229,6 +232,8 @@ def _make_itwin(platform: str, itwin_id: str, properties: Mapping[str, str]) -> 
     try:
         response = requests.put(address, json=properties, timeout=10)
         response.raise_for_status()
+    except requests.ConnectionError:
+        raise
     except requests.RequestException as error:
         raise LocalCloudError(f"The iTwin {itwin_id} could not be made: {_first_line(error)}") from error
 
