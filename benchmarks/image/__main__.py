@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _CACHE = Path(".local/bench")
 _PIECES = _CACHE / "pieces"
-_README = Path("benchmarks/image/README.md")
+_README = Path("benchmarks/README.md")
 
 
 def main() -> None:
@@ -200,7 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, default=_CACHE / "photos")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--others", action="store_true", help="corruptions, full encodes and threads too")
-    parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/image/README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/README.md")
     return parser.parse_args()
 
 
