@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import time
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -276,7 +277,7 @@ def test_a_newer_drop_of_another_name_replaces_what_is_up(bench: Bench) -> None:
 
 def test_of_two_versions_within_a_second_the_last_one_stays(bench: Bench) -> None:
     """Dates and ETags cannot tell which came later, but storage has only one of them."""
-    for _ in range(3):
+    for _ in range(12):
         drop = bench.write(PICTURES[0])
         bench.process(drop)
         written_at = bench.last_modified(drop)
@@ -404,13 +405,23 @@ def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: Scri
 
 
 def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
-    """After a 429 the next drop waits without a call, and both arrive when it is over."""
+    """After a 429 the next drop goes back to the queue without a call, where it would wait for long."""
     throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
-    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "1"})])
+    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "60"})])
     assert bench.process(throttled)["response"]["httpStatus"] == 429
     waiting = bench.process(other)
     assert (waiting["status"], waiting["error"]["code"], waiting["response"]) == ("retrying", "PlatformThrottled", None)
     assert bench.calls(other) == []
+
+
+def test_a_short_throttle_is_waited_for(bench: Bench) -> None:
+    """After a 429 the next drop is not sent before Retry-After is over, and needs no other attempt."""
+    throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
+    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "1"})])
+    bench.process(throttled)
+    began = time.monotonic()
+    assert bench.process(other)["status"] == "uploaded"
+    assert time.monotonic() - began > 0.9
     bench.drain()
     assert bench.calls(throttled) == [429, 201]
     assert bench.calls(other) == [201]
