@@ -207,23 +207,27 @@ def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Previe
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            with _deaf_to_interrupts():  # as what is started meanwhile remains: Ctrl-C is the parent's alone
+            with _interrupts_later():  # never, for what is started meanwhile: Ctrl-C is the parent's alone
                 previews = pool.map(look_at, questions, itertools.repeat(rules))
             yield from previews
         except BrokenProcessPool as error:
             raise _Unanswerable("A process was ended from outside, perhaps because memory is short.") from error
         finally:
-            with _deaf_to_interrupts():
+            with _interrupts_later():
                 pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; a process that is started in it never hears it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def look_at(question: Question, rules: Rules) -> Preview:
