@@ -145,8 +145,9 @@ def _growth(figures: Mapping[str, Any]) -> Any:
         title="A drop costs the same, however much is there",
         xlabel="how many are there",
         ylabel="CPU in ms per drop",
-        ylim=(0, None),
     )
+    axes.margins(y=0.2)
+    axes.set_ylim(0, None)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure

@@ -36,9 +36,9 @@ def test_every_benchmark_runs(names: tuple[str, ...]) -> None:
 def test_the_readme_has_what_was_measured() -> None:
     """The tables are made of the figures beside them, and of nothing else."""
     known = json.loads(FIGURES.read_text("utf-8"))
-    assert set(known) == set(BENCHMARKS)
+    assert set(known) <= set(BENCHMARKS)
     assert between_markers(README) == render(known)
-    for name in BENCHMARKS:
+    for name in known:
         assert (README.parent / "plots" / f"{name}.png").stat().st_size
 
 
