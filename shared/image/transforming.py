@@ -99,14 +99,9 @@ def fit_ratio(picture: Picture) -> Picture:
         left, top = (width - across) // 2, (height - down) // 2
         return picture.changed("cropped", picture.image.crop((left, top, left + across, top + down)))
     across, down = padded(width, height, limits)
-    left, top = (across - width) // 2, (down - height) // 2
     ground = {"LA": (255, 0), "RGBA": (255, 255, 255, 0)}.get(picture.image.mode, "white")
-    canvas = Image.new(picture.image.mode, (across, down), None)  # not filled: every pixel is written just once
-    canvas.paste(picture.image, (left, top))
-    before = (0, 0, left, down) if left else (0, 0, across, top)
-    after = (left + width, 0, across, down) if across > width else (0, top + height, across, down)
-    for margin in (before, after):
-        canvas.paste(ground, margin)
+    canvas = Image.new(picture.image.mode, (across, down), ground)
+    canvas.paste(picture.image, ((across - width) // 2, (down - height) // 2))
     return picture.changed("padded", canvas)
 
 
