@@ -42,8 +42,6 @@ IMAGE_FIELDS = ("smallImageName", "smallImageUrl", "largeImageName", "largeImage
 MAX_ANSWER_BYTES = 1_000_000
 CONNECTIONS = 32
 CONNECT_TIMEOUT_S = 10
-# How much of its time a call may wait for the one before it, where they go one by one.
-WAITING_SHARE = 0.25
 
 CREATED = 201
 REQUEST_TIMEOUT = 408
@@ -84,14 +82,14 @@ class ITwinPlatform:
         """
         deadline = time.monotonic() + self._timeout_s
         token = self._tokens.get()
-        with self._throttle.admit(self._timeout_s * WAITING_SHARE):
-            verdict = self._put(itwin_id, image, token, deadline)
-            if isinstance(verdict, PlatformUnauthorized):
-                verdict = self._put(itwin_id, image, self._tokens.renew(token), deadline)
-            if isinstance(verdict, PlatformThrottled):
-                verdict.retry_after_s = self._throttle.heard(verdict.retry_after_s)
-            else:
-                self._throttle.passed()
+        self._throttle.check()
+        verdict = self._put(itwin_id, image, token, deadline)
+        if isinstance(verdict, PlatformUnauthorized):
+            verdict = self._put(itwin_id, image, self._tokens.renew(token), deadline)
+        if isinstance(verdict, PlatformThrottled):
+            verdict.retry_after_s = self._throttle.heard(verdict.retry_after_s)
+        else:
+            self._throttle.passed()
         if isinstance(verdict, DropError):
             raise verdict
         return verdict

@@ -108,7 +108,7 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     drop = progress.attempt.drop
     progress.recorded = services.results.read(drop)
     itwin_id, app = drop.itwin_id, services.app
-    app.throttle.check()
+    app.throttle.check(app.throttle.patience_s)
     source = _read(progress, services, max_bytes=app.settings.max_source_bytes)
     if source is None or source.is_directory_marker():
         return None
@@ -126,6 +126,7 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
 
     progress.image = _normalize(source.content(), progress, app)
+    app.throttle.wait()
     with app.ledger.turn(itwin_id, entry) as turn:
         with progress.timed("upload"):
             uploaded = app.platform.upload_image(itwin_id, progress.image)

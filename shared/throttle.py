@@ -1,111 +1,135 @@
-"""When the process may call the platform: after a 429, not before it said so, and less and less often in vain.
+"""When the process may call the platform: as often as the limit lets it, which it learns from what it hears.
 
 The platform's limits are per OAuth client (https://developer.bentley.com/apis/overview/rate-limits), which all
-instances of the app share without knowing of each other. So every process draws its own conclusion from what it
-hears: where too few calls came through between two throttles, it stays away twice as long; and until enough did, it
-makes one call at a time, so that it hears the next throttle once.
+instances of the app share without knowing of each other. So every process finds its own share: the first 429 tells it
+how many calls of its own the last minute took, and from then on it spreads them evenly; each further 429 makes it a
+little slower, each call that comes through a very little faster. Whoever has not called for a minute starts anew.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from typing import TYPE_CHECKING
 
 from shared.errors import PlatformThrottled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-MIN_PAUSE_S = 30.0
-MAX_PAUSE_S = 450.0
-# This many calls between two throttles, of which each is heard once, keep the throttled ones under 2 %.
-ENOUGH_CALLS = 100
+# A limit's shortest window, and the pause after a 429 that names none.
+WINDOW_S = 60.0
+PAUSE_S = 30.0
+# A drop waits so long for its turn at most; longer waits are the queue's.
+PATIENCE_S = 60.0
+# A process that had no luck calls so often still.
+MAX_INTERVAL_S = 15.0
+# With these, some 80 calls come through between two throttles, so that under 2 % are throttled; the longer nothing is
+# heard, the sooner the pace grows.
+SLOWER, MUCH_SLOWER = 1.25, 2.0
+FASTER, SOONER_AFTER = 0.001, 50
+FEW_CALLS = 10
 
 
-def next_pause_s(retry_after_s: float | None, last_pause_s: float, calls_since: int, *, scale: float = 1) -> float:
-    """Return how long to stay away after a 429; at least what Retry-After says.
+def slower(interval_s: float, calls_since: int, calls_in_window: int) -> float:
+    """Return the seconds between two calls after a 429.
 
-    `last_pause_s` is 0 before the first throttle; `calls_since` counts the calls that came through since then; `scale`
-    shortens the bounds for tests.
+    `interval_s` is 0 before the first; `calls_since` came through since the last one, `calls_in_window` in this window.
     """
-    own = last_pause_s / 2 if calls_since >= ENOUGH_CALLS else last_pause_s * 2
-    own = min(max(own, MIN_PAUSE_S * scale), MAX_PAUSE_S * scale)
-    return max(own, retry_after_s or 0)
+    if not interval_s:
+        return min(WINDOW_S / max(calls_in_window, 1), MAX_INTERVAL_S)
+    return min(interval_s * (MUCH_SLOWER if calls_since < FEW_CALLS else SLOWER), MAX_INTERVAL_S)
 
 
-class Line(Protocol):
-    """What lets callers through one by one; `threading.Lock` does."""
-
-    def acquire(self, *, timeout: float) -> bool:
-        """Take it; False where it was not to be had in time."""
-
-    def release(self) -> None:
-        """Let the next one in."""
+def faster(interval_s: float, calls_since: int) -> float:
+    """Return the seconds between two calls after one that came through."""
+    return interval_s / (1 + FASTER * (1 + 2 * calls_since / SOONER_AFTER))
 
 
 class Throttle:
-    """What the process has heard of the platform's limits; shared by its threads."""
+    """What the process has heard of the platform's limits; shared by its threads.
+
+    `scale` shortens the waits for tests.
+    """
 
     def __init__(
-        self, *, scale: float = 1, clock: Callable[[], float] = time.monotonic, line: Line | None = None
+        self,
+        *,
+        scale: float = 1,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._scale = scale
         self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
         self._lock = threading.Lock()
-        self._single_file = line or threading.Lock()
-        self._open_at = clock()
-        self._pause_s = 0.0
-        self._calls = 0
+        self._open_at = self._turn_at = clock()
+        self._interval_s = 0.0
+        self._calls_since = 0
+        self._passed_at: deque[float] = deque()
 
-    def check(self) -> None:
-        """Raise PlatformThrottled, with the time that is left, while nothing may be sent."""
+    def check(self, patience_s: float = 0) -> None:
+        """Raise PlatformThrottled, with the time that is left, while nothing may be sent for longer than that."""
         with self._lock:
             left_s = self._open_at - self._clock()
-        if left_s > 0:
-            message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until it is over."
-            raise PlatformThrottled(message, retry_after_s=left_s)
-
-    @contextmanager
-    def admit(self, patience_s: float) -> Iterator[None]:
-        """Let a call through, alone if a throttle was heard lately.
-
-        Raises PlatformThrottled while nothing may be sent, or where the call before took longer than `patience_s`.
-        """
-        self.check()
-        if not self._is_wary:
-            yield
-            return
-        if not self._single_file.acquire(timeout=patience_s):
-            message = "The iTwin Platform's rate limit was reached lately, and the calls since then take long."
-            raise PlatformThrottled(message, retry_after_s=MIN_PAUSE_S * self._scale)
-        try:
-            self.check()
-            yield
-        finally:
-            self._single_file.release()
+        if left_s > patience_s:
+            raise _throttled(left_s)
 
     @property
-    def _is_wary(self) -> bool:
+    def patience_s(self) -> float:
+        """How long a drop waits for its turn at most."""
+        return PATIENCE_S * self._scale
+
+    def wait(self) -> None:
+        """Wait for the turn of a call. Raises PlatformThrottled, with the time that is left, where that is too long."""
         with self._lock:
-            return self._pause_s > 0 and self._calls < ENOUGH_CALLS
+            now = self._clock()
+            if now - max(self._turn_at, self._open_at) > WINDOW_S * self._scale:
+                self._interval_s = 0.0
+            turn_at = max(now, self._turn_at, self._open_at)
+            if turn_at - now > self.patience_s:
+                raise _throttled(turn_at - now)
+            self._turn_at = turn_at + self._interval_s
+        if turn_at > now:
+            self._sleep(turn_at - now)
+        self.check()
 
     def passed(self) -> None:
         """Note a call that came through."""
         with self._lock:
-            self._calls += 1
+            self._calls_since += 1
+            self._interval_s = faster(self._interval_s, self._calls_since)
+            self._passed_at.append(self._clock())
+            self._forget(WINDOW_S * self._scale)
 
     def heard(self, retry_after_s: float | None) -> float:
         """Note a 429, and return how long nothing may be sent.
 
         Those that were already in flight when the first was heard can only lengthen the pause.
         """
+        pause_s = PAUSE_S * self._scale if retry_after_s is None else retry_after_s
         with self._lock:
             now = self._clock()
             if self._open_at <= now:
-                self._pause_s = next_pause_s(retry_after_s, self._pause_s, self._calls, scale=self._scale)
-                self._calls = 0
-                self._open_at = now + self._pause_s
-            self._open_at = max(self._open_at, now + (retry_after_s or 0))
+                self._forget(max(WINDOW_S * self._scale - pause_s, 0))
+                scaled_s = self._interval_s / self._scale
+                self._interval_s = slower(scaled_s, self._calls_since, len(self._passed_at)) * self._scale
+                self._calls_since = 0
+            self._open_at = max(self._open_at, now + pause_s)
+            # Not all processes at once, and none before those of its threads that wait already.
+            self._turn_at = max(self._turn_at, self._open_at + self._uniform(0, self._interval_s))
             return self._open_at - now
+
+    def _forget(self, window_s: float) -> None:
+        """Keep the calls that count in the window alone."""
+        while self._passed_at and self._passed_at[0] < self._clock() - window_s:
+            self._passed_at.popleft()
+
+
+def _throttled(left_s: float) -> PlatformThrottled:
+    message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until it is over."
+    return PlatformThrottled(message, retry_after_s=left_s)

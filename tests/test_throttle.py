@@ -1,155 +1,160 @@
-"""When the platform may be called, and what that makes of thousands of drops on the smallest plan."""
+"""When the platform may be called: as often as the limit lets the process."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import math
-import random
 import threading
-from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
-from local.itwin_platform.rate_limit import RateLimit
 from local.processes import wait_until
-from shared.errors import PlatformResponse, PlatformThrottled
-from shared.retries import RetryPolicy, retry_delay_s
-from shared.throttle import ENOUGH_CALLS, MAX_PAUSE_S, MIN_PAUSE_S, Throttle, next_pause_s
+from shared.errors import PlatformThrottled
+from shared.throttle import MAX_INTERVAL_S, PATIENCE_S, PAUSE_S, WINDOW_S, Throttle, faster, slower
 
-THREADS = 4  # what one instance has
-CALL_S = (0.1, 0.5)
+
+@dataclass
+class Time:
+    """A clock that goes on while somebody sleeps."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        """Let it go on."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def throttle(self) -> Throttle:
+        """Return a throttle in this time; chance is left out of it."""
+        return Throttle(clock=lambda: self.now, sleep=self.sleep, uniform=lambda least, _: least)
 
 
 @pytest.mark.parametrize(
-    ("retry_after_s", "last_pause_s", "calls_since", "pause_s"),
+    ("interval_s", "calls_since", "calls_in_window", "next_s"),
     [
-        (None, 0, 0, MIN_PAUSE_S),
-        (7, 0, 0, MIN_PAUSE_S),
-        (100, 0, 0, 100),
-        (None, MIN_PAUSE_S, 0, 2 * MIN_PAUSE_S),
-        (None, 4 * MIN_PAUSE_S, ENOUGH_CALLS, 2 * MIN_PAUSE_S),
-        (None, MAX_PAUSE_S, 0, MAX_PAUSE_S),
-        (None, 2 * MIN_PAUSE_S, ENOUGH_CALLS - 1, 4 * MIN_PAUSE_S),
-        (3600, MAX_PAUSE_S, 0, 3600),
+        (0, 120, 120, 0.5),
+        (0, 0, 0, MAX_INTERVAL_S),
+        (1, 200, 60, 1.25),
+        (1, 3, 60, 2),
+        (MAX_INTERVAL_S, 0, 0, MAX_INTERVAL_S),
     ],
 )
-def test_a_pause_is_what_was_asked_for_or_longer(
-    retry_after_s: float | None, last_pause_s: float, calls_since: int, pause_s: float
-) -> None:
-    """Retry-After is kept; where too few calls came through since the last pause, the next one is twice as long."""
-    assert next_pause_s(retry_after_s, last_pause_s, calls_since) == pause_s
+def test_a_throttle_slows_the_pace(interval_s: float, calls_since: int, calls_in_window: int, next_s: float) -> None:
+    """The first one tells the process its share of the last minute; then each makes it slower, in vain much slower."""
+    assert slower(interval_s, calls_since, calls_in_window) == next_s
+
+
+def test_what_a_throttle_takes_is_won_back_in_some_eighty_calls() -> None:
+    """So less than 2 % of the calls are throttled; after many calls without a throttle the pace grows quickly."""
+    intervals = [1.25]
+    for calls in range(1, 1001):
+        intervals.append(faster(intervals[-1], calls))
+    assert 70 < next(calls for calls, interval_s in enumerate(intervals) if interval_s <= 1) < 100
+    assert intervals[-1] < 1e-6
 
 
 def test_a_throttle_is_heard_once() -> None:
     """Until Retry-After is over nothing is sent, whatever the calls in flight then hear."""
-    now = 0.0
-    throttle = Throttle(clock=lambda: now)
+    time = Time()
+    throttle = time.throttle()
     throttle.check()
     assert throttle.heard(100) == 100
-    now = 1
+    time.now = 1
     assert throttle.heard(None) == 99
     assert throttle.heard(120) == 120
-    now = 120.9
+    time.now = 120.9
     with pytest.raises(PlatformThrottled) as waiting:
         throttle.check()
     assert waiting.value.retry_after_s == pytest.approx(0.1)
-    now = 121.1
+    time.now = 121.1
     throttle.check()
 
 
-def test_after_a_throttle_calls_go_one_by_one() -> None:
-    """The next limit is met by one call, not by every thread's; whoever cannot wait comes back later."""
-    now = 0.0
-    throttle = Throttle(clock=lambda: now)
-    with throttle.admit(0), throttle.admit(0):
-        throttle.heard(None)
-    now = MIN_PAUSE_S + 1
-    with throttle.admit(0), pytest.raises(PlatformThrottled), throttle.admit(0.01):
-        pass
-    waited = threading.Event()
+def test_a_throttle_without_retry_after_is_a_pause_too() -> None:
+    """The limits are counted by the minute."""
+    assert Time().throttle().heard(None) == PAUSE_S
 
-    def wait_for_turn() -> None:
-        with throttle.admit(30):
-            waited.set()
 
-    with throttle.admit(0):
-        thread = threading.Thread(target=wait_for_turn)
-        thread.start()
-        assert not waited.wait(0.05)
-    assert wait_until(waited.is_set, timeout_s=10)
-    thread.join()
-    for _ in range(ENOUGH_CALLS):
+def test_before_the_first_throttle_nobody_waits() -> None:
+    """Whoever has heard nothing calls as it likes."""
+    time = Time()
+    throttle = time.throttle()
+    for _ in range(1000):
+        throttle.wait()
         throttle.passed()
-    with throttle.admit(0), throttle.admit(0):
-        pass
+    assert time.slept == []
 
 
-@dataclass
-class Drain:
-    """A queue of drops, instances of the app and the platform's rate limit, in a time of their own."""
-
-    drops: int
-    instances: int
-    chance: random.Random
-    now: float = 0.0
-    calls: Counter[str] = field(default_factory=Counter)
-
-    def run(self) -> None:
-        """Work until every drop is uploaded; what the threads do stands in the order of time."""
-        limit = RateLimit(requests_per_minute=500, requests_per_hour=5000, clock=lambda: self.now)
-        throttles = [Throttle(clock=lambda: self.now) for _ in range(self.instances)]
-        waiting = [(0.0, number, 1) for number in range(self.drops)]  # due, drop, attempt
-        order = itertools.count()
-        threads = [(0.0, next(order), n % self.instances) for n in range(self.instances * THREADS)]
-        in_flight: list[tuple[float, int, int, int, int, int | None]] = []
-        busy = [0] * self.instances
-        while waiting or in_flight:
-            if in_flight and (not threads or in_flight[0][0] <= threads[0][0]):
-                self.now, _, instance, drop, attempt, retry_after_s = heapq.heappop(in_flight)
-                busy[instance] -= 1
-                if retry_after_s is None:
-                    throttles[instance].passed()
-                    self.calls["passed"] += 1
-                else:
-                    left_s = throttles[instance].heard(retry_after_s)
-                    self.calls["throttled"] += 1
-                    self._postpone(waiting, drop, attempt, left_s)
-                heapq.heappush(threads, (self.now, next(order), instance))
-                continue
-            self.now, _, instance = heapq.heappop(threads)
-            due = waiting[0][0] if waiting else math.inf
-            alone = throttles[instance]._is_wary and busy[instance]
-            if due > self.now or alone:
-                heapq.heappush(threads, (self.now + 0.2 if alone else min(due, self.now + 5), next(order), instance))
-                continue
-            _, drop, attempt = heapq.heappop(waiting)
-            try:
-                throttles[instance].check()
-            except PlatformThrottled as throttled:
-                self._postpone(waiting, drop, attempt, throttled.retry_after_s or 0)
-                heapq.heappush(threads, (self.now + 0.05, next(order), instance))
-                continue
-            busy[instance] += 1
-            answered_at = self.now + self.chance.uniform(*CALL_S)
-            heapq.heappush(in_flight, (answered_at, next(order), instance, drop, attempt, limit.count("the app")))
-
-    def _postpone(self, waiting: list[tuple[float, int, int]], drop: int, attempt: int, left_s: float) -> None:
-        throttled = PlatformThrottled("x", response=PlatformResponse(429))
-        throttled.retry_after_s = left_s
-        delay_s = retry_delay_s(throttled, attempt, self.now, RetryPolicy(), self.chance.uniform)
-        assert delay_s is not None, "a drop failed"
-        heapq.heappush(waiting, (self.now + max(1, math.ceil(delay_s)), drop, attempt + 1))
+def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
+    """Sixty calls in this minute before the first 429 make one a second from then on."""
+    time = Time()
+    throttle = time.throttle()
+    for _ in range(60):
+        throttle.passed()
+    throttle.heard(20)
+    for _ in range(10):
+        throttle.wait()
+    assert time.slept == pytest.approx([20] + [1] * 9)
+    assert time.now == pytest.approx(29)
 
 
-@pytest.mark.parametrize(("drops", "instances"), [(2_000, 1), (10_000, 1), (10_000, 4), (10_000, 10)])
-def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(drops: int, instances: int) -> None:
-    """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""
-    drain = Drain(drops, instances, random.Random(drops + instances))  # noqa: S311 - it repeats a run
-    drain.run()
-    print(f"{drain.calls.total()} calls, {drain.calls['throttled']} throttled, {drain.now / 3600:.2f} h")  # noqa: T201
-    assert drain.calls["passed"] == drops
-    assert drain.calls["throttled"] < 0.02 * drain.calls.total()
-    least_s = {2_000: 3 * 60, 10_000: 3600 + 9 * 60}[drops]
-    assert least_s < drain.now < 2 * least_s
+def test_a_drop_waits_a_minute_at_most() -> None:
+    """Longer waits are the queue's: the drop goes back, with the time that is left."""
+    time = Time()
+    throttle = time.throttle()
+    throttle.heard(PATIENCE_S + 1)
+    with pytest.raises(PlatformThrottled) as waiting:
+        throttle.wait()
+    assert waiting.value.retry_after_s == PATIENCE_S + 1
+    with pytest.raises(PlatformThrottled):
+        throttle.check(throttle.patience_s)
+    time.now = 2
+    throttle.check(throttle.patience_s)
+    assert time.slept == []
+
+
+def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
+    """A turn from before the throttle is none any more."""
+    time = Time()
+    throttle = time.throttle()
+    throttle.heard(10)
+
+    def hear(_: float) -> None:
+        time.now = 10
+        throttle.heard(5)
+
+    throttle._sleep = hear
+    with pytest.raises(PlatformThrottled) as waiting:
+        throttle.wait()
+    assert waiting.value.retry_after_s == 5
+
+
+def test_who_has_not_called_for_a_minute_starts_anew() -> None:
+    """The pace of yesterday's bulk says nothing of today's limit."""
+    time = Time()
+    throttle = time.throttle()
+    throttle.heard(10)
+    time.now = 10 + WINDOW_S - 1
+    throttle.wait()
+    throttle.wait()
+    assert time.slept == [MAX_INTERVAL_S]
+    time.now += 2 * WINDOW_S + MAX_INTERVAL_S
+    throttle.wait()
+    throttle.wait()
+    assert time.slept == [MAX_INTERVAL_S]
+
+
+def test_threads_wait_for_turns_of_their_own() -> None:
+    """Two that come at once do not go at once."""
+    slept: list[float] = []
+    throttle = Throttle(clock=lambda: 0.0, sleep=slept.append, uniform=lambda least, _: least)
+    for _ in range(6):
+        throttle.passed()
+    throttle._interval_s = 10
+    threads = [threading.Thread(target=throttle.wait) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert wait_until(lambda: len(slept) == 3, timeout_s=10)
+    for thread in threads:
+        thread.join()
+    assert sorted(slept) == [10, 20, 30]
