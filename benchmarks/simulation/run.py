@@ -1,0 +1,170 @@
+"""One scenario from its first drop to its last message, and what was counted on the way."""
+
+from __future__ import annotations
+
+import logging
+import random
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from greenlet import getcurrent  # type: ignore[import-untyped]  # it comes without types
+
+from benchmarks.simulation.instances import ENCODING_S, PASSING_S, Instances, Thread
+from benchmarks.simulation.loop import Loop
+from benchmarks.simulation.services import EPOCH, Kept, SimulatedPlatform
+from shared import pipeline, retries
+from shared.image import NormalizedImage
+from shared.image.model import ImageHeader
+
+if TYPE_CHECKING:
+    from benchmarks.simulation.scenarios import Scenario
+
+HEADER = ImageHeader("image/jpeg", 1600, 1200)
+# Event Grid's own delay, and when it brings an event a second time; seconds
+EVENT_DELAY_S, DUPLICATE_DELAY_S = 5.0, 600.0
+LONGEST_S = 48 * 3600.0
+
+
+@dataclass
+class Tally:
+    """What was counted."""
+
+    attempts: int = 0
+    storage_requests: int = 0
+    calls: int = 0
+    refused: int = 0
+    uploads: int = 0
+    outdated: int = 0
+    repeated: int = 0
+    crashes: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    passed_in: Counter[int] = field(default_factory=Counter)
+    refused_in: Counter[int] = field(default_factory=Counter)
+    given_up: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a scenario ended. `ended_at` are the times of the drops' final results, seconds, in order."""
+
+    scenario: Scenario
+    tally: Tally
+    ended_at: array[float]
+    lost: int
+    violations: int
+
+    @property
+    def drain_s(self) -> float:
+        """How long it took until the last drop had its final result."""
+        return self.ended_at[-1] if self.ended_at else 0.0
+
+    @property
+    def nearly_drained_s(self) -> float:
+        """The same of 99 % of the drops."""
+        return self.ended_at[len(self.ended_at) * 99 // 100] if self.ended_at else 0.0
+
+    @property
+    def wasted(self) -> float:
+        """Which share of the calls was refused, or brought an image that was outdated or there already."""
+        tally = self.tally
+        return (tally.refused + tally.outdated + tally.repeated) / max(tally.calls, 1)
+
+
+class World:
+    """Everything there is in a scenario."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.chance = random.Random(seed)  # noqa: S311 - it repeats a run
+        self.loop = Loop()
+        self.tally = Tally()
+        self.results: list[tuple[Any, ...] | None] = [None] * scenario.drops
+        self.ledger: dict[str, Kept] = {}
+        self.ended_at = array("d")
+        self.platform = SimulatedPlatform(self)
+        self.instances = Instances(self)
+        self.all_written = False
+
+    def clock(self) -> float:
+        """Return the time, in seconds since the start."""
+        return self.loop.now
+
+    def note_end(self, index: int, status: str) -> None:
+        """Note that a drop has its final result."""
+        since = max(self.scenario.written_at(index), 0) if self.scenario.lasts_s else 0
+        self.ended_at.append(self.loop.now - since)
+        self.tally.statuses[status] += 1
+
+    def run(self) -> None:
+        """Let everything happen."""
+        if self.scenario.lasts_s:
+            self._write(0)
+        else:
+            self._write_all()
+        self.instances.start()
+        self.loop.run(LONGEST_S)
+
+    def _write_all(self) -> None:
+        """Deliver the events of drops that are all there, not quite in their order."""
+        span = self.scenario.shuffled_over
+        order = sorted(range(self.scenario.drops), key=lambda index: index + self.chance.uniform(0, span))
+        for index in order:
+            self._announce(index, 0)
+        self.all_written = True
+
+    def _write(self, index: int) -> None:
+        """Write a drop when its time has come, and then the next."""
+        self._announce(index, self.chance.uniform(0, EVENT_DELAY_S))
+        following = index + 1
+        if following < self.scenario.drops:
+            self.loop.at(self.scenario.written_at(following), partial(self._write, following))
+        else:
+            self.all_written = True
+
+    def _announce(self, index: int, delay_s: float) -> None:
+        self.instances.send(index, delay_s)
+        if self.scenario.faults.duplicates and self.chance.random() < self.scenario.faults.duplicates:
+            self.instances.send(index, delay_s + self.chance.uniform(0, DUPLICATE_DELAY_S))
+
+    def outcome(self) -> Outcome:
+        """Hold what is there now against what was promised."""
+        scenario = self.scenario
+        lost = sum(kept is None or kept[0] not in ("uploaded", "superseded") for kept in self.results)
+        newest = (scenario.newest(itwin, LONGEST_S) for itwin in range(scenario.itwins))
+        violations = sum(self.platform.shown.get(itwin) != index for itwin, index in enumerate(newest))
+        return Outcome(scenario, self.tally, array("d", sorted(self.ended_at)), lost, violations)
+
+
+def run(scenario: Scenario, seed: int = 1) -> Outcome:
+    """Simulate a scenario; the same seed gives the same outcome."""
+    world = World(scenario, seed)
+
+    class SimulatedDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003 - it is UTC everywhere
+            return EPOCH + timedelta(seconds=world.loop.now)
+
+    def normalize_image(data: bytes, limits: object) -> NormalizedImage:  # noqa: ARG001 - as the real one
+        thread = getcurrent()
+        assert isinstance(thread, Thread)  # noqa: S101 - nobody else works on images
+        thread.process.compute(world.chance.choice((PASSING_S, ENCODING_S)))
+        return NormalizedImage(data, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
+
+    random.seed(seed)
+    logging.disable()
+    try:
+        with (
+            patch.object(pipeline, "datetime", SimulatedDatetime),
+            patch.object(retries, "datetime", SimulatedDatetime),
+            patch.object(pipeline, "normalize_image", normalize_image),
+            patch.object(pipeline, "peak_bytes", lambda *_: 0),
+        ):
+            world.run()
+    finally:
+        logging.disable(logging.NOTSET)
+    return world.outcome()

@@ -1,0 +1,109 @@
+"""What is tried: how many drops for how many iTwins, on how many instances, under which faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+WRITTEN_A_SECOND = 1000
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong: shares of the platform's calls, of storage requests and of events, and crashes."""
+
+    unavailable: float = 0.0
+    silent: float = 0.0
+    storage: float = 0.0
+    duplicates: float = 0.0
+    crashes_per_hour: float = 0.0
+    outage_s: tuple[float, float] = (0.0, 0.0)
+
+    def is_out(self, now: float) -> bool:
+        """Whether the platform answers nothing but 503."""
+        return self.outage_s[0] <= now < self.outage_s[1]
+
+
+FAULTLESS = Faults()
+FAULTY = Faults(
+    unavailable=0.01, silent=0.002, storage=0.0005, duplicates=0.01, crashes_per_hour=0.5, outage_s=(300.0, 600.0)
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is dropped, who takes it, and what goes wrong.
+
+    Of a bulk (`lasts_s` 0) all is there at the start, folder by folder, and its events come in the order of writing but
+    for a shuffle over so many neighbours; else drops are written steadily, to one iTwin after the other.
+    """
+
+    name: str
+    drops: int
+    drops_per_itwin: int = 1
+    instances: int = 1000
+    parallelism: int = 4
+    calls_per_minute: int = 5000
+    calls_per_hour: int = 0
+    lasts_s: float = 0.0
+    shuffled_over: int = 1000
+    faults: Faults = FAULTLESS
+
+    @property
+    def itwins(self) -> int:
+        """How many iTwins there are."""
+        return self.drops // self.drops_per_itwin
+
+    def itwin(self, index: int) -> int:
+        """Return to which iTwin a drop belongs."""
+        return index % self.itwins if self.lasts_s else index // self.drops_per_itwin
+
+    def written_at(self, index: int) -> float:
+        """Return when a drop is written; a bulk before the start."""
+        return index * self.lasts_s / self.drops if self.lasts_s else (index - self.drops) / WRITTEN_A_SECOND
+
+    def newest(self, itwin: int, now: float) -> int:
+        """Return the last drop of an iTwin that is written by then."""
+        if not self.lasts_s:
+            return (itwin + 1) * self.drops_per_itwin - 1
+        written = min(int(now * self.drops / self.lasts_s), self.drops - 1)
+        rounds = (written - itwin) // self.itwins
+        return itwin + rounds * self.itwins
+
+    @property
+    def ideal_s(self) -> float:
+        """The least time in which the limits let the last drop of each iTwin through."""
+        hours = (self.itwins - 1) // self.calls_per_hour if self.calls_per_hour else 0
+        rest = self.itwins - hours * self.calls_per_hour
+        return hours * 3600 + max(60 * (rest / self.calls_per_minute - 1), 0)
+
+    def scaled(self, factor: float) -> Scenario:
+        """Return the same with so much of everything that there is."""
+        return replace(
+            self,
+            drops=round(self.drops * factor),
+            instances=max(round(self.instances * factor), 1),
+            calls_per_minute=round(self.calls_per_minute * factor),
+            shuffled_over=round(self.shuffled_over * factor),
+        )
+
+
+MILLION = 1_000_000
+# 4,000 drops a minute, of 5,000 that may be uploaded
+STEADILY_S = MILLION / 4000 * 60
+
+AT_FULL_SIZE = (
+    Scenario("a bulk", MILLION),
+    Scenario("a bulk, faults", MILLION, faults=FAULTY),
+    Scenario("a bulk, as many as advised, faults", MILLION, instances=30, faults=FAULTY),
+    Scenario("a bulk, 10 for each iTwin, faults", MILLION, drops_per_itwin=10, faults=FAULTY),
+    Scenario("steadily 4,000 a minute, 10 for each iTwin, faults", MILLION, 10, lasts_s=STEADILY_S, faults=FAULTY),
+)
+
+SWEEP = (
+    *(Scenario("", 20_000, instances=count) for count in (3, 10, 30, 100, 300)),
+    *(Scenario("", 20_000, instances=10, parallelism=threads) for threads in (1, 2, 8, 16)),
+)
+
+SMALLEST_PLAN = tuple(
+    Scenario("", 10_000, instances=count, calls_per_minute=500, calls_per_hour=5000) for count in (1, 3, 10, 100)
+)

@@ -1,0 +1,72 @@
+"""The app past one machine: a hundredth of the simulation, on the app's own decision code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.simulation.__main__ import BEGIN, END, FIGURES, QUICK, README
+from benchmarks.simulation.report import render
+from benchmarks.simulation.run import World, run
+from benchmarks.simulation.scenarios import AT_FULL_SIZE, FAULTY, Scenario
+
+if TYPE_CHECKING:
+    from benchmarks.simulation.run import Outcome
+
+BULK = AT_FULL_SIZE[0].scaled(QUICK)
+
+
+@pytest.mark.parametrize("scenario", [each.scaled(QUICK) for each in AT_FULL_SIZE], ids=lambda each: each.name)
+def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scenario) -> None:
+    """Crashes, duplicates, shuffled events, an outage, lost answers and storage that fails: all ends well."""
+    outcome = run(scenario)
+    assert (outcome.lost, outcome.violations, outcome.tally.given_up) == (0, 0, [])
+    assert bool(outcome.tally.crashes) == bool(scenario.faults.crashes_per_hour)
+
+
+def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
+    """Instances that know nothing of each other share the limit, and waste next to none of it."""
+    outcome = run(BULK)
+    assert outcome.drain_s < 1.1 * BULK.ideal_s
+    assert outcome.wasted < 0.05
+    assert outcome.tally.attempts < 1.5 * BULK.drops
+
+
+@pytest.mark.parametrize("instances", [1, 4, 10])
+def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: int) -> None:
+    """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""
+    scenario = Scenario("", 10_000, instances=instances, calls_per_minute=500, calls_per_hour=5000)
+    outcome = run(scenario)
+    assert outcome.tally.statuses == {"uploaded": 10_000}
+    assert outcome.tally.refused < 0.02 * outcome.tally.calls
+    assert outcome.drain_s < 2 * scenario.ideal_s
+
+
+def test_the_same_seed_repeats_a_run() -> None:
+    """What was seen once can be looked at again."""
+    small = replace(BULK, drops=1000, faults=FAULTY)
+    assert run(small, 5) == run(small, 5) != run(small, 6)
+
+
+def test_a_broken_promise_is_seen() -> None:
+    """A drop without a result counts as lost, and an iTwin that shows an older image as a violation."""
+
+    def outcome(shown: int, result: tuple[str, ...] | None) -> Outcome:
+        world = World(Scenario("", 2, drops_per_itwin=2), 1)
+        world.results = [("superseded",), result]
+        world.platform.shown[0] = shown
+        return world.outcome()
+
+    assert (outcome(1, ("uploaded",)).lost, outcome(1, ("uploaded",)).violations) == (0, 0)
+    assert outcome(1, None).lost == outcome(1, ("retrying",)).lost == outcome(1, ("failed",)).lost == 1
+    assert outcome(0, ("uploaded",)).violations == 1
+
+
+def test_the_tables_are_those_of_the_figures() -> None:
+    """What the page says is what was measured."""
+    page = README.read_text("utf-8")
+    written = page.partition(BEGIN)[2].partition(END)[0].strip()
+    assert written == render(json.loads(FIGURES.read_text("utf-8")))
