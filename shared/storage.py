@@ -77,8 +77,8 @@ def storage_error(error: AzureError) -> DropError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
         return StorageForbidden(
-            "The drop account refused the app: give its identity the roles Storage Blob Data Owner and Storage Queue "
-            "Data Contributor on that account, and check the settings DropStorage__clientId and ...Uri."
+            "The drop account refused the app: give its identity the roles Storage Blob Data Contributor and Storage "
+            "Queue Data Contributor on that account, and check the settings DropStorage__clientId and ...Uri."
         )
     if status is None:
         return StorageUnavailable("The drop account could not be reached.")

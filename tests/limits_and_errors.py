@@ -38,7 +38,7 @@ Made of the code by `make docs`; whatever is changed here by hand is found by a 
 
 ## What may come
 
-{_table(("format", "what becomes of it", "pixels at most"), _formats())}
+{_table(("format", "what becomes of it", "pixels at most", "bytes at most"), _formats())}
 Each is known by its content; names and media types do not matter. Some images weigh more than others of their format,
 and fewer of their pixels are read; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS` holds for all of them.
 Of several pictures in a file the first is taken. Anything else is refused with what it is and what to send instead.
@@ -88,9 +88,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _formats() -> Iterator[tuple[str, ...]]:
+    most_read = Settings.from_environ(ENOUGH).max_source_bytes
     for kind in FORMATS:
         leaves = "passed on as it is where it is legal" if kind.passer else "converted"
-        yield kind.name, leaves, f"{kind.max_pixels:,}"
+        yield kind.name, leaves, f"{kind.max_pixels:,}", f"{min(kind.max_bytes, most_read):,}"
 
 
 def _changes() -> Iterator[tuple[str, ...]]:

@@ -37,7 +37,7 @@ def test_a_missing_role_is_named(azurite: Azurite) -> None:
     anonymous = BlobServiceClient(BlobServiceClient.from_connection_string(azurite.connection_string).url)
     error = storage_error(met_by(anonymous))
     assert type(error) is StorageForbidden
-    assert "Storage Blob Data Owner" in error.message
+    assert "Storage Blob Data Contributor" in error.message
 
 
 def test_an_unreachable_account_is_worth_another_try() -> None:

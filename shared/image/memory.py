@@ -13,8 +13,8 @@ decoded (few more than leave, for a JPEG), and O that leave, padding included ::
   resized where its size was foretold too low.
 
 What is passed on untouched takes a 64th of its pixels, and the coefficients. The operating system's share of a busy
-process comes on top: memory that was given back, but is kept for the next image, of which `PILLOW_BLOCKS_MAX=12` keeps
-192 MB at most.
+process comes on top: memory that was given back, but is kept for the next image, of which `PILLOW_BLOCKS_MAX=4` keeps
+64 MB at most.
 """
 
 from __future__ import annotations
