@@ -564,7 +564,7 @@ def lines() -> list[dict[str, Any]]:
         meets("unauthorized.jpg", PHOTO, ScriptedAnswer(status=401, times=2))
         meets("forbidden.jpg", PHOTO, ScriptedAnswer(status=403, body=OWN_ERROR))
         meets("unavailable.jpg", PHOTO, ScriptedAnswer(status=503, times=100))
-        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429, body=OWN_ERROR))
+        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429, body=OWN_ERROR, times=100))
         ended = re.compile(r'"blob": "throttled.jpg".*"status": "(?!retrying)')
         assert wait_until(lambda: any(ended.search(line) for line in printed), timeout_s=20)
     found = [line[line.index('{"itwin": ') :] for line in printed if '{"itwin": ' in line]
