@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FUNCTION = "process_drop"
 RESULTS_CONTAINER = "results"
-DEAD_LETTER_CONTAINER = "dead-letters"
+DEAD_LETTER_CONTAINER = "undeliverable"
 LEDGER_CONTAINER = "ledger"
 QUEUES = ("drop-retries", "drop-retries-poison", "webjobs-blobtrigger-poison")
 PLATFORM_AUDIENCE = "api://itwin-platform"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
-CONTAINER_NAME = re.compile(r"[a-z0-9$][a-z0-9-]{2,62}")
+CONTAINER_NAME = re.compile(r"(?=.{3,63}\Z)\$?[a-z0-9](-?[a-z0-9])*")
 MAX_BLOB_NAME = 1024
 
 # What desktops, browsers and copy tools leave beside the files that people mean.
@@ -32,7 +32,7 @@ HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 # Containers that Azure or the app itself keeps on a storage account, beside the results.
-RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "dead-letters", "ledger")
+RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "ledger", "undeliverable")
 
 # The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
@@ -58,13 +58,17 @@ class Drop:
         blob.encode()  # UnicodeEncodeError, which is a ValueError, where a lone surrogate is in it
         return cls(container, blob)
 
+    def names_an_itwin(self) -> bool:
+        """Whether the container's name is a GUID in lower case with hyphens, as iTwin IDs are."""
+        return bool(ITWIN_ID.fullmatch(self.container))
+
     @property
     def itwin_id(self) -> str:
         """The iTwin that the container is named by.
 
-        Raises ContainerNotAnITwin where the name is not a GUID in lower case with hyphens, as iTwin IDs are.
+        Raises ContainerNotAnITwin where it names none.
         """
-        if not ITWIN_ID.fullmatch(self.container):
+        if not self.names_an_itwin():
             message = (
                 f"The container {self.container!r} is not named by an iTwin ID, so nothing was uploaded. "
                 "Expected a GUID in lower case, like 'b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a': "

@@ -88,7 +88,7 @@ def test_what_somebody_meant_is_not_taken_for_housekeeping(name: str) -> None:
     assert not Drop(ITWIN, name).is_housekeeping()
 
 
-@pytest.mark.parametrize("name", ["results", "azure-webjobs-hosts", "$web", "$logs", "dead-letters", "ledger"])
+@pytest.mark.parametrize("name", ["results", "azure-webjobs-hosts", "$web", "$logs", "undeliverable", "ledger"])
 def test_the_apps_own_containers_are_never_drops(name: str) -> None:
     """A result that raised an event must not make another result."""
     assert Drop(name, f"{ITWIN}/a.jpg.json").is_reserved("results")

@@ -248,7 +248,7 @@ def test_the_default_subscription_leaves_out_what_the_cloud_writes_itself() -> N
     """Results, dead letters and the host's containers never trigger the function."""
     subscription = Subscription("http://x", advanced_filters=DEFAULT_FILTERS)
     assert subscription.wants(BlobWrite("PutBlob", "resultsets", "a.png"))
-    for own in ("results", "dead-letters", "azure-webjobs-hosts", "azure-webjobs-secrets"):
+    for own in ("results", "undeliverable", "azure-webjobs-hosts", "azure-webjobs-secrets"):
         assert not subscription.wants(BlobWrite("PutBlob", own, "a.png")), own
 
 

@@ -31,7 +31,7 @@ param softDeleteDays int
 param isPublic bool
 
 var contract = loadJsonContent('../contract.json')
-var containers = [contract.containers.results, contract.containers.ledger, contract.containers.deadLetters]
+var containers = map(items(contract.containers), (container) => container.value)
 
 // An iTwin ID begins with a hexadecimal digit, a prefix without a slash matches every container that begins with it,
 // and a rule takes ten prefixes. https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-policy-structure
