@@ -98,7 +98,7 @@ clean: ## remove everything that these targets made
 
 node_modules/ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
-	npm ci --silent
+	npm ci --loglevel=error
 	touch $@
 
 .local/rclone/ready:
@@ -111,7 +111,7 @@ node_modules/ready: package.json package-lock.json
 .local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements.txt benchmarks/package-lock.json
 	$(HIGHEST) -m venv .local/bench/venv
 	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	-npm ci --silent --prefix benchmarks
+	-npm ci --loglevel=error --prefix benchmarks
 	mkdir -p .local/bench/photos
 	-cd .local/bench/photos && apt-get download -q mate-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
 		&& for package in *.deb; do dpkg -x "$$package" .; done

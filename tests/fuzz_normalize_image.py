@@ -19,7 +19,10 @@ import time
 import zlib
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+try:
+    import atheris  # type: ignore[import-untyped]  # it ships no types
+except ImportError:
+    sys.exit("The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.")
 
 with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.errors import ImageRefused

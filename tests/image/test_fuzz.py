@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.\n"
 
 
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is made for Linux on x86_64 alone")
 def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     """Thousands of mutated files, each refused or made legal, and nothing left behind that broke it."""
     run = subprocess.run(
@@ -21,3 +26,10 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert "stat::number_of_executed_units" in run.stderr
+
+
+def test_a_machine_that_has_no_fuzzer_says_so() -> None:
+    """One sentence, and no traceback."""
+    without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_module('tests.fuzz_normalize_image')"
+    run = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (1, SENTENCE)
