@@ -49,11 +49,16 @@ def drop_file(storage: BlobServiceClient, itwin_id: str, name: str, content: byt
 
 def result_name(itwin_id: str, name: str) -> str:
     """Return what a drop's result is called, as docs/recipes.md has it for everybody."""
-    plain = f"{itwin_id}/{name}.json"
-    if len(plain) <= MAX_BLOB_NAME:
-        return plain
     mark = f"~{hashlib.sha256(name.encode()).hexdigest()}.json"
-    return plain[: MAX_BLOB_NAME - len(mark)] + mark
+    if leads_elsewhere(name):
+        return f"{itwin_id}/{mark}"
+    plain = f"{itwin_id}/{name}.json"
+    return plain if len(plain) <= MAX_BLOB_NAME else plain[: MAX_BLOB_NAME - len(mark)] + mark
+
+
+def leads_elsewhere(name: str) -> bool:
+    """Whether clients would take a blob's name for a path and follow it."""
+    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", name))
 
 
 def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from local.drops import result_name, why_left_alone
@@ -22,6 +22,11 @@ ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), st.integers(1, 1024))
+@example(".", 1)
+@example("..", 1)
+@example("a/../b", 1)
+@example("a\\.", 1)
+@example("./", 1024)
 def test_uploader_and_app_agree_on_the_name(text: str, times: int) -> None:
     """The rule is published, so both sides follow it by themselves."""
     name = (text * times)[:1024]
@@ -72,3 +77,9 @@ def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
     """Sub-folders, blanks, signs that mean something in addresses, every script, and 1,024 characters."""
     result = check_result(cloud.result(cloud.drop(cloud.itwin(), name, PHOTO)))
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
+
+
+def test_a_name_that_leads_elsewhere_has_its_result_at_once(cloud: LocalCloud) -> None:
+    """A file may have such a name where only `/` parts folders; nobody waits for what is there."""
+    result = check_result(cloud.result(cloud.drop(cloud.itwin(), "a\\..\\b.jpg", PHOTO), timeout_s=20))
+    assert (result["status"], result["error"]["code"]) == ("rejected", "BlobNameRefused")
