@@ -250,6 +250,17 @@ def test_every_kind_of_png_gets_a_thumbnail(client: Client, itwin: str, mode: st
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (30, 20))
 
 
+def test_a_thumbnail_of_16_bits_is_as_bright_as_the_image(client: Client, itwin: str) -> None:
+    """Also where it is neither black nor white."""
+    made = io.BytesIO()
+    ramp = b"".join((257 * grey).to_bytes(2, "little") for grey in range(256)) * 60
+    Image.frombytes("I;16", (256, 60), ramp).save(made, "PNG")
+    image = client.put(itwin, made.getvalue()).json()["image"]
+    with Image.open(io.BytesIO(requests.get(image["smallImageUrl"], timeout=TIMEOUT_S).content)) as thumbnail:
+        shown = [thumbnail.convert("L").getpixel((grey, 30)) for grey in (0, 64, 128, 192, 255)]
+    assert shown == pytest.approx([0, 64, 128, 192, 255], abs=6)
+
+
 def test_the_links_of_a_replaced_image_lead_nowhere(client: Client, itwin: str) -> None:
     """An image that is gone is not served, however good the signature."""
     old = client.put(itwin, picture()).json()["image"]
@@ -800,8 +811,9 @@ def test_a_client_authenticates_in_one_way(client: Client) -> None:
     refused = ask_token(client, {"authorization": f"Basic {wrong}"}, client_secret=None)
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
     assert refused.headers["www-authenticate"].startswith("Basic")
-    for header in ("Basic ###", "Bearer abc", "Basic /w=="):
-        assert ask_token(client, {"authorization": header}, client_secret=None).json()["error"] == "invalid_request"
+    for header in ("Basic ###", "Bearer abc", "Basic /w==", "Basic ä"):
+        answer = ask_token(client, {"authorization": header}, client_secret=None)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 def test_a_token_request_is_a_form_without_repetition(client: Client) -> None:
@@ -961,11 +973,29 @@ def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
         assert answer.elapsed.total_seconds() >= 0.2
 
 
-@pytest.mark.parametrize("wrong", [{"status": 100}, {"status": 600}, {"times": 0}, {"delay_s": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"status": 100}, {"status": 600}, {"times": 0}, {"delay_s": -1}),
+        *({"headers": {name: "x"}} for name in ("", "a b", "a:b", "ä", "a\n")),
+        *({"headers": {"a": value}} for value in (" y ", "y\t", "\n", "ä", 1)),
+        *({"status": status, "body": b"x"} for status in (204, 304)),
+    ],
+)
 def test_a_script_that_no_server_could_follow_is_refused(wrong: dict[str, Any]) -> None:
     """Where it is written, not where it would be used."""
     with pytest.raises(ValueError, match="scripted answer"):
         ScriptedAnswer(**wrong)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_what_any_server_may_send_arrives(client: Client, itwin: str, status: int) -> None:
+    """Every sign that a header's name may have, a value with blanks in it and an empty one, no content."""
+    headers = {"x!#$%&'*+-.^_`|~7": "a: b, c", "x-empty": ""}
+    client.platform.script([ScriptedAnswer(status, headers)])
+    answer = client.put(itwin, picture())
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert headers.items() <= dict(answer.headers.lower_items()).items()
 
 
 # The control

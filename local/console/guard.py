@@ -8,15 +8,15 @@ and no answer can be framed, embedded, sniffed or scripted by another, nor make 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
+from local.serving import names_this_machine
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 # Trusted Types without any policy: no text can become HTML or script, whatever a file is called.
@@ -58,11 +58,7 @@ class Guard:
 
 def _refusal(method: str, headers: Headers) -> str | None:
     host = headers.get("host", "")
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        name = None
-    if name not in LOOPBACK_NAMES:
+    if not names_this_machine(host):
         return "The console is for this machine alone."
     if method not in SAFE_METHODS and headers.get("origin") != f"http://{host}":
         return "Only the console's own page may change anything."

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from pi_heif import HeifImageFile
 from PIL import Image, UnidentifiedImageError
 
+from local.itwin_platform.image import with_eight_bits
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,13 +69,12 @@ def _small(data: bytes) -> Picture | None:
             image = HeifImageFile(io.BytesIO(data))
         with image:
             image.draft("RGB", (MAX_EDGE, MAX_EDGE))
-            if image.mode.startswith("I;16"):
-                image = image.point(lambda value: value / 256).convert("L")
-            image.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.BILINEAR, reducing_gap=2)
-            is_clear = image.has_transparency_data
+            small = with_eight_bits(image)
+            small.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.BILINEAR, reducing_gap=2)
+            is_clear = small.has_transparency_data
             output = io.BytesIO()
             # Lossless where it is clear, so that no edge gets a halo.
-            image.convert("RGBA" if is_clear else "RGB").save(output, "PNG" if is_clear else "JPEG", quality=88)
+            small.convert("RGBA" if is_clear else "RGB").save(output, "PNG" if is_clear else "JPEG", quality=88)
     except Exception:  # noqa: BLE001 - decoders raise what they like, and the page has a place for no picture
         return None
     return output.getvalue(), "image/png" if is_clear else "image/jpeg"

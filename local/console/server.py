@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +28,13 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from local.body import read_body, read_json
 from local.console.board import Board
 from local.console.faults import Faults
 from local.console.guard import Guard
 from local.console.observer import Observer
 from local.console.pictures import Pictures
+from local.itwin_platform import as_itwin_id
 from local.samples import make_samples
 from local.serving import serve
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 MAX_DROP_BYTES = 300_000_000  # room for what the app itself refuses
+MAX_OBJECT_BYTES = 10_000
 MAX_NAME = 1024
 BREATH_S = 0.1
 HEARTBEAT_S = 15.0
@@ -137,8 +139,14 @@ class _Console:
         name = request.query_params.get("name", "")
         if not 0 < len(name) <= MAX_NAME:
             raise _Refusal(422, f"A blob's name has 1 to {MAX_NAME} characters.")
-        content = await _read_body(request, MAX_DROP_BYTES)
-        itwin_id = request.query_params.get("itwin") or None
+        wanted = request.query_params.get("itwin")
+        try:
+            itwin_id = as_itwin_id(wanted) if wanted else None
+        except ValueError as error:
+            raise _Refusal(422, str(error)) from error
+        content = await read_body(request, MAX_DROP_BYTES)
+        if content is None:
+            raise _Refusal(413, f"At most {MAX_DROP_BYTES:,} bytes can be dropped here.")
         await run_in_threadpool(self._take, itwin_id, name, content)
         return Response(status_code=201)
 
@@ -154,8 +162,6 @@ class _Console:
         """Drop a file; an iTwin has one image, so without an iTwin's id it gets one of its own, named after it."""
         if itwin_id is None:
             itwin_id = self._cloud.itwin(display_name=name.rpartition("/")[2].rpartition(".")[0] or name)
-        elif not _is_guid(itwin_id):
-            raise _Refusal(422, "An iTwin ID is a GUID.")
         self._cloud.drop(itwin_id, name, content)
 
     async def _switch(self, request: Request) -> Response:
@@ -198,30 +204,14 @@ def _picture(found: Picture | None) -> Response:
     return Response(data, media_type=media_type, headers={"cache-control": "private, max-age=3600"})
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise _Refusal(413, f"At most {max_bytes:,} bytes can be dropped here.")
-    return bytes(body)
-
-
 async def _read_object(request: Request) -> dict[str, Any]:
     try:
-        found = json.loads(await _read_body(request, 10_000))
-    except (ValueError, RecursionError):
+        found = await read_json(request, MAX_OBJECT_BYTES)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise _Refusal(422, "The request must be a JSON object.")
     return found
-
-
-def _is_guid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
 
 
 async def _answer_refusal(_: Request, error: Exception) -> Response:

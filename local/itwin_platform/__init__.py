@@ -19,7 +19,7 @@ https://developer.bentley.com/apis/itwins/operations/upload-itwin-image
 """
 
 from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
-from local.itwin_platform.itwins import ITwin, ITwinImage
+from local.itwin_platform.itwins import ITwin, ITwinImage, as_itwin_id
 from local.itwin_platform.platform import ITwinPlatform
 
-__all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedAnswer"]
+__all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedAnswer", "as_itwin_id"]

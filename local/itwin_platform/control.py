@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.itwin_platform.body import read_json
+from local.body import read_json
 from local.itwin_platform.errors import Refusal, image_not_found
 from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedAnswer
 from local.itwin_platform.routes import ORGANIZATION

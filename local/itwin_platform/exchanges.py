@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 import struct
 import threading
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 MAX_REQUESTS = 10_000
 MAX_DRAINED_BYTES = 100_000_000
 CONTROL_PATH = "/_control"
+WITHOUT_CONTENT = (204, 304)
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # RFC 9110, 5.5, without what is only there for old times' sake
 CLOSING_WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, what is unsent is lost
 
 
@@ -75,8 +79,10 @@ class ScriptedAnswer:
             raise ValueError(f"A scripted answer cannot have the status {self.status}.")
         if self.times < 1 or self.delay_s < 0:
             raise ValueError("A scripted answer is given at least once, and not before it is asked for.")
+        if self.body and self.status in WITHOUT_CONTENT:
+            raise ValueError(f"A scripted answer of the status {self.status} cannot have a body.")
         for name, value in self.headers.items():
-            if not (isinstance(value, str) and f"{name}{value}".isascii() and f"{name}{value}".isprintable()):
+            if not (isinstance(value, str) and HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)):
                 raise ValueError(f"A scripted answer cannot have the header {name!r} with {value!r}.")
 
 

@@ -47,8 +47,9 @@ def make_thumbnail(data: bytes) -> bytes:
     """Make the small JPEG; raises ValueError where the pixels cannot be read."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
-            image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-            picture = image.convert("RGBA")
+            small = with_eight_bits(image)
+            small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+            picture = small.convert("RGBA")
     except Exception as error:  # Pillow's decoders raise a dozen unrelated ones for corrupt content
         raise ValueError(str(error)) from error
     on_white = Image.new("RGBA", picture.size, "white")
@@ -56,6 +57,11 @@ def make_thumbnail(data: bytes) -> bytes:
     thumbnail = io.BytesIO()
     on_white.convert("RGB").save(thumbnail, "JPEG", quality=85)
     return thumbnail.getvalue()
+
+
+def with_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a grey image of 16 bits with 8, any other as it is; Pillow's own conversion clips nearly all to white."""
+    return image.point(lambda value: value / 256).convert("L") if image.mode.startswith("I;16") else image
 
 
 def _content_type_problems(content_type: str | None) -> Iterator[Problem]:

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local.body import read_body, read_json
 from local.itwin_platform import errors
 from local.itwin_platform.authorization import MODIFY, may_delete, permissions_on
-from local.itwin_platform.body import read_body, read_json
 from local.itwin_platform.errors import Problem
 from local.itwin_platform.image import MAX_IMAGE_BYTES, find_problems, make_thumbnail, media_type
 from local.itwin_platform.itwins import ITwin, NumberTaken

@@ -6,7 +6,6 @@ Refusals are those of OAuth 2.0: https://www.rfc-editor.org/rfc/rfc6749#section-
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
@@ -14,8 +13,8 @@ from urllib.parse import parse_qsl, unquote_plus
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from local.body import read_body
 from local.itwin_platform.authorization import AUDIENCE, SCOPE
-from local.itwin_platform.body import read_body
 from local.itwin_platform.image import media_type
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _basic_credentials(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     try:
         client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         scheme = ""
     if scheme.lower() != "basic":
         raise OAuthError("invalid_request", "The Authorization header is not HTTP Basic.")
