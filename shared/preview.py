@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,9 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from shared.admission import Admission
 from shared.drop import Drop, Source, Version
 from shared.errors import DropError, InvalidSettings
-from shared.image import normalize_image
+from shared.image import normalize_image, peak_bytes
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ if TYPE_CHECKING:
 IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
 # What the app cannot start without, and no image needs.
 ELSEWHERE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
+IGNORED = "By its name it is a system file, an unfinished copy or a folder's marker: the app leaves it alone."
+# Any photo of 24 megapixels takes less, so only larger ones wait for one another.
+IMAGE_BYTES_PER_PROCESS = 500_000_000
 SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
-ALL_ACCEPTED, SOME_REJECTED, NOT_ASKED_WELL, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
+NONE_REJECTED, SOME_REJECTED, NOT_ASKED_WELL, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Preview:
     """What would become of a file. `image` is without its bytes, which stay where they were made."""
 
     file: str
-    status: Literal["accepted", "rejected", "failed"]
+    status: Literal["accepted", "rejected", "ignored", "failed"]
     source_bytes: int
     code: str | None = None
     reason: str | None = None
@@ -85,6 +89,7 @@ class Preview:
         return {
             "file": self.file,
             "status": self.status,
+            "reason": self.reason,
             "error": {"code": self.code, "message": self.reason} if self.code else None,
             "source": {
                 "bytes": self.source_bytes,
@@ -107,7 +112,8 @@ class Preview:
         """Return it in words."""
         image = self.image
         if image is None:
-            return _printable(f"{self.file}: {self.status} ({self.code}). {self.reason}")
+            code = f" ({self.code})" if self.code else ""
+            return _printable(f"{self.file}: {self.status}{code}. {self.reason}")
         after = _extent(image.media_type, image.width, image.height, self.sent_bytes)
         if not image.changes:
             return _printable(f"{self.file}: accepted as it is, {after}")
@@ -117,15 +123,17 @@ class Preview:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look at every file. 0: all would be accepted; 1: one would not; 2: a sentence on stderr says what is wrong.
+    """Look at every file. 0: none would be rejected; 1: one would; 2: a sentence on stderr says what is wrong.
 
     130: interrupted; 141: nobody reads any more, as with `| head`.
     """
     options = _parser().parse_args(arguments)
-    counts = {"accepted": 0, "rejected": 0, "failed": 0}
+    counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
     try:
         rules = Rules.from_environ()
         questions = list(_plan(options.files, options.out))
+        if options.out:
+            _make_folder(options.out)
         with _progress(len(questions)) as advance:
             for preview in _look_at_all(questions, rules):
                 advance()
@@ -143,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
         return NOBODY_READS
     except KeyboardInterrupt:
         return INTERRUPTED
-    return ALL_ACCEPTED if counts["accepted"] == len(questions) else SOME_REJECTED
+    return SOME_REJECTED if counts["rejected"] or counts["failed"] else NONE_REJECTED
 
 
 class _Unanswerable(Exception):
@@ -166,11 +174,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
     """List what is to be looked at, in order. Raises _Unanswerable."""
-    files = [found for path in paths for found in _files(path, out)]
-    if not files:
+    found: dict[Path, tuple[Path, str]] = {}
+    for path in paths:
+        for file, name in _files(path, out):
+            found.setdefault(_real(file.parent) / file.name, (file, name))  # it may be named once more by its folder
+    if not found:
         raise _Unanswerable("There is no file to look at.")
-    targets = [(out / name).resolve() for _, name in files] if out else [None] * len(files)
-    taken = Counter([*(file.resolve() for file, _ in files), *filter(None, targets)])
+    files = list(found.values())
+    targets = [_real(out / name) for _, name in files] if out else [None] * len(files)
+    taken = Counter([*(_real(file) for file, _ in files), *filter(None, targets)])
     for (file, _), target in zip(files, targets, strict=True):
         if target and taken[target] + sum(taken[longer] for longer in _with_one_more_suffix(target)) > 1:
             raise _Unanswerable(f"{_printable(str(file))} would be written over another file: choose another --out.")
@@ -192,9 +204,23 @@ def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
         return
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        is_output = out is not None and file.resolve().is_relative_to(out.resolve())
-        if file.is_file() and not Drop("", name).is_housekeeping() and not is_output:
+        is_output = out is not None and _real(file).is_relative_to(_real(out))
+        leads_nowhere = file.is_symlink() and not file.exists()
+        if (file.is_file() or leads_nowhere) and not Drop("", name).is_housekeeping() and not is_output:
             yield file, name
+
+
+def _real(path: Path) -> Path:
+    """Follow its links; unlike `Path.resolve`, never raise where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder, if it is not there. Raises _Unanswerable."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _Unanswerable(f"The folder {_printable(str(out))} cannot be used ({error.strerror}).") from error
 
 
 def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Preview]:
@@ -203,18 +229,31 @@ def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Previe
     if workers == 1:
         yield from (look_at(question, rules) for question in questions)
         return
+    memory = Admission(workers * IMAGE_BYTES_PER_PROCESS)
     # Not forked: the progress bar has a thread, and a fork would copy its locks as they are at that moment.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, ThreadPoolExecutor(workers) as threads:
+
+        def ask(question: Question) -> Preview:
+            with memory.admit(_bytes_needed(question.file, rules)):
+                return pool.submit(look_at, question, rules).result()
+
         try:
-            with _interrupts_later():  # never, for what is started meanwhile: Ctrl-C is the parent's alone
-                previews = pool.map(look_at, questions, itertools.repeat(rules))
-            yield from previews
+            with _interrupts_later():  # never, for what is started meanwhile: Ctrl-C is the main thread's alone
+                answers = [threads.submit(ask, question) for question in questions]
+            for answer in answers:
+                yield answer.result()
         except BrokenProcessPool as error:
-            raise _Unanswerable("A process was ended from outside, perhaps because memory is short.") from error
+            threads.shutdown(cancel_futures=True)
+            unanswered = (q for q, a in zip(questions, answers, strict=True) if a.cancelled() or a.exception())
+            names = " or ".join(_printable(str(q.file)) for q in itertools.islice(unanswered, workers))
+            message = f"A process was ended from outside, perhaps because memory is short, while it looked at {names}."
+            raise _Unanswerable(message) from error
         finally:
             with _interrupts_later():
+                threads.shutdown(wait=False, cancel_futures=True)
                 pool.shutdown(cancel_futures=True)
+                threads.shutdown()
 
 
 @contextlib.contextmanager
@@ -236,6 +275,8 @@ def look_at(question: Question, rules: Rules) -> Preview:
     try:
         source = _read(question.file, rules.max_source_bytes)
         size = source.size
+        if Drop("", question.file.name).is_housekeeping() or source.is_directory_marker():
+            return Preview(file, "ignored", size, reason=IGNORED)
         image = normalize_image(source.content(), rules.limits)
         written_to = _write(image, question.target) if question.target else None
     except DropError as error:
@@ -245,6 +286,15 @@ def look_at(question: Question, rules: Rules) -> Preview:
         return Preview(file, "failed", size, code=type(error).__name__, reason=reason)
     described = replace(image, data=b"")
     return Preview(file, "accepted", size, image=described, sent_bytes=len(image.data), written_to=written_to)
+
+
+def _bytes_needed(file: Path, rules: Rules) -> int:
+    """Return how much memory it takes to look at the file."""
+    try:
+        content = _read(file, rules.max_source_bytes).content()
+    except (DropError, OSError):
+        return 0
+    return len(content) + peak_bytes(content, rules.limits)
 
 
 def _read(file: Path, max_bytes: int) -> Source:

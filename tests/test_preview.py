@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ import pytest
 
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
+from shared import preview
 from shared.preview import Question, Rules, look_at, main
 
 if TYPE_CHECKING:
@@ -34,6 +38,11 @@ def command(*arguments: str | Path) -> list[str]:
 def documents(text: str) -> dict[str, dict[str, Any]]:
     """Return what `--json` printed, by file name."""
     return {Path(document["file"]).name: document for document in map(json.loads, text.splitlines())}
+
+
+def workers(pid: int) -> list[psutil.Process]:
+    """Return the processes that look at files for this one."""
+    return [child for child in psutil.Process(pid).children() if "multiprocessing.spawn" in " ".join(child.cmdline())]
 
 
 @pytest.fixture
@@ -58,6 +67,7 @@ def test_a_preview_is_what_the_app_then_does(
         result, preview = cloud.result(drop), previews[name]
         assert preview["status"] == {"uploaded": "accepted"}.get(result["status"], result["status"])
         assert preview["error"] == result.get("error")
+        assert preview["reason"] == result["reason"]
         assert preview["source"].items() <= result["source"].items()
         assert (preview["sent"] or {}).items() <= (result["sent"] or {}).items()
         if result["sent"]:
@@ -105,6 +115,31 @@ def test_what_nobody_means_is_left_out(folder: Path, capsys: pytest.CaptureFixtu
     assert set(documents(capsys.readouterr().out)) == {"photo.jpg"}
 
 
+def test_a_name_that_the_app_ignores_is_said_to_be_ignored(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names such a file is not told that it would be accepted; nor is it counted as rejected."""
+    photo, copy, lock, marker = (folder / name for name in ("photo.jpg", "busy.jpg.part", "~$x.jpg", "old_$folder$"))
+    for file in (photo, copy, lock):
+        file.write_bytes(PHOTO)
+    marker.touch()
+    files = [str(file) for file in (photo, copy, lock, marker)]
+    assert main(files) == 0
+    _, line, *_, total = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{copy}: ignored. By its name it is a system file, an unfinished copy or")
+    assert total == "4 files: 1 accepted, 3 ignored"
+    assert main([*files, "--json", "--out", str(folder / "out")]) == 0
+    ignored = documents(capsys.readouterr().out)[copy.name]
+    assert (ignored["status"], ignored["error"], ignored["source"]["bytes"]) == ("ignored", None, len(PHOTO))
+    assert ignored["reason"].startswith("By its name")
+    assert [file.name for file in (folder / "out").iterdir()] == ["photo.jpg"]
+
+
+def test_a_file_that_is_named_twice_is_looked_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By itself and by its folder, or by two folders."""
+    photo = folder / "site" / "photo.jpg"
+    assert main([str(photo), str(folder), str(folder / "site"), str(folder / "site" / ".." / "site")]) == 0
+    assert capsys.readouterr().out == f"{photo}: accepted as it is, jpeg 320 x 240, {len(PHOTO) / 1000:.0f} kB\n"
+
+
 def test_sub_folders_are_kept(folder: Path, tmp_path: Path) -> None:
     """What is written lies where its source lay, and what was written before is no source."""
     out = folder / "out"
@@ -143,12 +178,36 @@ def test_a_file_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.Cap
     assert found["photo.jpg"]["status"] == "accepted"
 
 
+def test_a_link_that_leads_nowhere_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was meant is not left out without a word."""
+    (folder / "gone.jpg").symlink_to(folder / "none.jpg")
+    (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
+    assert main([str(folder)]) == 1
+    circle, gone, _, total = capsys.readouterr().out.splitlines()
+    assert circle.startswith(f"{folder / 'circle.jpg'}: failed (OSError). It could not be read or written: ")
+    assert gone.startswith(f"{folder / 'gone.jpg'}: failed (FileNotFoundError). It could not be read or written: ")
+    assert total == "3 files: 1 accepted, 2 failed"
+
+
 def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a traceback nor a silent success."""
     assert main([str(tmp_path / "none.jpg")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} is not there.\n"
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == "There is no file to look at.\n"
+
+
+@pytest.mark.parametrize("name", ["taken", "taken/out"])
+def test_where_nothing_can_be_written_nothing_is_looked_at(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """One sentence, and not one for each file."""
+    (folder.parent / "taken").touch()
+    out = folder.parent / name
+    assert main([str(folder), "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert re.fullmatch(rf"The folder {re.escape(str(out))} cannot be used \(.*\)\.\n", said.err)
+    assert said.out == ""
 
 
 def test_a_name_does_not_reach_the_terminal_as_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,15 +223,48 @@ def test_a_folder_of_a_thousand_photos_goes_through_on_all_cores(folder: Path) -
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
     process = subprocess.Popen(command(folder, "--json"), cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
-    def working() -> int:
-        children = psutil.Process(process.pid).children()
-        return sum("multiprocessing.spawn" in " ".join(child.cmdline()) for child in children)
-
-    assert wait_until(lambda: process.poll() is not None or working() == os.cpu_count(), timeout_s=30)
+    assert wait_until(lambda: process.poll() is not None or len(workers(process.pid)) == os.cpu_count(), timeout_s=30)
     assert process.poll() is None
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert list(documents(output)) == [f"{number:04}.jpg" for number in range(1000)] + ["photo.jpg"]
+
+
+def test_large_images_wait_for_one_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many cores there are, no more is decoded at once than there is memory for."""
+    image = encode(building_site(3000, 2000), "WEBP")
+    for number in range(4):
+        (folder / f"{number}.webp").write_bytes(image)
+    monkeypatch.setattr(preview, "IMAGE_BYTES_PER_PROCESS", 1)
+    taken: list[list[int]] = []
+    with ThreadPoolExecutor() as threads:
+        previews = threads.submit(main, [str(folder)])
+        while not previews.done():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                taken.append([worker.memory_info().rss for worker in workers(os.getpid())])
+    assert previews.result() == 0
+    second = max((sorted(sizes)[-2] for sizes in taken if len(sizes) > 1), default=0)
+    assert second < 0.8 * max(size for sizes in taken for size in sizes)
+
+
+def test_a_process_that_is_killed_is_said_with_its_file(folder: Path) -> None:
+    """The system may end one where memory is short: which file that was is what a person must know."""
+    for number in range(300):
+        shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
+    process = subprocess.Popen(
+        command(folder, "--json"), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stderr
+    answered = [process.stdout.readline()]
+    workers(process.pid)[0].kill()
+    answered += process.stdout
+    said = process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(60) == 2
+    assert re.fullmatch(r"A process was ended from outside, .* while it looked at (\S+\.jpg)( or \S+\.jpg)*\.\n", said)
+    assert not [name for name in documents("".join(answered)) if name in said]
 
 
 def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
