@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED = 130
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> int:
     """Run what the command line says."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt_once)
+    if sys.stdout is None:  # closed by a shell, as by `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
     # A file may have a name that no terminal can show.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
+    spare_loopback()
     try:
         from local.commands import main as run  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
@@ -28,6 +33,14 @@ def main() -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def spare_loopback() -> None:
+    """Ask no proxy for what runs on this machine, whatever else is asked of it; children inherit that."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if given.strip() != "*":
+        names = dict.fromkeys((*filter(None, map(str.strip, given.split(","))), *LOOPBACK))
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
 
 
 def _interrupt_once(_: int, __: FrameType | None) -> NoReturn:

@@ -7,6 +7,8 @@ import math
 import uuid
 from typing import TYPE_CHECKING, NoReturn
 
+from local.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,12 +20,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program."""
-        self.exit(1, f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.\n")
+        self.exit(1, printable(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.") + "\n")
 
 
 def port(text: str) -> int:
     """Read a port; 0 stands for a free one."""
-    if not text.isdecimal() or int(text) > MAX_PORT:
+    if not _is_number(text, 0, MAX_PORT):
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
     return int(text)
 
@@ -32,23 +34,24 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     """Make a reader of numbers within these bounds."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not _is_number(text, least, most):
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
         return int(text)
 
     return read
 
 
-def seconds(*, least: float) -> Callable[[str], float]:
-    """Make a reader of times that neither run backwards nor never end."""
+def seconds(*, least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Make a reader of times within these bounds; none ever runs backwards or never ends."""
+    bounds = f"from {least:g} up" if most == math.inf else f"from {least:g} to {most:g}"
 
     def read(text: str) -> float:
         try:
             found = float(text)
         except ValueError:
             found = math.nan
-        if not least <= found < math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {least:g} up")
+        if not (least <= found <= most and math.isfinite(found)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {bounds}")
         return found
 
     return read
@@ -60,3 +63,8 @@ def itwin_id(text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no iTwin ID, which is a GUID") from error
+
+
+def _is_number(text: str, least: int, most: int) -> bool:
+    # Python does not even try to read thousands of digits.
+    return text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +14,7 @@ from azure.storage.queue import QueueServiceClient
 from local.azurite import QUICK_RETRIES, Azurite
 from local.drops import DroppedFile, drop_file, wait_for_result
 from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
-from local.host_process import HostKind, HostProcess
+from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
 from local.managed_identity import ManagedIdentity
 from local.processes import PROJECT
@@ -112,10 +111,8 @@ class LocalCloud:
         self.event_grid: EventGrid
 
     def __enter__(self) -> Self:
-        if self._kind == "func" and shutil.which("func") is None:
-            raise LocalCloudError(
-                "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
-            )
+        if self._kind == "func":
+            find_core_tools()  # before anything is started
         self._ports.check()
         with contextlib.ExitStack() as stack:
             self._start(stack)
@@ -188,7 +185,10 @@ class LocalCloud:
         }
 
     def publish_state(self) -> None:
-        """Be the cloud that other commands of this project find, until it ends. Raises LocalCloudError."""
+        """Be the cloud that other commands of this project find, until it ends. Raises LocalCloudError.
+
+        For whoever has a cloud in a `with` block; `python -m local` must know before it starts one that no other runs.
+        """
         publish = self._stack.enter_context(claim_state())
         publish(self.state)
 

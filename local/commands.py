@@ -1,11 +1,12 @@
 """`python -m local`: the whole cloud on this machine, until Ctrl-C; `drop` sends files through it."""
 
-# ruff: noqa: T201 - a program prints
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -19,15 +20,16 @@ from local.arguments import Parser, itwin_id, port, seconds
 from local.azurite import QUICK_RETRIES
 from local.cloud import LocalCloud, Ports
 from local.console import open_console
-from local.drops import FINAL_STATUSES, DroppedFile, drop_file, wait_for_results, why_left_alone
+from local.drops import FINAL_STATUSES, DroppedFile, drop_file, files_in, wait_for_results, why_left_alone
 from local.preflight import ask_app
 from local.serving import LocalCloudError
 from local.state import claim_state, find_state
+from local.terminal import say
 from local.watch import watch
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 DEFAULT_COMMAND = "up"
 COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
@@ -45,13 +47,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(options)
     except LocalCloudError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
     except (requests.ConnectionError, ServiceRequestError, ServiceResponseError):
-        print("The local cloud does not answer: it has ended, or is ending.", file=sys.stderr)
+        say("The local cloud does not answer: it has ended, or is ending.", sys.stderr)
         return 1
     except AzureError as error:
-        print(f"The local cloud's storage did not do it: {_first_line(error)}", file=sys.stderr)
+        say(f"The local cloud's storage did not do it: {_first_line(error)}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0 if options.command in ("up", "watch") else 130
@@ -75,20 +77,26 @@ def _run(options: argparse.Namespace) -> int:
 def run_up(options: argparse.Namespace) -> int:
     """Start everything, say where it is, and run until Ctrl-C or SIGTERM."""
     ports = Ports(**{part: getattr(options, f"{part}_port") for part in PARTS})
+    host_log = HostLog()
     with claim_state() as publish:
         cloud = LocalCloud(
             app_settings=SHORT_WAITS,
             host=options.host,
             data=options.data,
             ports=ports,
-            on_line=lambda line: print(line, flush=True),
+            on_line=host_log.line,
         )
-        with cloud, open_console(cloud, ports.console) as console:
-            publish(cloud.state)
-            print(_describe(cloud, console), flush=True)
-            while True:
-                cloud.check()
-                time.sleep(HEALTH_INTERVAL_S)
+        try:
+            with cloud, open_console(cloud, ports.console) as console:
+                publish(cloud.state)
+                for line in _describe(cloud, console):
+                    say(line)
+                host_log.release()
+                while True:
+                    cloud.check()
+                    time.sleep(HEALTH_INTERVAL_S)
+        finally:
+            host_log.release()
 
 
 def run_drop(options: argparse.Namespace) -> int:
@@ -96,27 +104,33 @@ def run_drop(options: argparse.Namespace) -> int:
 
     An iTwin has one image: without an iTwin's id every file gets one of its own.
     """
-    left_alone = {file: why for file in options.files if (why := why_left_alone(file.name))}
+    names = {file: name for path in options.files for file, name in _files(path)}
+    left_alone = {file: why for file, name in names.items() if (why := why_left_alone(name))}
     for file, why in left_alone.items():
+        del names[file]
         skipped = {"file": str(file), "result": None, "skipped": why}
-        print(json.dumps(skipped) if options.json else f"{file} -> skipped -> {why}", flush=True)
-    contents = {file: _read(file) for file in options.files if file not in left_alone}
-    if not contents:
+        say(json.dumps(skipped) if options.json else f"{file} -> skipped -> {why}")
+    if not names:
         return 1
-    if options.itwin and len({file.name for file in contents}) < len(contents):
+    if options.itwin and len(set(names.values())) < len(names):
         raise LocalCloudError("Two of the files have the same name, and one would replace the other: drop them apart.")
+    for file in names:
+        with _reading(file):
+            file.open("rb").close()
     state = _find_running()
     uploaded = not left_alone
     with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
         files: dict[DroppedFile, Path] = {}
-        for file, content in contents.items():  # one after the other: the newest wins
+        for file, name in names.items():  # one after the other: the newest wins
+            with _reading(file):
+                content = file.read_bytes()
             target = options.itwin or str(uuid.uuid4())
-            _make_itwin(state["platform"], target, {} if options.itwin else {"displayName": file.stem})
-            files[drop_file(storage, target, file.name, content)] = file
+            _make_itwin(state["platform"], target, file.stem)
+            files[drop_file(storage, target, name, content)] = file
         for drop, result in wait_for_results(storage, state["resultsContainer"], files, timeout_s=options.timeout):
             file = files[drop]
             line = json.dumps({"file": str(file), "result": result})
-            print(line if options.json else _line(file, result, options.timeout), flush=True)
+            say(line if options.json else _line(file, result, options.timeout))
             uploaded = uploaded and result is not None and result["status"] == "uploaded"
     return 0 if uploaded else 1
 
@@ -126,13 +140,13 @@ def run_watch(options: argparse.Namespace) -> int:
     state = _find_running()
     if not options.folder.is_dir():
         raise LocalCloudError(f"{options.folder} is no folder.")
-    print(f"Watching {options.folder}; Ctrl-C ends it.", flush=True)
+    say(f"Watching {options.folder}; Ctrl-C ends it.")
     watch(
         options.folder,
         state,
         itwin_id=options.itwin,
         min_age_s=options.min_age,
-        make_itwin=lambda target: _make_itwin(state["platform"], target, {}),
+        make_itwin=lambda target, name: _make_itwin(state["platform"], target, name),
     )
     return 0
 
@@ -140,7 +154,8 @@ def run_watch(options: argparse.Namespace) -> int:
 def run_preflight(options: argparse.Namespace) -> int:
     """Print what works and what does not; 1 where something does not."""
     is_good, report = ask_app(_find_running(), options.itwin)
-    print(report, end="")
+    for line in report.splitlines():
+        say(line)
     return 0 if is_good else 1
 
 
@@ -166,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
-    drop.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it")
     drop.add_argument(
         "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
     )
@@ -199,24 +214,63 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _describe(cloud: LocalCloud, console: str) -> str:
+class HostLog:
+    """Prints what the host says, but holds it back until `release`: the console's address is to come first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: list[str] | None = []
+
+    def line(self, line: str) -> None:
+        """Print or hold a line."""
+        with self._lock:
+            if self._held is None:
+                say(line)
+            else:
+                self._held.append(line)
+
+    def release(self) -> None:
+        """Print what was held, and from now on every line."""
+        with self._lock:
+            held, self._held = self._held or [], None
+            for line in held:
+                say(line)
+
+
+def _describe(cloud: LocalCloud, console: str) -> list[str]:
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
-    return (
-        "\nThe cloud runs; Ctrl-C ends it.\n\n"
-        f"  console           {console}\n"
-        f"  iTwin Platform    {cloud.platform_address}\n"
-        f"  managed identity  {cloud.identity_address}\n"
-        f"  Functions host    {cloud.host.address}\n"
-        f"  drop storage      {cloud.connection_string}\n\n"
-        f"Drop a file:  {python} -m local drop FILE\n"
-    )
+    return [
+        "",
+        "The cloud runs; Ctrl-C ends it.",
+        "",
+        f"  console           {console}",
+        f"  iTwin Platform    {cloud.platform_address}",
+        f"  managed identity  {cloud.identity_address}",
+        f"  Functions host    {cloud.host.address}",
+        f"  drop storage      {cloud.connection_string}",
+        "",
+        f"Drop a file:  {python} -m local drop FILE",
+        "",
+    ]
 
 
-def _read(file: Path) -> bytes:
+def _files(path: Path) -> list[tuple[Path, str]]:
+    """Return what is to be dropped, each with the name that its blob gets; of a folder with its sub-folders in it."""
+    with _reading(path):
+        if not path.is_dir():
+            return [(path, path.name)]
+        found = [(file, file.relative_to(path).as_posix()) for file in files_in(path)]
+    if not found:
+        raise LocalCloudError(f"There is no file in {path}.")
+    return found
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return file.read_bytes()
+        yield
     except OSError as error:
-        raise LocalCloudError(f"{file} cannot be read ({error.strerror}).") from error
+        raise LocalCloudError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def _find_running() -> dict[str, Any]:
@@ -226,12 +280,14 @@ def _find_running() -> dict[str, Any]:
     return state
 
 
-def _make_itwin(platform: str, itwin_id: str, properties: Mapping[str, str]) -> None:
-    """Make the iTwin where it is new; what is known of it stays."""
+def _make_itwin(platform: str, itwin_id: str, name: str) -> None:
+    """Make the iTwin under that name where it is new; what is known of it stays."""
     address = f"{platform}/_control/itwins/{itwin_id}"
     try:
-        response = requests.put(address, json=properties, timeout=10)
-        response.raise_for_status()
+        made = requests.put(address, timeout=10)
+        made.raise_for_status()
+        if made.status_code == requests.codes.created:
+            requests.put(address, json={"displayName": name}, timeout=10).raise_for_status()
     except requests.ConnectionError:
         raise
     except requests.RequestException as error:

@@ -16,6 +16,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from azure.storage.blob import BlobServiceClient
 
@@ -103,6 +104,15 @@ def wait_for_results(
                 yield drop, result
         if seen:
             time.sleep(POLL_INTERVAL_S)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """Return the files of a folder and of its sub-folders; hidden ones are nobody's drops."""
+    for file in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        with contextlib.suppress(OSError):  # what nobody may look at is none
+            if not is_hidden and file.is_file():
+                yield file
 
 
 def why_left_alone(name: str) -> str | None:

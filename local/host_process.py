@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 HostKind = Literal["embedded", "func"]
 
 # What any program needs of its surroundings; nothing else of the developer's environment reaches the app.
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
+INHERITED = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE"),
+    *("no_proxy", "NO_PROXY"),  # where these are not set, macOS asks the proxies of its own settings
+)
 START_TIMEOUT_S = {"embedded": 30.0, "func": 120.0}
 
 
@@ -103,12 +106,7 @@ class HostProcess:
 
     def _command(self) -> list[str]:
         if self._kind == "func":
-            func = shutil.which("func")
-            if func is None:
-                raise LocalCloudError(
-                    "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
-                )
-            return [*LEASH, func, "start", "--port", str(self.port)]
+            return [*LEASH, find_core_tools(), "start", "--port", str(self.port)]
         command = [sys.executable, "-m", "local.functions_host", "--port", str(self.port), "--end-with-input"]
         command += ["--app-folder", str(self._app_folder)]
         if self._visibility_timeout_s is not None:
@@ -129,3 +127,13 @@ class HostProcess:
             return requests.get(f"{self.address}/admin/host/ping", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+def find_core_tools() -> str:
+    """Return where `func` is. Raises LocalCloudError where it is not."""
+    func = shutil.which("func")
+    if func is None:
+        raise LocalCloudError(
+            "Azure Functions Core Tools (func) is not on the PATH: install it, or use --host embedded."
+        )
+    return func

@@ -78,11 +78,6 @@ class Child:
         self._signal(signal.SIGKILL)
         return self._reap()
 
-    def close_input(self) -> None:
-        """Let go of the leash, as this process's own end does."""
-        if self._process.stdin:
-            self._process.stdin.close()
-
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -223,6 +223,7 @@ def test_a_program_on_a_leash_ends_when_its_input_closes(tmp_path: Path) -> None
     assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
     pid = int(parent.lines[0])
     assert is_running(pid)
-    parent.close_input()
+    assert parent._process.stdin
+    parent._process.stdin.close()
     assert wait_until(lambda: not is_running(pid), timeout_s=TIMEOUT_S)
     parent.stop()

@@ -19,22 +19,23 @@ import pytest
 import requests
 from azure.storage.blob import BlobServiceClient
 
-from local.commands import main
+from local.__main__ import spare_loopback
+from local.commands import HostLog, main
 from local.processes import PROJECT, Child, wait_until
 from local.samples import make_samples
 from local.serving import listen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TIMEOUT_S = 30.0
 TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds from 0\.1 up; see .*"
 
 
 @contextmanager
-def start(folder: Path, *arguments: str) -> Iterator[Child]:
+def start(folder: Path, *arguments: str, **variables: str) -> Iterator[Child]:
     """Start the program with a state of its own, and end it in the end."""
-    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder)}
+    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder), **variables}
     child = Child([sys.executable, "-m", "local", *arguments], environment=environment, directory=PROJECT)
     try:
         yield child
@@ -43,9 +44,9 @@ def start(folder: Path, *arguments: str) -> Iterator[Child]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Child]:
+def running(folder: Path, *arguments: str, **variables: str) -> Iterator[Child]:
     """Start the program, and wait until the cloud runs."""
-    with start(folder, *arguments) as child:
+    with start(folder, *arguments, **variables) as child:
         assert wait_until(lambda: says(child, "Drop a file:") or child.exit_code is not None, timeout_s=TIMEOUT_S)
         assert child.exit_code is None, child.lines
         yield child
@@ -68,10 +69,12 @@ def says(child: Child, text: str) -> bool:
     return any(text in line for line in list(child.lines))
 
 
-def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder)}
-    command = [sys.executable, "-m", "local", *map(str, arguments)]
+def run(
+    folder: Path, *arguments: str | Path, shell: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, started by a `shell` where one is named."""
+    environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder), **variables}
+    command = [*shell, sys.executable, "-m", "local", *map(str, arguments)]
     return subprocess.run(
         command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -260,9 +263,11 @@ def test_drop_on_an_itwin_changes_nothing_else_of_it(folder: Path, pictures: Pat
     itwin_id = str(uuid.uuid4())
     requests.put(f"{control}/{itwin_id}", json={"displayName": "Town Hall"}, timeout=10)
     run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id)
+    new = str(uuid.uuid4())
+    run(folder, "drop", pictures / "notes.jpg", "--itwin", new)
     run(folder, "drop", pictures / "scan.tif")
     names = {known["id"]: known["displayName"] for known in requests.get(control, timeout=10).json()["iTwins"]}
-    assert names[itwin_id] == "Town Hall"
+    assert (names[itwin_id], names[new]) == ("Town Hall", "notes")
     assert "scan" in names.values()
 
 
@@ -294,6 +299,94 @@ def test_any_name_of_a_file_can_be_printed(folder: Path, pictures: Path, tmp_pat
     assert (document.returncode, json.loads(document.stdout)["file"]) == (0, str(odd))
 
 
+@pytest.mark.usefixtures("up")
+def test_no_name_acts_upon_the_terminal(folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """An escape sequence is shown and not obeyed, whether all goes well or not."""
+    (tmp_path / "\x1b[31mred\n.png").write_bytes((pictures / "logo.png").read_bytes())
+    (tmp_path / "\x1b[31mred.tmp").touch()
+    done = run(folder, "drop", *tmp_path.iterdir(), tmp_path / "\x1b]0;none\x07.png")
+    assert done.stderr == f"{tmp_path}/\\x1b]0;none\\x07.png cannot be read (No such file or directory).\n"
+    done = run(folder, "drop", tmp_path)
+    assert sorted(line.split(" -> ")[:2] for line in done.stdout.splitlines()) == [
+        [f"{tmp_path}/\\x1b[31mred.tmp", "skipped"],
+        [f"{tmp_path}/\\x1b[31mred\\n.png", "uploaded"],
+    ]
+
+
+def test_no_line_of_the_host_acts_upon_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may say what a blob is called."""
+    log = HostLog()
+    log.line("Processing 'a\x1b[31m.jpg'")
+    assert capsys.readouterr().out == ""
+    log.release()
+    log.line("and \x07.jpg")
+    assert capsys.readouterr().out == "Processing 'a\\x1b[31m.jpg'\nand \\x07.jpg\n"
+
+
+def test_what_a_host_says_that_cannot_start_is_shown(tmp_path: Path) -> None:
+    """With the reason that it gives last, and 1."""
+    (tmp_path / "func").write_text("#!/bin/sh\necho No runtime; echo Goodbye; exit 3\n")
+    (tmp_path / "func").chmod(0o755)
+    done = run(tmp_path / "state", "--host", "func", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (1, "No runtime\nGoodbye\n")
+    assert done.stderr == "The Functions host could not start: Goodbye\n"
+
+
+def test_a_folder_is_dropped_with_all_that_is_in_it(up: Child, folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """Sub-folders stay in the names; hidden files are nobody's drops."""
+    for name in ("site/a.png", "site/north gate/a.png", "site/.git/a.png", "site/.a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((pictures / "logo.png").read_bytes())
+    itwin_id = str(uuid.uuid4())
+    done = run(folder, "drop", tmp_path / "site", "--itwin", itwin_id, "--json")
+    results = [json.loads(line)["result"] for line in done.stdout.splitlines()]
+    assert {result["source"]["blob"] for result in results} == {"a.png", "north gate/a.png"}, list(up.lines)[-50:]
+    assert {result["source"]["container"] for result in results} == {itwin_id}
+
+
+def test_no_proxy_is_asked_for_what_runs_here(tmp_path: Path, pictures: Path) -> None:
+    """Neither by the cloud nor by a command; one that is set up does not answer, as away from the office."""
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    with running(tmp_path, **proxies, no_proxy="", NO_PROXY="internal.example"):
+        done = run(tmp_path, "drop", pictures / "logo.png", **proxies, no_proxy="")
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        assert run(tmp_path, "preflight", **proxies).stdout.startswith("[")
+
+
+@pytest.mark.parametrize(
+    ("given", "spared"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "a.example, .b.example"}, "a.example,.b.example,127.0.0.1,localhost"),
+        ({"no_proxy": "localhost", "NO_PROXY": "unheard.example"}, "localhost,127.0.0.1"),
+    ],
+)
+def test_what_no_proxy_was_asked_for_stays_so(
+    monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str], spared: str
+) -> None:
+    """Of the two spellings the small one counts, as for every client in Python."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, given.get(name, ""))
+    spare_loopback()
+    assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (spared, spared)
+
+
+def test_nobody_at_all_is_asked_of_a_proxy_where_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A star stands for all, but only alone."""
+    monkeypatch.setenv("no_proxy", "*")
+    spare_loopback()
+    assert os.environ["no_proxy"] == "*"
+
+
+@pytest.mark.usefixtures("up")
+def test_it_runs_where_nobody_can_read_what_it_prints(folder: Path, pictures: Path) -> None:
+    """A shell may close its output; what it does and its exit code stay the same."""
+    closed = ("sh", "-c", 'exec "$@" >&-', "sh")
+    done = run(folder, "drop", pictures / "logo.png", shell=closed)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert run(folder, "drop", pictures / "notes.jpg", shell=closed).returncode == 1
+
+
 @pytest.mark.parametrize("name", [b".DS_Store", b"~$plan.png", b"photo.jpg.part", b"photo \xff.jpg"])
 @pytest.mark.parametrize("how", [[], ["--json"]])
 def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, name: bytes, how: list[str]) -> None:
@@ -315,7 +408,7 @@ def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, name: bytes, h
     [
         ("drop {logo}", r"No local cloud is running: start one with `python -m local`\."),
         ("drop {folder}/nothing.png", r".*nothing\.png cannot be read \(No such file or directory\)\."),
-        ("drop {folder}", r".* cannot be read \(Is a directory\)\."),
+        ("drop {folder}/empty", r"There is no file in .*/empty\."),
         (
             "drop {logo} {folder}/logo.png --itwin 6ba7b811-9dad-11d1-80b4-00c04fd430c8",
             r"Two of the files have the same name, .*",
@@ -329,6 +422,8 @@ def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, name: bytes, h
         ("drop", r"The following arguments are required: FILE; see .*"),
         ("fly", r"Unrecognized arguments: fly; see .*"),
         ("--blob-port 70000", r"Argument --blob-port: '70000' is no port; see .*"),
+        (f"--blob-port {'1' * 5000}", r"Argument --blob-port: '1+' is no port; see .*"),
+        ("drop {logo} --\x1b[31m", r"Unrecognized arguments: --\\x1b\[31m; see .*"),
         ("--blob-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--console-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--blob-port 5000 --queue-port 5000", r"Port 5000 is given to the blob service and to the queue service: .*"),
@@ -350,6 +445,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
     before = psutil.Process().children(recursive=True)
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
     (tmp_path / "logo.png").touch()
+    (tmp_path / "empty").mkdir()
     with listen() as taken:
         names = {"logo": pictures / "logo.png", "folder": tmp_path, "port": taken.getsockname()[1]}
         try:
@@ -369,8 +465,16 @@ def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
             "local.itwin_platform --requests-per-hour 0",
             "Argument --requests-per-hour: '0' is not a whole number from 1 ",
         ),
+        (
+            f"local.itwin_platform --requests-per-hour {'9' * 5000}",
+            f"Argument --requests-per-hour: '{'9' * 5000}' is not a whole number from 1 ",
+        ),
         ("local.functions_host --port 99999", "Argument --port: '99999' is no port; see "),
         ("local.functions_host --visibility-timeout nan", "Argument --visibility-timeout: 'nan' is not a number of "),
+        (
+            "local.functions_host --visibility-timeout 1e9",
+            "Argument --visibility-timeout: '1e9' is not a number of seconds from 1 to 604800; see ",
+        ),
         ("local preflight --itwin x", "Argument --itwin: 'x' is no iTwin ID, which is a GUID; see "),
         ("local preflight", "No local cloud is running: start one with "),
     ],

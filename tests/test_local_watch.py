@@ -30,6 +30,11 @@ def says(child: Child, text: str) -> bool:
     return wait_until(lambda: any(text in line for line in list(child.lines)), timeout_s=30)
 
 
+def names_of_itwins(cloud: LocalCloud) -> dict[str, object]:
+    """Return what each iTwin is called."""
+    return {itwin.id: itwin.properties["displayName"] for itwin in cloud.platform.itwins()}
+
+
 @pytest.fixture
 def watching(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Child]]:
     """Watch a folder as a user does."""
@@ -49,7 +54,7 @@ def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tu
     itwin = str(uuid.uuid4())
     (folder / itwin / "north gate").mkdir(parents=True)
     (folder / "aside.jpg").write_bytes(PHOTO)
-    left_alone = ("Thumbs.db", "cam 0.jpg.part", os.fsdecode(b"cam \xff.jpg"))
+    left_alone = ("Thumbs.db", "cam 0.jpg.part", os.fsdecode(b"cam \xff.jpg"), "\x1b[31m.tmp")
     for name in left_alone:
         (folder / itwin / name).write_bytes(PHOTO)
     file = folder / itwin / "north gate" / "cam 1.jpg"
@@ -61,7 +66,43 @@ def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tu
     assert list(cloud.drops.get_container_client(itwin).list_blob_names()) == ["north gate/cam 1.jpg"]
     os.kill(child.pid, signal.SIGINT)
     assert wait_until(lambda: child.exit_code == 0, timeout_s=10)
-    assert not any("aside" in line for line in child.lines)
+    skipped = sorted(line for line in child.lines if "skipped" in line)
+    by_its_name = "skipped -> by its name it is a system file or an unfinished copy, which the app leaves alone"
+    assert skipped == sorted(
+        [
+            "aside.jpg -> skipped -> it lies in no iTwin's folder: use --itwin",
+            *(f"{itwin}/{name} -> {by_its_name}" for name in ("Thumbs.db", "cam 0.jpg.part", "\\x1b[31m.tmp")),
+            f"{itwin}/cam \\udcff.jpg -> skipped -> its name is not UTF-8, so no blob can have it",
+        ]
+    )
+    assert names_of_itwins(cloud)[itwin] == itwin
+
+
+def test_an_itwins_folder_may_be_named_in_capitals(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
+    """A GUID is the same in any case; an iTwin that is there keeps its name."""
+    folder, child = watching
+    itwin = cloud.itwin(display_name="Town Hall")
+    (folder / itwin.upper()).mkdir()
+    (folder / itwin.upper() / "cam.jpg").write_bytes(PHOTO)
+    assert says(child, f"{itwin}/cam.jpg -> uploaded"), child.lines
+    assert names_of_itwins(cloud)[itwin] == "Town Hall"
+
+
+def test_a_new_itwin_is_called_like_the_folder(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where everything in it goes to that iTwin, whatever the folder is called."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    cloud.publish_state()
+    folder = tmp_path / os.fsdecode(b"north gate \xff")
+    folder.mkdir()
+    (folder / "cam.jpg").write_bytes(PHOTO)
+    itwin = str(uuid.uuid4())
+    command = [sys.executable, "-m", "local", "watch", str(folder), "--itwin", itwin, "--min-age", "0"]
+    child = Child(command, environment=dict(os.environ), directory=PROJECT)
+    assert says(child, f"{itwin}/cam.jpg -> uploaded"), child.lines
+    child.stop()
+    assert names_of_itwins(cloud)[itwin] == "north gate \\udcff"
 
 
 def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from local.arguments import Parser, port, seconds
 from local.functions_host.host import FunctionsHost
 from local.functions_host.http import HostKeys
-from local.functions_host.listeners import VISIBILITY_TIMEOUT_S
+from local.functions_host.listeners import MAX_VISIBILITY_TIMEOUT_S, VISIBILITY_TIMEOUT_S
 from local.functions_host.worker import log_to_stdout
 from local.serving import LocalCloudError, serve
 
@@ -65,7 +65,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--app-folder", type=Path, default=Path(), help="the folder with function_app.py and host.json")
     parser.add_argument(
         "--visibility-timeout",
-        type=seconds(least=1),
+        type=seconds(least=1, most=MAX_VISIBILITY_TIMEOUT_S),
         default=VISIBILITY_TIMEOUT_S,
         metavar="SECONDS",
         help="when a message comes back whose host has died (default: %(default)s)",

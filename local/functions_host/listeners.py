@@ -34,6 +34,7 @@ BLOB_POISON_QUEUE = "webjobs-blobtrigger-poison"
 POISON_SUFFIX = "-poison"
 MAX_QUEUE_NAME_LENGTH = 63
 VISIBILITY_TIMEOUT_S = 600.0
+MAX_VISIBILITY_TIMEOUT_S = 7 * 24 * 3600  # https://learn.microsoft.com/rest/api/storageservices/get-messages
 MIN_POLLING_INTERVAL_S = 0.1
 
 log = logging.getLogger("local.functions_host")
