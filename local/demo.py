@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import uuid
@@ -24,23 +25,25 @@ RESULT_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Step:
-    """One drop of the demo: what is dropped where, and how it must end."""
+    """One drop of the demo: what is dropped where, how it must end, and what must be changed; None of no image."""
 
     file: str
     itwin: str
+    changes: tuple[str, ...] | None
     status: str = "uploaded"
     error_code: str | None = None
 
 
+PHONE_CHANGES = ("oriented", "recompressed", "metadata-removed")
 STEPS = (
-    Step("phone.jpg", "Town Hall"),
-    Step("logo.png", "Harbour"),
-    Step("scan.tif", "Archive"),
-    Step("render.webp", "Library"),
-    Step("panorama.jpg", "Ring Road"),
-    Step("drone.jpg", "Quarry"),
-    Step("notes.jpg", "School", "rejected", "UnsupportedFormat"),
-    Step("phone.jpg", "(unknown)", "rejected", "iTwinNotFound"),
+    Step("phone.jpg", "Town Hall", PHONE_CHANGES),
+    Step("logo.png", "Harbour", ()),
+    Step("scan.tif", "Archive", ("converted",)),
+    Step("render.webp", "Library", ("converted",)),
+    Step("panorama.jpg", "Ring Road", ("padded", "recompressed")),
+    Step("drone.jpg", "Quarry", ("recompressed",)),
+    Step("notes.jpg", "School", None, "rejected", "UnsupportedFormat"),
+    Step("phone.jpg", "(unknown)", PHONE_CHANGES, "rejected", "iTwinNotFound"),
 )
 
 
@@ -56,13 +59,13 @@ class Outcome:
     @property
     def as_expected(self) -> bool:
         """Whether it ended as it must, and the platform has exactly what the result says was sent."""
+        step, sent = self.step, self.document["sent"]
         error = self.document.get("error") or {}
-        uploaded = self.document["status"] == "uploaded"
+        shown = hashlib.sha256(self.picture[0]).hexdigest() if self.picture else None
         return (
-            self.document["status"] == self.step.status
-            and error.get("code") == self.step.error_code
-            and uploaded == (self.picture is not None)
-            and (self.picture is None or len(self.picture[0]) == self.document["sent"]["bytes"])
+            (self.document["status"], error.get("code")) == (step.status, step.error_code)
+            and (tuple(sent["changes"]) if sent else None) == step.changes
+            and shown == (sent["sha256"] if step.status == "uploaded" else None)
         )
 
 

@@ -1,16 +1,17 @@
-"""What the demo keeps can be looked at."""
+"""The demo succeeds only where all of it did, and what it keeps can be looked at."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from local import demo
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_every_result_and_every_picture_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +19,7 @@ def test_every_result_and_every_picture_is_kept(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo, "OUTPUT", tmp_path)
     (tmp_path / "earlier.json").touch()
     document = {"status": "uploaded", "source": {"blob": "写真 \ud800.jpg"}, "sent": {"bytes": 3}}
-    demo.keep([demo.Outcome(demo.Step("phone.jpg", "Town Hall"), "id", document, (b"jpg", "image/jpeg"))])
+    demo.keep([demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))])
     assert {file.name for file in tmp_path.iterdir()} == {
         "town-hall.phone.jpg.json",
         "town-hall.phone.jpg.uploaded.jpeg",
@@ -26,3 +27,51 @@ def test_every_result_and_every_picture_is_kept(tmp_path: Path, monkeypatch: pyt
     text = (tmp_path / "town-hall.phone.jpg.json").read_text("utf-8")
     assert json.loads(text) == document
     assert "写真" in text
+
+
+PICTURE = b"the picture"
+SENT = {"bytes": len(PICTURE), "sha256": hashlib.sha256(PICTURE).hexdigest(), "changes": ["converted"]}
+UPLOADED = {"status": "uploaded", "sent": SENT}
+
+
+@pytest.mark.parametrize(
+    ("document", "picture", "as_expected"),
+    [
+        (UPLOADED, PICTURE, True),
+        (UPLOADED, b"The picture", False),
+        (UPLOADED, None, False),
+        (UPLOADED | {"sent": SENT | {"changes": []}}, PICTURE, False),
+        (UPLOADED | {"sent": SENT | {"changes": ["converted", "padded"]}}, PICTURE, False),
+        (UPLOADED | {"status": "superseded"}, PICTURE, False),
+        (UPLOADED | {"error": {"code": "Bug"}}, PICTURE, False),
+        ({"status": "rejected", "error": {"code": "CorruptImage"}, "sent": None}, None, False),
+    ],
+)
+def test_a_drop_that_ended_otherwise_is_noticed(
+    document: dict[str, Any], picture: bytes | None, *, as_expected: bool
+) -> None:
+    """The platform has exactly what the result says was sent, and that was changed as it had to be."""
+    shown = (picture, "image/jpeg") if picture else None
+    outcome = demo.Outcome(demo.Step("a.tif", "Archive", ("converted",)), "id", document, shown)
+    assert outcome.as_expected is as_expected
+
+
+@pytest.mark.parametrize(("picture", "as_expected"), [(None, True), (PICTURE, False)])
+def test_what_was_rejected_is_not_there(picture: bytes | None, *, as_expected: bool) -> None:
+    """Though it was sent."""
+    document = {"status": "rejected", "error": {"code": "iTwinNotFound"}, "sent": SENT}
+    step = demo.Step("a.tif", "(unknown)", ("converted",), "rejected", "iTwinNotFound")
+    outcome = demo.Outcome(step, "id", document, (picture, "image/jpeg") if picture else None)
+    assert outcome.as_expected is as_expected
+
+
+def test_every_drop_of_the_demo_ends_as_it_should(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the whole cloud, and its exit code says so; with another expectation it is 1."""
+    monkeypatch.setattr(demo, "OUTPUT", tmp_path)
+    assert demo.main() == 0
+    assert "unexpected" not in capsys.readouterr().out
+    monkeypatch.setattr(demo, "STEPS", (demo.Step("logo.png", "Harbour", ("padded",)),))
+    assert demo.main() == 1
+    assert "(unexpected)" in capsys.readouterr().out
