@@ -17,10 +17,10 @@
     │   └── PlatformRejected         404, 413, 415, 422 and every other 4xx
     ├── NeedsTime                    nobody needs to do anything; worth another try
     │   ├── PlatformThrottled        429
-    │   ├── PlatformUnavailable      5xx, timeouts, resets
+    │   ├── PlatformUnavailable      5xx, or no connection
+    │   ├── PlatformSilent           no answer, from it or from what is before it: it may still do what it was asked
     │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
     │   ├── ITwinBusy                another drop of the same iTwin has its turn
-    │   ├── TurnLost                 the turn ended before the upload did
     │   └── StorageUnavailable       the drop account did not do what it was asked
     ├── NeedsOperator                the operator can fix it; worth another try, less often
     │   ├── InvalidSettings          a setting is missing or wrong
@@ -135,7 +135,11 @@ class PlatformThrottled(NeedsTime):
 
 
 class PlatformUnavailable(NeedsTime):
-    """5xx, a timeout, or a connection that was refused or reset."""
+    """5xx, or no connection could be made: nothing was done."""
+
+
+class PlatformSilent(NeedsTime):
+    """A timeout, a reset, 502 or 504: nobody knows whether the image is up, or will be yet."""
 
 
 class PlatformAnswerUnreadable(NeedsTime):
@@ -144,10 +148,6 @@ class PlatformAnswerUnreadable(NeedsTime):
 
 class ITwinBusy(NeedsTime):
     """Another drop of the same iTwin has its turn, or had it a moment ago."""
-
-
-class TurnLost(NeedsTime):
-    """The turn ended before the upload did, so that another drop may have been uploaded meanwhile."""
 
 
 class StorageUnavailable(NeedsTime):

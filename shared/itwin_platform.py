@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from shared.errors import (
     DropError,
@@ -23,6 +23,7 @@ from shared.errors import (
     PlatformRedirected,
     PlatformRejected,
     PlatformResponse,
+    PlatformSilent,
     PlatformThrottled,
     PlatformUnauthorized,
     PlatformUnavailable,
@@ -50,6 +51,8 @@ UNAUTHORIZED = 401
 FORBIDDEN = 403
 NOT_FOUND = 404
 TOO_MANY_REQUESTS = 429
+BAD_GATEWAY = 502
+GATEWAY_TIMEOUT = 504
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,17 @@ class ITwinPlatform:
     def upload_image(self, itwin_id: str, image: NormalizedImage) -> UploadedImage:
         """Make `image` the image of the iTwin, or fail within some `timeout_s`.
 
-        Raises what `decipher_response` finds, PlatformUnavailable where no answer came, PlatformThrottled while
-        nothing may be sent, and TokenUnavailable.
+        Raises what `decipher_response` finds, PlatformUnavailable where no connection could be made, PlatformSilent
+        where no answer came, PlatformThrottled while nothing may be sent, and TokenUnavailable.
         """
         deadline = time.monotonic() + self._timeout_s
         token = self._tokens.get()
         self._throttle.check()
         verdict = self._put(itwin_id, image, token, deadline)
         if isinstance(verdict, PlatformUnauthorized):
-            verdict = self._put(itwin_id, image, self._tokens.renew(token), deadline)
+            token = self._tokens.renew(token)
+            self._throttle.check()
+            verdict = self._put(itwin_id, image, token, deadline)
         if isinstance(verdict, PlatformThrottled):
             verdict.retry_after_s = self._throttle.heard(verdict.retry_after_s)
         else:
@@ -108,7 +113,7 @@ class ITwinPlatform:
             ) as answer:
                 return decipher_response(answer.status_code, answer.headers, _read_body(answer, deadline))
         except (requests.RequestException, HTTPError) as error:
-            raise PlatformUnavailable(_no_answer(error)) from error
+            raise _no_answer(error) from error
 
 
 def _read_body(answer: requests.Response, deadline: float) -> bytes:
@@ -135,12 +140,19 @@ class _BearerAuth(AuthBase):
         return request
 
 
-def _no_answer(error: Exception) -> str:
+def _no_answer(error: Exception) -> DropError:
+    """Say what became of a call that nobody answered: whether it got there at all is what matters."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None  # urllib3 has it in its MaxRetryError
+    if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
+        message = (
+            "No connection to the iTwin Platform could be made: check ITWIN_API_URL and the network if this lasts."
+        )
+        return PlatformUnavailable(message)
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
+        return PlatformUnavailable("The iTwin Platform's certificate was not accepted: check ITWIN_API_URL.")
     if isinstance(error, requests.Timeout):
-        return "The iTwin Platform did not answer in time."
-    if isinstance(error, requests.exceptions.SSLError):
-        return "The iTwin Platform's certificate was not accepted: check ITWIN_API_URL."
-    return "The connection to the iTwin Platform failed or was cut: check ITWIN_API_URL if this lasts."
+        return PlatformSilent("The iTwin Platform did not answer in time.")
+    return PlatformSilent("The connection to the iTwin Platform was cut before its answer came.")
 
 
 def decipher_response(status: int, headers: Mapping[str, str], body: bytes) -> UploadedImage | DropError:
@@ -211,6 +223,8 @@ VERDICTS: tuple[tuple[type[DropError], range | tuple[int, ...], str], ...] = (
     # Of the other 4xx, these two alone say that the same request may succeed later (RFC 9110, 15.5.9; RFC 8470, 5.2).
     (PlatformUnavailable, (REQUEST_TIMEOUT, TOO_EARLY), "The iTwin Platform asked for the request again ({status})."),
     (PlatformRejected, range(400, 500), "The iTwin Platform refused the image ({status})."),
+    # These two are said by a gateway, which does not know either.
+    (PlatformSilent, (BAD_GATEWAY, GATEWAY_TIMEOUT), "The iTwin Platform did not answer its own gateway ({status})."),
     (PlatformUnavailable, range(500, 600), "The iTwin Platform is not available just now ({status})."),
 )
 

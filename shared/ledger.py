@@ -2,15 +2,20 @@
 
 One small blob per iTwin holds the version that was last uploaded, with its result; its lease is the turn. The lease
 ends by itself, so a crashed holder blocks its iTwin for a minute at most.
+
+An upload that nobody answered may still be carried out, and then lie over a newer image. So it is written down as a
+doubt, which lasts for as long as that can happen; whoever uploads meanwhile does so once more when it is over. A lease
+that expired instead of being given back is such a doubt as well: its holder crashed, and nobody knows over what.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
@@ -18,7 +23,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoun
 from azure.storage.blob import BlobLeaseClient
 
 from shared.drop import Version
-from shared.errors import ITwinBusy, TurnLost
+from shared.errors import ITwinBusy
 from shared.foreign_json import parse_object
 
 if TYPE_CHECKING:
@@ -30,6 +35,12 @@ LEDGER_CONTAINER = "ledger"
 
 # How much later than a fresh drop an old one comes back, at most, in shortest delays.
 MAX_RANK = 6
+
+# Nobody dates an image later than it was uploaded, but for clocks that are apart.
+CLOCKS_APART = timedelta(hours=1)
+# What became of a lease that was not given back, and whose version is in doubt then.
+GIVEN_UP = ("expired", "broken")
+SOMEBODY = "*"
 
 CONFLICT = 409
 PRECONDITION_FAILED = 412
@@ -54,12 +65,19 @@ class Upload:
 class Entry:
     """What the ledger says of an iTwin: what is up (None: nothing known), and whether somebody has the turn.
 
-    `tag` is the ETag of the entry itself; None before there is one.
+    `tag` is the ETag of the entry itself; None before there is one. `doubts` are the ETags of the versions that the
+    platform may still bring up unasked, and until when.
     """
 
     upload: Upload | None = None
     taken: bool = False
     tag: str | None = None
+    doubts: Mapping[str, datetime] = field(default_factory=dict)
+    read_at: float = field(default_factory=time.monotonic, compare=False)
+
+    def in_doubt_until(self, version: Version) -> datetime | None:
+        """Return until when another image may come to lie over this version; None where none can."""
+        return max((until for etag, until in self.doubts.items() if etag != version.etag), default=None)
 
     def check_free(self, version: Version, now: datetime, spacing: timedelta) -> None:
         """Raise ITwinBusy while another drop has the turn, and for a while after an upload.
@@ -69,7 +87,8 @@ class Entry:
         """
         rest = spacing
         if not self.taken:
-            rest = self.upload.at + spacing - now if self.upload else timedelta()
+            # Nobody's clock is right: an upload to come must not keep everybody waiting for it.
+            rest = spacing - abs(now - self.upload.at) if self.upload else timedelta()
             if rest <= timedelta():
                 return
         rank = min(max(now - version.last_modified, timedelta()), MAX_RANK * spacing)
@@ -78,29 +97,36 @@ class Entry:
 
 
 class Turn:
-    """The turn on an iTwin, while it lasts."""
+    """The turn on an iTwin, while it lasts; `entry` is what was known when it began."""
 
-    def __init__(self, blob: BlobClient, lease: BlobLeaseClient) -> None:
+    def __init__(self, blob: BlobClient, lease: BlobLeaseClient, entry: Entry, doubt_lasts: timedelta) -> None:
+        self.entry = entry
         self._blob = blob
         self._lease = lease
+        self._doubt_lasts = doubt_lasts
 
     def record(self, upload: Upload) -> None:
-        """Write down what is up now. Raises TurnLost where the turn was over before."""
-        try:
-            self._blob.upload_blob(_entry_json(upload), overwrite=True, lease=self._lease)
-        except HttpResponseError as error:
-            if error.status_code in (CONFLICT, PRECONDITION_FAILED):
-                message = "The upload took longer than its turn; it is done again, lest an older image stays."
-                raise TurnLost(message) from error
-            raise
+        """Write down what is up now. Raises azure.core.exceptions.AzureError, also where the turn was over before."""
+        self._write(upload, self.entry.doubts)
+
+    def leave_in_doubt(self, version: Version) -> None:
+        """Write down that the upload of `version` may still be carried out. Raises as `record` does."""
+        self._write(self.entry.upload, {**self.entry.doubts, version.etag: datetime.now(UTC) + self._doubt_lasts})
+
+    def _write(self, upload: Upload | None, doubts: Mapping[str, datetime]) -> None:
+        self._blob.upload_blob(_entry_json(upload, doubts), overwrite=True, lease=self._lease)
 
 
 class Ledger:
-    """The ledger container. Every method raises azure.core.exceptions.AzureError where storage fails."""
+    """The ledger container. Every method raises azure.core.exceptions.AzureError where storage fails.
 
-    def __init__(self, storage: BlobServiceClient, *, turn_s: int) -> None:
+    A turn lasts `turn_s` at most, and a doubt `doubt_s`.
+    """
+
+    def __init__(self, storage: BlobServiceClient, *, turn_s: int, doubt_s: float) -> None:
         self._container = storage.get_container_client(LEDGER_CONTAINER)
         self._turn_s = turn_s
+        self._doubt_lasts = timedelta(seconds=doubt_s)
 
     def read(self, itwin_id: str) -> Entry:
         """Return what is known of the iTwin; an entry that somebody damaged counts as nothing known."""
@@ -109,12 +135,22 @@ class Ledger:
             text = download.readall()
         except ResourceNotFoundError:
             return Entry()
-        properties = download.properties
-        return Entry(_read_upload(itwin_id, text), properties.lease.state == "leased", properties.etag)
+        lease, tag = download.properties.lease.state, download.properties.etag
+        latest = datetime.now(UTC) + self._doubt_lasts
+        upload, doubts = _read_entry(itwin_id, text, latest)
+        return Entry(upload, lease == "leased", tag, {**doubts, SOMEBODY: latest} if lease in GIVEN_UP else doubts)
 
     @contextmanager
     def turn(self, itwin_id: str, entry: Entry) -> Iterator[Turn]:
-        """Have the turn for the block's time. Raises ITwinBusy where another was quicker, or `entry` is outdated."""
+        """Have the turn for the block's time. Raises ITwinBusy where another was quicker, or `entry` is outdated.
+
+        The turn is not given back where AzureError ends the block: who comes next shall see that something is amiss.
+        """
+        if time.monotonic() - entry.read_at > self._turn_s:
+            # Another may have had the turn since, and crashed: that leaves no trace in the tag.
+            entry, known = self.read(itwin_id), entry
+            if entry.tag != known.tag:
+                raise ITwinBusy("Another image was uploaded to this iTwin meanwhile.")
         blob = self._blob(itwin_id)
         lease = BlobLeaseClient(blob)
         try:
@@ -124,43 +160,63 @@ class Ledger:
             if error.status_code in (CONFLICT, PRECONDITION_FAILED):
                 raise ITwinBusy("Another image is being uploaded to this iTwin.") from error
             raise
-        try:
-            yield Turn(blob, lease)
-        finally:
+        with ExitStack() as ending:
+            ending.callback(_release, lease, itwin_id)
             try:
-                lease.release()
-            except AzureError as error:
-                log.warning(
-                    "The turn on %s was not given back (%s); it ends by itself.", itwin_id, type(error).__name__
-                )
+                yield Turn(blob, lease, entry, self._doubt_lasts)
+            except AzureError:
+                ending.pop_all()
+                raise
 
     def _blob(self, itwin_id: str) -> BlobClient:
         return self._container.get_blob_client(f"{itwin_id}.json")
 
 
-def _entry_json(upload: Upload) -> bytes:
-    entry = {
-        "lastModified": upload.version.last_modified.isoformat(),
-        "etag": upload.version.etag,
-        "blob": upload.version.blob,
-        "uploadedAt": upload.at.isoformat(),
-        "result": upload.document,
-    }
+def _release(lease: BlobLeaseClient, itwin_id: str) -> None:
+    try:
+        lease.release()
+    except AzureError as error:
+        log.warning("The turn on %s was not given back (%s); it ends by itself.", itwin_id, type(error).__name__)
+
+
+def _entry_json(upload: Upload | None, doubts: Mapping[str, datetime]) -> bytes:
+    entry: dict[str, Any] = {"doubts": {etag: until.isoformat() for etag, until in doubts.items()}}
+    if upload:
+        entry |= {
+            "lastModified": upload.version.last_modified.isoformat(),
+            "etag": upload.version.etag,
+            "blob": upload.version.blob,
+            "uploadedAt": upload.at.isoformat(),
+            "result": upload.document,
+        }
     return json.dumps(entry, allow_nan=False).encode()
 
 
-def _read_upload(itwin_id: str, text: bytes) -> Upload | None:
+def _read_entry(itwin_id: str, text: bytes, latest: datetime) -> tuple[Upload | None, dict[str, datetime]]:
+    """Return what is up, and the doubts that are not over; none of them lasts longer than until `latest`."""
     try:
         entry = parse_object(text)
-        if not entry:
-            return None
-        version = Version(datetime.fromisoformat(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
-        upload = Upload(version, datetime.fromisoformat(entry["uploadedAt"]), dict(entry["result"]))
-        if version.last_modified.tzinfo is None or upload.at.tzinfo is None:
-            raise ValueError("a time without a zone")  # noqa: TRY301 - one place says what damage means
-        if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
-            raise ValueError("a result of something else")  # noqa: TRY301
+        now = datetime.now(UTC)
+        ends = {etag: _moment(until) for etag, until in dict(entry.get("doubts", {})).items()}
+        doubts = {etag: min(until, latest) for etag, until in ends.items() if until > now}
+        return (_read_upload(entry) if "etag" in entry else None), doubts
     except (ValueError, TypeError, KeyError):
         log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
-        return None
+        return None, {}
+
+
+def _read_upload(entry: Mapping[str, Any]) -> Upload:
+    version = Version(_moment(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
+    upload = Upload(version, _moment(entry["uploadedAt"]), dict(entry["result"]))
+    if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
+        raise ValueError("a result of something else")
+    if version.last_modified - upload.at > CLOCKS_APART:
+        raise ValueError("an image that was uploaded before it was written")
     return upload
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment

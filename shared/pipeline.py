@@ -7,18 +7,18 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
 
 from shared.drop import Drop, read_source
-from shared.errors import BlobNameRefused, Bug, DropError, DropGone, PlatformUnavailable, TurnLost
+from shared.errors import BlobNameRefused, Bug, DropError, DropGone, PlatformSilent
 from shared.image import normalize_image, peak_bytes
 from shared.ledger import Upload
 from shared.results import Recorded, Result, Superseded
-from shared.retries import Attempt, retry_delay_s
+from shared.retries import MAX_DELAY_S, Attempt, retry_delay_s
 from shared.storage import storage_error
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.drop import Source
     from shared.image import NormalizedImage
     from shared.itwin_platform import UploadedImage
+    from shared.ledger import Turn
     from shared.services import App, Services
 
 log = logging.getLogger("itwin_image_drop")
@@ -107,20 +108,23 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     """Return the final result; None where there is nothing to say. Raises DropError and AzureError."""
     drop = progress.attempt.drop
     progress.recorded = services.results.read(drop)
-    itwin_id, app = drop.itwin_id, services.app
+    app = services.app
     app.throttle.check(app.throttle.patience_s)
-    source = _read(progress, services, max_bytes=app.settings.max_source_bytes)
+    source = _read(progress, services, max_bytes=app.settings.max_source_bytes if drop.names_an_itwin() else 0)
     if source is None or source.is_directory_marker():
         return None
+    if progress.attempt.again and progress.attempt.etag not in (None, source.version.etag):
+        return None  # overwritten since; the later version has its own event
     progress.source = source
     progress.attempt = attempt = progress.attempt.of_version(source.version.etag, progress.started_at)
 
+    itwin_id = drop.itwin_id
     entry = app.ledger.read(itwin_id)
     up = entry.upload
     if up and source.version.ties_with(up.version) and not _is_still_there(source, drop, services):
         return None  # overwritten since; the later version has its own event
     if up and up.supersedes(source.version):
-        return _superseded(progress, up, services)
+        return progress.document(Superseded(up))
     if up and up.version == source.version and not attempt.again:
         return dict(up.document)
     entry.check_free(source.version, datetime.now(UTC), timedelta(seconds=app.settings.retries.min_delay_s))
@@ -128,10 +132,14 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     progress.image = _normalize(source.content(), progress, app)
     app.throttle.wait()
     with app.ledger.turn(itwin_id, entry) as turn:
-        with progress.timed("upload"):
-            uploaded = app.platform.upload_image(itwin_id, progress.image)
+        try:
+            with progress.timed("upload"):
+                uploaded = app.platform.upload_image(itwin_id, progress.image)
+        except PlatformSilent:
+            turn.leave_in_doubt(source.version)
+            raise
         document = progress.document(uploaded)
-        turn.record(Upload(source.version, datetime.now(UTC), document))
+        _write_down(turn, Upload(source.version, datetime.now(UTC), document), progress, services)
     return document
 
 
@@ -143,9 +151,10 @@ def _read(progress: Progress, services: Services, *, max_bytes: int) -> Source |
         with progress.timed("read"):
             return read_source(services.storage, attempt.drop, max_bytes=max_bytes, unless_etag=settled)
     except DropGone:
-        if attempt.again:
-            return None  # what it ended as stays true
-        raise
+        if not attempt.again:
+            raise
+        log.warning("%s/%s could not be done again: it was deleted.", attempt.drop.container, attempt.drop.blob)
+        return None  # what it ended as stays true
 
 
 def settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | None:
@@ -153,10 +162,11 @@ def settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | N
 
     It has its final result, or a message is on its way that makes another attempt than this one.
     """
-    if attempt.again or attempt.unsure:
+    if attempt.again:
         return None
     is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
-    waiting = is_another and recorded.next_attempt_at is not None and recorded.next_attempt_at > now
+    left_s = (recorded.next_attempt_at - now).total_seconds() if recorded.next_attempt_at else 0
+    waiting = is_another and 0 < left_s < MAX_DELAY_S  # no message waits longer: somebody damaged it
     return recorded.etag if recorded.is_final or waiting else None
 
 
@@ -170,19 +180,25 @@ def _is_still_there(source: Source, drop: Drop, services: Services) -> bool:
     return read_source(services.storage, drop, max_bytes=0, unless_etag=source.version.etag) is None
 
 
-def _superseded(progress: Progress, up: Upload, services: Services) -> dict[str, Any]:
-    """Return the result, and have what is up sent again where an older image may lie over it."""
-    attempt = progress.attempt
-    if attempt.again or attempt.unsure:
-        services.retries.postpone(Attempt.once_more(Drop(attempt.drop.container, up.version.blob)), 0)
-    return progress.document(Superseded(up))
+def _write_down(turn: Turn, upload: Upload, progress: Progress, services: Services) -> None:
+    """Record what is up, and have it sent once more when no other image can come to lie over it any longer.
+
+    It is up, whatever fails from here on; so where it cannot be recorded, it is sent once more as well.
+    """
+    once_more = Attempt.once_more(progress.attempt.drop, upload.version.etag)
+    try:
+        if in_doubt_until := turn.entry.in_doubt_until(upload.version):
+            services.retries.postpone(once_more, (in_doubt_until - upload.at).total_seconds())
+        turn.record(upload)
+    except AzureError as error:
+        where = progress.attempt.drop.container, progress.attempt.drop.blob, type(error).__name__
+        log.warning("%s/%s is up, but that could not be recorded (%s); it is sent once more.", *where)
+        services.retries.postpone(once_more, services.retry_policy.min_delay_s)
 
 
 def _postpone_or_end(progress: Progress, error: DropError, services: Services) -> dict[str, Any]:
     """Send the message that makes the next attempt, where there is one, and return the result."""
     progress.note(error)
-    if isinstance(error, TurnLost | PlatformUnavailable):
-        progress.attempt = replace(progress.attempt, unsure=True)
     delay_s = _delay_s(progress, error, services)
     next_attempt_at = None if delay_s is None else services.retries.postpone(progress.attempt, delay_s)
     return progress.document(error, next_attempt_at)

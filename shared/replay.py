@@ -10,11 +10,12 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 
 from shared.errors import InvalidSettings
@@ -53,7 +54,9 @@ def find_drops(results: ContainerClient, wanted: Wanted) -> Iterator[Drop]:
     names = results.list_blob_names(name_starts_with=f"{wanted.itwin_id}/" if wanted.itwin_id else None)
 
     def read(name: str) -> Recorded:
-        return Recorded.from_json(results.get_blob_client(name).download_blob().readall())
+        with suppress(ResourceNotFoundError):  # it may have been deleted meanwhile
+            return Recorded.from_json(results.get_blob_client(name).download_blob().readall())
+        return Recorded()
 
     with ThreadPoolExecutor(READERS) as pool:
         for recorded in pool.map(read, names):

@@ -219,16 +219,15 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
 
     A final result gives way to a later version of the blob, and to `uploaded`, for what another attempt brought up is
     up, whatever was said before; else to what came of doing it `again` alone, and not even to that where it was up or
-    superseded once. One that is not final gives way to all but what knows less.
+    superseded once. One that is not final, or that speaks of no version, gives way to all but what knows less.
     `is_there` says that `new` is of the version that storage has, which decides between two of the same second.
     """
     if old.version and new.version and old.version != new.version:
         return is_there if new.version.ties_with(old.version) else new.version > old.version
-    if not old.is_final:
-        return new.is_final or new.version is not None or old.version is None
+    if not (old.is_final and old.version):
+        return new.is_final or new.version is not None or not (old.is_final or old.version)
     if not again or new.version is None:
-        corrects = new.status == "uploaded" != old.status
-        return corrects or (new.is_final and old.version is None)
+        return new.status == "uploaded" != old.status
     return new.status == "uploaded" or (new.is_final and old.status not in ("uploaded", "superseded"))
 
 
@@ -267,7 +266,10 @@ class ResultStore:
             except HttpResponseError as error:
                 if error.status_code not in (CONFLICT, PRECONDITION_FAILED):
                     raise
-                recorded = self.read(drop)
+                found = self.read(drop)
+                if found.tag == recorded.tag:
+                    raise  # nobody else wrote: somebody has a lease or a policy on it
+                recorded = found
             else:
                 return True
         return False

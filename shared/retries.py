@@ -28,6 +28,8 @@ OPERATOR_FACTOR = 12
 # Waiting drops come back spread over this part of their delay, so that they do not all come at once.
 SPREAD = 0.5
 NEVER_EXPIRES = -1
+# https://learn.microsoft.com/rest/api/storageservices/put-message: the longest that a queue hides a message
+MAX_DELAY_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Attempt:
     """One try at a drop: which it is, when the first was, and of which version of the blob.
 
     `again` is set where a drop shall be done once more that has its final result already: an operator wants it, or an
-    older image may lie over it. `unsure` is set where an earlier try may have reached the platform unnoticed.
+    older image may lie over it.
     """
 
     drop: Drop
@@ -52,7 +54,6 @@ class Attempt:
     first_at: datetime
     etag: str | None = None
     again: bool = False
-    unsure: bool = False
 
     @classmethod
     def first(cls, drop: Drop, etag: str | None = None) -> Attempt:
@@ -60,9 +61,9 @@ class Attempt:
         return cls(drop, number=1, first_at=datetime.now(UTC), etag=etag)
 
     @classmethod
-    def once_more(cls, drop: Drop) -> Attempt:
+    def once_more(cls, drop: Drop, etag: str | None = None) -> Attempt:
         """Return what, postponed, does a drop again from the start that has its final result already."""
-        return cls(drop, number=0, first_at=datetime.now(UTC), again=True)
+        return cls(drop, number=0, first_at=datetime.now(UTC), etag=etag, again=True)
 
     def of_version(self, etag: str, now: datetime) -> Attempt:
         """Return the attempt at the version that was found: the first, where it is not the one that was tried."""
@@ -95,7 +96,6 @@ class Attempt:
             first_at=min(first_at, datetime.now(UTC)),
             etag=etag,
             again=fields.get("again") is True,
-            unsure=fields.get("unsure") is True,
         )
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SHORTEST_LEASE_S, LONGEST_LEASE_S = 15, 60
 # A turn outlasts its upload by enough to write down what is up.
 TURN_MARGIN_S = 15
+# For so many times the patience of the app, the platform may still carry out an upload that it did not answer. With
+# the defaults that is 240 s: Azure's own front ends end every call after 230.
+DOUBT_TIMEOUTS = 6
 
 
 class Services:
@@ -87,7 +90,8 @@ class App:
         tokens = open_tokens(settings.login)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, timeout_s=settings.timeout_s)
         turn_s = min(max(settings.timeout_s + TURN_MARGIN_S, SHORTEST_LEASE_S), LONGEST_LEASE_S)
-        return cls(settings, throttle, platform, Ledger(storage, turn_s=turn_s), Admission())
+        ledger = Ledger(storage, turn_s=turn_s, doubt_s=DOUBT_TIMEOUTS * settings.timeout_s)
+        return cls(settings, throttle, platform, ledger, Admission())
 
 
 _lock = threading.Lock()

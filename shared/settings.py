@@ -13,15 +13,13 @@ from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, Manag
 from shared.drop import CONTAINER_NAME, ITWIN_ID, MAX_READABLE_BYTES, RESERVED_CONTAINERS
 from shared.errors import InvalidSettings
 from shared.image.model import AspectPolicy, ImageLimits
-from shared.retries import RetryPolicy
+from shared.retries import MAX_DELAY_S, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECTION = "DropStorage"
 KEY_VAULT_REFERENCE = "@microsoft.keyvault("  # in whatever case
-# https://learn.microsoft.com/rest/api/storageservices/put-message: the longest delay that a queue has
-MAX_VISIBILITY_S = 7 * 24 * 3600
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Choice = TypeVar("Choice", bound=str)
@@ -39,9 +37,12 @@ class StorageSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> StorageSettings:
-        """Read the part that a result can be written with. Raises InvalidSettings."""
+        """Read the part that a result can be written with. Raises InvalidSettings.
+
+        Where RESULTS_CONTAINER is wrong, its default holds, so that a result can say so.
+        """
         reader = _Reader(environ)
-        storage = _read_storage(reader)
+        storage = _read_storage(reader, _Reader(environ))
         reader.raise_problems()
         return storage
 
@@ -64,7 +65,7 @@ class Settings:
         reader = _Reader(environ)
         limits = ImageLimits()
         settings = cls(
-            storage=_read_storage(reader),
+            storage=_read_storage(reader, reader),
             api_url=reader.url("ITWIN_API_URL", "https://api.bentley.com"),
             login=_read_login(reader),
             limits=ImageLimits(
@@ -81,19 +82,17 @@ class Settings:
         return settings
 
 
-def _read_storage(reader: _Reader) -> StorageSettings:
+def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:
     connection_string = reader.text(CONNECTION, "")
     blob_url = queue_url = ""
     if connection_string:
-        try:
-            BlobServiceClient.from_connection_string(connection_string).close()
-        except ValueError:
-            reader.problem(CONNECTION, "a text that is not a connection string", "AccountName=...;AccountKey=...")
+        if not _is_connection_string(connection_string):
+            reader.problem(CONNECTION, "a text that names no blobs and queues", "AccountName=...;AccountKey=...")
     elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
         blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "")
         queue_url = reader.url(f"{CONNECTION}__queueServiceUri", None)
         reader.choice(f"{CONNECTION}__credential", "managedidentity", ("managedidentity",))
-    else:
+    elif not reader.is_wrong(CONNECTION):
         reader.problem(
             f"{CONNECTION}__blobServiceUri", "nothing", "the drop account's blob URL, https://<account>.blob..."
         )
@@ -102,8 +101,18 @@ def _read_storage(reader: _Reader) -> StorageSettings:
         blob_service_url=blob_url,
         queue_service_url=queue_url,
         client_id=reader.text(f"{CONNECTION}__clientId", "") or None,
-        results_container=reader.container("RESULTS_CONTAINER", "results"),
+        results_container=results.container("RESULTS_CONTAINER", "results"),
     )
+
+
+def _is_connection_string(text: str) -> bool:
+    """Whether clients of blobs and of queues can be made of it; the latter are slow to import, so none is made here."""
+    names = {part.partition("=")[0].strip().lower() for part in text.split(";")}
+    try:
+        BlobServiceClient.from_connection_string(text).close()
+    except ValueError:
+        return False
+    return bool(names & {"accountname", "queueendpoint", "usedevelopmentstorage"})
 
 
 def _read_login(reader: _Reader) -> Login:
@@ -124,8 +133,8 @@ def _read_login(reader: _Reader) -> Login:
 def _read_retries(reader: _Reader) -> RetryPolicy:
     policy = RetryPolicy(
         min_delay_s=reader.integer("RETRY_MIN_DELAY_S", 5, 1, 3600),
-        max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_VISIBILITY_S),
-        horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_VISIBILITY_S),
+        max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_DELAY_S),
+        horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_DELAY_S),
     )
     if policy.min_delay_s > policy.max_delay_s and not reader.is_wrong("RETRY_MIN_DELAY_S", "RETRY_MAX_DELAY_S"):
         found = f"{policy.min_delay_s}, which is more than RETRY_MAX_DELAY_S ({policy.max_delay_s})"

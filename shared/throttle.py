@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # A limit's shortest window, and the pause after a 429 that names none.
 WINDOW_S = 60.0
 PAUSE_S = 30.0
+# The longest window of a limit is an hour: whoever is told to wait for longer asks again after that.
+MAX_PAUSE_S = 3600.0
 # A drop waits so long for its turn at most; longer waits are the queue's.
 PATIENCE_S = 60.0
 # A process that had no luck calls so often still.
@@ -111,7 +113,7 @@ class Throttle:
 
         Those that were already in flight when the first was heard can only lengthen the pause.
         """
-        pause_s = PAUSE_S * self._scale if retry_after_s is None else retry_after_s
+        pause_s = PAUSE_S * self._scale if retry_after_s is None else min(retry_after_s, MAX_PAUSE_S)
         with self._lock:
             now = self._clock()
             if self._open_at <= now:

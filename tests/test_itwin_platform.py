@@ -26,6 +26,7 @@ from shared.errors import (
     PlatformForbidden,
     PlatformRedirected,
     PlatformRejected,
+    PlatformSilent,
     PlatformThrottled,
     PlatformUnauthorized,
     PlatformUnavailable,
@@ -84,7 +85,8 @@ def test_the_samples_are_all_there_are() -> None:
         (415, PlatformRejected),
         (425, PlatformUnavailable),
         (500, PlatformUnavailable),
-        (502, PlatformUnavailable),
+        (502, PlatformSilent),
+        (504, PlatformSilent),
         (503, PlatformUnavailable),
         (599, PlatformUnavailable),
         (0, PlatformAnswerUnreadable),
@@ -168,7 +170,7 @@ def test_an_answer_that_drips_ends_when_the_time_is_over() -> None:
     with serve(drip) as address:
         platform = ITwinPlatform(address, AccessTokens(ReadyToken(), "scope"), Throttle(), timeout_s=1)
         began = time.monotonic()
-        with pytest.raises(PlatformUnavailable, match="did not answer in time"):
+        with pytest.raises(PlatformSilent, match="did not answer in time"):
             platform.upload_image("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", IMAGE)
         assert 0.9 < time.monotonic() - began < 5
         assert wait_until(lambda: drip.hung_up, timeout_s=10)

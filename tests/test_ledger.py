@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import BlobLeaseClient, BlobServiceClient
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shared.drop import Version
-from shared.errors import ITwinBusy, TurnLost
+from shared.errors import ITwinBusy
 from shared.ledger import LEDGER_CONTAINER, MAX_RANK, Entry, Ledger, Upload
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def ledger(azurite: Azurite) -> Iterator[tuple[BlobServiceClient, Ledger, str]]:
     with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
         with contextlib.suppress(ResourceExistsError):
             storage.create_container(LEDGER_CONTAINER)
-        yield storage, Ledger(storage, turn_s=15), str(uuid.uuid4())
+        yield storage, Ledger(storage, turn_s=15, doubt_s=60), str(uuid.uuid4())
 
 
 def test_what_is_up_is_written_down(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
@@ -121,128 +119,51 @@ def test_a_turn_that_ended_too_soon_is_noticed(ledger: tuple[BlobServiceClient, 
         BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
         with book.turn(itwin_id, book.read(itwin_id)) as newer:
             newer.record(upload(version(2)))
-        with pytest.raises(TurnLost):
+        with pytest.raises(HttpResponseError):
             turn.record(upload(version(1)))
     assert book.read(itwin_id).upload == upload(version(2))
 
 
-# A model: storage and the platform are a few fields, every step of an attempt may come at any moment among those of
-# the others, and may be the last one of its process. The decisions are the real ones.
+def test_a_doubt_is_known_to_all_but_the_version_that_is_in_doubt(
+    ledger: tuple[BlobServiceClient, Ledger, str],
+) -> None:
+    """It lasts as long as the platform may still act on it, survives uploads, and is forgotten afterwards."""
+    storage, book, itwin_id = ledger
+    with book.turn(itwin_id, Entry()) as turn:
+        turn.leave_in_doubt(version(1))
+    entry = book.read(itwin_id)
+    assert (entry.upload, entry.taken, entry.in_doubt_until(version(1))) == (None, False, None)
+    until = entry.in_doubt_until(version(2, "0x2"))
+    assert until
+    assert timedelta(seconds=50) < until - datetime.now(UTC) <= timedelta(seconds=60)
+    with book.turn(itwin_id, entry) as turn:
+        turn.record(upload(version(2, "0x2")))
+    assert book.read(itwin_id).in_doubt_until(version(3, "0x3")) == until
+    entry_blob = storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")
+    over = until - timedelta(minutes=2)
+    text = entry_blob.download_blob().readall().decode().replace(until.isoformat(), over.isoformat())
+    entry_blob.upload_blob(text, overwrite=True)
+    assert book.read(itwin_id).in_doubt_until(version(3, "0x3")) is None
 
 
-@dataclass
-class World:
-    """One iTwin: its ledger entry with the lease on it, and what the platform shows."""
-
-    entry: Entry = field(default_factory=Entry)
-    tags: int = 0
-    holder: int | None = None
-    shown: Version | None = None
-    late: list[Version] = field(default_factory=list)
-
-
-@dataclass
-class Process:
-    """One drop and whoever works on it; `seen` is what it knows of the ledger, None between two attempts."""
-
-    number: int
-    drop: Version
-    again: bool = False
-    unsure: bool = False
-    ended: bool = False
-    seen: Entry | None = None
-    uploaded: bool = False
+def test_a_turn_that_was_not_given_back_leaves_a_doubt(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
+    """Its holder crashed, or could write nothing down; nobody knows which version is concerned."""
+    storage, book, itwin_id = ledger
+    with pytest.raises(HttpResponseError), book.turn(itwin_id, Entry()):
+        raise HttpResponseError("storage fails")
+    assert book.read(itwin_id).taken
+    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
+    assert book.read(itwin_id).in_doubt_until(version(1))
 
 
-def step(process: Process, world: World, fate: str, by_version: dict[Version, Process]) -> None:
-    """Do the next step of an attempt, and let fate strike: a crash, a failure, or an answer that is lost."""
-    if fate == "crash":
-        # The lease stays behind until it ends by itself; the message comes back.
-        process.seen, process.uploaded = None, False
-    elif process.seen is None:
-        process.seen = world.entry
-        decide(process, world, by_version)
-    elif world.holder != process.number:
-        if world.holder is None and world.entry.tag == process.seen.tag:
-            world.holder = process.number
-        else:
-            process.seen = None  # ITwinBusy
-    elif not process.uploaded:
-        put(process, world, fate)
-    else:
-        world.tags += 1
-        world.entry = Entry(upload(process.drop), tag=str(world.tags))
-        world.holder, process.seen, process.uploaded = None, None, False
-        process.ended, process.again, process.unsure = True, False, False
-
-
-def decide(process: Process, world: World, by_version: dict[Version, Process]) -> None:
-    """Go on with the attempt, or end it, as the pipeline does with what it reads of the ledger."""
-    up = world.entry.upload
-    if up and up.supersedes(process.drop):
-        if process.again or process.unsure:
-            newer = by_version[up.version]
-            newer.ended, newer.again = False, True
-        process.ended, process.again, process.unsure, process.seen = True, False, False, None
-    elif up and up.version == process.drop and not process.again:
-        process.ended, process.unsure, process.seen = True, False, None
-
-
-def put(process: Process, world: World, fate: str) -> None:
-    """Upload: done and answered; done without an answer; not done yet, though nobody waits any more; or refused."""
-    if fate in ("works", "silent"):
-        world.shown = process.drop
-    if fate == "late":
-        world.late.append(process.drop)
-    if fate == "works":
-        process.uploaded = True
-    else:
-        world.holder, process.seen = None, None
-        process.unsure = process.unsure or fate in ("silent", "late")
-
-
-@given(st.data())
-@settings(max_examples=400, deadline=None)
-def test_any_interleaving_of_drops_retries_and_crashes_ends_with_the_newest(data: st.DataObject) -> None:
-    """Whatever is tried, fails, dies or comes late, in whatever order: at the end the newest drop is shown."""
-    count = data.draw(st.integers(1, 4), "drops")
-    versions = [version(data.draw(st.integers(0, 2)), f"0x{n}", f"{n}.jpg") for n in range(count)]
-    processes = [Process(number, drop) for number, drop in enumerate(versions)]
-    by_version = {process.drop: process for process in processes}
-    world = World()
-    fates = st.sampled_from(
-        ["works", "works", "works", "crash", "fails", "silent", "late", "late", "lease ends", "lands"]
-    )
-    for _ in range(data.draw(st.integers(0, 60), "steps")):
-        process, fate = data.draw(st.sampled_from(processes)), data.draw(fates)
-        if fate == "lease ends":
-            # Only of a holder that has died: a living one gives up before, or notices.
-            if world.holder is not None and processes[world.holder].seen is None:
-                world.holder = None
-        elif fate == "lands":
-            land(world)
-        elif not process.ended:
-            land_before_retry(process, world)
-            step(process, world, fate, by_version)
-    for _ in range(100):
-        for process in processes:
-            if world.holder is not None and processes[world.holder].seen is None:
-                world.holder = None
-            if not process.ended:
-                land_before_retry(process, world)
-                step(process, world, "works", by_version)
-    assert all(process.ended for process in processes)
-    assert world.shown == max(versions)
-
-
-def land(world: World) -> None:
-    """Let the platform do at last what it was asked long ago."""
-    if world.late:
-        world.shown = world.late.pop(0)
-
-
-def land_before_retry(process: Process, world: World) -> None:
-    """Whatever the platform still does, it has done before the next attempt's time has come."""
-    if process.seen is None and process.drop in world.late:
-        world.late.remove(process.drop)
-        world.shown = process.drop
+def test_what_was_known_long_ago_is_read_again(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
+    """Somebody may have had the turn and crashed meanwhile, which the entry's tag does not tell."""
+    storage, book, itwin_id = ledger
+    with book.turn(itwin_id, Entry()) as turn:
+        turn.record(upload(version(1)))
+    entry = book.read(itwin_id)
+    with pytest.raises(HttpResponseError), book.turn(itwin_id, entry):
+        raise HttpResponseError("a crash")
+    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
+    with book.turn(itwin_id, replace(entry, read_at=entry.read_at - 16)) as turn:
+        assert turn.entry.in_doubt_until(version(2, "0x2"))

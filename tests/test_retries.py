@@ -115,7 +115,6 @@ attempts = st.builds(
     first_at=st.integers(0, 1_700_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     etag=st.none() | st.text(),
     again=st.booleans(),
-    unsure=st.booleans(),
 )
 
 
@@ -141,7 +140,7 @@ def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
         Attempt.from_message(body)
 
 
-@given(st.sampled_from(["drop", "number", "first_at", "etag", "again", "unsure"]), json_values)
+@given(st.sampled_from(["drop", "number", "first_at", "etag", "again"]), json_values)
 def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, value: object) -> None:
     """What comes of it is an attempt like any other, or a ValueError."""
     try:

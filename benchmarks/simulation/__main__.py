@@ -7,15 +7,13 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.simulation import report
-from benchmarks.simulation.run import run
-from benchmarks.simulation.scenarios import AT_FULL_SIZE, SMALLEST_PLAN, SWEEP, Scenario
+from benchmarks.simulation.scenarios import AT_FULL_SIZE, SMALLEST_PLAN, SWEEP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         flat = [scenario for scenarios in groups.values() for scenario in scenarios]
         with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("spawn")) as pool:
-            found = iter(list(pool.map(partial(simulate, seed=asked.seed), flat)))
+            found = iter(list(pool.map(partial(report.simulate, seed=asked.seed), flat)))
         known = {group: [next(found) for _ in scenarios] for group, scenarios in groups.items()}
     text = report.render(known)
     sys.stdout.write(text + "\n")
@@ -46,14 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         FIGURES.write_text(json.dumps(known) + "\n", "utf-8")
         write(README, text)
         report.draw(known, PLOT)
-
-
-def simulate(scenario: Scenario, seed: int) -> report.Figures:
-    """Run one scenario."""
-    began = time.monotonic()
-    figures = report.figures(run(scenario, seed))
-    sys.stderr.write(f"{scenario.name or scenario}: {time.monotonic() - began:.0f} s\n")
-    return figures
 
 
 def write(path: Path, text: str) -> None:

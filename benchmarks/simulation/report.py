@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Demand, demands_table, table
+from benchmarks.simulation.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.simulation.run import Outcome
+    from benchmarks.simulation.scenarios import Scenario
 
 Figures = dict[str, Any]
+
+
+def simulate(scenario: Scenario, seed: int) -> Figures:
+    """Run one scenario, and say on stderr how long it took."""
+    began = time.monotonic()
+    told = figures(run(scenario, seed))
+    sys.stderr.write(f"{scenario.name or scenario}: {time.monotonic() - began:.0f} s\n")
+    return told
 
 
 def figures(outcome: Outcome) -> Figures:

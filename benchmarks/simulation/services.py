@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from azure.core.exceptions import HttpResponseError, ResourceNotModifiedError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotModifiedError
 
 from local.itwin_platform.rate_limit import RateLimit
 from shared.admission import Admission
 from shared.drop import Drop, Version
-from shared.errors import DropError, ITwinBusy, PlatformUnavailable, TurnLost
+from shared.errors import DropError, ITwinBusy, PlatformSilent
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
-from shared.ledger import Entry, Ledger, Upload
+from shared.ledger import SOMEBODY, Entry, Ledger, Upload
 from shared.results import FINAL, Recorded, may_replace
 from shared.retries import RetryQueue
-from shared.services import SHORTEST_LEASE_S, TURN_MARGIN_S, App, Services
+from shared.services import DOUBT_TIMEOUTS, TURN_MARGIN_S, App, Services
 from shared.settings import Settings
 from shared.throttle import Throttle
 
@@ -46,7 +46,9 @@ UPLOAD_S, UPLOAD_SPREAD = 0.8, 0.4
 # What the SDK spends on its own tries before the app hears of a failure.
 STORAGE_GIVES_UP_S = 10.0
 # How long the platform may still work on a call whose caller has gone.
-LATE_S = 30.0
+LATE_S = 200.0
+TURN_S = SETTINGS.timeout_s + TURN_MARGIN_S
+DOUBT_LASTS = timedelta(seconds=DOUBT_TIMEOUTS * SETTINGS.timeout_s)
 
 HOUR_S = 3600
 
@@ -177,6 +179,7 @@ class Kept:
     index: int = -1
     uploaded_at: float = 0
     attempts: int = 0
+    doubts: Mapping[str, datetime] = field(default_factory=dict)
     holder: object = None
     until: float = 0
 
@@ -194,19 +197,27 @@ class SimulatedLedger:
         kept = world.ledger.get(itwin_id)
         if kept is None:
             return Entry()
+        now = EPOCH + timedelta(seconds=world.loop.now)
         is_taken = kept.holder is not None and world.loop.now < kept.until
+        doubts = {etag: until for etag, until in kept.doubts.items() if until > now}
+        if kept.holder is not None and not is_taken:
+            doubts[SOMEBODY] = now + DOUBT_LASTS
         upload = None
         if kept.index >= 0:
             version = version_of(world, kept.index)
             source = {"blob": version.blob, "etag": version.etag, "lastModified": version.last_modified.isoformat()}
             document = {"status": "uploaded", "source": source, "attempts": kept.attempts, "nextAttemptAt": None}
             upload = Upload(version, EPOCH + timedelta(seconds=kept.uploaded_at), document)
-        return Entry(upload, is_taken, str(kept.tag))
+        return Entry(upload, is_taken, str(kept.tag), doubts, read_at=world.loop.now)
 
     @contextmanager
     def turn(self, itwin_id: str, entry: Entry) -> Iterator[SimulatedTurn]:
         """Lease the blob, unless it is another than that of `entry`."""
         world = self.process.world
+        if world.loop.now - entry.read_at > TURN_S:
+            entry, known = self.read(itwin_id), entry
+            if entry.tag != known.tag:
+                raise ITwinBusy("Another image was uploaded to this iTwin meanwhile.")
         kept = world.ledger.get(itwin_id)
         if entry.tag is None:
             self.process.request_storage()
@@ -218,16 +229,16 @@ class SimulatedLedger:
         assert kept is not None  # noqa: S101 - a tag is that of a blob
         if str(kept.tag) != (entry.tag or "0") or (kept.holder is not None and world.loop.now < kept.until):
             raise ITwinBusy("Another image is being uploaded to this iTwin.")
-        turn = SimulatedTurn(self.process, kept)
-        kept.holder = turn
-        kept.until = world.loop.now + max(SETTINGS.timeout_s + TURN_MARGIN_S, SHORTEST_LEASE_S)
+        turn = SimulatedTurn(self.process, kept, entry)
+        kept.holder, kept.until = turn, world.loop.now + TURN_S
         try:
             yield turn
-        finally:
-            if not self.process.is_dead:
-                self.process.request_storage(may_fail=False)
-                if kept.holder is turn:
-                    kept.holder = None
+        except (AzureError, Crash):
+            raise
+        except DropError:
+            turn.give_back()
+            raise
+        turn.give_back()
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,17 +247,32 @@ class SimulatedTurn:
 
     process: Process
     kept: Kept
+    entry: Entry
 
     def record(self, upload: Upload) -> None:
         """Write down what is up now."""
-        self.process.request_storage()
-        now = self.process.world.loop.now
-        if self.kept.holder is not self or now >= self.kept.until:
-            raise TurnLost("The upload took longer than its turn.")
-        self.kept.tag += 1
+        self._write(self.entry.doubts)
         self.kept.index = int(upload.version.blob[:-4])
         self.kept.uploaded_at = (upload.at - EPOCH).total_seconds()
         self.kept.attempts = upload.document["attempts"]
+
+    def leave_in_doubt(self, version: Version) -> None:
+        """Write down that nobody knows whether the version is up."""
+        now = EPOCH + timedelta(seconds=self.process.world.loop.now)
+        self._write({**self.entry.doubts, version.etag: now + DOUBT_LASTS})
+
+    def _write(self, doubts: Mapping[str, datetime]) -> None:
+        self.process.request_storage()
+        if self.kept.holder is not self or self.process.world.loop.now >= self.kept.until:
+            raise storage_failure(412)
+        self.kept.tag += 1
+        self.kept.doubts = doubts
+
+    def give_back(self) -> None:
+        """End the turn."""
+        self.process.request_storage(may_fail=False)
+        if self.kept.holder is self:
+            self.kept.holder = None
 
 
 class Tokens:
@@ -286,7 +312,7 @@ class SimulatedPlatform:
         self.shown: dict[int, int] = {}
 
     def answer(self, process: Process, index: int) -> UploadedImage | DropError:
-        """Answer the upload of a drop. Raises PlatformUnavailable where no answer comes."""
+        """Answer the upload of a drop. Raises PlatformSilent where no answer comes."""
         world = self._world
         chance, faults, tally = world.chance, world.scenario.faults, world.tally
         tally.calls += 1
@@ -311,7 +337,7 @@ class SimulatedPlatform:
             if chance.random() < 0.5:  # noqa: PLR2004 - the call was lost, or its answer
                 self._show_late(index)
             process.sleep(SETTINGS.timeout_s - takes_s * 0.75)
-            raise PlatformUnavailable("The iTwin Platform did not answer in time.")
+            raise PlatformSilent("The iTwin Platform did not answer in time.")
         self._show(index)
         process.sleep(takes_s * 0.25)
         return decipher_response(201, {}, b'{"image": {"id": "x"}}')
@@ -331,8 +357,8 @@ class SimulatedPlatform:
         self.shown[itwin] = index
 
 
-def storage_failure() -> HttpResponseError:
+def storage_failure(status: int = 503) -> HttpResponseError:
     """Return what the SDK raises when its own tries were in vain."""
-    error = HttpResponseError("Simulated: 503.")
-    error.status_code = 503
+    error = HttpResponseError(f"Simulated: {status}.")
+    error.status_code = status
     return error
