@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, ViewportSize, expect, sync_playwright
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
-from local.console import open_console
+from local.console import observer, open_console
 from local.event_grid import AdvancedFilter
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
@@ -176,8 +176,10 @@ def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Pa
     drop_by_mouse(page, town_hall, tmp_path / "drone.jpg")
     waiting = drop_named(page, "drone.jpg")
     expect(waiting.locator(".pill")).to_have_text("retrying")
-    expect(waiting.locator(".how")).to_contain_text(re.compile(r"try \d+ (in \d+ s|is made now)"))
+    expect(waiting.locator(".how")).to_contain_text(re.compile(r"try \d+ in \d+ s|retrying now"))
     expect(waiting.locator(".reason")).to_contain_text("503")
+    expect(waiting.locator("figcaption").last).to_contain_text("Prepared JPEG")
+    expect(waiting.locator("figure").last).to_contain_text("not sent yet")
     page.wait_for_function(f"() => [...document.querySelectorAll('progress')].some({IS_UNDER_WAY})")
     expect(phone).to_contain_text("shown now")
     take_picture(page, "console.png")
@@ -216,6 +218,92 @@ def test_a_folder_keeps_the_names_of_its_folders(page: Page, tmp_path: Path) -> 
     drop_by_mouse(page, page.locator(".zone"), tmp_path / "site")
     for name in ("site/a.jpg", "site/north 1/b+ü%#.jpg"):
         expect(drop_named(page, name).locator(".pill")).to_have_text("uploaded")
+
+
+def test_a_file_that_is_refused_stops_no_other(page: Page, tmp_path: Path) -> None:
+    """It is named with the reason, and the rest of the folder is dropped."""
+    deep = tmp_path / "site" / Path(*["m" * 250] * 5)
+    deep.mkdir(parents=True)
+    for file in (deep / "b.jpg", tmp_path / "site" / "a.jpg", tmp_path / "site" / "z.jpg"):
+        file.write_bytes(PHOTO)
+    drop_by_mouse(page, page.locator(".zone"), tmp_path / "site")
+    for name in ("site/a.jpg", "site/z.jpg"):
+        expect(drop_named(page, name).locator(".pill")).to_have_text("uploaded")
+    expect(page.get_by_role("alert")).to_have_text(
+        re.compile(r"^site/m+/.*/b\.jpg: A blob's name has 1 to 1024 characters\.$")
+    )
+    expect(page.locator("#uploads")).to_be_hidden()
+
+
+def test_many_that_are_refused_are_not_all_named(page: Page) -> None:
+    """Ten tell enough; whoever listens to the page has to hear them all."""
+    told = page.evaluate("""async () => {
+      const { dropFiles } = await import("/static/uploads.js");
+      const file = new File(["x"], "a.jpg");
+      const files = Array.from({ length: 25 }, (_, number) => [`${number} ${"x".repeat(1100)}`, file]);
+      return await dropFiles(files, "", () => {}).catch((error) => error.message.split("\\n"));
+    }""")
+    assert (len(told), told[-1]) == (11, "and 15 more")
+
+
+def test_what_was_rejected_shows_how_large_it_is(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """In the list and when it is opened."""
+    cloud, _ = running
+    cloud.drop(cloud.itwin(), "notes.jpg", b"no image\n" * 200)
+    rejected = drop_named(page, "notes.jpg")
+    expect(rejected.locator(".pill")).to_have_text("rejected")
+    expect(rejected.locator(".sizes")).to_have_text("1.8 kB")
+    rejected.locator("summary").first.click()
+    expect(rejected.locator("dd").filter(has_text=re.compile(r"^1\.8 kB$"))).to_be_visible()
+
+
+def test_what_waits_says_so(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Whether the app has it in hand or not, nobody outside can tell."""
+    cloud, _ = running
+    page.get_by_role("switch", name="Slow").check()
+    cloud.drop(cloud.itwin(), "slow.jpg", PHOTO)
+    waiting = drop_named(page, "slow.jpg")
+    waiting.locator("summary").first.click()
+    expect(waiting.locator("dd").first).to_contain_text("there is no result yet")
+
+
+def test_a_time_of_another_day_has_its_date(page: Page) -> None:
+    """What an earlier run left may be old."""
+    shown = page.evaluate("""async () => {
+      const { timeWords } = await import("/static/words.js");
+      return [new Date(), "2020-02-03T12:05:06Z"].map(timeWords);
+    }""")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", shown[0])
+    assert re.fullmatch(r"3 Feb 2020, \d\d:05:06", shown[1])
+
+
+def test_older_drops_do_not_vanish_without_a_word(
+    browser: Browser, running: tuple[LocalCloud, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says that there were more than it shows."""
+    monkeypatch.setattr(observer, "MAX_DROPS", 2)
+    cloud, _ = running
+    for name in ("a.jpg.part", "b.jpg.part"):
+        cloud.drop(cloud.itwin(), name, PHOTO)
+    with open_console(cloud) as address, browser.new_page() as page:
+        page.goto(address)
+        expect(page.locator(".drop")).to_have_count(2)
+        cloud.drop(cloud.itwin(), "c.jpg.part", PHOTO)
+        expect(drop_named(page, "c.jpg.part")).to_be_visible()
+        expect(page.locator(".drop")).to_have_count(2)
+        expect(page.locator("#older")).to_have_text("of the newest 2; storage alone has the older ones")
+
+
+@pytest.mark.parametrize("colours", ["none", "active"])
+def test_a_switch_shows_its_state_whoever_chose_the_colours(page: Page, colours: str) -> None:
+    """Windows' high contrast takes all colours away but its own."""
+    page.emulate_media(forced_colors="active" if colours == "active" else "none")
+    page.get_by_role("switch", name="Slow").check()
+    shown = {
+        page.get_by_role("switch", name=name).evaluate("box => getComputedStyle(box).backgroundColor")
+        for name in ("Slow", "Outage")
+    }
+    assert len(shown) == 2
 
 
 def test_files_can_be_picked_for_an_itwin(page: Page, running: tuple[LocalCloud, str], tmp_path: Path) -> None:
@@ -291,6 +379,10 @@ def test_it_fits_a_phone_by_day_and_by_night(page: Page, running: tuple[LocalClo
     expect(drop.locator(".pill")).to_have_text("uploaded")
     drop.locator("summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    explained = page.get_by_text("The platform answers 503.").evaluate(
+        "text => parseFloat(getComputedStyle(text).fontSize)"
+    )
+    assert explained > 10
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     text = page.evaluate("getComputedStyle(document.body).color")
     bright = [sum(map(int, re.findall(r"\d+", colour)[:3])) > 384 for colour in (ground, text)]

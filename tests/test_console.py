@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import threading
+import time
 import uuid
 from datetime import datetime
 from http.client import HTTPConnection
@@ -21,7 +22,7 @@ import requests
 from PIL import Image
 
 from local.cloud import LocalCloud
-from local.console import open_console
+from local.console import observer, open_console
 from local.console.board import Board
 from local.console.faults import Faults
 from local.console.pictures import Pictures
@@ -79,6 +80,10 @@ class Page:
         with self._changed:
             assert self._changed.wait_for(there, timeout=30), self._items
         return found[0]
+
+    def names(self) -> set[str]:
+        """Return the names of the drops that are shown."""
+        return {item["name"] for key, item in self._items.items() if item and key.startswith("drop:")}
 
     def drop(self, name: str, *, status: str, itwin: str = "") -> dict[str, Any]:
         """Wait until the newest drop of that name has that status."""
@@ -312,6 +317,23 @@ def test_what_an_earlier_run_left_is_recalled(tmp_path: Path) -> None:
         cloud.result(cloud.drop(itwin, "old.jpg", PHOTO))
     with LocalCloud(data=tmp_path) as cloud, open_console(cloud) as address, Page(address) as page:
         assert page.drop("old.jpg", status="uploaded", itwin=itwin)
+
+
+def test_of_more_drops_than_are_shown_the_newest_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of those that were there before, whatever they are called; and the page can tell that there were more."""
+    monkeypatch.setattr(observer, "MAX_DROPS", 2)
+    with LocalCloud() as cloud:
+        itwin = cloud.itwin()
+        for name in ("c.jpg", "b.jpg", "a.jpg"):
+            before = int(time.time())
+            assert wait_until(lambda before=before: time.time() >= before + 1, timeout_s=2)  # type: ignore[misc]  # a lambda may have a default
+            cloud.result(cloud.drop(itwin, name, PHOTO))
+        with open_console(cloud) as address, Page(address) as page:
+            assert page.drop("b.jpg", status="uploaded")["sequence"] == 2
+            assert page.drop("a.jpg", status="uploaded")["sequence"] == 3
+            cloud.drop(itwin, "d.jpg", PHOTO)
+            page.drop("d.jpg", status="uploaded")
+            page.wait_for(lambda _: page.names() == {"a.jpg", "d.jpg"})
 
 
 def test_each_switch_makes_the_platform_answer_so() -> None:

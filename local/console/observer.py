@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from local.console.pictures import Pictures
     from local.itwin_platform import ITwin
 
-MAX_DROPS = 500
+MAX_DROPS = 500  # what a browser shows at ease; the page says where there were more
 MAX_STEPS = 50
 GLANCE_INTERVAL_S = 0.25
 INTERNAL_CONTAINERS = (DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, "azure-webjobs-*", "$*")
@@ -111,15 +111,16 @@ class Observer:
 
     def _recall(self) -> None:
         """Note what storage kept of an earlier run: drops in the order of their dates, then what became of them."""
-        found: list[tuple[datetime, str, str]] = []
-        for name in (container.name for container in self._storage.list_containers()):
-            if not _is_internal(name) and name != RESULTS_CONTAINER:
-                blobs = self._storage.get_container_client(name).list_blobs()
-                found += [(blob.last_modified, name, blob.name) for blob in blobs]
-        for _, container, name in sorted(found)[-MAX_DROPS:]:
+        drops: list[tuple[datetime, str, str]] = []
+        results: list[tuple[datetime, str, str]] = []
+        for container in (container.name for container in self._storage.list_containers()):
+            if not _is_internal(container):
+                found = results if container == RESULTS_CONTAINER else drops
+                blobs = self._storage.get_container_client(container).list_blobs()
+                found += [(blob.last_modified, container, blob.name) for blob in blobs]
+        self._sequence = max(0, len(drops) - MAX_DROPS)
+        for _, container, name in (*sorted(drops)[-MAX_DROPS:], *sorted(results)[-MAX_DROPS:]):
             self._attempt(self._note, container, name)
-        for blob in self._storage.get_container_client(RESULTS_CONTAINER).list_blobs():
-            self._attempt(self._note, RESULTS_CONTAINER, blob.name)
 
     def _note(self, container: str, name: str) -> None:
         if container == RESULTS_CONTAINER:

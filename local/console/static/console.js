@@ -68,6 +68,8 @@ function showTally(drops) {
   for (const { status } of drops) counts.set(status, (counts.get(status) ?? 0) + 1);
   find("tally").replaceChildren(...[...counts].sort().map(([status, count]) =>
     el("span", { className: "count", "data-status": status }, `${count} ${status}`)));
+  find("older").hidden = !(drops[0]?.sequence > drops.length);
+  find("older").textContent = `of the newest ${drops.length}; storage alone has the older ones`;
 }
 
 function showFaults(faults) {
@@ -91,7 +93,7 @@ async function attempt(action) {
   try {
     await action();
   } catch (error) {
-    problem.textContent = error instanceof TypeError ? "The local cloud does not answer." : error.message;
+    problem.textContent = error.message;
     problem.hidden = false;
   }
 }

@@ -1,7 +1,7 @@
 // The list of drops: what came, what was made of it, and what is still to come.
 
 import { el, icon } from "./dom.js";
-import { bytesWords, changeWords, dueWords, extentWords, STATUSES, stepWords, timeWords } from "./words.js";
+import { afterWords, bytesWords, changeWords, dueWords, extentWords, STATUSES, stepWords, timeWords } from "./words.js";
 
 const ARROW = "M5 12h14m-5-5 5 5-5 5";
 const PICTURE = "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4";
@@ -35,17 +35,19 @@ export function renderDrop(drop) {
           el("span", { className: "pill", title: STATUSES[status] }, status),
           drop.shownNow && el("span", { className: "quiet now" }, "shown now"),
           nextAttempt(result),
-          sent && el("span", { className: "quiet sizes" }, `${bytesWords(drop.bytes)} → ${bytesWords(sent.bytes)}`))),
+          el("span", { className: "quiet sizes" }, [drop, sent].map((part) => bytesWords(part?.bytes)).filter(Boolean).join(" → ")))),
       el("div", { className: "whole" },
         sent && el("div", { className: "figures" },
-          figure("Dropped", `${address}/before`, null, { ...result.source, bytes: drop.bytes }),
-          figure("Sent", drop.hasAfter && `${address}/after`, `${address}/after?large`, sent)),
+          figure(["Dropped"], `${address}/before`, null, sourceOf(drop)),
+          figure(afterWords(status), drop.hasAfter && `${address}/after`, `${address}/after?large`, sent)),
         story(drop),
         facts(drop),
         result && el("details", { className: "document" },
           el("summary", { "data-focus": "document" }, "The whole result"),
           el("pre", { tabIndex: 0 }, JSON.stringify(result, null, 2))))));
 }
+
+const sourceOf = (drop) => ({ ...drop.result?.source, bytes: drop.bytes });
 
 function thumbnail(source) {
   return source ? pictureOf(source, "") : el("span", { className: "frame none" }, icon(PICTURE));
@@ -75,8 +77,8 @@ function nextAttempt(result) {
   if (!result?.nextAttemptAt) return null;
   const { finishedAt, nextAttemptAt } = result;
   return el("span", { className: "next" },
-    el("span", { className: "quiet" }, `try ${result.attempts + 1} `,
-      el("span", { "data-due": nextAttemptAt }, dueWords(nextAttemptAt))),
+    el("span", { className: "quiet", "data-due": nextAttemptAt, "data-attempt": result.attempts + 1 },
+      dueWords(nextAttemptAt, result.attempts + 1)),
     el("progress", { max: 1, value: partOver(finishedAt, nextAttemptAt), ariaHidden: "true",
       "data-since": finishedAt, "data-until": nextAttemptAt }));
 }
@@ -95,10 +97,10 @@ function story({ steps }) {
       ` ${stepWords(step)}`)));
 }
 
-function figure(title, source, large, extent) {
+function figure([title, withoutPicture], source, large, extent) {
   const picture = source
     ? pictureOf(source, `${title}: ${extentWords(extent)}`)
-    : el("span", { className: "frame none" }, icon(PICTURE), el("span", {}, "not kept"));
+    : el("span", { className: "frame none" }, icon(PICTURE), el("span", {}, withoutPicture));
   return el("figure", {},
     large && source ? el("a", { href: large, target: "_blank", "data-focus": "large" }, picture) : picture,
     el("figcaption", {}, el("strong", {}, title), " ", extentWords(extent)));
@@ -110,6 +112,7 @@ function facts(drop) {
     ["What it means", STATUSES[drop.status]],
     ["Reason", result?.reason],
     ["Error code", result?.error?.code],
+    ["Dropped", !result?.sent && extentWords(sourceOf(drop))],
     ["What was changed", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "nothing: the very same bytes")],
     ["Attempts", result?.attempts],
     ["Next attempt", result?.nextAttemptAt && `${timeWords(result.nextAttemptAt)}`],
@@ -124,6 +127,6 @@ function facts(drop) {
 }
 
 export function showTimes() {
-  for (const due of document.querySelectorAll("[data-due]")) due.textContent = dueWords(due.dataset.due);
+  for (const due of document.querySelectorAll("[data-due]")) due.textContent = dueWords(due.dataset.due, due.dataset.attempt);
   for (const bar of document.querySelectorAll("[data-since]")) bar.value = partOver(bar.dataset.since, bar.dataset.until);
 }

@@ -1,5 +1,7 @@
 // How files get into storage: picked, or dropped with all the folders that they lie in.
 
+const MAX_TOLD = 10;
+
 /** Returns [name, file] for everything that was dropped; a folder's files keep their paths. */
 export async function droppedFiles(transfer) {
   // Entries must be taken before anything is awaited: the list is emptied then.
@@ -20,16 +22,25 @@ async function filesOf(entry, folder) {
   }
 }
 
-/** Writes the files one after the other, for the newest wins; `advance` is told of each. */
+/** Writes the files one after the other, for the newest wins; `advance` is told of each. Fails in the end where any was refused. */
 export async function dropFiles(files, itwin, advance) {
+  const refused = [];
   for (const [name, file] of files) {
-    await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
+    try {
+      await file.slice(0, 1).arrayBuffer(); // tells a file that cannot be read from a cloud that does not answer
+      await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
+    } catch (error) {
+      refused.push(`${name}: ${error.message}`);
+    }
     advance();
   }
+  const untold = refused.splice(MAX_TOLD).length;
+  if (untold) refused.push(`and ${untold} more`);
+  if (refused.length) throw new Error(refused.join("\n"));
 }
 
 export async function send(method, address, body) {
-  const response = await fetch(address, { method, body });
+  const response = await fetch(address, { method, body }).catch(() => { throw new Error("The local cloud does not answer."); });
   if (!response.ok) throw new Error(await response.text());
   return response;
 }

@@ -1,7 +1,7 @@
 // What things are called on the page.
 
 export const STATUSES = {
-  waiting: "Storage has it; the app has not told of it yet.",
+  waiting: "Storage has it, and there is no result yet: it is being worked on, or waits for its turn.",
   ignored: "An unfinished copy, a system file or an empty folder: the app leaves it alone.",
   uploaded: "It was uploaded.",
   rejected: "Whoever dropped it can fix it.",
@@ -39,13 +39,26 @@ export function extentWords(part) {
   return [typeWords(part?.mediaType), pixels, bytesWords(part?.bytes)].filter(Boolean).join(" · ");
 }
 
-export const timeWords = (moment) => new Date(moment).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+/** What the picture that was made is called, and what is said in its place where it cannot be had. */
+export function afterWords(status) {
+  if (status === "uploaded") return ["Sent", "not kept"];
+  return ["Prepared", status === "retrying" ? "not sent yet" : "not uploaded"];
+}
 
-export function dueWords(moment) {
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const DATE = { day: "numeric", month: "short", year: "numeric" };
+
+export function timeWords(moment) {
+  const date = new Date(moment);
+  const isOfToday = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString([], isOfToday ? CLOCK : { ...DATE, ...CLOCK });
+}
+
+export function dueWords(moment, attempt) {
   const seconds = Math.ceil((new Date(moment) - Date.now()) / 1000);
-  if (seconds <= 0) return "is made now";
-  if (seconds < 100) return `in ${seconds} s`;
-  return seconds < 5400 ? `in ${Math.round(seconds / 60)} min` : `in ${Math.round(seconds / 3600)} h`;
+  if (seconds <= 0) return "retrying now";
+  if (seconds < 100) return `try ${attempt} in ${seconds} s`;
+  return `try ${attempt} in ${seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`}`;
 }
 
 export const stepWords = ({ httpStatus, code }) => [httpStatus && `HTTP ${httpStatus}`, code].filter(Boolean).join(" · ");
