@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
@@ -41,6 +42,9 @@ CLOCKS_APART = timedelta(hours=1)
 # What became of a lease that was not given back, and whose version is in doubt then.
 GIVEN_UP = ("expired", "broken")
 SOMEBODY = "*"
+
+# For how many iTwins the clients are kept.
+RECENT = 64
 
 CONFLICT = 409
 PRECONDITION_FAILED = 412
@@ -124,7 +128,9 @@ class Ledger:
     """
 
     def __init__(self, storage: BlobServiceClient, *, turn_s: int, doubt_s: float) -> None:
-        self._container = storage.get_container_client(LEDGER_CONTAINER)
+        container = storage.get_container_client(LEDGER_CONTAINER)
+        # A client is slow to make, and a drop needs it twice.
+        self._blob = lru_cache(RECENT)(lambda itwin_id: container.get_blob_client(f"{itwin_id}.json"))
         self._turn_s = turn_s
         self._doubt_lasts = timedelta(seconds=doubt_s)
 
@@ -167,9 +173,6 @@ class Ledger:
             except AzureError:
                 ending.pop_all()
                 raise
-
-    def _blob(self, itwin_id: str) -> BlobClient:
-        return self._container.get_blob_client(f"{itwin_id}.json")
 
 
 def _release(lease: BlobLeaseClient, itwin_id: str) -> None:

@@ -15,7 +15,7 @@ from azure.core.exceptions import AzureError
 
 from shared.drop import Drop, read_source
 from shared.errors import BlobNameRefused, Bug, DropError, DropGone, PlatformSilent
-from shared.image import normalize_image, peak_bytes
+from shared.image import examine_image
 from shared.ledger import Upload
 from shared.results import Recorded, Result, Superseded
 from shared.retries import MAX_DELAY_S, Attempt, retry_delay_s
@@ -172,8 +172,10 @@ def settled_etag(attempt: Attempt, recorded: Recorded, now: datetime) -> str | N
 
 def _normalize(content: bytes, progress: Progress, app: App) -> NormalizedImage:
     limits = app.settings.limits
-    with app.admission.admit(len(content) + peak_bytes(content, limits)), progress.timed("normalize"):
-        return normalize_image(content, limits)
+    with progress.timed("examine"):
+        examined = examine_image(content, limits)
+    with app.admission.admit(len(content) + examined.peak_bytes), progress.timed("normalize"):
+        return examined.normalize()
 
 
 def _is_still_there(source: Source, drop: Drop, services: Services) -> bool:

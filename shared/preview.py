@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from shared.admission import Admission
 from shared.drop import Drop, Source, Version
 from shared.errors import DropError, InvalidSettings
-from shared.image import normalize_image, peak_bytes
+from shared.image import examine_image, normalize_image
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -292,9 +292,9 @@ def _bytes_needed(file: Path, rules: Rules) -> int:
     """Return how much memory it takes to look at the file."""
     try:
         content = _read(file, rules.max_source_bytes).content()
+        return len(content) + examine_image(content, rules.limits).peak_bytes
     except (DropError, OSError):
         return 0
-    return len(content) + peak_bytes(content, rules.limits)
 
 
 def _read(file: Path, max_bytes: int) -> Source:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from azure.core import MatchConditions
@@ -36,6 +37,8 @@ FINAL = ("uploaded", "rejected", "superseded", "failed")
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
 # RFC 9110, 8.8.3: anything else must not get into a header
 ETAG = re.compile(r"[\x21\x23-\x7e]+")
+# For how many drops the clients are kept.
+RECENT = 64
 CONFLICT = 409
 PRECONDITION_FAILED = 412
 
@@ -236,12 +239,14 @@ class ResultStore:
 
     def __init__(self, storage: BlobServiceClient, container: str) -> None:
         self._storage = storage
-        self._container = storage.get_container_client(container)
+        results = storage.get_container_client(container)
+        # A client is slow to make, and a drop needs it twice.
+        self._blob = lru_cache(RECENT)(lambda drop: results.get_blob_client(result_name(drop)))
 
     def read(self, drop: Drop) -> Recorded:
         """Return what is recorded of the blob's last version."""
         try:
-            download = self._container.get_blob_client(result_name(drop)).download_blob()
+            download = self._blob(drop).download_blob()
             text = download.readall()
         except ResourceNotFoundError:
             return Recorded()
@@ -256,13 +261,12 @@ class ResultStore:
         # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
         new = Recorded(document)
-        blob = self._container.get_blob_client(result_name(drop))
         while may_replace(recorded, new, is_there=self._is_there(drop, new, recorded), again=again):
             condition: dict[str, Any] = {"overwrite": False}
             if recorded.tag:
                 condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
             try:
-                blob.upload_blob(data, content_settings=CONTENT_SETTINGS, **condition)
+                self._blob(drop).upload_blob(data, content_settings=CONTENT_SETTINGS, **condition)
             except HttpResponseError as error:
                 if error.status_code not in (CONFLICT, PRECONDITION_FAILED):
                     raise

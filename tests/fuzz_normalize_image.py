@@ -26,7 +26,7 @@ except ImportError:
 
 with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.errors import ImageRefused
-    from shared.image import ImageLimits, normalize_image, peak_bytes
+    from shared.image import ImageLimits, normalize_image
 
     # Imported on first use otherwise, which would be too late to be followed.
     from shared.image import avif_plugin as _avif_plugin
@@ -50,7 +50,6 @@ LIMITS = ImageLimits(max_source_pixels=1_000_000, max_output_pixels=50_000, max_
 def judge(data: bytes) -> None:
     """Demand a refusal or a legal output, soon."""
     began = time.process_time()
-    peak_bytes(data, LIMITS)
     try:
         normalized = normalize_image(data, LIMITS)
     except ImageRefused:

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -149,11 +150,14 @@ def run(scenario: Scenario, seed: int = 1) -> Outcome:
         def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003 - it is UTC everywhere
             return EPOCH + timedelta(seconds=world.loop.now)
 
-    def normalize_image(data: bytes, limits: object) -> NormalizedImage:  # noqa: ARG001 - as the real one
-        thread = getcurrent()
-        assert isinstance(thread, Thread)  # noqa: S101 - nobody else works on images
-        thread.process.compute(world.chance.choice((PASSING_S, ENCODING_S)))
-        return NormalizedImage(data, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
+    def examine_image(data: bytes, limits: object) -> Any:  # noqa: ARG001 - as the real one
+        def normalize() -> NormalizedImage:
+            thread = getcurrent()
+            assert isinstance(thread, Thread)  # noqa: S101 - nobody else works on images
+            thread.process.compute(world.chance.choice((PASSING_S, ENCODING_S)))
+            return NormalizedImage(data, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
+
+        return SimpleNamespace(peak_bytes=0, normalize=normalize)
 
     random.seed(seed)
     logging.disable()
@@ -161,8 +165,7 @@ def run(scenario: Scenario, seed: int = 1) -> Outcome:
         with (
             patch.object(pipeline, "datetime", SimulatedDatetime),
             patch.object(retries, "datetime", SimulatedDatetime),
-            patch.object(pipeline, "normalize_image", normalize_image),
-            patch.object(pipeline, "peak_bytes", lambda *_: 0),
+            patch.object(pipeline, "examine_image", examine_image),
         ):
             world.run()
     finally:

@@ -1,7 +1,7 @@
 """What an image must be to leave, and how any sane one becomes so.
 
-`normalize_image` is the only door: bytes in, bytes out, no I/O, no state. `peak_bytes` says beforehand how much memory
-that will take.
+`normalize_image` is the door: bytes in, bytes out, no I/O, no state. `examine_image` is the same door with a pause in
+it, in which is known how much memory the rest will take.
 
 ::
 
@@ -18,8 +18,16 @@ that will take.
     blame           who is at fault when a decoder throws
 """
 
-from shared.image.memory import peak_bytes
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage
-from shared.image.normalize import normalize_image
+from shared.image.normalize import ExaminedImage, examine_image, normalize_image
 
-__all__ = ["AspectPolicy", "Change", "ImageHeader", "ImageLimits", "NormalizedImage", "normalize_image", "peak_bytes"]
+__all__ = [
+    "AspectPolicy",
+    "Change",
+    "ExaminedImage",
+    "ImageHeader",
+    "ImageLimits",
+    "NormalizedImage",
+    "examine_image",
+    "normalize_image",
+]

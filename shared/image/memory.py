@@ -22,15 +22,14 @@ from __future__ import annotations
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
 
-from shared.errors import DropError
 from shared.image.decoding import scale_for
-from shared.image.examination import examine, may_pass
+from shared.image.examination import may_pass
 from shared.image.jpeg import JpegSurvey
-from shared.image.model import ImageLimits
 from shared.image.refusals import padded
 
 if TYPE_CHECKING:
     from shared.image.formats import Format
+    from shared.image.model import ImageLimits
     from shared.image.survey import Survey
 
 _BASE_BYTES = 12_000_000
@@ -40,16 +39,11 @@ _OUTPUTS = 4
 """What is encoded exists twice for a moment, and may turn out twice as large as it may be."""
 
 _WHOLE, _CONVERTED, _OPAQUE, _FLATTENED = 4, 8, 12, 13
-_DEFAULT_LIMITS = ImageLimits()
 
 
-def peak_bytes(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> int:
-    """Return the most bytes that `normalize_image` takes for `data`, beside `data` itself. Decodes nothing."""
-    try:
-        kind, source = examine(data, limits)
-    except DropError:
-        return _BASE_BYTES
-    files = _BASE_BYTES + 2 * len(data)
+def peak_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
+    """Return the most bytes that it takes to normalize what was surveyed, beside the file itself. Decodes nothing."""
+    files = _BASE_BYTES + 2 * len(source.data)
     if may_pass(source, limits):
         return files + _coefficient_bytes(source) + source.pixels // 64
     return files + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
 from shared.errors import Bug, DropError
 from shared.image.blame import blaming_the_file
 from shared.image.examination import examine, may_pass
+from shared.image.memory import peak_bytes
 from shared.image.model import ImageLimits, NormalizedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from shared.image.formats import Format
     from shared.image.model import Change, MediaType
@@ -25,9 +28,40 @@ def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Normal
 
     Raises only `DropError`: `ImageRefused` and its subclasses where the content is at fault, `Bug` where we are.
     """
+    return examine_image(data, limits).normalize()
+
+
+def examine_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ExaminedImage:
+    """Look at an image without decoding it, so that it can wait until there is memory for it. Raises as above."""
+    with _blaming_us():
+        return ExaminedImage(*examine(data, limits), limits)
+
+
+@dataclass(frozen=True)
+class ExaminedImage:
+    """An image that was not refused for what it says of itself; its pixels were not looked at yet."""
+
+    kind: Format
+    source: Survey
+    limits: ImageLimits
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes that `normalize` takes, beside the file itself."""
+        return peak_bytes(self.source, self.kind, self.limits)
+
+    def normalize(self) -> NormalizedImage:
+        """Do what `normalize_image` does."""
+        with _blaming_us():
+            if may_pass(self.source, self.limits):
+                return _pass_on(self.source, self.kind)
+            return _make_anew(self.source, self.kind, self.limits)
+
+
+@contextmanager
+def _blaming_us() -> Iterator[None]:
     try:
-        kind, source = examine(data, limits)
-        return _pass_on(source, kind) if may_pass(source, limits) else _make_anew(source, kind, limits)
+        yield
     except DropError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from shared.image import ImageLimits, peak_bytes
+from shared.image import ImageLimits, examine_image
 from shared.image.formats import FORMATS
 from tests.image.pictures import encoded, exif, photo
 from tests.image.test_hostile import BOMBS, damaged, sound
@@ -78,7 +78,7 @@ def test_no_image_takes_more_memory_than_was_foretold(name: str, limits: ImageLi
 MEASURE = """
 import json, re, sys
 from pathlib import Path
-from shared.image import ImageLimits, normalize_image, peak_bytes
+from shared.image import ImageLimits, examine_image, normalize_image
 from tests.image.test_hostile import sound
 
 def most_resident():
@@ -90,21 +90,21 @@ data = Path(sys.argv[1]).read_bytes()
 limits = ImageLimits(max_output_pixels=int(sys.argv[2]))
 before = most_resident()
 normalize_image(data, limits)
-print(json.dumps([peak_bytes(data, limits), most_resident() - before]))
+print(json.dumps([examine_image(data, limits).peak_bytes, most_resident() - before]))
 """
 
 
 def test_what_is_refused_by_its_header_takes_next_to_nothing() -> None:
     """Bombs do not wait for room; nor do they throw anything here."""
     for make in BOMBS.values():
-        assert peak_bytes(make()) < 20_000_000
+        assert examine_image(make()).peak_bytes < 20_000_000
 
 
 @pytest.mark.parametrize("kind", sound())
 def test_whatever_is_done_to_a_file_its_memory_can_be_foretold(kind: str) -> None:
     """No exception, and never more than the largest image that is read may take."""
     for data in damaged(sound()[kind], seed=3):
-        assert peak_bytes(data) < 900_000_000
+        assert examine_image(data).peak_bytes < 900_000_000
 
 
 def test_every_format_says_what_its_decoder_takes() -> None:
