@@ -18,20 +18,28 @@ from tests.test_recipes import recipe
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
-PHOTO = encode(building_site(320, 240), "JPEG")
-NAMES = ("a b+c%41#d.jpg", "größe/日本 写真.jpg", "/".join(["x" * 200] * 4 + ["y" * 216 + ".jpg"]))
+# Oldest first, which is neither the order of their names nor that of their folders or sizes.
+NAMES = (
+    "m.jpg",
+    "größe/日本 写真.jpg",
+    "/".join(["x" * 200] * 4 + ["y" * 216 + ".jpg"]),
+    "z.jpg",
+    "a b+c%41#d.jpg",
+    "folder/n.jpg",
+)
 LEFT_ALONE = ("big.jpg.part", "young.jpg")
 
 
 def test_a_folder_is_kept_in_sync(cloud: LocalCloud, tmp_path: Path) -> None:
-    """What has settled arrives under its own name; the rest, and what is there already, is left alone."""
+    """What has settled arrives under its own name, and the newest stays; the rest, and what is there, is left alone."""
     itwin = cloud.itwin()
-    for name in (*NAMES, *LEFT_ALONE):
+    photos = {name: encode(building_site(320 + 10 * (number ^ 3), 240), "JPEG") for number, name in enumerate(NAMES)}
+    for number, (name, photo) in enumerate({**photos, **dict.fromkeys(LEFT_ALONE, b"unfinished")}.items()):
         file = tmp_path / "photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(PHOTO)
+        file.write_bytes(photo)
         if name != "young.jpg":
-            os.utime(file, (1e9, 1e9))
+            os.utime(file, (1e9 + number, 1e9 + number))
     container = cloud.drops.get_container_client(itwin)
     sas = generate_container_sas(
         ACCOUNT,
@@ -49,12 +57,16 @@ def test_a_folder_is_kept_in_sync(cloud: LocalCloud, tmp_path: Path) -> None:
     }
     seen: list[dict[str, str]] = []
     for _ in range(2):
-        script = ["bash", "-euo", "pipefail", "-c", recipe("sh", "CONTAINER_SAS_URL")]
+        script = ["bash", "-euo", "pipefail", "-c", recipe("sh", "--azureblob-sas-url")]
         subprocess.run(script, cwd=tmp_path, env=environment, check=True, timeout=120)
         seen.append({blob.name: str(blob.etag) for blob in container.list_blobs()})
     assert set(seen[0]) == set(NAMES)
     assert seen[1] == seen[0]
+    written_at = {}
     for name in NAMES:
         written = container.get_blob_client(name).get_blob_properties()
         dropped = DroppedFile(itwin, name, str(written.etag).strip('"'), written.last_modified)
         assert cloud.result(dropped)["status"] in ("uploaded", "superseded")
+        written_at[name] = int(dropped.etag, 16)
+    assert sorted(NAMES, key=written_at.__getitem__) == list(NAMES)
+    assert cloud.platform.image(itwin) == (photos[NAMES[-1]], "image/jpeg")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
 RECIPES = (PROJECT / "docs" / "recipes.md").read_text(encoding="utf-8")
+SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
 PHOTO = encode(building_site(320, 240), "JPEG")
 NAME = "north gate/photo.jpg"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
@@ -125,8 +126,11 @@ def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
 
 
 def test_javascript_writes_with_its_identity(in_azure: BlobServiceClient, work: Path) -> None:
-    """The vendor's SDK for Node.js, as it is."""
-    (work / "drop.mjs").write_text(recipe("js", "BlobServiceClient"))
+    """The vendor's SDK for Node.js, of the versions that the project declares."""
+    program = recipe("js", "BlobServiceClient")
+    declared = json.loads((PROJECT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    assert set(re.findall(r' from "(.*)"', program)) <= set(declared)
+    (work / "drop.mjs").write_text(program)
     (work / "node_modules").symlink_to(PROJECT / "node_modules")
     done = subprocess.run(["node", "drop.mjs"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -237,13 +241,31 @@ def test_an_older_result_is_never_taken_for_the_newer_drops(cloud: LocalCloud, w
 
 
 def test_what_is_not_run_is_at_least_whole() -> None:
-    """The languages that are not here: every bracket and quote is closed, and every variable is one that is given."""
+    """The languages that are not here: every bracket and quote is closed."""
     csharp = recipe("csharp", "BlobServiceClient")
     for opening, closing in ("()", "{}", "[]"):
         assert csharp.count(opening) == csharp.count(closing)
     assert csharp.count('"') % 2 == 0
-    given = {"DROP_ACCOUNT_URL", "ITWIN_ID", "TOKEN", "IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
-    given |= {"DROP_ACCOUNT_ID", "WRITER_OBJECT_ID", "CONTAINER_SAS_URL"}
-    for block in re.findall(r"^```sh\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE):
-        assert set(re.findall(r"\$\{?([A-Z_]+)", block)) <= given
-        subprocess.run([shutil.which("bash") or "bash", "-n", "-c", block], check=True)
+    for block in SHELL_BLOCKS:
+        subprocess.run(["bash", "-n", "-c", block], check=True)
+
+
+def test_every_variable_is_assigned_before_its_use() -> None:
+    """Whoever goes through the page from its top has them all; App Service sets its own two."""
+    assigned = {"IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
+    for line in "".join(SHELL_BLOCKS).splitlines():
+        assert set(re.findall(r"\$\{?([A-Z_]+)", line)) <= assigned
+        assigned |= set(re.findall(r"^(?:export )?([A-Z_]+)=", line))
+
+
+def test_a_condition_can_be_typed_at_a_prompt() -> None:
+    """Where bash, unless it is quoted, takes a `!` for a line of its history."""
+    typed = f"""az() {{ printf '%s\\n' "$@"; }}
+        ITWIN_ID={ITWIN} WRITER_OBJECT_ID=w DROP_ACCOUNT_ID=d
+        {recipe("sh", "--condition ")}"""
+    prompt = ["bash", "--noprofile", "--norc", "-i"]
+    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    *_, option, condition = done.stdout.splitlines()
+    assert option == "--condition"
+    assert condition.startswith("((!(ActionMatches{'Microsoft.Storage/")
+    assert condition.endswith(f":path] StringLike '{ITWIN}/*'))")
