@@ -7,12 +7,17 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from typing import TYPE_CHECKING, get_args
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image, ImageChops, ImageStat
 
 from local.processes import PROJECT
+from shared.drop import HOUSEKEEPING_NAMES, Drop
 from shared.image import Change
 from shared.results import Status
 from shared.settings import Settings
@@ -75,7 +80,7 @@ def test_every_command_that_is_named_is_understood(module: str, arguments: str) 
     commands = re.findall(r"^ *([a-z]+)(?= |$)", arguments)
     if not options and not commands:
         return
-    command = [sys.executable, "-m", module, *(commands if module == "local" else []), "--help"]
+    command = [sys.executable, "-m", module, *((commands or ["up"]) if module == "local" else []), "--help"]
     known = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout
     assert options <= set(re.findall(r"--[a-z-]+", known))
 
@@ -102,6 +107,40 @@ def test_every_test_that_security_names_is_there() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
+def test_every_dependency_is_pinned() -> None:
+    """What is installed, and what that needs in turn, has one version; of npm's packages, one content too."""
+    lines = "".join((PROJECT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")).splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
+    assert [str(pin) for pin in pins if not re.fullmatch(r"==[\d.]+", str(pin.specifier))] == []
+    here = {canonicalize_name(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate()}
+    needed = [Requirement(need) for name in here for need in metadata.requires(name) or ()]
+    in_turn = {canonicalize_name(n.name) for n in needed if n.marker is None or n.marker.evaluate({"extra": ""})}
+    assert in_turn - here == set()
+    package = json.loads((PROJECT / "package.json").read_text())
+    locked = json.loads((PROJECT / "package-lock.json").read_text())["packages"]
+    for name, version in {**package["dependencies"], **package["devDependencies"]}.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+    assert [name for name, found in locked.items() if name and "integrity" not in found] == []
+
+
+def test_no_pull_request_is_deployed() -> None:
+    """What deploys starts with a push to main, or by the hand of someone who may push."""
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "azure-dev.yml").read_text())
+    assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # YAML 1.1 reads `on` as true
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/recipes.md", "docs/limits-and-errors.md"])
+def test_every_page_names_all_that_is_ignored(name: str) -> None:
+    """The three that list such names list the same, and each of them is ignored by the app."""
+    text = TEXTS[name][TEXTS[name].lower().index("`.ds_store`") :]
+    listed = re.match(r"(?:`([^`]+)`(?:,\s| and )?)+", text)
+    assert listed
+    names = re.findall(r"`([^`]+)`", listed[0].lower())
+    assert set(names) == {*HOUSEKEEPING_NAMES, "*.part", "*.partial", "*.part<n>"}
+    for ignored in names:
+        assert Drop("", ignored.replace("*", "photo.jpg").replace("<n>", "12")).is_housekeeping()
+
+
 def test_contributing_is_one_screen() -> None:
     """Who wants to help reads it whole."""
     assert len(TEXTS["CONTRIBUTING.md"].splitlines()) <= 60
@@ -120,11 +159,24 @@ def test_the_example_of_local_settings_is_a_working_one() -> None:
 def test_what_editors_read_can_be_read(path: Path) -> None:
     """And the programs that it names are this project's."""
     found = json.loads(path.read_text(encoding="utf-8"))
+    tasks = json.loads((PROJECT / ".vscode" / "tasks.json").read_text(encoding="utf-8"))["tasks"]
+    labels = [task["label"] for task in tasks]
     for configuration in found.get("configurations", []):
         assert configuration.get("module", "local") in ("local", "pytest")
-    assert "make .venv/ready node_modules/ready" in found.get(
-        "postCreateCommand", "make .venv/ready node_modules/ready"
-    )
+        assert configuration.get("preLaunchTask", labels[0]) in labels
+        assert configuration["name"] == "This test file" or f"*{configuration['name']}*" in TEXTS["CONTRIBUTING.md"]
+
+
+def test_the_dev_container_has_what_the_pages_ask_for() -> None:
+    """The tools of CONTRIBUTING.md, and the Node.js that is tested with."""
+    container = json.loads((PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    made = container["postCreateCommand"].split(" && ")
+    assert "make .venv/ready node_modules/ready" in made
+    (installed,) = re.findall(r"`(pipx install pre-commit==[\d.]+) && pre-commit install`", TEXTS["CONTRIBUTING.md"])
+    assert made[-2:] == [installed, "pre-commit install"]
+    tested = (PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (node,) = [feature["version"] for name, feature in container["features"].items() if "/node:" in name]
+    assert re.findall(r'node-version: "(\d+)"', tested) == [node]
 
 
 def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
