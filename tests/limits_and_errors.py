@@ -1,4 +1,4 @@
-"""Writes docs/limits-and-errors.md out of the code: `make docs`. A test holds the page against it."""
+"""Generates docs/limits-and-errors.md from the code: `make docs`. A test compares the two."""
 
 from __future__ import annotations
 
@@ -29,52 +29,53 @@ def write_page() -> None:
 def page() -> str:
     """Return the page as it must be."""
     limits, settings = ImageLimits(), Settings.from_environ(ENOUGH)
-    ignored = ", ".join(f"`{name}`" for name in (*drop.HOUSEKEEPING_NAMES, "*.part..."))
+    ignored = ", ".join(f"`{name}`" for name in (*drop.HOUSEKEEPING_NAMES, "*.part", "*.partial", "*.part<n>"))
     reserved = ", ".join(f"`{name}`" for name in drop.RESERVED_CONTAINERS)
     return f"""\
 # Limits and errors
 
-Made of the code by `make docs`; whatever is changed here by hand is found by a test.
+Generated from the code by `make docs`; a test rejects manual edits.
 
-## What may come
+## Accepted input
 
-{_table(("format", "what becomes of it", "pixels at most", "bytes at most"), _formats())}
-Each is known by its content; names and media types do not matter. Some images weigh more than others of their format,
-and fewer of their pixels are read; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS` holds for all of them.
-Of several pictures in a file the first is taken. Anything else is refused with what it is and what to send instead.
+{_table(("format", "treatment", "pixel limit", "byte limit"), _formats())}
+A format is recognized by content; names and media types do not matter. Some images need more memory than others of
+their format, so fewer of their pixels are accepted; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS`
+applies to all formats. If a file holds several pictures, the first one is used. Anything else is rejected, and the
+result says what the file is and what to send instead.
 
-A blob may be called anything of up to {MAX_BLOB_NAME:,} characters. These names are ignored, whatever their case:
+A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
 {ignored}.
-So are empty blobs that stand for folders, and the containers {reserved} and that of the results.
+So are empty blobs that stand for folders, the containers {reserved}, and the results container.
 
-## What leaves
+## Output
 
 A JPEG or PNG of at most {limits.max_output_bytes:,} bytes and at most {limits.max_aspect_ratio}:1,
-upright, without metadata; of at most `MAX_OUTPUT_PIXELS` where it had to be encoded anew.
-`sent.changes` says what was done, in this order:
+upright, without metadata, and of at most `MAX_OUTPUT_PIXELS` if it had to be re-encoded.
+`sent.changes` lists what was done, in this order:
 
 {_table(("change", "what was done"), _changes())}
-## What can be set
+## Settings
 
-{_table(("setting", "default", "what it may be"), _settings())}
-## What can go wrong
+{_table(("setting", "default", "allowed"), _settings())}
+## Errors
 
-`error.code` in a result is one of these, or the iTwin Platform's own code where it sent an error of its own.
-`reason` says in words what to do; what an operator can do stands in the [runbook](runbook.md) too.
+`error.code` in a result is one of these, or the iTwin Platform's own code if the platform sent an error.
+`reason` says in words what to do; the [runbook](runbook.md) tells operators more.
 
 ### The uploader can fix it: `rejected` at once
 
 {_table(("code", "what happened"), _errors(Rejected))}
 ### Time can fix it: `retrying`
 
-Tried again after what the platform says (Retry-After), else after `RETRY_MIN_DELAY_S`
-({settings.retries.min_delay_s}) and more seconds, up to `RETRY_MAX_DELAY_S`.
+Retried when the platform says (Retry-After), otherwise after `RETRY_MIN_DELAY_S`
+({settings.retries.min_delay_s} seconds) and then ever longer, up to `RETRY_MAX_DELAY_S`.
 After `RETRY_HORIZON_S` the drop is `failed`.
 
 {_table(("code", "what happened"), _errors(NeedsTime))}
 ### The operator can fix it: `retrying`
 
-Tried again in the same way, {retries.OPERATOR_FACTOR} times as slowly at first.
+Retried the same way, but at first {retries.OPERATOR_FACTOR} times as slowly.
 
 {_table(("code", "what happened"), _errors(NeedsOperator))}
 ### The app is at fault: `failed`
@@ -90,12 +91,12 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _formats() -> Iterator[tuple[str, ...]]:
     most_read = Settings.from_environ(ENOUGH).max_source_bytes
     for kind in FORMATS:
-        leaves = "passed on as it is where it is legal" if kind.passer else "converted"
+        leaves = "its pixels stay untouched if the API accepts them" if kind.passer else "converted"
         yield kind.name, leaves, f"{kind.max_pixels:,}", f"{min(kind.max_bytes, most_read):,}"
 
 
 def _changes() -> Iterator[tuple[str, ...]]:
-    """Read what stands beside each change in the model."""
+    """Read the comment beside each change in the model."""
     source = inspect.getsource(model).partition("Change = Literal[")[2].partition("\n]")[0]
     for change, meaning in re.findall(r'"([\w-]+)",\s+# (.*)', source):
         yield f"`{change}`", meaning

@@ -69,24 +69,54 @@ def test_the_table_of_settings_has_all_that_are_read_and_no_other() -> None:
     assert documented == settings_read()
 
 
-def test_the_defaults_in_the_table_are_those_of_the_code() -> None:
-    """What is not set behaves as the table says."""
-    environ = {"DropStorage": "AccountName=a;AccountKey=b", "ITWIN_TOKEN_SCOPE": "api://x/.default"}
-    settings = Settings.from_environ(environ)
-    defaults = {
-        "RESULTS_CONTAINER": settings.storage.results_container,
-        "ITWIN_API_URL": settings.api_url,
-        "ITWIN_TIMEOUT_S": settings.timeout_s,
-        "MAX_SOURCE_BYTES": settings.max_source_bytes,
-        "MAX_SOURCE_PIXELS": settings.limits.max_source_pixels,
-        "MAX_OUTPUT_PIXELS": settings.limits.max_output_pixels,
-        "ASPECT_POLICY": settings.limits.aspect_policy,
-        "RETRY_MIN_DELAY_S": settings.retries.min_delay_s,
-        "RETRY_MAX_DELAY_S": settings.retries.max_delay_s,
-        "RETRY_HORIZON_S": settings.retries.horizon_s,
+def read_settings(environ: Mapping[str, str]) -> Settings | None:
+    """Return what the app reads; None where it refuses."""
+    try:
+        return Settings.from_environ(environ)
+    except InvalidSettings:
+        return None
+
+
+@pytest.mark.parametrize(("name", "default"), re.findall(r"^\| `(\w+)` \| `([^`]+)`", README, re.MULTILINE))
+def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> None:
+    """A setting that is left out behaves like one that is set to its default, and like no other."""
+    identity = {
+        "DropStorage__blobServiceUri": "https://a.blob.core.windows.net",
+        "DropStorage__queueServiceUri": "https://a.queue.core.windows.net",
+        "ITWIN_TOKEN_SCOPE": "api://x/.default",
     }
-    for name, value in defaults.items():
-        assert f"| `{name}` | `{value}` |" in README, name
+    credentials = {
+        "DropStorage": "AccountName=a;AccountKey=b",
+        "ITWIN_LOGIN": "client-credentials",
+        "ITWIN_CLIENT_ID": "a",
+        "ITWIN_CLIENT_SECRET": "b",
+    }
+    without = [read_settings(environ) for environ in (identity, credentials)]
+    assert all(without)
+    assert without == [read_settings({name: default, **environ}) for environ in (identity, credentials)]
+    assert without != [read_settings({name: "another", **environ}) for environ in (identity, credentials)]
+
+
+def test_every_setting_with_a_default_says_it() -> None:
+    """What may be left out has its default in the table, unless it is then simply not there."""
+    said = set(re.findall(r"^\| `(\w+)` \| `", README, re.MULTILINE))
+    required = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri", "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"}
+    not_there = {"DropStorage", "DropStorage__clientId", "AZURE_CLIENT_ID"}
+    assert said == settings_read() - required - not_there
+
+
+def test_the_readme_sells_first_and_explains_later() -> None:
+    """What it does, shown; then how to try it, how to deploy it, and only then the tables."""
+    parts = (
+        "images/before.jpg",
+        "```json",
+        "images/console.png",
+        "\nmake demo\n",
+        "\nmake test\n",
+        "\nazd up\n",
+        "| goes in |",
+    )
+    assert sorted(parts, key=README.index) == list(parts)
 
 
 def test_the_result_in_the_readme_is_one() -> None:
@@ -124,19 +154,19 @@ def test_a_drop_costs_the_requests_that_the_readme_says(request: pytest.FixtureR
         return len(bench.exchanges), len(bench.calls(drop)) - before
 
     first = bench.write(PICTURES[0])
-    costs = {"uploaded, as the first of its iTwin": cost(first), "announced once more": cost(first)}
+    costs = {"uploaded, the first for its iTwin": cost(first), "delivered a second time": cost(first)}
     rested_at = time.time() + 1.1
     assert wait_until(lambda: time.time() > rested_at, timeout_s=5)
     later = bench.write_later(PICTURES[1], Drop(first.container, "later.png"), first)
-    costs["uploaded, as a later one"] = cost(later)
+    costs["uploaded, a later one"] = cost(later)
     costs["rejected by the app"] = cost(bench.write(b"no image"))
     older = bench.write(PICTURES[0])
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     cost(newer)
     costs["superseded"] = cost(older)
-    costs["none, by its name"] = cost(bench.write(PICTURES[0], Drop(older.container, "photo.png.part")))
+    costs["ignored for its name"] = cost(bench.write(PICTURES[0], Drop(older.container, "photo.png.part")))
     bench.platform.script([ScriptedAnswer(503)])
-    costs["put off, because the platform is down"] = cost(bench.write(PICTURES[2]))
+    costs["postponed because the platform is down"] = cost(bench.write(PICTURES[2]))
     assert {what: (int(storage), int(platform)) for what, storage, platform in rows} == costs
 
 
