@@ -77,7 +77,7 @@ def _measure(content: bytes, drops: int, *, tls: bool) -> dict[str, Any]:
     with StandIn(tls=tls) as stand_in, environment(stand_in.settings()), silent_log():
         stand_in.put("seed/photo.jpg", content)
         ours = App(Services(os.environ))
-        peer = Bare(stand_in, content)
+        peer = Bare(stand_in)
         work: dict[str, Callable[[Drop], object]] = {
             "image": lambda _: normalize_image(content),
             "bare": peer.send,
@@ -143,9 +143,8 @@ def _bare_storage(stand_in: StandIn) -> BlobServiceClient:
 class Bare:
     """The same requests, and nothing around them."""
 
-    def __init__(self, stand_in: StandIn, content: bytes) -> None:
+    def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
-        self._content = content
         self._storage = _bare_storage(stand_in)
         self._results = self._storage.get_container_client("results")
         self._ledger = self._storage.get_container_client("ledger")
@@ -166,14 +165,14 @@ class Bare:
         entry = self._ledger.get_blob_client(f"{drop.container}.json")
         with contextlib.suppress(ResourceNotFoundError):
             result.download_blob().readall()
-        self._storage.get_blob_client(drop.container, drop.blob).download_blob(max_concurrency=1).readall()
+        content = self._storage.get_blob_client(drop.container, drop.blob).download_blob(max_concurrency=1).readall()
         with contextlib.suppress(ResourceNotFoundError):
             entry.download_blob().readall()
         made = entry.upload_blob(b"{}", overwrite=False)
         lease = BlobLeaseClient(entry)
         lease.acquire(60, etag=made["etag"], match_condition=MatchConditions.IfNotModified)
         url = f"{self._stand_in.address}/itwins/{drop.container}/image"
-        self._session.put(url, data=self._content, headers=self._headers, timeout=60).raise_for_status()
+        self._session.put(url, data=content, headers=self._headers, timeout=60).raise_for_status()
         entry.upload_blob(self._entry, overwrite=True, lease=lease)
         lease.release()
         result.upload_blob(self._document, overwrite=False, content_settings=self._as_json)
