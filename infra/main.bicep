@@ -16,7 +16,7 @@ param location string
 
 // --- Drops ---
 
-@description('iTwins that images may be dropped for: a container is made for each. IDs in lower case.')
+@description('iTwins that images may be dropped for, by ID in lower case: a container is made for each.')
 param itwinIds string[] = []
 
 @description('Delete drops this many days after they were written. 0 keeps them.')
@@ -29,7 +29,7 @@ param deleteDropsAfterDays int = 0
 @maxValue(3650)
 param deleteResultsAfterDays int = 90
 
-@description('Delete replaced and deleted blobs\' earlier versions after this many days.')
+@description('Delete earlier versions of replaced and deleted blobs after this many days.')
 @minValue(1)
 @maxValue(3650)
 param deleteVersionsAfterDays int = 30
@@ -45,14 +45,14 @@ param storageSku string = 'Standard_LRS'
 
 // --- iTwin Platform ---
 
-@description('Address of the iTwin Platform API, or of a gateway before it.')
+@description('Address of the iTwin Platform API, or of a gateway in front of it.')
 param itwinApiUrl string = 'https://api.bentley.com'
 
 @description('Where the access token comes from: the app\'s managed identity, or client credentials of an iTwin service app.')
 @allowed(['managed-identity', 'client-credentials'])
 param itwinLogin string = 'managed-identity'
 
-@description('Scope that a token is asked for. Required with managed-identity, like api://<application ID>/.default; empty means itwin-platform with client-credentials.')
+@description('Scope to request tokens for. Required with managed-identity, like api://<application ID>/.default; empty means itwin-platform with client-credentials.')
 param itwinTokenScope string = ''
 
 @description('Token endpoint of the iTwin Platform. Used with client-credentials.')
@@ -68,21 +68,21 @@ param itwinTimeoutS int = 40
 
 // --- What is taken and how long it is tried ---
 
-@description('What is done with an image longer than 5:1.')
+@description('What to do with images longer than 5:1.')
 @allowed(['pad', 'crop', 'reject'])
 param aspectPolicy string = 'pad'
 
-@description('Blobs of more bytes are rejected unread.')
+@description('Blobs with more bytes are rejected unread.')
 @minValue(1)
 @maxValue(2000000000)
 param maxSourceBytes int = 100000000
 
-@description('Images of more pixels are rejected undecoded.')
+@description('Images with more pixels are rejected undecoded.')
 @minValue(1)
 @maxValue(1000000000)
 param maxSourcePixels int = 100000000
 
-@description('Images that are encoded anew are reduced to this many pixels.')
+@description('Images that must be re-encoded are scaled down to this many pixels.')
 @minValue(10000)
 @maxValue(1000000000)
 param maxOutputPixels int = 16000000
@@ -97,23 +97,23 @@ param retryMinDelayS int = 5
 @maxValue(604800)
 param retryMaxDelayS int = 3600
 
-@description('How long a drop is tried before it fails, in seconds.')
+@description('How long a drop is retried before it fails, in seconds.')
 @minValue(1)
 @maxValue(604800)
 param retryHorizonS int = 86400
 
 // --- Scale ---
 
-@description('Memory of one instance in MB. Four images are processed at once in each.')
+@description('Memory of one instance in MB. Each instance processes four images at once.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('How many instances there may be at most.')
+@description('Most instances that each group of functions may scale out to: drops are one group, retries another. Some regions refuse fewer than 40.')
 @minValue(1)
 @maxValue(1000)
-param maximumInstanceCount int = 10
+param maximumInstanceCount int = 40
 
-@description('How many instances are kept ready for drops, which saves the cold start and costs by the hour.')
+@description('How many instances are kept ready for drops. They save the cold start and are billed by the hour.')
 @minValue(0)
 @maxValue(100)
 param alwaysReadyInstances int = 0
@@ -131,25 +131,25 @@ param operatorAddressRanges string[] = []
 
 // --- Operation ---
 
-@description('Microsoft Entra object ID of who may drop images, read results and, with client-credentials, set the secret. Empty for nobody.')
+@description('Microsoft Entra object ID of the operator, who may drop images, read results and, with client-credentials, set the secret. Empty for nobody.')
 param operatorPrincipalId string = ''
 
 @description('What operatorPrincipalId is.')
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorPrincipalType string = 'User'
 
-@description('E-mail address that alerts are sent to. Empty sends none; alerts still show in Azure Monitor.')
+@description('E-mail address to send alerts to. Empty sends none; alerts still show in Azure Monitor.')
 param alertEmail string = ''
 
-@description('Alert when a drop has no final result after this many minutes.')
+@description('Alert when a drop has no final result after this many minutes, or never reached the app.')
 @minValue(10)
 @maxValue(1440)
 param overdueAfterMinutes int = 60
 
-@description('How many days logs are kept.')
+@description('How many days the app\'s logs are kept. 90 cost no more than fewer.')
 @minValue(30)
 @maxValue(730)
-param logRetentionDays int = 30
+param logRetentionDays int = 90
 
 var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
@@ -196,6 +196,7 @@ module dropAccount 'modules/drop-account.bicep' = {
     deleteVersionsAfterDays: deleteVersionsAfterDays
     softDeleteDays: softDeleteDays
     isPublic: !privateNetworking
+    workspaceName: monitoring.outputs.workspaceName
   }
 }
 
@@ -333,6 +334,7 @@ module alerts 'modules/alerts.bicep' = {
     email: alertEmail
     overdueAfterMinutes: overdueAfterMinutes
     applicationInsightsName: monitoring.outputs.applicationInsightsName
+    workspaceName: monitoring.outputs.workspaceName
     eventTopicName: eventTopic.outputs.name
   }
 }

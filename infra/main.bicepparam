@@ -13,7 +13,7 @@ param itwinClientId = readEnvironmentVariable('ITWIN_CLIENT_ID', '')
 param itwinApiUrl = readEnvironmentVariable('ITWIN_API_URL', 'https://api.bentley.com')
 param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.bentley.com/connect/token')
 
-param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '10'))
+param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '40'))
 param privateNetworking = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
 param operatorAddressRanges = filter(map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), address => trim(address)), address => !empty(address))
 

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 import yaml
 from pathspec import GitIgnoreSpec
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 import function_app
 from local.cloud import DEFAULT_FILTERS, LocalCloud
 from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
-from shared.drop import Drop
+from local.serving import serve
+from shared.drop import HOUSEKEEPING_NAMES, Drop
 from shared.errors import DropError, InvalidSettings, NeedsOperator
 from shared.image.model import AspectPolicy
 from shared.ledger import LEDGER_CONTAINER
@@ -33,11 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from starlette.requests import Request
+
 PROJECT = INFRA.parent
 MAIN = Document(INFRA / "main.bicep")
 FUNCTION_APP = Document(INFRA / "modules" / "function-app.bicep")
 ROLES = Document(INFRA / "modules" / "roles.bicep")
 ALERTS = Document(INFRA / "modules" / "alerts.bicep")
+MONITORING = Document(INFRA / "modules" / "monitoring.bicep")
 CONTRACT = json.loads((INFRA / "contract.json").read_text())
 HOST = json.loads((PROJECT / "host.json").read_text())
 AZURE = yaml.safe_load((PROJECT / "azure.yaml").read_text())
@@ -45,13 +52,15 @@ WORKFLOWS = {path.stem: path for path in (PROJECT / ".github" / "workflows").glo
 README = (INFRA / "README.md").read_text("utf-8")
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text("utf-8")
 
-# Stable versions that Azure publishes types of: https://github.com/Azure/bicep-types-az/tree/main/generated
+# Versions that Azure publishes types of: https://github.com/Azure/bicep-types-az/tree/main/generated. They are stable
+# but for diagnostic settings, whose stable versions cannot send to a workspace what is sent here.
 PUBLISHED = {
     "Microsoft.Authorization/roleAssignments": "2022-04-01",
     "Microsoft.EventGrid/systemTopics": "2025-02-15",
     "Microsoft.EventGrid/systemTopics/eventSubscriptions": "2025-02-15",
     "Microsoft.Insights/actionGroups": "2023-01-01",
     "Microsoft.Insights/components": "2020-02-02",
+    "Microsoft.Insights/diagnosticSettings": "2021-05-01-preview",
     "Microsoft.Insights/metricAlerts": "2018-03-01",
     "Microsoft.Insights/scheduledQueryRules": "2022-06-15",
     "Microsoft.Insights/workbooks": "2023-06-01",
@@ -63,6 +72,7 @@ PUBLISHED = {
     "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2024-05-01",
     "Microsoft.Network/virtualNetworks": "2024-05-01",
     "Microsoft.OperationalInsights/workspaces": "2023-09-01",
+    "Microsoft.OperationalInsights/workspaces/tables": "2022-10-01",
     "Microsoft.Resources/resourceGroups": "2024-03-01",
     "Microsoft.Storage/storageAccounts": "2024-01-01",
     "Microsoft.Storage/storageAccounts/blobServices": "2024-01-01",
@@ -78,9 +88,9 @@ FUNCTIONS = set(
     re.findall(
         r"\w+",
         """
-        allowed cidrSubnet concat contains description empty environment export filter guid indexOf items listKeys
-        loadJsonContent loadTextContent map max maxLength maxValue metadata minLength minValue replace resourceGroup
-        resourceId string subscription subscriptionResourceId toLower union uniqueString
+        allowed batchSize cidrSubnet concat contains description empty environment export filter guid indexOf items
+        listKeys loadJsonContent loadTextContent map max maxLength maxValue metadata minLength minValue replace
+        resourceGroup resourceId string subscription subscriptionResourceId toLower union uniqueString
         """,
     )
 )
@@ -209,8 +219,27 @@ def test_storage_takes_no_keys_and_shows_nothing_to_the_public(document: Documen
 
 def test_logs_are_taken_with_an_entra_token_alone() -> None:
     """Application Insights has no key that works."""
-    monitoring = Document(INFRA / "modules" / "monitoring.bicep")
-    assert monitoring.all("resource")["applicationInsights"].body["properties"]["DisableLocalAuth"] is True
+    assert MONITORING.all("resource")["applicationInsights"].body["properties"]["DisableLocalAuth"] is True
+
+
+def test_logs_are_kept_as_long_as_the_parameter_says() -> None:
+    """Application Insights' tables follow no setting of the workspace's: each that the host writes is told."""
+    tables = MONITORING.all("resource")["tables"].body
+    assert tables["properties"]["retentionInDays"].text == "retentionDays"
+    assert {"AppTraces", "AppRequests", "AppExceptions"} <= set(MONITORING.all("variable")["tableNames"].value)
+
+
+def test_storage_logs_the_writes_that_the_overdue_alert_looks_at() -> None:
+    """Of blobs, and into the workspace that the alert asks."""
+    log = Document(INFRA / "modules" / "drop-account.bicep").all("resource")["writeLog"].body
+    assert log["scope"].text == "blobs"
+    assert log["properties"]["workspaceId"].text == "workspace.id"
+    assert log["properties"]["logs"] == [{"category": "StorageWrite", "enabled": True}]
+
+
+def test_every_region_takes_the_default_of_the_maximum_of_instances() -> None:
+    """Some refuse fewer than 40, and `azd up` has to work in all of them."""
+    assert MAIN.all("parameter")["maximumInstanceCount"].value >= 40
 
 
 class Recorder(dict[str, str]):
@@ -424,7 +453,7 @@ def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
     assert [step["azd"] for step in AZURE["workflows"]["up"]["steps"]] == [
         "provision app",
         "deploy --all",
-        "provision events",
+        "provision events --no-state",
     ]
     assert {layer["name"]: layer.get("dependsOn", []) for layer in AZURE["infra"]["layers"]} == {
         "app": [],
@@ -437,11 +466,74 @@ def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
     assert f"'azd-service-name': '{next(iter(AZURE['services']))}'" in service.text
 
 
-def test_azd_shows_the_preflight() -> None:
-    """The hook reads outputs that there are, and calls the function that there is."""
-    hook = AZURE["hooks"]["postup"]
-    outputs = set(MAIN.all("output"))
-    assert set(re.findall(r"\$(?:env:)?([A-Z_]+)", hook["posix"]["run"] + hook["windows"]["run"])) <= outputs
+EVENTS = next(layer for layer in AZURE["infra"]["layers"] if layer["name"] == "events")
+
+
+def run_hook(hook: Mapping[str, Any], work: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a hook as azd does, with an `az` that answers with the lines of `says`, one each time, and without waits."""
+    for name, script in {
+        "az": f'echo "$*" >> {work}/asked; sed -n "$(wc -l < {work}/asked)p" {work}/says',
+        "sleep": f'echo "$*" >> {work}/slept',
+    }.items():
+        (work / name).write_text(f"#!/bin/sh\n{script}\n")
+        (work / name).chmod(0o755)
+    names = {"AZURE_RESOURCE_GROUP": "rg-drops", "AZURE_FUNCTION_APP_NAME": "func-drops"}
+    environment = {"PATH": f"{work}:{os.environ['PATH']}", **names, **environ}
+    command = ["sh", "-e", "-c", hook["posix"]["run"]]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("hook", [*EVENTS["hooks"].values(), *AZURE["hooks"].values()])
+def test_hooks_read_outputs_that_there_are(hook: Mapping[str, Any]) -> None:
+    """A misspelt one would be empty, on either system."""
+    outputs = set(MAIN.all("output")) | set(Document(INFRA / "events" / "main.bicep").all("output"))
+    read = [set(re.findall(r"\$(?:env:|\{)?([A-Z_]{2,})", hook[system]["run"])) for system in ("posix", "windows")]
+    assert read[0] == read[1] <= outputs
+
+
+def test_azd_waits_for_the_hosts_key_before_it_makes_the_subscription(tmp_path: Path) -> None:
+    """The host makes it some time after the code is there; until then, the deployment would fail."""
+    (tmp_path / "says").write_text("\n\nthe key\n")
+    done = run_hook(EVENTS["hooks"]["preprovision"], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "slept").read_text() == "10\n10\n"
+    asked = "functionapp keys list --resource-group rg-drops --name func-drops --query systemKeys.blobs_extension"
+    assert (tmp_path / "asked").read_text() == f"{asked} --output tsv\n" * 3
+
+
+def test_azd_says_what_to_do_where_the_host_makes_no_key(tmp_path: Path) -> None:
+    """After five minutes, in one sentence, and no subscription is made."""
+    (tmp_path / "says").touch()
+    done = run_hook(EVENTS["hooks"]["preprovision"], tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("The host made no key within 5 minutes: ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "slept").read_text() == "10\n" * 29
+
+
+def test_azd_shows_the_preflight_after_each_deployment(tmp_path: Path) -> None:
+    """Of the code alone as well, but not before there is a subscription; the key is not in the address."""
+    seen = []
+
+    def function_app(request: Request) -> Response:
+        seen.append((request.url.path, request.url.query, request.headers["x-functions-key"]))
+        return Response("[fails] Events: none came.", status_code=503)
+
+    (tmp_path / "says").write_text("x-functions-key: a key\n")
+    hook = EVENTS["hooks"]["postprovision"]
+    assert AZURE["hooks"] == {"postdeploy": hook}
+    assert hook["posix"]["continueOnError"] is hook["windows"]["continueOnError"] is True
+    with serve(Starlette(routes=[Route("/api/preflight", function_app)])) as url:
+        address = {"PREFLIGHT_URL": f"{url}/api/preflight"}
+        before = run_hook(hook, tmp_path, **address)
+        after = run_hook(hook, tmp_path, **address, EVENT_SUBSCRIPTION_NAME="drops")
+    assert before.stdout == "The preflight follows once the event subscription is made: azd provision events.\n"
+    assert after.stdout == "[fails] Events: none came."
+    assert seen == [("/api/preflight", "", "a key")]
+
+
+def test_the_address_of_the_preflight_is_that_of_the_function() -> None:
+    """And it wants a key."""
     url = MAIN.all("output")["PREFLIGHT_URL"].value.text
     assert url.endswith(f"/api/{bindings()['preflight']['route']}'")
     assert bindings()["preflight"]["authLevel"].lower() == "function"
@@ -470,10 +562,23 @@ def test_workflows_hold_no_secret(name: str) -> None:
     assert permissions == {"contents": "read"} | ({"id-token": "write"} if name == "azure-dev" else {})
 
 
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_run_other_peoples_actions_as_they_are_now(name: str) -> None:
+    """A tag can be moved to other code, a commit cannot."""
+    used = re.findall(r"uses: (.*)", WORKFLOWS[name].read_text())
+    assert used
+    assert [action for action in used if not re.fullmatch(r"\./.+|[\w/-]+@[0-9a-f]{40} # v\d[\d.]*", action)] == []
+
+
 def test_workflows_test_before_they_deploy() -> None:
-    """Both supported ends of Python are tested, and the real compiler reads the Bicep."""
+    """All that must pass is run, on both ends of the supported Pythons, and the real compiler reads the Bicep."""
     tests = yaml.safe_load(WORKFLOWS["ci"].read_text())["jobs"]
-    assert tests["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    steps = tests["test"]["steps"]
+    (pythons,) = [step["with"]["python-version"].split() for step in steps if "setup-python" in step.get("uses", "")]
+    supported = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (PROJECT / "pyproject.toml").read_text())
+    assert supported
+    assert pythons == [f"3.{supported[1]}", f"3.{int(supported[2]) - 1}"]
+    assert ".ci/run" in [step.get("run") for step in steps]
     assert "bicep" in str(tests["infra"])
     assert yaml.safe_load(WORKFLOWS["azure-dev"].read_text())["jobs"]["deploy"]["needs"] == "ci"
 
@@ -531,17 +636,27 @@ def test_the_runbook_has_an_entry_for_each_code_and_alert() -> None:
 
 COLUMN = re.compile(r"(\w+) = to\w+\(line\.([\w.]+)\)")
 OUTCOMES = (INFRA / "queries" / "outcomes.kql").read_text()
-QUERIES = {path.stem: path.read_text() for path in (INFRA / "queries").glob("*.kql") if path.stem != "outcomes"}
+WRITES = (INFRA / "queries" / "writes.kql").read_text()
+TABLES = {"outcomes", "traces", "writes"}  # which queries begin with
+QUERIES = {path.stem: path.read_text() for path in (INFRA / "queries").glob("*.kql") if path.stem not in TABLES}
 # The words of the Kusto Query Language that the queries use.
 KUSTO = set(
     re.findall(
         r"\w+",
         """
-        ago and arg_max by bin contains count dcount desc in isnull max maxif or order outcomes percentile project
-        summarize take take_any where
+        ago and arg_max blob1 by bin coalesce contains count dcount desc extend fullouter iff in isnull itwin1 join kind
+        max maxif on or order outcomes percentile project summarize take take_any where writes
         """,
     )
 )
+# https://learn.microsoft.com/azure/azure-monitor/reference/tables/storagebloblogs, the columns that are read
+STORAGE_LOG = {
+    "ObjectKey": "string",
+    "OperationName": "string",
+    "RequestBodySize": "long",
+    "StatusCode": "string",
+    "TimeGenerated": "datetime",
+}
 PHOTO = encode(building_site(320, 240), "JPEG")
 # The platform's words are its own; no query may rest on them.
 OWN_ERROR = json.dumps({"error": {"code": "Odd", "message": "As it pleases."}}).encode()
@@ -621,7 +736,7 @@ def test_every_query_reads_columns_that_there_are(name: str) -> None:
     """Every word is a column, a word of the language, or defined in the query."""
     text = re.sub(r"^//.*$|\"[^\"]*\"|\{\w+:\w+\}|OVERDUE_AFTER|\b\d+\w*", "", QUERIES[name], flags=re.MULTILINE)
     defined = set(re.findall(r"(\w+) = ", text))
-    columns = {"timestamp", *(name for name, _ in COLUMN.findall(OUTCOMES))}
+    columns = {"timestamp", "writtenAt", *(name for name, _ in COLUMN.findall(OUTCOMES))}
     assert set(re.findall(r"[A-Za-z_]\w*", text)) - KUSTO - defined - columns == set()
     assert text.lstrip().startswith("outcomes\n")
 
@@ -654,10 +769,79 @@ def test_a_drop_that_waits_has_what_the_overdue_alert_needs(lines: list[dict[str
     assert of_drop[-1]["status"] == "failed"
 
 
+def in_writes(pattern: str) -> str:
+    """Return the one part of `writes.kql` that a regular expression finds."""
+    (found,) = re.findall(pattern, WRITES)
+    return str(found)
+
+
+def test_the_overdue_alert_finds_the_lines_of_what_storage_wrote(lines: list[dict[str, Any]]) -> None:
+    """Storage names a blob as the app's lines do, so that what is missing is missing and not only called otherwise."""
+    columns = dict(part.split(": ") for part in in_writes(r"datatable\((.*?)\)").split(", "))
+    assert columns == STORAGE_LOG
+    assert set(re.findall(r"\b[A-Z]\w+\b", re.sub(r'"[^"]*"|^//.*$', "", WRITES, flags=re.MULTILINE))) == {
+        *STORAGE_LOG,
+        "StorageBlobLogs",
+    }
+    parts = in_writes(r"parse trim\('\"', ObjectKey\) with (.*)").split()
+    key = "".join(part.strip('"') if '"' in part else ".*?" if part == "*" else f"(?P<{part}>.*?)" for part in parts)
+    joined = in_writes(r"by (.*);").split(", ")
+    assert f"join kind=fullouter writes on {', '.join(joined)}\n" in QUERIES["alert-overdue"]
+    for line in lines:
+        parsed = re.fullmatch(key, f"/stdrops/{line['itwin']}/{line['blob']}")
+        assert parsed
+        assert parsed.groupdict() == {name: row(line)[name] for name in joined}
+        assert re.search(in_writes(r'itwin matches regex @"(.*)"'), parsed["itwin"])
+
+
+@pytest.mark.parametrize("container", ["results", "ledger", "preflight", "B3BD3A79-C5B4-41F5-BA5F-6D8C338D788A", "a-b"])
+def test_the_overdue_alert_is_about_iTwins_alone(container: str) -> None:  # noqa: N802  # as the platform writes it
+    """What is written elsewhere is no drop, or has a line of another kind."""
+    assert not re.search(in_writes(r'itwin matches regex @"(.*)"'), container)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name.replace("*", "x") for name in HOUSEKEEPING_NAMES),
+        *("site.part", "a/site.PARTIAL", "site.part07", ".tmp", "a/Thumbs.db", "a/~$plan.docx", "~$a/plan.jpg"),
+        *("party.png", "site.partner", "thumbs.db.png", "desktop.ini/a.jpg", "a.tmp.jpg", "tmp", "a.part.jpg"),
+    ],
+)
+def test_the_overdue_alert_expects_no_line_about_what_is_ignored(name: str) -> None:
+    """A name that the app ignores ends in silence; every other has to end in a line."""
+    ignored = re.search(in_writes(r'not\(blob matches regex @"(.*)"\)'), name)
+    assert bool(ignored) == Drop("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", name).is_housekeeping()
+
+
+@pytest.mark.parametrize(
+    ("operation", "counts"),
+    [(api, True) for api in CONTRACT["events"]["apis"] if api not in {"FlushWithClose", "SftpCommit"}]
+    + [("PutBlobFromURL", True), ("CopyBlobSource", False), ("PutBlock", False), ("LeaseBlob", False)],
+)
+def test_the_overdue_alert_knows_the_ways_to_write_a_blob(operation: str, *, counts: bool) -> None:
+    """All that raise events but those of hierarchical namespaces, which the account has not; no other."""
+    begins = re.findall(r'OperationName startswith "(\w+)"', WRITES)
+    is_one = operation.startswith(tuple(begins)) or operation in re.findall(r'OperationName == "(\w+)"', WRITES)
+    assert (is_one and operation not in re.findall(r'OperationName != "(\w+)" and', WRITES)) == counts
+
+
+def test_a_table_has_the_columns_that_the_overdue_alert_reads_in_the_workspace() -> None:
+    """There, the lines' table and columns are called otherwise."""
+    text = (INFRA / "queries" / "traces.kql").read_text()
+    assert re.findall(r"(\w+) = (\w+)", text) == [
+        ("traces", "AppTraces"),
+        ("timestamp", "TimeGenerated"),
+        ("message", "Message"),
+    ]
+    sources = {alert["name"]: alert["source"] for alert in ALERTS.all("variable")["logAlerts"].value}
+    assert [name for name, source in sources.items() if source == "workspace"] == ["overdue"]
+
+
 def test_every_alert_has_a_query_or_a_metric() -> None:
     """No rule is made of nothing, and no query is forgotten."""
     named = set(re.findall(r"queries/([\w-]+)\.kql", ALERTS.text + Document(INFRA / "modules" / "workbook.bicep").text))
-    assert named == {"outcomes", *QUERIES}
+    assert named == {*TABLES, *QUERIES}
     assert {f"alert-{alert['name']}" for alert in ALERTS.all("variable")["logAlerts"].value} == {
         name for name in QUERIES if name.startswith("alert-")
     }

@@ -21,17 +21,23 @@ param overdueAfterMinutes int
 @description('Application Insights resource with the app\'s logs.')
 param applicationInsightsName string
 
+@description('Workspace with the app\'s logs and storage\'s log of blob writes.')
+param workspaceName string
+
 @description('System topic of the drop account.')
 param eventTopicName string
 
 var outcomes = loadTextContent('../queries/outcomes.kql')
 var overdue = replace(loadTextContent('../queries/alert-overdue.kql'), 'OVERDUE_AFTER', '${overdueAfterMinutes}m')
+var traces = loadTextContent('../queries/traces.kql')
+var writes = loadTextContent('../queries/writes.kql')
 
 var logAlerts = [
   {
     name: 'failed'
     title: 'Drops failed'
     description: 'A drop ended as failed: time and retries did not help.'
+    source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-failed.kql')}'
     severity: 1
     threshold: 0
@@ -42,6 +48,7 @@ var logAlerts = [
     name: 'refused'
     title: 'The app is refused or set up wrongly'
     description: 'A token, a permission, a role or a setting is missing: 401 or 403 of the iTwin Platform, storage, or settings.'
+    source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-refused.kql')}'
     severity: 1
     threshold: 0
@@ -51,8 +58,9 @@ var logAlerts = [
   {
     name: 'overdue'
     title: 'Drops wait too long'
-    description: 'Drops have no final result although their first attempt is long ago.'
-    query: '${outcomes}\n${overdue}'
+    description: 'Drops have no final result although their first attempt is long ago, or never reached the app.'
+    source: 'workspace'
+    query: '${traces}\n${outcomes}\n${writes}\n${overdue}'
     severity: 2
     threshold: 0
     every: 'PT15M'
@@ -61,7 +69,8 @@ var logAlerts = [
   {
     name: 'throttled'
     title: 'The iTwin Platform throttles'
-    description: 'The rate limit of the iTwin Platform was met many times.'
+    description: 'The rate limit of the iTwin Platform was hit many times.'
+    source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-throttled.kql')}'
     severity: 3
     threshold: 50
@@ -72,6 +81,7 @@ var logAlerts = [
     name: 'poison'
     title: 'The host gave messages up'
     description: 'A function failed five times on the same message, which a bug or a crash does.'
+    source: 'insights'
     query: loadTextContent('../queries/alert-poison.kql')
     severity: 1
     threshold: 0
@@ -114,6 +124,10 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+  name: workspaceName
+}
+
 resource eventTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: eventTopicName
 }
@@ -140,11 +154,11 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      scopes: [applicationInsights.id]
+      scopes: [alert.source == 'workspace' ? workspace.id : applicationInsights.id]
       evaluationFrequency: alert.every
       windowSize: alert.window
       autoMitigate: true
-      // The tables of a new resource appear with its first log line, and the rules are made before.
+      // Tables appear with their first line, and the rules are made before: https://github.com/Azure/bicep/issues/11378
       skipQueryValidation: true
       criteria: {
         allOf: [

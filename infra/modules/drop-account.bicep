@@ -30,6 +30,9 @@ param softDeleteDays int
 @description('Whether the account answers on its public address.')
 param isPublic bool
 
+@description('Workspace that the log of blob writes goes to.')
+param workspaceName string
+
 var contract = loadJsonContent('../contract.json')
 var containers = map(items(contract.containers), (container) => container.value)
 
@@ -106,6 +109,20 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
     isVersioningEnabled: true
     deleteRetentionPolicy: { enabled: true, days: softDeleteDays }
     containerDeleteRetentionPolicy: { enabled: true, days: softDeleteDays }
+  }
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+  name: workspaceName
+}
+
+// The alert `overdue` compares these writes with what the app logged, and so finds drops that never reached it.
+resource writeLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: blobs
+  name: 'writes'
+  properties: {
+    workspaceId: workspace.id
+    logs: [{ category: 'StorageWrite', enabled: true }]
   }
 }
 

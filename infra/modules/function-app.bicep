@@ -42,7 +42,7 @@ param operatorAddressRanges string[]
 @description('Memory of one instance in MB.')
 param instanceMemoryMB int
 
-@description('How many instances there may be at most.')
+@description('How many instances each group of functions may have at most.')
 param maximumInstanceCount int
 
 @description('How many instances are kept ready for drops.')

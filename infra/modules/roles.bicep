@@ -89,7 +89,7 @@ var table = [
     who: 'topic'
     role: 'Storage Blob Data Contributor'
     on: 'deadLetters'
-    reason: 'Event Grid writes events there that it could not deliver.'
+    reason: 'Event Grid writes the events there that it could not deliver.'
   }
   {
     who: 'operator'
@@ -101,7 +101,7 @@ var table = [
     who: 'operator'
     role: 'Storage Queue Data Message Sender'
     on: 'drops'
-    reason: 'Has drops done once more that have ended (python -m shared.replay).'
+    reason: 'Replays finished drops (python -m shared.replay).'
   }
   {
     who: 'operator'
