@@ -11,13 +11,15 @@ from functools import wraps
 from typing import Any
 
 from shared import deliveries, pipeline
+from shared.image import ExaminedImage
 from shared.itwin_platform import ITwinPlatform
 from shared.ledger import Ledger, Turn
 from shared.results import ResultStore
 
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (pipeline, "read_source", "read the drop"),
-    (pipeline, "normalize_image", "image work"),
+    (pipeline, "examine_image", "image work"),
+    (ExaminedImage, "normalize", "image work"),
     (ITwinPlatform, "upload_image", "upload"),
     (Ledger, "read", "ledger"),
     (Turn, "record", "ledger"),
