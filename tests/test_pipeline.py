@@ -26,7 +26,7 @@ from local.processes import wait_until
 from local.samples import building_site, encode
 from local.serving import serve
 from shared.drop import Drop
-from shared.ledger import LEDGER_CONTAINER
+from shared.ledger import LEDGER_CONTAINER, Ledger
 from shared.pipeline import bury_drop, process_drop, settled_etag
 from shared.results import Recorded, result_name
 from shared.retries import RETRY_QUEUE, Attempt
@@ -52,13 +52,13 @@ class Bench:
     queue: QueueClient
     platform: ITwinPlatform
     platform_address: str
-    environ: dict[str, str]
     exchanges: list[Exchange] = field(default_factory=list)
     hinder: Callable[[Exchange], Fault | None] = lambda _: None
 
-    def set(self, **settings: str) -> None:
-        """Start the app anew, with other settings."""
-        self.services = Services({**self.environ, **settings})
+    def doubt_briefly(self) -> None:
+        """Let the ledger's doubts be over in seconds."""
+        ledger = Ledger(self.services.storage, turn_s=15, doubt_s=2)
+        self.services._app = replace(self.services.app, ledger=ledger)
 
     def write(self, content: bytes, drop: Drop | None = None) -> Drop:
         """Drop an image, on an iTwin of its own unless told otherwise."""
@@ -172,7 +172,7 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
             "RETRY_MIN_DELAY_S": "1",
             "RETRY_MAX_DELAY_S": "1",
         }
-        benches.append(Bench(Services(environ), storage, queue, platform, address, environ))
+        benches.append(Bench(Services(environ), storage, queue, platform, address))
         yield benches[0]
 
 
@@ -314,13 +314,9 @@ def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench:
     pytest.fail("This machine is too slow to write twice within a second.")
 
 
-# Doubts last for six times as long.
-IMPATIENT = {"ITWIN_TIMEOUT_S": "1"}
-
-
 def test_a_lost_turn_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
     """An upload that outlasts its turn may lie over a newer one; then the newer is sent again."""
-    bench.set(ITWIN_TIMEOUT_S="2")
+    bench.doubt_briefly()
     older = bench.write(PICTURES[0])
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     bench.platform.script([SLOW])
@@ -344,11 +340,11 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
 
     The doubt is written down where the turn is taken, so it holds whatever becomes of the older drop.
     """
-    bench.set(ITWIN_TIMEOUT_S="3" if fate == "its message is lost" else "1")  # storage is asked for 10 s
+    bench.doubt_briefly()
     older = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(500, reset=True)])
     if fate == "its message is lost":
-        bench.hinder = lambda e: "busy" if RETRY_QUEUE in e.target else None
+        bench.hinder = lambda e: "condition-not-met" if RETRY_QUEUE in e.target else None
         with pytest.raises(HttpResponseError):
             process_drop(Attempt.first(older), bench.services)
         bench.hinder = lambda _: None
@@ -374,11 +370,11 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
 
 def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
     """A lease that nobody gave back says that its holder died, and that nobody knows over what."""
-    bench.set(**IMPATIENT)
+    bench.doubt_briefly()
     older = bench.write(PICTURES[0])
     bench.ledger_entry(older).upload_blob(b"{}")
     BlobLeaseClient(bench.ledger_entry(older)).acquire(15)
-    assert wait_until(lambda: bench.ledger_entry(older).get_blob_properties().lease.state == "expired", timeout_s=20)
+    BlobLeaseClient(bench.ledger_entry(older)).break_lease(0)
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     assert bench.process(newer)["status"] == "uploaded"
     put_image(bench, older, PICTURES[0])
@@ -389,7 +385,7 @@ def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Be
 
 def test_an_upload_that_is_done_after_all_is_not_done_once_more(bench: Bench) -> None:
     """A late upload of the same image does no harm, so one lost answer costs one call more."""
-    bench.set(**IMPATIENT)
+    bench.doubt_briefly()
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(reset=True)])
     bench.process(drop)
@@ -400,7 +396,7 @@ def test_an_upload_that_is_done_after_all_is_not_done_once_more(bench: Bench) ->
 
 def test_many_doubts_cost_one_upload_more(bench: Bench) -> None:
     """However many older drops were not answered, the newest is sent twice."""
-    bench.set(**IMPATIENT)
+    bench.doubt_briefly()
     drop = bench.write(PICTURES[0])
     older = [drop, *(bench.write(PICTURES[n], Drop(drop.container, f"{n}.png")) for n in (1, 2))]
     bench.platform.script([ScriptedAnswer(504, times=3)])
@@ -415,19 +411,19 @@ def test_many_doubts_cost_one_upload_more(bench: Bench) -> None:
 
 def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_once_more(bench: Bench) -> None:
     """The platform has said 201, and the result says so too, even if the blob is deleted before the ledger knows."""
-    bench.set(**IMPATIENT)
+    bench.doubt_briefly()
     drop = bench.write(PICTURES[0])
 
     def fail_after_upload(exchange: Exchange) -> Fault | None:
-        return "busy" if exchange.method == "PUT" and "/ledger/" in exchange.target and bench.calls(drop) else None
+        is_record = exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target and bench.calls(drop)
+        return "condition-not-met" if is_record and "x-ms-lease-action" not in exchange.headers else None
 
     bench.hinder = fail_after_upload
     assert bench.process(drop)["status"] == "uploaded"
     bench.hinder = lambda _: None
     assert bench.waiting() == 1
     bench.drain()
-    # Its turn could not be given back either, which looks like a crash: hence the third.
-    assert bench.calls(drop) == [201, 201, 201]
+    assert bench.calls(drop) == [201, 201]
     assert bench.result(drop)["status"] == "uploaded"
     assert json.loads(bench.ledger_entry(drop).download_blob().readall())["blob"] == drop.blob
 
@@ -488,7 +484,7 @@ def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: B
     """Storage fails between the upload and its result; the retry finds it in the ledger."""
     drop = bench.write(PICTURES[0])
     results = f"/{ACCOUNT}/{bench.services.results_container}/"
-    bench.hinder = lambda e: "busy" if e.method == "PUT" and e.target.startswith(results) else None
+    bench.hinder = lambda e: "condition-not-met" if e.method == "PUT" and e.target.startswith(results) else None
     process_drop(Attempt.first(drop), bench.services)
     assert not bench.has_result(drop)
     bench.hinder = lambda _: None
