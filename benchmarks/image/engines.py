@@ -1,7 +1,7 @@
 """What each engine that is written in Python, or run by it, does with a picture.
 
 Peers are told what ours decided (size and quality), so that they have nothing to search for; to pass a picture they do
-the least that reads all of it.
+the least that reads all of it. Two are not: straightforward Pillow, and ImageMagick by itself.
 """
 
 from __future__ import annotations
@@ -196,12 +196,12 @@ class Libvips(Engine):
 
 
 class ImageMagick(Engine):
-    """ImageMagick's command line, a process each time, as it is used."""
+    """ImageMagick's command line, a process each time."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._program, self.version = _find_imagemagick()
-        self._target = folder / "imagemagick.jpg"
+        self._target = folder / f"{type(self).__name__}.jpg"
 
     def verify(self) -> None:
         """Decode it in strict mode."""
@@ -228,6 +228,25 @@ class ImageMagick(Engine):
             raise OSError(finished.stderr.decode(errors="replace"))
 
 
+class ImageMagickAlone(ImageMagick):
+    """The same, as it is used: one command for whatever comes, which has to find out by itself how it fits."""
+
+    def verify(self) -> bytes | None:
+        """Make a legal picture of it: it has no other way to be sure of one, nor to leave metadata out."""
+        return self.transform()
+
+    def transform(self) -> bytes:
+        """Turn it, bring it under the cap, pad it, and search for the quality that fits."""
+        arguments: list[str | Path] = [self.path, "-auto-orient", "-resize", f"{self.job['max_output_pixels']}@>"]
+        if self.job["pads"]:
+            size = f"{self.target.width}x{self.target.height}"
+            arguments += ["-background", "white", "-gravity", "center", "-extent", size]
+        if "cmyk" in self.job["name"]:
+            arguments += ["-profile", self.path.parent / "srgb.icc"]
+        self._call(*arguments, "-strip", "-define", f"jpeg:extent={_MAX_BYTES}B", self._target)
+        return self._target.read_bytes()
+
+
 def start(name: str, folder: Path) -> Engine:
     """Return an engine; raise ImportError or OSError where it is not installed."""
     engines: dict[str, type[Engine]] = {
@@ -237,6 +256,7 @@ def start(name: str, folder: Path) -> Engine:
         "straightforward": Straightforward,
         "libvips": Libvips,
         "imagemagick": ImageMagick,
+        "imagemagick-alone": ImageMagickAlone,
     }
     return engines[name](folder)
 

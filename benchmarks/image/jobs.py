@@ -9,7 +9,8 @@ UNCAPPED_PIXELS = 100_000_000
 CAPPED_PIXELS = 16_000_000
 
 OURS, POOLED, LIMIT = "ours", "pooled", "limit"
-PLAIN, LIBVIPS, SHARP, MAGICK = "straightforward", "libvips", "sharp", "imagemagick"
+PLAIN, LIBVIPS, SHARP = "straightforward", "libvips", "sharp"
+MAGICK, MAGICK_ALONE = "imagemagick", "imagemagick-alone"
 ENGINES = {
     LIMIT: "the limit",
     OURS: "ours",
@@ -17,7 +18,8 @@ ENGINES = {
     PLAIN: "Pillow, straightforward",
     LIBVIPS: "libvips",
     SHARP: "sharp",
-    MAGICK: "ImageMagick",
+    MAGICK: "ImageMagick, told",
+    MAGICK_ALONE: "ImageMagick, by itself",
 }
 
 
