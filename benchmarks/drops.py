@@ -1,7 +1,7 @@
 """The pictures that are dropped: what the benchmarks send, made once and kept in `.local/bench/drops`.
 
-Half of the mixed ones are legal already, as cameras of a site send them; the others are what people have: telephones
-held upright, photos that are too large, screenshots and scans.
+Half of the mixed ones are legal already, as telephones and the cameras of a site send them; the others are what people
+have as well: telephones held upright, a drone's 48 MP, screenshots and scans.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def mixed() -> list[tuple[str, bytes]]:
 
 @cache
 def _photo() -> Image.Image:
-    return compose(6_000, 4_000, (), seed=7)
+    return compose(8_064, 6_048, (), seed=7)
 
 
 def _exif(orientation: int = 1) -> Image.Exif:
@@ -67,19 +67,19 @@ def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], by
     return make
 
 
-LEGAL = ("camera-2mp.jpg", "camera-4mp.jpg", "camera-8mp.jpg", "plan.png")
-OTHERS = ("upright-8mp.jpg", "heavy-16mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
+LEGAL = ("camera-4mp.jpg", "camera-8mp.jpg", "telephone-12mp.jpg", "plan.png")
+OTHERS = ("upright-12mp.jpg", "drone-48mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
 SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
 LARGE = ("large-100mp.jpg", "large-100mp.png")
 HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
 _PICTURES: Mapping[str, Callable[[], bytes]] = {
     SMALL: _saved(160, 120, "JPEG", quality=80),
-    "camera-2mp.jpg": _saved(1_920, 1_080, "JPEG", quality=85),
     "camera-4mp.jpg": _saved(2_688, 1_520, "JPEG", quality=85, exif=_exif()),
     "camera-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=80),
+    "telephone-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif()),
     "plan.png": _flat(1_600, 1_200, "PNG"),
-    "upright-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=85, exif=_exif(6)),
-    "heavy-16mp.jpg": _saved(4_608, 3_456, "JPEG", quality=90, exif=_exif()),
+    "upright-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif(6)),
+    "drone-48mp.jpg": _saved(8_064, 6_048, "JPEG", quality=90, exif=_exif()),
     "screenshot-4mp.png": _saved(2_560, 1_440, "PNG", compress_level=1),
     "scan-4mp.tiff": _saved(2_480, 1_754, "TIFF", compression="tiff_lzw"),
     "large-100mp.jpg": _saved(12_000, 8_333, "JPEG", quality=85),
