@@ -117,6 +117,10 @@ class Turn:
         """Write down that the upload of `version` may still be carried out. Raises as `record` does."""
         self._write(self.entry.upload, {**self.entry.doubts, version.etag: datetime.now(UTC) + self._doubt_lasts})
 
+    def keep_doubts(self) -> None:
+        """Write down what is in doubt as yet. Raises as `record` does."""
+        self._write(self.entry.upload, self.entry.doubts)
+
     def _write(self, upload: Upload | None, doubts: Mapping[str, datetime]) -> None:
         self._blob.upload_blob(_entry_json(upload, doubts), overwrite=True, lease=self._lease)
 
@@ -168,8 +172,11 @@ class Ledger:
             raise
         with ExitStack() as ending:
             ending.callback(_release, lease, itwin_id)
+            turn = Turn(blob, lease, entry, self._doubt_lasts)
             try:
-                yield Turn(blob, lease, entry, self._doubt_lasts)
+                if SOMEBODY in entry.doubts:
+                    turn.keep_doubts()  # the lease that tells of it will be given back, whatever comes of this turn
+                yield turn
             except AzureError:
                 ending.pop_all()
                 raise

@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from shared.drop import Version
-from shared.errors import ITwinBusy
+from shared.errors import ITwinBusy, PlatformThrottled
 from shared.ledger import LEDGER_CONTAINER, MAX_RANK, Entry, Ledger, Upload
 
 if TYPE_CHECKING:
@@ -154,6 +154,23 @@ def test_a_turn_that_was_not_given_back_leaves_a_doubt(ledger: tuple[BlobService
     assert book.read(itwin_id).taken
     BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
     assert book.read(itwin_id).in_doubt_until(version(1))
+
+
+def test_a_doubt_about_a_crash_outlasts_a_turn_in_which_nothing_went_up(
+    ledger: tuple[BlobServiceClient, Ledger, str],
+) -> None:
+    """The platform refuses whoever comes next, and the lease that told of the crash is given back."""
+    storage, book, itwin_id = ledger
+    with book.turn(itwin_id, Entry()) as turn:
+        turn.record(upload(version(1)))
+    with pytest.raises(HttpResponseError), book.turn(itwin_id, book.read(itwin_id)):
+        raise HttpResponseError("a crash")
+    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
+    with pytest.raises(PlatformThrottled), book.turn(itwin_id, book.read(itwin_id)):
+        raise PlatformThrottled("429")
+    entry = book.read(itwin_id)
+    assert (entry.upload, entry.taken) == (upload(version(1)), False)
+    assert entry.in_doubt_until(version(2, "0x2"))
 
 
 def test_what_was_known_long_ago_is_read_again(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
