@@ -15,8 +15,12 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 
 RCLONE ?= $(shell command -v rclone)
 
-# Tests wait more than they compute; those of one file share what they start, and stay together.
-PYTEST := -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
+# Tests wait more than they compute; those of one file share what they start, and stay together. Files are taken in
+# their order, for the longest are not those with the most tests.
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
+ONCE := $(addprefix --ignore=tests/,test_bench.py test_benchmarks.py test_docs.py test_infra.py test_simulation.py)
 
 .PHONY: help
 help: ## list the targets
@@ -35,7 +39,7 @@ test: test-lowest test-highest ## run all tests on the lowest and the highest su
 
 .PHONY: test-lowest
 test-lowest: .venv/ready node_modules/ready
-	.venv/bin/python $(PYTEST)
+	.venv/bin/python $(PYTEST) $(if $(filter-out $(LOWEST),$(HIGHEST)),$(ONCE))
 
 .PHONY: test-highest
 ifeq ($(LOWEST),$(HIGHEST))
@@ -78,6 +82,7 @@ fuzz: .venv/ready ## look for files that break the image work, guided by coverag
 .PHONY: bench
 bench: .local/bench/ready node_modules/ready ## measure the app beside its peers and limits (BENCH_ARGS="growth" for one)
 	.local/bench/venv/bin/python -m benchmarks $(or $(BENCH_ARGS),--write)
+	$(if $(BENCH_ARGS),,.local/bench/venv/bin/python -m benchmarks.simulation --write)
 
 .PHONY: bench-image
 bench-image: .local/bench/ready ## measure the image work beside its peers (BENCH_ARGS="--job shrink-jpeg" for one)

@@ -203,9 +203,10 @@ class ImageMagick(Engine):
         self._program, self.version = _find_imagemagick()
         self._target = folder / f"{type(self).__name__}.jpg"
 
-    def verify(self) -> None:
+    def verify(self) -> bytes | None:
         """Decode it in strict mode."""
         self._call("-regard-warnings", self.path, "null:")
+        return None
 
     def transform(self) -> bytes:
         """Say it all in one command."""
