@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.__main__ import spare_loopback
 from local.azurite import Azurite
 from local.cloud import LocalCloud
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from tests.leaks import Ear
 
 pytest_plugins = ["tests.leaks"]
+
+
+def pytest_configure() -> None:
+    """Ask no proxy for what runs on this machine, as `python -m local` does not."""
+    spare_loopback()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from local.managed_identity import ManagedIdentity
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
+from shared.drop import Drop
+from shared.results import result_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,6 +229,12 @@ def test_any_name_goes_the_whole_way(cloud: LocalCloud, work: Path, name: str) -
     result = names["wait_for_result"](cloud.drops, itwin, name, written.etag.strip('"'), written.last_modified)
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
     assert result["source"]["metadata"] == {"order": "4711"}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "y" * 1024, "a/../b.jpg", "..", "a\\.\\b.jpg"])
+def test_the_recipe_finds_the_result_where_the_app_writes_it(name: str) -> None:
+    """The rule for its name is published, so it must be the app's own."""
+    assert run_python({}, "def result_name")["result_name"](ITWIN, name) == result_name(Drop(ITWIN, name))
 
 
 def test_an_older_result_is_never_taken_for_the_newer_drops(cloud: LocalCloud, work: Path) -> None:
