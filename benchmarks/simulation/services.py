@@ -232,6 +232,8 @@ class SimulatedLedger:
         turn = SimulatedTurn(self.process, kept, entry)
         kept.holder, kept.until = turn, world.loop.now + TURN_S
         try:
+            if SOMEBODY in entry.doubts:
+                turn.keep_doubts()
             yield turn
         except (AzureError, Crash):
             raise
@@ -260,6 +262,10 @@ class SimulatedTurn:
         """Write down that nobody knows whether the version is up."""
         now = EPOCH + timedelta(seconds=self.process.world.loop.now)
         self._write({**self.entry.doubts, version.etag: now + DOUBT_LASTS})
+
+    def keep_doubts(self) -> None:
+        """Write down what is in doubt as yet."""
+        self._write(self.entry.doubts)
 
     def _write(self, doubts: Mapping[str, datetime]) -> None:
         self.process.request_storage()
