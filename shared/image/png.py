@@ -1,7 +1,8 @@
 """Decides about PNG: which of its chunks leave, and whether it may pass.
 
 The format is https://www.w3.org/TR/png-3/ (section 5 for the chunks). APNG's frames and
-every text, time and EXIF chunk are cut off; what a decoder needs to show the right colours stays.
+every text, time and EXIF chunk are cut off; what a decoder needs to show the right colours stays, where it has the
+length of that and hides nothing.
 Whether the pixels are all there is decided in `png_soundness`.
 """
 
@@ -12,22 +13,26 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import CorruptImage
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import exif
 from shared.image.model import ImageHeader
 from shared.image.survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from collections.abc import Collection, Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
+_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_COLOURS = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
+_ONCE = (_CRITICAL | _COLOURS | {b"eXIf"}) - {b"IDAT"}
 _PALETTE = 3
 _TRANSPARENT = {4, 6}
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
-_MAX_CHUNKS = 100_000
-_MAX_PROFILE_BYTES = 4_000_000
+_MAX_CHUNKS = 20_000
+"""Of 270 bytes of memory each. Encoders write 8 KB of pixels and more into one: 100 MB are 12,000."""
+
+_MAX_PROFILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,10 @@ def survey(data: bytes) -> PngSurvey:
         raise _truncated()
     kinds = [kind for kind, *_ in found]
     width, height, depth, colour_type, interlaced = _header(data[found[0][2] : found[0][3] - 4])
-    _demand_order(kinds, has_palette=colour_type == _PALETTE)
+    _demand_order(kinds)
+    palette = next((end - 4 - body for kind, _, body, end in found if kind == b"PLTE"), None)
+    _demand_palette(palette, 2**depth if colour_type == _PALETTE else None)
+    lengths = _lengths(colour_type, (palette or 0) // 3)
     orientation = 1
     for kind, _, body, end in found:
         if kind == b"iCCP":
@@ -54,15 +62,20 @@ def survey(data: bytes) -> PngSurvey:
         elif kind == b"eXIf":
             orientation = exif.orientation(memoryview(data)[body : end - 4])
     is_plain = depth <= 8 and colour_type not in _TRANSPARENT and b"tRNS" not in kinds  # noqa: PLR2004 - bits
-    kept = _joined([(0, len(SIGNATURE)), *((start, end) for kind, start, _, end in found if kind in _KEPT)])
+    kept = [
+        (start, end)
+        for kind, start, body, end in found
+        if kind in _CRITICAL or (kind in lengths and end - 4 - body in lengths[kind])
+    ]
+    pieces = _joined([(0, len(SIGNATURE)), *kept])
     return PngSurvey(
         data=data,
         header=ImageHeader("image/png", width, height),
         orientation=orientation,
-        has_metadata=kept != ((0, len(data)),),
+        has_metadata=pieces != ((0, len(data)),),
         depth=depth,
         fits_as_is=depth <= 8,  # noqa: PLR2004 - bits
-        kept=kept,
+        kept=pieces,
         colour_type=colour_type,
         interlaced=interlaced,
         weight=_weight(depth, colour_type, interlaced=interlaced, is_plain=is_plain),
@@ -77,14 +90,39 @@ def _weight(depth: int, colour_type: int, *, interlaced: bool, is_plain: bool) -
     return (1 if is_plain else 2) * (2 if interlaced else 1)
 
 
-def _demand_order(kinds: list[bytes], *, has_palette: bool) -> None:
-    """Refuse a second header, torn pixel data, a missing palette and critical chunks that no decoder knows (5.6)."""
-    first = kinds.index(b"IDAT")
-    if kinds.count(b"IHDR") > 1 or set(kinds[first : first + kinds.count(b"IDAT")]) != {b"IDAT"}:
+def _lengths(colour_type: int, colours: int) -> dict[bytes, Collection[int]]:
+    """Return how many bytes the chunks that tell colours have (11.3); of others, decoders make nothing."""
+    return {
+        b"tRNS": {0: {2}, 2: {6}, _PALETTE: range(1, colours + 1)}.get(colour_type, ()),
+        b"gAMA": {4},
+        b"cHRM": {32},
+        b"sRGB": {1},
+        b"iCCP": range(2**31),
+        b"sBIT": {3 if colour_type == _PALETTE else CHANNELS[colour_type]},
+        b"cICP": {4},
+    }
+
+
+def _demand_palette(length: int | None, indices: int | None) -> None:
+    """Refuse a palette of no colours, of a part of one, or of more than there are indices; or none where it is needed.
+
+    Beside colours that are no indices it is only a proposal, of up to 256 (11.2.2).
+    """
+    if length is None and indices is None:
+        return
+    if not length or length % 3 or length // 3 > (indices or 256):
+        raise CorruptImage("The PNG is damaged: it lacks its colours, or has more than it can show. Save it anew.")
+
+
+def _demand_order(kinds: list[bytes]) -> None:
+    """Refuse what may not be there twice, torn pixel data, colours after them and what no decoder knows (5.6)."""
+    first, last = kinds.index(b"IDAT"), len(kinds) - 1 - kinds[::-1].index(b"IDAT")
+    once = [kind for kind in kinds if kind in _ONCE]
+    if len(set(once)) < len(once) or set(kinds[first : last + 1]) != {b"IDAT"}:
         raise CorruptImage("The PNG is damaged: its parts are not in order. Save it anew.")
-    if has_palette and kinds[:first].count(b"PLTE") != 1:
-        raise CorruptImage("The PNG is damaged: it lacks its colours. Save it anew.")
-    if any(kind[:1].isupper() and kind not in _KEPT for kind in kinds):
+    if not _COLOURS.union({b"PLTE"}).isdisjoint(kinds[last:]):
+        raise CorruptImage("The PNG is damaged: its colours come after its pixels. Save it anew.")
+    if any(kind[:1].isupper() and kind not in _CRITICAL for kind in kinds):
         raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it anew.")
 
 
@@ -104,7 +142,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
             break
         size, kind = struct.unpack_from(">I4s", data, start)
         body, end = start + 8, start + 12 + size
-        if not kind.isalpha():
+        if not kind.isalpha() or (kind == b"IEND" and size):
             raise CorruptImage("The PNG is damaged: its parts do not follow one another. Save it anew.")
         if end > len(data):
             raise _truncated()
@@ -112,6 +150,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
         if kind == b"IEND":
             return
         start = end
+    else:
+        raise UnsupportedFormat("The PNG is in far more parts than a usual one. Save it anew.")
     raise _truncated()
 
 
@@ -134,8 +174,10 @@ def _demand_sane_profile(body: bytes) -> None:
         inflater.decompress(body[body.index(b"\0") + 2 :], _MAX_PROFILE_BYTES)
     except (ValueError, zlib.error):
         raise CorruptImage("The PNG is damaged: its colour profile cannot be read. Save it anew.") from None
-    if not inflater.eof:
-        raise CorruptImage("The PNG's colour profile is cut short or too large. Save it anew.")
+    if inflater.unconsumed_tail:
+        raise UnsupportedFormat("The PNG's colour profile has more than 1 MB. Save it with a usual one, such as sRGB.")
+    if not inflater.eof or inflater.unused_data:
+        raise CorruptImage("The PNG is damaged: its colour profile is cut short or too long. Save it anew.")
 
 
 def _truncated() -> CorruptImage:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from shared.image.png import PngSurvey
 
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _FEED_BYTES = 65_536
 _INFLATE_BYTES = 1_048_576
@@ -53,7 +52,7 @@ def _demand_checksums(data: bytes) -> None:
 
 
 def _demand_every_row(source: PngSurvey) -> None:
-    inflater = zlib.decompressobj()
+    inflater = zlib.decompressobj(wbits=0)  # the window that the stream says it needs: other decoders take no more
     rows = _Rows(source)
     view = memoryview(source.data)
     for start, end in source.pixel_data:
@@ -97,7 +96,7 @@ class _Rows:
 def _passes(source: PngSurvey) -> Iterator[tuple[int, int]]:
     """Yield the bytes of a row, with its filter byte, and the number of rows, of each pass that has any."""
     width, height = source.header.width, source.header.height
-    bits = source.depth * _CHANNELS[source.colour_type]
+    bits = source.depth * png.CHANNELS[source.colour_type]
     for left, top, across, down in _ADAM7 if source.interlaced else ((0, 0, 1, 1),):
         columns, rows = ceil((width - left) / across), ceil((height - top) / down)
         if columns > 0 and rows > 0:
