@@ -9,7 +9,9 @@ Whether the pixels between the markers are sound is decided in `jpeg_soundness`,
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
@@ -28,6 +30,8 @@ _FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 
 _RESTARTS = range(0xD0, 0xD8)
 _APPLICATION = range(0xE0, 0xF0)
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
+_JFIF_BYTES, _ADOBE_BYTES = 14, 12
+"""Of a segment that tells the colours and nothing else: no thumbnail, nothing hidden behind."""
 
 MAX_SCANS = 64
 """A sound progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
@@ -40,12 +44,19 @@ _MAX_RESTARTS = 1_000_000
 """In all scans: each of them is looked at. A sound file has one for a row of blocks or so."""
 
 _MAX_SEGMENTS = 5_000
+_MAX_FILL_BYTES = 16
+"""Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
 
 _SUBSAMPLED = 2
 """Samples for each pixel; of several scans with more, a decoder keeps 6 bytes or 8 for each."""
 
-_ANNEX_K_LUMA_SUM = 3_688
-"""The sum of the luminance table of T.81 K.1, that IJG quality 50 stands for."""
+_ANNEX_K_LUMA = bytes.fromhex(
+    "100b0a101828333d0c0c0e131a3a3c370e0d1018283945380e11161d335750"
+    "3e12162538446d674d182337405168715c31404e5767797865485c5f6270646763"
+)
+"""The luminance table of T.81 K.1, row by row, that IJG quality 50 stands for."""
+
+_ANNEX_K_LUMA_SUM = sum(_ANNEX_K_LUMA)
 
 
 @dataclass(frozen=True)
@@ -68,24 +79,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class JpegSurvey(Survey):
-    """What the markers say. `samples` are those of all components for each pixel: 3, or 1.5 where colours have less."""
+    """What the markers say."""
 
-    process: int = BASELINE
-    components: int = 3
     scans: tuple[Scan, ...] = ()
     luma_scale_percent: float = 100.0
-    samples: float = 3.0
     is_opaque: bool = True
-
-    @property
-    def has_many_passes(self) -> bool:
-        """Whether a decoder has to keep all of it until the last scan."""
-        return len(self.scans) > 1 or self.process == PROGRESSIVE
-
-    @property
-    def coefficient_bytes(self) -> int:
-        """How much memory a decoder takes for what one scan leaves to the next, whatever the scale."""
-        return ceil(2 * self.samples * self.pixels) if self.has_many_passes else 0
 
     @property
     def end(self) -> int:
@@ -123,7 +121,7 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
     walk.keep(0, position)
     for _ in range(_MAX_SEGMENTS):
         start = _next_marker(data, position)
-        if data[position] == 0:
+        if data[position] == 0 or start - position > _MAX_FILL_BYTES:
             walk.drop()
         else:
             walk.keep(position, start)
@@ -148,15 +146,13 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
 
 def _next_marker(data: bytes, position: int) -> int:
     """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros."""
-    while data[position : position + 1] == b"\0":
-        position += 1
-    if data[position : position + 1] not in {b"", b"\xff"}:
-        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it anew.")
-    while data[position + 1 : position + 2] == b"\xff":
-        position += 1
-    if position + 1 >= len(data):
+    padding = _PADDING.match(data, position)
+    stop = padding.end() if padding else position
+    if stop == len(data):
         raise _truncated()
-    return position
+    if data[stop - 1 : stop] != b"\xff" or stop == position:
+        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it anew.")
+    return stop - 1
 
 
 class _Walk:
@@ -167,6 +163,9 @@ class _Walk:
         self.restart_interval = 0
         self._kept: list[tuple[int, int]] = []
         self._dropped = False
+        self._has_jfif = False
+        self._has_adobe = False
+        self._burdened: list[tuple[int, int]] = []
         self._orientation: int | None = None
         self._process = 0
         self._size = (0, 0)
@@ -186,13 +185,16 @@ class _Walk:
     def application(self, marker: int, start: int, body: int, end: int) -> None:
         """Keep what a decoder needs to show the right colours: JFIF, Adobe, ICC."""
         content = self.data[body : min(end, body + 16)]
-        if (
-            (marker == _APP0 and content.startswith(b"JFIF\0") and content[12:14] == b"\0\0")
-            or (marker == _APP2 and content.startswith(b"ICC_PROFILE\0"))
-            or (marker == _APP14 and content.startswith(b"Adobe"))
-        ):
+        is_jfif = marker == _APP0 and content.startswith(b"JFIF\0") and end - body >= _JFIF_BYTES
+        is_adobe = marker == _APP14 and content.startswith(b"Adobe") and end - body >= _ADOBE_BYTES
+        is_bare = end - body == (_JFIF_BYTES if is_jfif else _ADOBE_BYTES)
+        self._has_adobe |= is_adobe
+        self._has_jfif |= is_jfif and is_bare
+        if (is_bare and (is_jfif or is_adobe)) or (marker == _APP2 and content.startswith(b"ICC_PROFILE\0")):
             self.keep(start, end)
             return
+        if is_jfif or is_adobe:
+            self._burdened.append((start, end))
         if marker == _APP1 and content.startswith(b"Exif\0") and self._orientation is None:
             self._orientation = exif.orientation(memoryview(self.data)[body + 6 : end])
         self.drop()
@@ -241,7 +243,7 @@ class _Walk:
         first, last, bits = self.data[end - 3 : end]
         stop, restarts = self._entropy_end(end, components)
         self._scans.append(
-            Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, stop), restarts)
+            Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, end, stop), restarts)
         )
         if len(self._scans) > MAX_SCANS:
             raise _too_many_scans()
@@ -275,6 +277,16 @@ class _Walk:
         h, v, _ = self._sampling[components[0]]
         return ceil(ceil(width * h / across) / 8) * ceil(ceil(height * v / down) / 8)
 
+    def _colours_depend_on_what_was_cut(self) -> bool:
+        """Say whether a decoder would take other colours for granted without the thumbnail's segment and the like."""
+        is_clear = self._has_jfif or not (self._has_adobe or bytes(self._sampling) == b"RGB")
+        return bool(self._burdened) and not (is_clear and len(self._sampling) <= 3)  # noqa: PLR2004 - RGB, no CMYK
+
+    def _coefficient_bytes(self, samples: float) -> int:
+        """Count what a decoder has to keep of one scan until the last."""
+        has_many_passes = len(self._scans) > 1 or self._process == PROGRESSIVE
+        return ceil(2 * samples * self._size[0] * self._size[1]) if has_many_passes else 0
+
     def result(self) -> JpegSurvey:
         if not self._scans:
             raise _truncated()
@@ -282,34 +294,50 @@ class _Walk:
         if len(self._scans) > _USUAL_SCANS and len(self._scans) * self._size[0] * self._size[1] > MAX_WORK:
             raise _too_many_scans()
         table = next(iter(self._sampling.values()))[2]
-        scale = max(1.0, 100 * self._tables.get(table, _ANNEX_K_LUMA_SUM) / _ANNEX_K_LUMA_SUM)
+        table_sum = self._tables.get(table, _ANNEX_K_LUMA_SUM)
+        # Of all components, for each pixel: 3, or 1.5 where colours have less.
         samples = sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit()
-        orientation = self._orientation or 1
+        depends = self._colours_depend_on_what_was_cut()
         return JpegSurvey(
             data=self.data,
             header=ImageHeader("image/jpeg", *self._size),
-            orientation=orientation,
+            orientation=self._orientation or 1,
             has_metadata=self._dropped,
-            fits_as_is=len(self._sampling) in {1, 3},
-            quality=max(1, round(5000 / scale if scale > 100 else 100 - scale / 2)),  # noqa: PLR2004 - percent
-            process=self._process,
-            components=len(self._sampling),
-            kept=tuple(self._kept),
+            fits_as_is=len(self._sampling) in {1, 3} and not depends,
+            quality=_quality(table_sum),
+            kept=tuple(sorted((*self._kept, *self._burdened)) if depends else self._kept),
             scans=tuple(self._scans),
-            luma_scale_percent=scale,
-            samples=samples,
+            luma_scale_percent=max(1.0, 100 * table_sum / _ANNEX_K_LUMA_SUM),
+            buffer_bytes=self._coefficient_bytes(samples),
             weight=2 if len(self._scans) > 1 and samples > _SUBSAMPLED else 1,
         )
 
 
-def _without_fill(data: bytes, end: int) -> int:
+def _without_fill(data: bytes, start: int, end: int) -> int:
     """Step back over the 0xFF bytes that may stand before a marker (B.1.1.2)."""
-    while data[end - 1 : end] == b"\xff":
-        end -= 1
-    return end
+    return start + len(data[start:end].rstrip(b"\xff")) if data[end - 1] == _FILL else end
 
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
+_PADDING = re.compile(rb"\0*\xff*")
+_FILL = 0xFF
+
+
+def _quality(luma_sum: int) -> int:
+    """Return the best IJG quality whose luminance table is nowhere near as fine as one of such a sum."""
+    return max(1, bisect_right(range(1, 101), -luma_sum, key=lambda quality: -_luma_sum(quality)))
+
+
+@cache
+def _luma_sum(quality: int) -> int:
+    """Sum up the luminance table that libjpeg writes for a quality: scaled, and cut at what fits into a byte."""
+    scale = table_scale(quality)
+    return sum(min(255, max(1, (value * scale + 50) // 100)) for value in _ANNEX_K_LUMA)
+
+
+def table_scale(quality: int) -> int:
+    """Return the per cent by which libjpeg scales its tables for a quality."""
+    return 200 - 2 * quality if quality >= 50 else 5_000 // quality  # noqa: PLR2004 - where libjpeg's formula bends
 
 
 def _demand_every_component(scans: Sequence[Scan], components: set[int], *, progressive: bool) -> None:
