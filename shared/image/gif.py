@@ -1,4 +1,7 @@
-"""Decides about GIF: how large its first frame is. https://www.w3.org/Graphics/GIF/spec-gif89a.txt."""
+"""Decides about GIF: how large its first frame is, and whether anything follows it.
+
+The format is https://www.w3.org/Graphics/GIF/spec-gif89a.txt.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from shared.image.survey import Survey
 
 _EXTENSION, _FRAME = 0x21, 0x2C
 _COMMENT, _APPLICATION = 0xFE, 0xFF
+_NOTHING_MORE = {b"", b";"}
 _MAX_HEAD_BYTES = 100_000
 """Pillow joins a comment piece by piece, of a byte each if need be, and copies what it has every time."""
 
+_MAX_BLOCKS = 200_000
+"""Of the first frame: 51 MB, which no 40 million pixels take. What follows where there are more, is not looked at."""
+
 
 def survey(file: bytes) -> Survey:
-    """Walk to the first frame, which may be larger than the screen that it is drawn on (20)."""
+    """Walk to the first frame, which may be larger than the screen that it is drawn on (20), and over it."""
     data = file[:_MAX_HEAD_BYTES]
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
@@ -27,10 +34,11 @@ def survey(file: bytes) -> Survey:
         left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
         if data[position] != _FRAME:
             raise _broken()
+        end = _after_blocks(file, position + 11 + _palette_bytes(flags))
     except (IndexError, struct.error):
         raise _broken() from None
     header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
-    return Survey(file, header, has_metadata=has_metadata)
+    return Survey(file, header, has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE)
 
 
 def _palette_bytes(flags: int) -> int:
@@ -38,9 +46,13 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _after_blocks(data: bytes, position: int) -> int:
-    while data[position]:
-        position += 1 + data[position]
-    return position + 1
+    """Return where a chain of blocks ends (15), or the end of the file where there are far too many of them."""
+    for _ in range(_MAX_BLOCKS):
+        size = data[position] if position < len(data) else 0
+        position += 1 + size
+        if not size:
+            return position
+    return len(data)
 
 
 def _broken() -> CorruptImage:

@@ -8,6 +8,7 @@ mirroring, beside which EXIF's orientation does not count.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _EITHER = {b"mif1", b"msf1"}
+_METADATA = (b"Exif", b"application/rdf+xml", b"thmb")
 _MAX_BOXES = 1_000
 _MAX_DECODED = 4
 """How many times its own pixels a picture may be put together of: tiles stick out at the right and at the bottom."""
 
 _MAX_ROUNDED = 4_000_000
 _MAX_DEPTH = 4
-_MAX_ITEMS = 10_000
+_MAX_NUMBERS = 10_000
+"""Of associations, references and extents together, which are looked at one by one: 10 ms of CPU."""
+
 _SHORT_ITEMS = 2
 """The last version of `infe` in which an item's number has two bytes."""
 
@@ -56,16 +60,17 @@ def survey_heic(data: bytes) -> Survey:
 def _survey(data: bytes, media_type: str, name: str) -> Survey:
     found = list(_boxes(data, 0, len(data)))
     boxes = {kind: (body, stop) for kind, body, stop in found}
-    if sum(kind == b"meta" for kind, *_ in found) > 1 or len(found) == _MAX_BOXES:
+    if sum(kind == b"meta" for kind, *_ in found) > 1:
         raise CorruptImage(f"The {name} is damaged: it describes itself twice. Save it anew.")
     if b"meta" not in boxes and b"moov" in boxes:
         raise UnsupportedFormat(f"The {name} holds no still image. Send one frame of it as a JPEG or PNG.")
     if b"meta" not in boxes:
         raise CorruptImage(f"The {name} is cut short: it holds no picture. Upload the whole file.")
     start, end = boxes[b"meta"]
+    properties = list(_nested(data, start + 4, end, (b"iprp", b"ipco")))
     sizes = [
         struct.unpack_from(">II", data, body + 4)
-        for kind, body, stop in _nested(data, start + 4, end, (b"iprp", b"ipco"))
+        for kind, body, stop in properties
         if kind == b"ispe" and body + 12 <= stop
     ]
     if not sizes:
@@ -74,12 +79,37 @@ def _survey(data: bytes, media_type: str, name: str) -> Survey:
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it anew.")
     _demand_sane_names(data, start + 4, end)
-    if _stored_bytes(data, start + 4, end) > len(data):
+    budget = _Budget()
+    if _stored_bytes(data, start + 4, end, budget) > len(data):
         raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
-    if _decoded_pixels(data, start + 4, end) > _MAX_DECODED * width * height + _MAX_ROUNDED:
+    if _decoded_pixels(data, start + 4, end, budget) > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
-    has_metadata = data.find(b"Exif", start, end) >= 0 or data.find(b"application/rdf+xml", start, end) >= 0
-    return Survey(data, ImageHeader(media_type, width, height), has_metadata=has_metadata)
+    return Survey(
+        data,
+        ImageHeader(media_type, width, height),
+        has_metadata=b"moov" in boxes or any(data.find(word, start, end) >= 0 for word in _METADATA),
+        depth=max((_depth(data[body:stop], kind) for kind, body, stop in properties), default=8),
+    )
+
+
+def _depth(body: bytes, kind: bytes) -> int:
+    """Return the bits of each channel that a decoder is told of (av1C, AV1-ISOBMFF 2.3.3; hvcC, 14496-15, 8.3.3.1)."""
+    if kind == b"av1C":
+        return 8 + 2 * (body[2] >> 6 & 1) + 2 * (body[2] >> 5 & 1)
+    return 8 + (body[17] & 7) if kind == b"hvcC" else 8
+
+
+class _Budget:
+    """How many numbers are left to be looked at in one file."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_NUMBERS
+
+    def spend(self, count: int) -> None:
+        """Refuse a file of more numbers than any usual one."""
+        self._left -= count
+        if self._left < 0:
+            raise _too_many_parts()
 
 
 def _demand_sane_names(data: bytes, start: int, end: int) -> None:
@@ -89,21 +119,19 @@ def _demand_sane_names(data: bytes, start: int, end: int) -> None:
     """
     for kind, body, stop in _boxes(data, start, end):
         if kind == b"iinf":
-            items = list(_boxes(data, body + (8 if data[body] else 6), stop))
-            if len(items) == _MAX_BOXES:
-                raise UnsupportedFormat("The image has far more parts than a usual one. Save it as a JPEG.")
-            for _, inside, until in items:
+            for _, inside, until in _boxes(data, body + (8 if data[body] else 6), stop):
                 str(data[inside + (10 if data[inside] > _SHORT_ITEMS else 8) : until], "utf-8")
 
 
-def _decoded_pixels(data: bytes, start: int, end: int) -> int:
+def _decoded_pixels(data: bytes, start: int, end: int, budget: _Budget) -> int:
     """Count the pixels that are decoded for the picture that is put together of the most (`dimg`, 23008-12, 6.4).
 
     A tile may be named any number of times, and is decoded as often, which no encoder makes use of.
     """
-    areas = _areas(data, start, end)
-    parts = _parts(data, start, end)
+    areas = _areas(data, start, end, budget)
+    parts = _parts(data, start, end, budget)
 
+    @cache
     def pixels(item: int, depth: int) -> int:
         if item not in parts:
             return areas.get(item, 0)
@@ -118,7 +146,7 @@ def _decoded_pixels(data: bytes, start: int, end: int) -> int:
     return max((pixels(item, 0) for item in parts), default=0)
 
 
-def _areas(data: bytes, start: int, end: int) -> dict[int, int]:
+def _areas(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, int]:
     """Return how many pixels each item has, by its `ispe` among the properties that `ipma` gives it."""
     properties = [
         struct.unpack_from(">II", data, body + 4) if kind == b"ispe" and body + 12 <= stop else (0, 0)
@@ -130,10 +158,11 @@ def _areas(data: bytes, start: int, end: int) -> dict[int, int]:
             continue
         version, flags, count = data[body], data[body + 3], int.from_bytes(data[body + 4 : body + 8], "big")
         at, item_bytes, index_bytes = body + 8, 4 if version else 2, 2 if flags & 1 else 1
-        for _ in range(min(count, _MAX_ITEMS)):
+        for _ in range(count):
             if at >= stop:
                 break
             item, of = int.from_bytes(data[at : at + item_bytes], "big"), data[at + item_bytes]
+            budget.spend(1 + of)
             at += item_bytes + 1
             for _ in range(of):
                 index = int.from_bytes(data[at : at + index_bytes], "big") & (0x7FFF if flags & 1 else 0x7F)
@@ -144,7 +173,7 @@ def _areas(data: bytes, start: int, end: int) -> dict[int, int]:
     return areas
 
 
-def _parts(data: bytes, start: int, end: int) -> dict[int, tuple[int, ...]]:
+def _parts(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, tuple[int, ...]]:
     """Return what each derived picture is put together of."""
     parts: dict[int, tuple[int, ...]] = {}
     for kind, body, stop in _boxes(data, start, end):
@@ -154,11 +183,14 @@ def _parts(data: bytes, start: int, end: int) -> dict[int, tuple[int, ...]]:
                 named = inside + struct.calcsize(f">{item}H")
                 if reference == b"dimg" and named <= until:
                     whole, count = struct.unpack_from(f">{item}H", data, inside)
-                    parts[whole] = parts.get(whole, ()) + struct.unpack_from(f">{count}{item}", data, named)
+                    budget.spend(count)
+                    if whole in parts:
+                        raise CorruptImage("The image is damaged: it is put together in two ways. Save it anew.")
+                    parts[whole] = struct.unpack_from(f">{count}{item}", data, named)
     return parts
 
 
-def _stored_bytes(data: bytes, start: int, end: int) -> int:
+def _stored_bytes(data: bytes, start: int, end: int, budget: _Budget) -> int:
     """Count the bytes of all items together (`iloc`, 14496-12, 8.11.3); one that names none has all of them."""
     total = 0
     for kind, body, _ in _boxes(data, start, end):
@@ -174,6 +206,7 @@ def _stored_bytes(data: bytes, start: int, end: int) -> int:
             at += 2
             if at > end or total > len(data):
                 break
+            budget.spend(1 + extents)
             for _ in range(extents):
                 at += (index if version else 0) + offset
                 total += int.from_bytes(data[at : at + length], "big") or len(data)
@@ -198,7 +231,7 @@ def _nested(data: bytes, start: int, end: int, path: tuple[bytes, ...]) -> Itera
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of each box (14496-12, 4.2)."""
+    """Yield type, start and end of the content of each box (14496-12, 4.2); refuse more of them than are usual."""
     for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
@@ -212,3 +245,8 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             return
         yield kind, body, stop
         start = stop
+    raise _too_many_parts()
+
+
+def _too_many_parts() -> UnsupportedFormat:
+    return UnsupportedFormat("The image has far more parts than a usual one. Save it as a JPEG.")
