@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.image.blame import blaming_the_file
 from shared.image.jpeg import JpegSurvey
@@ -23,14 +23,15 @@ def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
         image.load()
         info, image = image.info, image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
     image.info = {}  # or the encoders would write from it what nobody asked for
-    transparency = info.get("transparency")
-    if transparency is not None:
-        image.info["transparency"] = _in_8_bits(transparency) if source.depth > 8 else transparency  # noqa: PLR2004
+    if "transparency" in info:
+        image.info["transparency"] = _as_in_pixels(info["transparency"], image.mode, source.depth)
     return Picture(
         image,
         limits,
         orientation=info.get("orientation", source.orientation),
         quality=source.quality,
+        depth=source.depth,
+        is_negative=source.is_negative,
         profile=info.get("icc_profile"),
         changes=("depth-reduced",) if source.depth > 8 else (),  # noqa: PLR2004 - bits
     )
@@ -61,9 +62,11 @@ def _affordable_pixels(source: JpegSurvey, max_bytes: int) -> float:
     return float(8 * max_bytes / max(bits_at_floor, 1e-6))
 
 
-def _in_8_bits(transparency: bytes | int | tuple[int, ...]) -> bytes | int | tuple[int, ...]:
-    if isinstance(transparency, int):
-        return transparency >> 8
-    if isinstance(transparency, tuple):
-        return tuple(value >> 8 for value in transparency)
-    return transparency
+def _as_in_pixels(key: Any, mode: str, depth: int) -> Any:
+    """Return the transparent colour as it is among the pixels.
+
+    Pillow stretches grey of 2 and 4 bits over 8, and cuts colours of 16 bits off at 8, but leaves the key as it was.
+    """
+    if mode == "L":
+        return key % 2**depth * 255 // (2**depth - 1)
+    return tuple(value >> (depth - 8) & 255 for value in key) if mode == "RGB" else key

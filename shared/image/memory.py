@@ -5,7 +5,8 @@ decoded (few more than leave, for a JPEG), and O that leave, padding included ::
 
     base + 2 x file + max(decoder x P, 8 x P, 4 x P + resizing, 13 x O)
 
-- `decoder`: bytes for each pixel while it is decoded (`formats`), and for a JPEG of several scans its coefficients;
+- `decoder`: bytes for each pixel while it is decoded (`formats`), and what the survey knows that a decoder keeps beside
+  them: the coefficients of a JPEG of several scans, a strip or a tile of a TIFF;
 - 8: a palette or 16 bits become channels, while the picture that they were is still there;
 - `resizing`: a picture that is as wide as the new one and as high as the old, and the new one; 4 x P more where it may
   be transparent, for its colours are weighed by that;
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING
 
 from shared.image.decoding import scale_for
 from shared.image.examination import may_pass
-from shared.image.jpeg import JpegSurvey
 from shared.image.refusals import padded
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def peak_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
     """Return the most bytes that it takes to normalize what was surveyed, beside the file itself. Decodes nothing."""
     files = _BASE_BYTES + 2 * len(source.data)
     if may_pass(source, limits):
-        return files + _coefficient_bytes(source) + source.pixels // 64
+        return files + source.buffer_bytes + source.pixels // 64
     return files + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)
 
 
@@ -53,14 +53,10 @@ def _pixel_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
     scale = scale_for(source, limits)
     width, height = ceil(source.header.width / scale), ceil(source.header.height / scale)
     pixels = width * height
-    decoding = kind.bytes_per_pixel * pixels + _coefficient_bytes(source)
+    decoding = kind.bytes_per_pixel * pixels + source.buffer_bytes
     least = _WHOLE if source.is_opaque else _CONVERTED
     across, down = padded(width, height, limits)
     share = min(1.0, limits.max_output_pixels / (across * down))
     resizing = 0 if share == 1 else ceil(_WHOLE * pixels * (sqrt(share) + share))
     leaving = min(limits.max_output_pixels, across * down)
     return max(decoding, least * pixels + resizing, (_OPAQUE if source.is_opaque else _FLATTENED) * leaving)
-
-
-def _coefficient_bytes(source: Survey) -> int:
-    return source.coefficient_bytes if isinstance(source, JpegSurvey) else 0

@@ -33,6 +33,8 @@ _SIGNATURES = (
     _Signature(0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     _Signature(0, b"\xff\x0a", "a JPEG XL image"),
     _Signature(0, b"II\xbc\x01", "a JPEG XR image"),
+    _Signature(0, b"II+\0", "a BigTIFF", "Save it as a usual TIFF, or as a JPEG or PNG."),
+    _Signature(0, b"MM\0+", "a BigTIFF", "Save it as a usual TIFF, or as a JPEG or PNG."),
     _Signature(0, b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
     _Signature(0, b"\0\0\1\0", "an icon (ICO)"),
     _Signature(0, b"\0\0\2\0", "a cursor (CUR)"),

@@ -29,12 +29,21 @@ _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
 
 def reduce_depth(picture: Picture) -> Picture:
-    """Scale 16 bits a channel to 8; Pillow's own conversion would clip them to white."""
+    """Scale 9 to 16 bits of grey to 8, where Pillow's own conversion would clip them to white.
+
+    A key colour becomes transparency before, while it can still be told from its neighbours.
+    """
     if not picture.image.mode.startswith("I;16"):
         return picture
-    scaled = picture.image.convert("I").point([(value + 128) // 257 for value in range(65_536)], "L")
-    scaled.info = picture.image.info
-    return picture.changed("depth-reduced", scaled)
+    values, white = range(65_536), 2**picture.depth - 1
+    scaled = [min(255, (510 * value + white) // (2 * white)) for value in values]
+    deep = picture.image.convert("I")
+    reduced = deep.point([255 - value for value in scaled] if picture.is_negative else scaled, "L")
+    key = picture.image.info.get("transparency")
+    if key is not None:
+        reduced.putalpha(deep.point([255 * (value != key) for value in values], "L"))
+    reduced.info = {}
+    return picture.changed("depth-reduced", reduced)
 
 
 def unpack_palette(picture: Picture) -> Picture:
@@ -60,11 +69,17 @@ def resize(picture: Picture) -> Picture:
 
 
 def shrink(picture: Picture, max_pixels: float) -> Picture:
-    """Resize to at most `max_pixels`, padding included, each of them the mean of all that it stands for."""
+    """Resize to at most `max_pixels`, padding included, each of them the mean of all that it stands for.
+
+    What fits the ratio still fits it afterwards, though both sides are rounded.
+    """
     width, height = picture.image.size
     across, down = padded(width, height, picture.limits)
     factor = sqrt(max_pixels / (across * down))
     size = max(1, int(width * factor)), max(1, int(height * factor))
+    if fits_ratio(width, height, picture.limits):
+        longest = picture.limits.max_aspect_ratio * min(size)
+        size = min(size[0], longest), min(size[1], longest)
     return picture.changed("resized", picture.image.resize(size, Image.Resampling.HAMMING))
 
 
@@ -74,7 +89,10 @@ def convert_colours(picture: Picture) -> Picture:
     if image.mode in _SENDABLE_MODES:
         return replace(picture, profile=_sound_profile(picture.profile, image.mode))
     if image.mode in {"I", "F"}:
-        raise UnsupportedFormat("The image has 32 bits a channel; 8 and 16 are read. Save it as an 8-bit JPEG or PNG.")
+        what = "negative numbers" if picture.depth == 16 else f"{picture.depth} bits"  # noqa: PLR2004
+        raise UnsupportedFormat(
+            f"The image has {what} in a channel, which is not read. Save it as an 8-bit JPEG or PNG."
+        )
     return picture.changed("colours-converted", _through_profile(image, picture.profile), profile=None)
 
 
