@@ -9,7 +9,7 @@ MediaType = Literal["image/jpeg", "image/png"]
 AspectPolicy = Literal["pad", "crop", "reject"]
 
 Change = Literal[
-    "depth-reduced",  # from 16 bits a channel to 8
+    "depth-reduced",  # from more than 8 bits a channel to 8
     "resized",  # fewer pixels, to fit the output's limits
     "colours-converted",  # from CMYK, YCbCr or Lab to RGB
     "oriented",  # turned or mirrored as its metadata asked

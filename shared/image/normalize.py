@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from shared.errors import Bug, DropError
 from shared.image.blame import blaming_the_file
 from shared.image.examination import examine, may_pass
 from shared.image.memory import peak_bytes
-from shared.image.model import ImageLimits, NormalizedImage
+from shared.image.model import Change, ImageLimits, NormalizedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from shared.image.formats import Format
-    from shared.image.model import Change, MediaType
+    from shared.image.model import MediaType
     from shared.image.survey import Survey
 
 DEFAULT_LIMITS = ImageLimits()
@@ -87,4 +87,6 @@ def _normalized(
     data: bytes, media_type: MediaType, size: tuple[int, int], changes: Iterable[Change], source: Survey
 ) -> NormalizedImage:
     cut: tuple[Change, ...] = ("metadata-removed",) if source.has_metadata else ()
-    return NormalizedImage(data, media_type, *size, (*changes, *cut), source.header)
+    # A picture that was flattened may turn out to be too large only then, and be resized.
+    told = sorted((*changes, *cut), key=get_args(Change).index)
+    return NormalizedImage(data, media_type, *size, tuple(told), source.header)

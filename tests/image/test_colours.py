@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 from shared.errors import UnsupportedFormat
 from shared.image import ImageLimits, normalize_image
-from tests.image.pictures import encoded, pattern, photo, seen
+from tests.image.pictures import encoded, exif, pattern, photo, seen
+from tests.image.test_hostile import png_header, tiff
+from tests.image.test_metadata import chunk, segment
 
 
 def cmyk_profile() -> bytes:
@@ -174,3 +177,123 @@ def test_a_key_colour_of_a_16_bit_png_stays_transparent() -> None:
     picture = Image.new("I;16", (64, 64), 0x1234)
     normalized = normalize_image(encoded(picture, "PNG", transparency=0x1234))
     assert {pixel[-1] for pixel in seen(normalized.data)[2]} == {0}
+
+
+@pytest.mark.parametrize("value", [0x0000, 0x00FF, 0x1234, 0x12F0, 0xFF00, 0xFFFF])
+def test_a_key_colour_of_16_bits_is_transparent_and_its_neighbours_are_not(value: int) -> None:
+    """Pixels are rounded on their way to 8 bits, and many become the same."""
+    picture = Image.new("I;16", (64, 64), value)
+    picture.paste(value ^ 1, (32, 0, 64, 64))
+    data = encoded(picture, "PNG", transparency=value)
+    alphas = [pixel[-1] for pixel in seen(normalize_image(data).data)[2]]
+    assert (alphas[0], alphas[63]) == (0, 255)
+
+
+@pytest.mark.parametrize(("depth", "key"), [(1, 1), (2, 1), (2, 2), (4, 7), (4, 15), (8, 200)])
+def test_a_key_colour_of_few_bits_is_transparent_and_its_neighbours_are_not(depth: int, key: int) -> None:
+    """Pillow stretches such pixels over 8 bits, but not the key."""
+    rows = bytes((0, *(int(f"{key:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
+    rows += bytes((0, *(int(f"{key ^ 1:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
+    pieces = chunk(b"tRNS", struct.pack(">H", key)) + chunk(b"eXIf", exif(3)[6:]) + chunk(b"IDAT", zlib.compress(rows))
+    normalized = normalize_image(png_header(64, 64, depth, 0) + pieces + chunk(b"IEND", b""))
+    assert normalized.changes == ("oriented", "recompressed", "metadata-removed")
+    alphas = [pixel[-1] for pixel in seen(normalized.data)[2]]
+    assert (alphas[-1], alphas[0]) == (0, 255)
+
+
+def test_a_key_colour_of_16_bit_rgb_is_transparent() -> None:
+    """Of such pixels Pillow keeps the upper half alone."""
+    row = b"\0" + struct.pack(">3H", 0x12F0, 0xFF00, 0x00FF) * 64
+    pieces = chunk(b"tRNS", struct.pack(">3H", 0x12F0, 0xFF00, 0x00FF)) + chunk(b"IDAT", zlib.compress(row * 64))
+    normalized = normalize_image(png_header(64, 64, 16, 2) + pieces + chunk(b"IEND", b""))
+    assert {pixel[-1] for pixel in seen(normalized.data)[2]} == {0}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("kind", ["dithered", "hatched"])
+def test_a_drawing_of_few_colours_stays_as_sharp_as_it_is(kind: str, mode: str) -> None:
+    """No two neighbours are alike, and yet it is none for a JPEG."""
+    hatching = Image.new("1", (320, 240))
+    hatching.putdata([(x + y) % 2 for y in range(240) for x in range(320)])
+    picture = photo(mode="1") if kind == "dithered" else hatching
+    normalized = normalize_image(encoded(picture.convert(mode), "TIFF"))
+    assert normalized.media_type == "image/png"
+
+
+def test_a_grey_photo_is_not_one_of_few_colours() -> None:
+    """It has 256 at the most."""
+    assert normalize_image(encoded(photo(mode="L").convert("RGB"), "TIFF")).media_type == "image/jpeg"
+
+
+def grey_tiff(order: str, photometric: int, depth: int, kind: int = 1, extra: int = 0) -> bytes:
+    """Return a TIFF of 16 x 16 grey values: black, white, half and a tenth again and again; more channels are black."""
+    white = 2**depth - 1
+    channels = [value for level in (0, white, white // 2, white // 10) for value in (level, *(0,) * extra)] * 64
+    bits = "".join(f"{value:0{depth}b}" for value in channels)
+    pixels = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    if depth == 16 and order == "<":
+        pixels = struct.pack(f"<{len(channels)}H", *channels)
+    entries = {256: (16,), 257: (16,), 258: (depth,) * (1 + extra), 259: (1,), 262: (photometric,), 273: (8,)}
+    more = {338: (2,) * extra} if extra else {}
+    shape = {277: (1 + extra,), 278: (16,), 279: (len(pixels),), 339: (kind,)}
+    short = dict.fromkeys((258, 259, 262, 277, 338, 339), (3, "H"))
+    return tiff({**entries, **shape, **more}, pixels, order, short)
+
+
+@pytest.mark.parametrize(("order", "photometric", "depth"), [("<", 1, 16), (">", 1, 16), ("<", 0, 16), ("<", 1, 12)])
+def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: int) -> None:
+    """Whatever stands for white, and however many bits it has."""
+    normalized = normalize_image(grey_tiff(order, photometric, depth))
+    expected = [value if photometric else 255 - value for value in (0, 255, 127, 25)]
+    assert all(abs(pixel[0] - value) <= 1 for pixel, value in zip(seen(normalized.data)[2], expected * 64, strict=True))
+    assert normalized.changes == ("depth-reduced", "converted")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (grey_tiff(">", 0, 16), "grey with white at 0 as 16-bit big-endian integers"),
+        (grey_tiff(">", 1, 12), "grey as 12-bit big-endian integers"),
+        (grey_tiff("<", 1, 16, extra=1), "grey and further channels as 16-bit"),
+        (grey_tiff("<", 5, 8, extra=4), "CMYK and further channels as 8-bit"),
+        (grey_tiff("<", 5, 16, extra=4), "CMYK and further channels as 16-bit"),
+        (grey_tiff("<", 1, 16, kind=3), "grey as 16-bit little-endian floating-point numbers"),
+        (grey_tiff("<", 1, 16, kind=2), "negative numbers"),
+    ],
+)
+def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: str) -> None:
+    """It is not damaged, and whoever made it can save it otherwise."""
+    with pytest.raises(UnsupportedFormat, match=what):
+        normalize_image(data)
+
+
+def with_burdened(data: bytes, jfif: bytes) -> bytes:
+    """Return a JPEG with another JFIF segment than its own, which stands first."""
+    start = data.index(b"JFIF") - 4 if b"JFIF" in data[:20] else 2
+    return data[:start] + segment(0xE0, jfif) + data[start + (18 if b"JFIF" in data[:20] else 0) :]
+
+
+THUMBNAIL = b"JFIF\0\1\2\0\0\1\0\1\1\1" + b"red"
+
+
+@pytest.mark.parametrize("adobe", [b"", segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")])
+def test_a_jpegs_colours_do_not_depend_on_its_thumbnail(adobe: bytes) -> None:
+    """Without its segment, decoders would take YCbCr for RGB: by Adobe's word, or by the names R, G, B."""
+    plain = encoded(pattern(), "JPEG", quality=95)
+    data = with_burdened(plain, THUMBNAIL)
+    frame = data.index(b"\xff\xc0")
+    data = data[:frame] + adobe + data[frame:] if adobe else renamed(data, b"RGB")
+    normalized = normalize_image(data)
+    assert normalized.changes == ("recompressed", "metadata-removed")
+    assert b"red" not in normalized.data
+    for pixel, other in zip(seen(normalized.data)[2], seen(plain)[2], strict=True):
+        assert max(abs(a - b) for a, b in zip(pixel, other, strict=True)) < 40
+
+
+def renamed(data: bytes, names: bytes) -> bytes:
+    """Return a baseline JPEG whose components have other names than 1, 2, 3."""
+    changed = bytearray(data)
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    for number, name in enumerate(names):
+        changed[frame + 10 + 3 * number] = changed[scan + 5 + 2 * number] = name
+    return bytes(changed)

@@ -20,7 +20,7 @@ from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
 from tests.image.test_metadata import chunk, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 SAMPLES = Path(__file__).parent / "samples"
 MAX_REFUSAL_S = 0.010
@@ -158,6 +158,33 @@ def avif_of(width: int, height: int) -> bytes:
     )
 
 
+def with_item_boxes(data: bytes, **contents: bytes) -> bytes:
+    """Return a HEIF whose items are described, at the end of its `meta`, by further boxes."""
+    at = data.index(b"meta") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    more = b"".join(box(kind.encode(), content) for kind, content in contents.items())
+    return data[:at] + struct.pack(">I", size + len(more)) + data[at + 4 : at + size] + more + data[at + size :]
+
+
+def many_references(count: int) -> bytes:
+    """Return the content of an `iref` in which one picture is put together again and again of 65,535 others."""
+    parts = struct.pack(">HH65535H", 1, 65_535, *range(65_535))
+    return bytes(4) + box(b"dimg", parts) * count
+
+
+def tiff_of_one_tile(side: int) -> bytes:
+    """Return a TIFF of one pixel of 16-bit RGBA, in a tile that is so large, and of runs of 128 zeros (PackBits)."""
+    pixels = b"\x81\0" * (side * side // 16)
+    shape = {256: (1,), 257: (1,), 258: (16,) * 4, 259: (32_773,), 262: (2,), 277: (4,), 338: (2,)}
+    return tiff({**shape, 322: (side,), 323: (side,), 324: (8,), 325: (len(pixels),)}, pixels)
+
+
+def png_with(repeated: bytes, count: int) -> bytes:
+    """Return a PNG that holds a chunk so many times."""
+    data = encoded(photo(64, 64), "PNG")
+    return data[:33] + repeated * count + data[33:]
+
+
 def webp_of_one_colour(width: int, height: int) -> bytes:
     """Return a sound lossless WebP whose pixels take no bits at all: five codes of one symbol each, and the end."""
     body = (
@@ -207,14 +234,37 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a bmp of run lengths that Pillow unpacks in Python": lambda: (
         b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 9_000, 9_000, 1, 8, 1) + bytes(1_044) + b"\1x" * 10_000_000
     ),
+    "a png of 300 profiles of 1 MB": lambda: png_with(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(900_000), 9)), 300),
+    "a png of 3,000 orientations": lambda: png_with(
+        chunk(b"eXIf", b"II*\0" + struct.pack("<IH", 8, 1_000) + struct.pack("<HHII", 1, 3, 1, 1) * 1_000), 3_000
+    ),
+    "a png of 90,000 empty chunks of pixels": lambda: png_with(chunk(b"IDAT", b""), 90_000),
+    "a tiff of one pixel in a tile of 67 million": lambda: tiff_of_one_tile(8_192),
+    "an avif that is put together of ten million": lambda: with_item_boxes(sound()["avif"], iref=many_references(150)),
+    "an avif whose picture lies in a million places": lambda: with_item_boxes(
+        sound()["avif"], iloc=b"\0\0\0\0\x11\0\0\x20" + struct.pack(">HHH", 1, 0, 65_535) * 32 + b"\1" * 2_000_000
+    ),
+    "an avif whose items have a million properties": lambda: with_item_boxes(
+        sound()["avif"],
+        iprp=box(b"ipma", bytes(4), struct.pack(">I", 4_000), (b"\0\1\xff" + b"\1" * 255) * 4_000),
+    ),
+    "an avif of a million empty boxes": lambda: with_item_boxes(
+        sound()["avif"], iref=bytes(4) + box(b"free") * 1_000_000
+    ),
     "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_is_refused_from_its_header(bomb: str) -> None:
+@cache
+def bomb(name: str) -> bytes:
+    """Return one of the bombs, which take longer to make than to refuse."""
+    return BOMBS[name]()
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_from_its_header(name: str) -> None:
     """Within 10 ms and 10 MB, the best of three so that a busy machine does not count."""
-    data = BOMBS[bomb]()
+    data = bomb(name)
     costs = [cost_of_refusing(data) for _ in range(3)]
     assert min(seconds for seconds, _ in costs) < MAX_REFUSAL_S
     assert max(grown for _, grown in costs) < MAX_REFUSAL_BYTES
@@ -390,16 +440,25 @@ def test_a_heic_whose_items_share_their_bytes_is_refused() -> None:
         normalize_image(data[: -3 * len(data) // 5])
 
 
-def tiff(entries: dict[int, tuple[int, ...]], pixels: bytes) -> bytes:
-    """Return a TIFF of LONG entries, whose pixels stand at 8."""
+def tiff(
+    entries: Mapping[int, tuple[int, ...]],
+    pixels: bytes,
+    order: str = "<",
+    kinds: dict[int, tuple[int, str]] | None = None,
+) -> bytes:
+    """Return a TIFF whose pixels stand at 8; entries are LONG where no other kind and letter of `struct` are given."""
     start, extra = 8 + len(pixels), b""
-    directory = struct.pack("<H", len(entries))
+    directory = struct.pack(order + "H", len(entries))
     for tag, values in sorted(entries.items()):
-        packed = struct.pack(f"<{len(values)}I", *values)
-        at = start + 6 + 12 * len(entries) + len(extra)
-        directory += struct.pack("<HHI", tag, 4, len(values)) + (packed if len(packed) == 4 else struct.pack("<I", at))
+        kind, letter = (kinds or {}).get(tag, (4, "I"))
+        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
+        at = struct.pack(order + "I", start + 6 + 12 * len(entries) + len(extra))
+        directory += struct.pack(order + "HHI", tag, kind, len(values)) + (
+            at if len(packed) > 4 else packed.ljust(4, b"\0")
+        )
         extra += packed if len(packed) > 4 else b""
-    return b"II*\0" + struct.pack("<I", start) + pixels + directory + bytes(4) + extra
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(order + "I", start) + pixels + directory + bytes(4) + extra
 
 
 def test_a_tiff_in_a_million_strips_is_refused() -> None:
@@ -463,3 +522,108 @@ def test_a_heic_whose_items_are_of_no_kind_is_refused(was: bytes) -> None:
     at = data.index(b"iinf")
     with pytest.raises(CorruptImage):
         normalize_image(data[:at] + data[at:].replace(was, b"E\xff\xd0f", 1))
+
+
+@pytest.mark.parametrize("side", [16, 256, 1_024])
+def test_tiles_may_stick_out_of_a_tiff(side: int) -> None:
+    """Programs write them of one size, however small the picture is."""
+    assert normalize_image(tiff_of_one_tile(side)).width == 1
+
+
+def progressive_in_tiff(kind: tuple[int, str] | None, *missing: int) -> bytes:
+    """Return a TIFF that holds a progressive JPEG, whose offsets and counts are of a kind, or are missing."""
+    pixels = encoded(photo(64, 64, "L"), "JPEG", progressive=True)
+    entries = {
+        256: (64,),
+        257: (64,),
+        258: (8,),
+        259: (7,),
+        262: (1,),
+        273: (8,),
+        277: (1,),
+        278: (64,),
+        279: (len(pixels),),
+    }
+    kinds = {273: kind, 279: kind} if kind else {}
+    return tiff({tag: values for tag, values in entries.items() if tag not in missing}, pixels, kinds=kinds)
+
+
+@pytest.mark.parametrize("hidden", [((9, "i"),), ((16, "Q"),), ((13, "I"),), (None, 279), (None, 273, 279)])
+def test_a_progressive_jpeg_cannot_hide_in_a_tiff(hidden: tuple[tuple[int, str] | None, int]) -> None:
+    """The library reads more kinds of numbers than a sound file has, and guesses a length that is missing."""
+    with pytest.raises(CorruptImage):
+        normalize_image(progressive_in_tiff(*hidden))
+
+
+@pytest.mark.parametrize("twice", [{256: (64, 64)}, {259: (1, 1)}, {34_675: (1, 2, 3)}])
+def test_a_tiff_that_says_twice_what_is_one_is_refused(twice: dict[int, tuple[int, ...]]) -> None:
+    """Pillow would warn of it: an error in these tests, and a line in the log of an app that read on."""
+    entries = {256: (64,), 257: (64,), 258: (8,), 259: (1,), 262: (1,), 273: (8,), 277: (1,), 278: (64,), 279: (4_096,)}
+    assert normalize_image(tiff(entries, bytes(4_096))).width == 64
+    with pytest.raises(CorruptImage, match="twice"):
+        normalize_image(tiff({**entries, **twice}, bytes(4_096)))
+
+
+def test_a_tiff_with_two_widths_is_refused() -> None:
+    """Or what is looked at beforehand were not what is decoded."""
+    entries = {256: (64,), 257: (64,), 258: (8,), 259: (1,), 262: (1,), 273: (8,), 277: (1,), 278: (64,), 279: (4_096,)}
+    data = tiff(entries, bytes(4_096)).replace(struct.pack("<HHI", 257, 4, 1), struct.pack("<HHI", 256, 4, 1))
+    with pytest.raises(CorruptImage, match="twice"):
+        normalize_image(data)
+
+
+@pytest.mark.parametrize("number", [32_771, 34_925, 50_000, 50_001])
+def test_a_tiff_of_a_rare_compression_is_refused_unread(number: int) -> None:
+    """Each is one decoder more that hostile bytes could reach."""
+    entries = {256: (1,), 257: (1,), 258: (8,), 259: (number,), 262: (1,), 273: (8,), 277: (1,), 278: (1,), 279: (1,)}
+    with pytest.raises(UnsupportedFormat, match=f"compressed.*{number}"):
+        normalize_image(tiff(entries, b"x"))
+
+
+@pytest.mark.parametrize("place", [20, -2])
+@pytest.mark.parametrize("padding", [b"\xff", b"\0"])
+def test_megabytes_of_padding_in_a_jpeg_cost_nothing(place: int, padding: bytes) -> None:
+    """The format allows any number of 0xFF before a marker; Pillow walks over them in Python."""
+    data = encoded(photo(64, 64), "JPEG")
+    padded = data[:place] + padding * 4_000_000 + data[place:]
+    began = time.process_time()
+    if padding == b"\xff" or place > 0:
+        assert normalize_image(padded).width == 64
+    else:
+        with pytest.raises(CorruptImage):
+            normalize_image(padded)
+    assert time.process_time() - began < 0.3
+
+
+@pytest.mark.parametrize("length", [0, 7, 51, 800])
+def test_a_png_whose_palette_is_none_is_refused(length: int) -> None:
+    """Pillow opens it, others do not: no colours, a part of one, or more than 4 bits can name."""
+    rows = zlib.compress(bytes(64 * 33))
+    data = png_header(64, 64, 4, 3) + chunk(b"PLTE", bytes(length)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    with pytest.raises(CorruptImage, match="colours"):
+        normalize_image(data)
+
+
+def test_a_png_that_understates_its_window_is_refused() -> None:
+    """Python inflates it all the same; other decoders keep no more of what was than the stream says."""
+    far = random.Random(2).randbytes(20_000) * 4  # noqa: S311 - no secret
+    rows = b"".join(b"\0" + far[at : at + 300] for at in range(0, 60_000, 300))
+    stream = zlib.compress(rows, 9)
+    data = png_header(100, 200) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    assert normalize_image(data).data is data
+    with pytest.raises(CorruptImage):
+        normalize_image(data.replace(chunk(b"IDAT", stream), chunk(b"IDAT", b"\x08\x1d" + stream[2:])))
+
+
+def test_a_png_with_a_profile_of_megabytes_is_refused_by_name() -> None:
+    """It is not damaged; Pillow would call it so."""
+    profile = random.Random(1).randbytes(2_000_000)  # noqa: S311 - no secret
+    with pytest.raises(UnsupportedFormat, match="profile has more than 1 MB"):
+        normalize_image(png_with(chunk(b"iCCP", b"p\0\0" + zlib.compress(profile)), 1))
+
+
+def test_a_png_whose_colours_come_after_its_pixels_is_refused() -> None:
+    """Some decoders heed them, others do not."""
+    data = encoded(photo(64, 64), "PNG")
+    with pytest.raises(CorruptImage, match="after its pixels"):
+        normalize_image(data[:-12] + chunk(b"gAMA", struct.pack(">I", 45_455)) + data[-12:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from typing import Any
 
@@ -100,12 +101,36 @@ def test_the_limit_is_used(max_bytes: int) -> None:
     assert 0.80 * max_bytes <= len(normalized.data) <= max_bytes
 
 
-def test_quality_is_never_above_the_sources() -> None:
-    """What a JPEG has lost is not found again by more bytes."""
-    data = encoded(photo(1000, 100), "JPEG", quality=40)
+@pytest.mark.parametrize("policy", ["pad", "crop", "reject"])
+@pytest.mark.parametrize("size", [(1500, 300), (300, 1500), (1499, 300)])
+@pytest.mark.parametrize(
+    "limits", [{"max_output_pixels": 100_000}, {"max_output_bytes": 40_000}], ids=["pixels", "bytes"]
+)
+def test_what_fits_the_ratio_still_fits_it_when_it_is_smaller(
+    limits: dict[str, int], size: tuple[int, int], policy: Any
+) -> None:
+    """Both sides are rounded, and at exactly 5:1 that may be too much of the short one."""
+    chosen = ImageLimits(aspect_policy=policy, **limits)
+    normalized = normalize_image(encoded(photo(*size), "TIFF"), chosen)
+    assert normalized.changes == ("resized", "converted")
+    assert_legal(normalized, chosen)
+
+
+@pytest.mark.parametrize("quality", [1, 5, 10, 15, 17, 25, 40, 60, 75])
+def test_quality_is_never_above_the_sources(quality: int) -> None:
+    """What a JPEG has lost is not found again by more bytes; nor is more lost than need be."""
+    data = encoded(photo(1000, 100), "JPEG", quality=quality)
     normalized = normalize_image(data)
     assert "recompressed" in normalized.changes
-    assert luma_table(normalized.data) >= luma_table(data)
+    assert luma_table(normalized.data) == luma_table(data)
+
+
+def test_quality_is_below_that_of_a_source_with_other_tables() -> None:
+    """Cameras have their own, which no quality is exactly like."""
+    table = [min(255, 20 + 3 * at) for at in range(64)]
+    data = encoded(photo(1000, 100), "JPEG", qtables=[table, table])
+    tables = [luma_table(encoded(photo(16, 16), "JPEG", quality=quality)) for quality in range(1, 101)]
+    assert luma_table(normalize_image(data).data) == min(size for size in tables if size >= sum(table))
 
 
 def luma_table(data: bytes) -> int:
@@ -122,8 +147,46 @@ def test_pixels_go_before_quality_falls_below_the_floor() -> None:
     assert luma_table(normalized.data) <= luma_table(encoded(photo(16, 16), "JPEG", quality=70))
 
 
+WIDE, HIGH = 1610, 1403
+
+
+def partly_noise(share: float, mode: str = "RGB") -> Image.Image:
+    """Return a picture that is noise at the left and flat elsewhere."""
+    picture = Image.new("RGB", (WIDE, HIGH), (200, 210, 220))
+    picture.paste(photo(int(WIDE * share), HIGH), (0, 0))
+    return picture.convert(mode)
+
+
+def profile(size: int) -> bytes:
+    """Return bytes that are a profile for RGB as far as anybody looks."""
+    return bytes(16) + b"RGB " + bytes(16) + b"acsp" + random.Random(1).randbytes(size)  # noqa: S311 - no secret
+
+
+@pytest.mark.parametrize("max_bytes", [400_000, 700_000, 1_100_000])
+@pytest.mark.parametrize(
+    ("picture", "options"),
+    [
+        *((partly_noise(share), {}) for share in (0.1, 0.2, 0.39, 0.6, 1.0)),
+        *((partly_noise(share, mode), {}) for share in (0.3, 1.0) for mode in ("L", "RGBA", "P")),
+        (partly_noise(1.0), {"icc_profile": profile(90_000)}),
+        (photo(WIDE, HIGH).quantize(16), {}),
+        (photo(WIDE, HIGH, "1"), {}),
+    ],
+)
+def test_no_picture_is_encoded_more_than_twice(
+    picture: Image.Image, options: dict[str, Any], max_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is foretold instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
+    assert 1 <= full_encodes(monkeypatch, encoded(picture, "TIFF", **options), max_bytes) <= 2
+
+
 def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size is foretold from a mosaic instead of searched for."""
+    """The first encode fits, as far as anything can be foretold."""
+    assert full_encodes(monkeypatch, encoded(photo(2400, 1810), "JPEG", quality=95), 700_000) == 1
+
+
+def full_encodes(monkeypatch: pytest.MonkeyPatch, data: bytes, max_bytes: int) -> int:
+    """Count what was encoded on the way to a legal output, but for mosaics, which are whole tiles of 32 x 32."""
     sizes: list[tuple[int, int]] = []
     save = Image.Image.save
 
@@ -131,10 +194,20 @@ def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> Non
         sizes.append(image.size)
         save(image, *args, **options)
 
-    data = encoded(photo(2400, 1800), "JPEG", quality=95)
-    monkeypatch.setattr(Image.Image, "save", counting)
-    normalized = normalize_image(data, ImageLimits(max_output_bytes=700_000))
-    assert sizes.count((normalized.width, normalized.height)) == 1
+    limits = ImageLimits(max_output_bytes=max_bytes)
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", counting)
+        normalized = normalize_image(data, limits)
+    assert_legal(normalized, limits)
+    return sum(across % 32 > 0 or down % 32 > 0 for across, down in sizes)
+
+
+def test_changes_are_told_in_their_order() -> None:
+    """Also where a picture was flattened before it turned out to be too large."""
+    picture = photo(600, 600)
+    picture.putalpha(Image.linear_gradient("L").resize((600, 600)))
+    normalized = normalize_image(encoded(picture, "WEBP", lossless=True), ImageLimits(max_output_bytes=20_000))
+    assert normalized.changes == ("resized", "flattened", "converted")
 
 
 def test_threads_do_not_disturb_one_another() -> None:

@@ -8,8 +8,10 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+import pyvips  # type: ignore[import-untyped]  # it ships no types
 from PIL import Image, ImageCms, PngImagePlugin
 
+from shared.errors import CorruptImage
 from shared.image import ImageLimits, normalize_image
 from tests.image.pictures import encoded, exif, pattern, photo, seen
 
@@ -165,3 +167,67 @@ def test_transparency_and_gamma_stay_in_a_png() -> None:
     assert b"gAMA" in normalized.data
     assert b"tRNS" in normalized.data
     assert SECRET not in normalized.data
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\0\0" + SECRET), segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + SECRET)],
+    ids=["jfif", "adobe"],
+)
+def test_nothing_hides_behind_what_tells_a_jpegs_colours(piece: bytes) -> None:
+    """Such segments have one length."""
+    assert normalize_image(with_segment(PLAIN_JPEG, piece)).data == PLAIN_JPEG
+
+
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"tRNS"])
+def test_nothing_hides_behind_what_tells_a_pngs_colours(kind: bytes) -> None:
+    """Such chunks have one length, and decoders make nothing of any other."""
+    normalized = normalize_image(with_chunk(PLAIN_PNG, chunk(kind, bytes(40) + SECRET)))
+    assert normalized.data == PLAIN_PNG
+    assert normalized.changes == ("metadata-removed",)
+
+
+@pytest.mark.parametrize(
+    "png",
+    [
+        PLAIN_PNG[:-12] + chunk(b"IEND", SECRET),
+        with_chunk(PLAIN_PNG, chunk(b"iCCP", b"p\0\0" + zlib.compress(PROFILE) + SECRET)),
+    ],
+    ids=["end", "profile"],
+)
+def test_nothing_hides_in_the_end_of_a_png_or_behind_its_profile(png: bytes) -> None:
+    """Neither could be cut out without another checksum."""
+    with pytest.raises(CorruptImage):
+        normalize_image(png)
+
+
+FRAMES = [photo(64, 64), photo(64, 64), photo(64, 64)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]),
+        encoded(FRAMES[0], "GIF")[:-1] + b"!\xfe\x05hello\0;",
+        encoded(FRAMES[0], "GIF") + SECRET,
+        encoded(FRAMES[0], "AVIF", save_all=True, append_images=FRAMES[1:], speed=10),
+    ],
+    ids=["frames of a gif", "a gif's last comment", "after a gif", "frames of an avif"],
+)
+def test_what_is_left_out_is_told(data: bytes) -> None:
+    """Also where it follows the picture."""
+    assert normalize_image(data).changes == ("converted", "metadata-removed")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF"])
+def test_nothing_is_told_where_nothing_is_left_out(kind: str) -> None:
+    """A picture alone has nothing that could be removed."""
+    assert normalize_image(encoded(FRAMES[0], kind)).changes == ("converted",)
+
+
+@pytest.mark.parametrize("depth", [8, 10, 12])
+def test_the_depth_of_an_avif_is_told(depth: int) -> None:
+    """Pillow returns 8 bits of each."""
+    picture = pyvips.Image.new_from_memory(photo(64, 64).tobytes(), 64, 64, 3, "uchar")
+    data = picture.heifsave_buffer(compression="av1", bitdepth=depth, effort=0)
+    assert ("depth-reduced" in normalize_image(data).changes) == (depth > 8)
