@@ -109,7 +109,7 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     drop = progress.attempt.drop
     progress.recorded = services.results.read(drop)
     app = services.app
-    app.throttle.check(app.throttle.patience_s)
+    app.throttle.check()
     source = _read(progress, services, max_bytes=app.settings.max_source_bytes if drop.names_an_itwin() else 0)
     if source is None or source.is_directory_marker():
         return None
@@ -151,7 +151,7 @@ def _read(progress: Progress, services: Services, *, max_bytes: int) -> Source |
         with progress.timed("read"):
             return read_source(services.storage, attempt.drop, max_bytes=max_bytes, unless_etag=settled)
     except DropGone:
-        if not attempt.again:
+        if not (attempt.again and progress.recorded.is_final):
             raise
         log.warning("%s/%s could not be done again: it was deleted.", attempt.drop.container, attempt.drop.blob)
         return None  # what it ended as stays true
@@ -281,8 +281,18 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
             return None  # it has ended or is waiting; or it is a later version, which has its own event
         with suppress(DropError):
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
-            if up and up.version == source.version and not attempt.again:
-                return dict(up.document)
+            if up and up.version == source.version:
+                return None if _is_sent_later(progress, services) else dict(up.document)
     bug = Bug("The app failed on this drop again and again, and it was given up: see the log. Drop the image again.")
     progress.note(bug)
     return progress.document(bug)
+
+
+def _is_sent_later(progress: Progress, services: Services) -> bool:
+    """Go on with what is to be sent once more: an older image may lie over it, whatever kept the app from doing so."""
+    attempt, policy = progress.attempt, services.retry_policy
+    if not attempt.again or (progress.started_at - attempt.first_at).total_seconds() > policy.horizon_s:
+        return False
+    log.error("%s/%s could not be sent once more; that is tried again.", attempt.drop.container, attempt.drop.blob)
+    services.retries.postpone(attempt, policy.max_delay_s)
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,14 @@ class Attempt:
 
     def message(self) -> str:
         """Return the message that makes the next attempt."""
-        following = replace(self, number=self.number + 1)
-        return json.dumps({**asdict(following), "first_at": following.first_at.isoformat()})
+        fields = {
+            "drop": {"container": self.drop.container, "blob": self.drop.blob},
+            "number": self.number + 1,
+            "first_at": self.first_at.isoformat(),
+            "etag": self.etag,
+            "again": self.again,
+        }
+        return json.dumps(fields)
 
     @classmethod
     def from_message(cls, text: str | bytes) -> Attempt:

@@ -24,7 +24,7 @@ WINDOW_S = 60.0
 PAUSE_S = 30.0
 # The longest window of a limit is an hour: whoever is told to wait for longer asks again after that.
 MAX_PAUSE_S = 3600.0
-# A drop waits so long for its turn at most; longer waits are the queue's.
+# A drop waits so long for its turn at most; longer waits are the queue's, and so are pauses, however short.
 PATIENCE_S = 60.0
 # A process that had no luck calls so often still.
 MAX_INTERVAL_S = 15.0
@@ -74,26 +74,25 @@ class Throttle:
         self._calls_since = 0
         self._passed_at: deque[float] = deque()
 
-    def check(self, patience_s: float = 0) -> None:
-        """Raise PlatformThrottled, with the time that is left, while nothing may be sent for longer than that."""
+    def check(self) -> None:
+        """Raise PlatformThrottled, with the time that is left, while nothing may be sent."""
         with self._lock:
             left_s = self._open_at - self._clock()
-        if left_s > patience_s:
+        if left_s > 0:
             raise _throttled(left_s)
 
-    @property
-    def patience_s(self) -> float:
-        """How long a drop waits for its turn at most."""
-        return PATIENCE_S * self._scale
-
     def wait(self) -> None:
-        """Wait for the turn of a call. Raises PlatformThrottled, with the time that is left, where that is too long."""
+        """Wait for the turn of a call.
+
+        Raises PlatformThrottled, with the time that is left, while nothing may be sent, and where the turn is far off.
+        """
+        self.check()
         with self._lock:
             now = self._clock()
             if now - max(self._turn_at, self._open_at) > WINDOW_S * self._scale:
                 self._interval_s = 0.0
-            turn_at = max(now, self._turn_at, self._open_at)
-            if turn_at - now > self.patience_s:
+            turn_at = max(now, self._turn_at)
+            if turn_at - now > PATIENCE_S * self._scale:
                 raise _throttled(turn_at - now)
             self._turn_at = turn_at + self._interval_s
         if turn_at > now:

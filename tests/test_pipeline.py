@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import time
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -528,26 +527,15 @@ def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: Scri
 
 
 def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
-    """After a 429 the next drop goes back to the queue without a call, where it would wait for long."""
+    """After a 429 the next drop goes back to the queue without a call, and both come when Retry-After is over."""
     throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
-    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "60"})])
+    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "2"})])
     assert bench.process(throttled)["response"]["httpStatus"] == 429
     waiting = bench.process(other)
     assert (waiting["status"], waiting["error"]["code"], waiting["response"]) == ("retrying", "PlatformThrottled", None)
     assert bench.calls(other) == []
-
-
-def test_a_short_throttle_is_waited_for(bench: Bench) -> None:
-    """After a 429 the next drop is not sent before Retry-After is over, and needs no other attempt."""
-    throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
-    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "1"})])
-    bench.process(throttled)
-    began = time.monotonic()
-    assert bench.process(other)["status"] == "uploaded"
-    assert time.monotonic() - began > 0.9
     bench.drain()
-    assert bench.calls(throttled) == [429, 201]
-    assert bench.calls(other) == [201]
+    assert (bench.calls(throttled), bench.calls(other)) == ([429, 201], [201])
 
 
 def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -> None:

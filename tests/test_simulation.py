@@ -28,11 +28,11 @@ def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scen
 
 
 def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
-    """Instances that know nothing of each other share the limit, and waste next to none of it."""
+    """Instances that know nothing of each other share the limit, and waste next to none of it; what waits is queued."""
     outcome = run(BULK)
     assert outcome.drain_s < 1.1 * BULK.ideal_s
     assert outcome.wasted < 0.05
-    assert outcome.tally.attempts < 1.5 * BULK.drops
+    assert outcome.tally.attempts < 3 * BULK.drops
 
 
 @pytest.mark.parametrize("instances", [1, 4, 10])

@@ -9,7 +9,7 @@ import pytest
 
 from local.processes import wait_until
 from shared.errors import PlatformThrottled
-from shared.throttle import MAX_INTERVAL_S, PATIENCE_S, PAUSE_S, WINDOW_S, Throttle, faster, slower
+from shared.throttle import MAX_INTERVAL_S, MAX_PAUSE_S, PATIENCE_S, PAUSE_S, WINDOW_S, Throttle, faster, slower
 
 
 @dataclass
@@ -92,38 +92,56 @@ def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
     for _ in range(60):
         throttle.passed()
     throttle.heard(20)
+    time.now = 20
     for _ in range(10):
         throttle.wait()
-    assert time.slept == pytest.approx([20] + [1] * 9)
+    assert time.slept == pytest.approx([1] * 9)
     assert time.now == pytest.approx(29)
 
 
 def test_a_drop_waits_a_minute_at_most() -> None:
-    """Longer waits are the queue's: the drop goes back, with the time that is left."""
+    """Longer waits are the queue's: the drop goes back, with the time that is left, and takes no turn."""
     time = Time()
     throttle = time.throttle()
-    throttle.heard(PATIENCE_S + 1)
+    throttle._interval_s = PATIENCE_S + 1
+    throttle.wait()
+    for _ in range(2):
+        with pytest.raises(PlatformThrottled) as waiting:
+            throttle.wait()
+        assert waiting.value.retry_after_s == PATIENCE_S + 1
+    assert time.slept == []
+
+
+def test_nobody_waits_in_a_pause() -> None:
+    """However short it is: who came meanwhile goes back to the queue without a call."""
+    time = Time()
+    throttle = time.throttle()
+    throttle.heard(0.5)
     with pytest.raises(PlatformThrottled) as waiting:
         throttle.wait()
-    assert waiting.value.retry_after_s == PATIENCE_S + 1
-    with pytest.raises(PlatformThrottled):
-        throttle.check(throttle.patience_s)
-    time.now = 2
-    throttle.check(throttle.patience_s)
+    assert waiting.value.retry_after_s == 0.5
     assert time.slept == []
+    time.now = 0.5
+    throttle.wait()
+
+
+def test_no_pause_is_longer_than_the_longest_window() -> None:
+    """Whoever names a hundred years is asked again after an hour."""
+    assert Time().throttle().heard(3e9) == MAX_PAUSE_S
 
 
 def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
     """A turn from before the throttle is none any more."""
     time = Time()
     throttle = time.throttle()
-    throttle.heard(10)
+    throttle._interval_s = 10
 
     def hear(_: float) -> None:
         time.now = 10
         throttle.heard(5)
 
     throttle._sleep = hear
+    throttle.wait()
     with pytest.raises(PlatformThrottled) as waiting:
         throttle.wait()
     assert waiting.value.retry_after_s == 5
