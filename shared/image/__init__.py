@@ -8,7 +8,8 @@ it, in which is known how much memory the rest will take.
     normalize       the story: recognized, surveyed, refused, passed on or made anew
     formats         which formats are read, by whom, and with how much memory: the one place to add one
     strangers       what everything else is, for a refusal that helps
-    survey          what a walker says of a file: jpeg, png, gif, bmp, tiff, webp, heif, and exif for the way up
+    survey          what a walker says of a file: jpeg, png, gif, bmp, tiff, webp, heif
+    exif, av1       what walkers read inside: which way up, and how large an AVIF really is
     examination     all that is learnt of a file before a decoder sees it
     memory          how much memory it will take, from that alone
     refusals        what is refused by its size alone

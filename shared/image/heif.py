@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image import av1
 from shared.image.model import ImageHeader
 from shared.image.survey import Survey
 
@@ -27,6 +28,9 @@ _MAX_DECODED = 4
 """How many times its own pixels a picture may be put together of: tiles stick out at the right and at the bottom."""
 
 _MAX_ROUNDED = 4_000_000
+_MAX_HIDDEN = 1_000_000
+"""How many pixels a decoder may make beyond those that are shown."""
+
 _MAX_DEPTH = 4
 _MAX_NUMBERS = 10_000
 """Of associations, references and extents together, which are looked at one by one: 10 ms of CPU."""
@@ -48,8 +52,11 @@ def is_heic(head: bytes) -> bool:
 
 
 def survey_avif(data: bytes) -> Survey:
-    """Survey an AVIF."""
-    return _survey(data, "image/avif", "AVIF")
+    """Survey an AVIF, and what is in it: its decoder takes memory for that."""
+    source = _survey(data, "image/avif", "AVIF")
+    if any(av1.largest_picture(stream) > source.pixels + _MAX_HIDDEN for stream in _streams(data)):
+        raise CorruptImage("The AVIF is damaged: its picture is larger than it says. Save it anew.")
+    return source
 
 
 def survey_heic(data: bytes) -> Survey:
@@ -78,9 +85,9 @@ def _survey(data: bytes, media_type: str, name: str) -> Survey:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it anew.")
-    _demand_sane_names(data, start + 4, end)
+    _types(data, start + 4, end)
     budget = _Budget()
-    if _stored_bytes(data, start + 4, end, budget) > len(data):
+    if sum(length or len(data) for *_, length in _extents(data, start + 4, end, budget)) > len(data):
         raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
     if _decoded_pixels(data, start + 4, end, budget) > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
@@ -112,15 +119,19 @@ class _Budget:
             raise _too_many_parts()
 
 
-def _demand_sane_names(data: bytes, start: int, end: int) -> None:
-    """Refuse what is no UTF-8 where a type, a name or a media type must be (`infe`, 14496-12, 8.11.6).
+def _types(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Return what each item is (`infe`, 14496-12, 8.11.6); refuse a type, a name or a media type that is no UTF-8.
 
     pi-heif makes a string of it for everything beside the picture, does not look whether it could, and crashes.
     """
+    types = {}
     for kind, body, stop in _boxes(data, start, end):
         if kind == b"iinf":
             for _, inside, until in _boxes(data, body + (8 if data[body] else 6), stop):
-                str(data[inside + (10 if data[inside] > _SHORT_ITEMS else 8) : until], "utf-8")
+                at = inside + (10 if data[inside] > _SHORT_ITEMS else 8)
+                str(data[at:until], "utf-8")
+                types[int.from_bytes(data[inside + 4 : at - 2], "big")] = data[at : at + 4]
+    return types
 
 
 def _decoded_pixels(data: bytes, start: int, end: int, budget: _Budget) -> int:
@@ -190,9 +201,11 @@ def _parts(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, tupl
     return parts
 
 
-def _stored_bytes(data: bytes, start: int, end: int, budget: _Budget) -> int:
-    """Count the bytes of all items together (`iloc`, 14496-12, 8.11.3); one that names none has all of them."""
-    total = 0
+def _extents(data: bytes, start: int, end: int, budget: _Budget) -> Iterator[tuple[int, bool, int, int]]:
+    """Yield where the bytes of each item are (`iloc`, 14496-12, 8.11.3): item, whether in `idat`, place and length.
+
+    Of a length of 0, they are all that there are.
+    """
     for kind, body, _ in _boxes(data, start, end):
         if kind != b"iloc":
             continue
@@ -201,17 +214,54 @@ def _stored_bytes(data: bytes, start: int, end: int, budget: _Budget) -> int:
         wide = 4 if version == 2 else 2  # noqa: PLR2004 - the version with longer numbers
         at = body + 6 + wide
         for _ in range(int.from_bytes(data[body + 6 : at], "big")):
+            item = int.from_bytes(data[at : at + wide], "big")
             at += wide + (4 if version else 2) + base
+            within = bool(version and data[at - base - 3] & 15)
+            place = int.from_bytes(data[at - base : at], "big")
             extents = int.from_bytes(data[at : at + 2], "big")
             at += 2
-            if at > end or total > len(data):
+            if at > end:
                 break
             budget.spend(1 + extents)
             for _ in range(extents):
-                at += (index if version else 0) + offset
-                total += int.from_bytes(data[at : at + length], "big") or len(data)
-                at += length
-    return total
+                at += (index if version else 0) + offset + length
+                here = int.from_bytes(data[at - length - offset : at - length], "big")
+                yield item, within, place + here, int.from_bytes(data[at - length : at], "big")
+
+
+def _streams(data: bytes) -> Iterator[bytes]:
+    """Yield what is decoded of an AVIF: its items of AV1, and the first picture of each track where it is animated."""
+    for kind, body, stop in _boxes(data, 0, len(data)):
+        if kind == b"meta":
+            yield from _items(data, body + 4, stop)
+        elif kind == b"moov":
+            for track, inside, until in _boxes(data, body, stop):
+                if track == b"trak":
+                    yield _first_sample(data, inside, until)
+
+
+def _items(data: bytes, start: int, end: int) -> Iterator[bytes]:
+    types = _types(data, start, end)
+    own = next((body for kind, body, _ in _boxes(data, start, end) if kind == b"idat"), 0)
+    pieces: dict[int, list[bytes]] = {}
+    for item, within, place, length in _extents(data, start, end, _Budget()):
+        if types.get(item) == b"av01":
+            at = place + own if within else place
+            pieces.setdefault(item, []).append(data[at : at + length if length else None])
+    return map(b"".join, pieces.values())
+
+
+def _first_sample(data: bytes, start: int, end: int) -> bytes:
+    """Return the first sample of a track (14496-12, 8.7.3 and 8.7.5)."""
+    tables = {kind: body for kind, body, _ in _nested(data, start, end, (b"mdia", b"minf", b"stbl"))}
+    sizes = tables[b"stsz"] + 4
+    (place,) = (
+        struct.unpack_from(">I", data, tables[b"stco"] + 8)
+        if b"stco" in tables
+        else struct.unpack_from(">Q", data, tables[b"co64"] + 8)
+    )
+    size, _, first = struct.unpack_from(">III", data, sizes)
+    return data[place : place + (size or first)]
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat
-from shared.image import normalize_image
+from shared.image import av1, normalize_image
 from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
 from tests.image.test_metadata import chunk, segment
 
@@ -627,3 +627,35 @@ def test_a_png_whose_colours_come_after_its_pixels_is_refused() -> None:
     data = encoded(photo(64, 64), "PNG")
     with pytest.raises(CorruptImage, match="after its pixels"):
         normalize_image(data[:-12] + chunk(b"gAMA", struct.pack(">I", 45_455)) + data[-12:])
+
+
+def smaller_than_it_is(*, animated: bool) -> bytes:
+    """Return an AVIF of 3 million pixels that says it is 64 x 64; of an animated one, only the track is a picture."""
+    picture = Image.new("RGB", (2_000, 1_500))
+    data = encoded(picture, "AVIF", save_all=animated, append_images=[picture] * animated, speed=10)
+    data = data.replace(struct.pack(">II", 2_000, 1_500), struct.pack(">II", 64, 64))
+    return data.replace(b"av01", b"none", 1) if animated else data
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_an_avif_that_is_larger_than_it_says_is_refused(*, animated: bool) -> None:
+    """A decoder takes 900 MB for a kilobyte, and makes 64 x 64 pixels of them."""
+    with pytest.raises(CorruptImage, match="larger than it says"):
+        normalize_image(smaller_than_it_is(animated=animated))
+
+
+@pytest.mark.parametrize("delay", ["0", "1"])
+@pytest.mark.parametrize(
+    ("timing", "model"),
+    [
+        ("0", ""),
+        ("1" + "0" * 64 + "0" + "0", ""),
+        ("1" + "0" * 64 + "1" + "00101" + "1" + "00011" + "0" * 42, "1" + "0" * 9),
+    ],
+)
+def test_the_size_of_a_stream_is_read_behind_whatever_stands_before_it(timing: str, model: str, delay: str) -> None:
+    """Times and points of operation, of which there may be none or many."""
+    points = ("0" * 12 + "01000" + "1" + model + ("10000" if delay == "1" else "")) * 2
+    bits = "00000" + timing + delay + "00001" + points + "1011" + "1010" + f"{3_999:012b}" + f"{1_999:011b}"
+    body = int(bits.ljust(320, "0"), 2).to_bytes(40, "big")
+    assert av1.largest_picture(b"\x12\0\x0a" + bytes((len(body),)) + body) == 4_000 * 2_000
