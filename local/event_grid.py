@@ -209,6 +209,7 @@ class EventGrid:
         self._session = requests.Session()
         self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=WORKERS))
         self._session.trust_env = False
+        self._chance = random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._stopping = False
         self._workers: list[threading.Thread] = []
 
@@ -324,7 +325,7 @@ class EventGrid:
 
     def _retry(self, delivery: _Delivery) -> None:
         delay_s = RETRY_DELAYS_S[min(delivery.attempts, len(RETRY_DELAYS_S)) - 1] * self._retry_scale
-        delay_s *= random.uniform(1.0, 1.1)  # noqa: S311 - spreads retries, protects nothing
+        delay_s *= self._chance.uniform(1.0, 1.1)
         age_s = time.monotonic() - delivery.born
         if age_s + delay_s > delivery.subscription.time_to_live_s * self._retry_scale:
             self._dead_letter(delivery, "TimeToLiveExceeded")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -511,6 +512,7 @@ def test_azd_says_what_to_do_where_the_host_makes_no_key(tmp_path: Path) -> None
     assert (tmp_path / "slept").read_text() == "10\n" * 29
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_azd_shows_the_preflight_after_each_deployment(tmp_path: Path) -> None:
     """Of the code alone as well, but not before there is a subscription; the key is not in the address."""
     seen = []

@@ -301,9 +301,11 @@ def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: 
     """Ctrl-C reaches every process of the terminal, also those that are only starting."""
     for number in range(300):
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
     process = subprocess.Popen(
         command(folder), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     parent = psutil.Process(process.pid)
     assert wait_until(lambda: len(parent.children()) > 1, timeout_s=30)
     children = parent.children()

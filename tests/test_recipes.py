@@ -7,12 +7,14 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import requests
 import trustme
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
@@ -44,6 +46,19 @@ PHOTO = encode(building_site(320, 240), "JPEG")
 NAME = "north gate/photo.jpg"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 NAMES = ("a b.jpg", "1+1=2.jpg", "100 % & 50%25.jpg", "#1?.jpg", "größe/日本/写真.jpg", "folder/" + "x" * 1013 + ".jpg")
+
+
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+
+
+def has_node_20() -> bool:
+    """Whether there is a Node.js that the vendor's SDK for it supports."""
+    node = shutil.which("node")
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout if node else "v0"
+    return int(said.lstrip("v").partition(".")[0]) >= 20
+
+
+needs_node_20 = pytest.mark.skipif(not has_node_20(), reason="the SDK for JavaScript needs Node.js 20")
 
 
 def recipe(language: str, containing: str) -> str:
@@ -120,6 +135,7 @@ def test_python_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
     names["storage"].close()
 
 
+@needs_curl
 def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
     """A token by the first command, a blob by the second."""
     script = recipe("sh", "TOKEN=$(curl") + recipe("sh", "--upload-file")
@@ -127,6 +143,7 @@ def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
     check_dropped(in_azure)
 
 
+@needs_node_20
 def test_javascript_writes_with_its_identity(in_azure: BlobServiceClient, work: Path) -> None:
     """The vendor's SDK for Node.js, of the versions that the project declares."""
     program = recipe("js", "BlobServiceClient")
@@ -213,7 +230,7 @@ def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_goes_the_whole_way(cloud: LocalCloud, work: Path, name: str) -> None:
+def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
     """From a program that knows no SDK, by way of everything, to the result that the recipe finds."""
     names = run_python({"os": os, "storage": cloud.drops}, "def wait_for_result")
     itwin = cloud.itwin()
@@ -221,10 +238,9 @@ def test_any_name_goes_the_whole_way(cloud: LocalCloud, work: Path, name: str) -
     sas = generate_container_sas(
         ACCOUNT, itwin, account_key=ACCOUNT_KEY, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
     )
-    curl = ["curl", "--fail", "--silent", "--show-error", "--upload-file", str(work / "photo.jpg")]
-    headers = ("x-ms-version: 2021-12-02", "x-ms-blob-type: BlockBlob", "x-ms-meta-order: 4711")
-    curl += [part for header in headers for part in ("--header", header)]
-    subprocess.run([*curl, f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}"], check=True, timeout=60)
+    headers = {"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob", "x-ms-meta-order": "4711"}
+    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=60)
+    assert answer.status_code == 201
     written = cloud.drops.get_blob_client(itwin, name).get_blob_properties()
     result = names["wait_for_result"](cloud.drops, itwin, name, written.etag.strip('"'), written.last_modified)
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
