@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -140,15 +140,18 @@ class Ledger:
 
     def read(self, itwin_id: str) -> Entry:
         """Return what is known of the iTwin; an entry that somebody damaged counts as nothing known."""
+        read_at = time.monotonic()
         try:
             download = self._blob(itwin_id).download_blob()
             text = download.readall()
         except ResourceNotFoundError:
-            return Entry()
+            return Entry(read_at=read_at)
         lease, tag = download.properties.lease.state, download.properties.etag
         latest = datetime.now(UTC) + self._doubt_lasts
         upload, doubts = _read_entry(itwin_id, text, latest)
-        return Entry(upload, lease == "leased", tag, {**doubts, SOMEBODY: latest} if lease in GIVEN_UP else doubts)
+        if lease in GIVEN_UP:
+            doubts[SOMEBODY] = latest
+        return Entry(upload, lease == "leased", tag, doubts, read_at)
 
     @contextmanager
     def turn(self, itwin_id: str, entry: Entry) -> Iterator[Turn]:
@@ -156,8 +159,7 @@ class Ledger:
 
         The turn is not given back where AzureError ends the block: who comes next shall see that something is amiss.
         """
-        if time.monotonic() - entry.read_at > self._turn_s:
-            # Another may have had the turn since, and crashed: that leaves no trace in the tag.
+        if self._is_outdated(entry):
             entry, known = self.read(itwin_id), entry
             if entry.tag != known.tag:
                 raise ITwinBusy("Another image was uploaded to this iTwin meanwhile.")
@@ -170,6 +172,8 @@ class Ledger:
             if error.status_code in (CONFLICT, PRECONDITION_FAILED):
                 raise ITwinBusy("Another image is being uploaded to this iTwin.") from error
             raise
+        if self._is_outdated(entry):
+            entry = replace(entry, doubts={**entry.doubts, SOMEBODY: datetime.now(UTC) + self._doubt_lasts})
         with ExitStack() as ending:
             ending.callback(_release, lease, itwin_id)
             turn = Turn(blob, lease, entry, self._doubt_lasts)
@@ -180,6 +184,10 @@ class Ledger:
             except AzureError:
                 ending.pop_all()
                 raise
+
+    def _is_outdated(self, entry: Entry) -> bool:
+        """Whether another may have had the turn since, and crashed: that leaves no trace in the tag."""
+        return time.monotonic() - entry.read_at > self._turn_s
 
 
 def _release(lease: BlobLeaseClient, itwin_id: str) -> None:
