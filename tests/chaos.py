@@ -8,11 +8,14 @@ tried.
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import hashlib
 import heapq
 import itertools
 import json
 import random
+import re
 import sys
 import threading
 import time
@@ -28,20 +31,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import requests
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 from PIL import Image
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
-from local.cloud import DEAD_LETTER_CONTAINER, FUNCTION, RESULTS_CONTAINER, LocalCloud, Ports
+from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud, Ports
 from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.host_process import HostProcess
 from local.itwin_platform import ScriptedAnswer
 from local.processes import PROJECT, wait_until
 from local.samples import encode
 from local.serving import listen, serve
-from shared.drop import Version
+from shared.drop import Drop, Version
 from shared.image import normalize_image
 from shared.image.model import ImageLimits
+from shared.results import result_name
 from tests.chaos_judge import FINAL_ANSWERS, Evidence, Kind, Written, judge
 
 if TYPE_CHECKING:
@@ -65,6 +70,8 @@ CALL_FAULTS = 0.35
 CALLS_PER_THROTTLE = 40
 STORAGE_FAULTS = 0.03
 LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
+DELETED = 0.03
+POISONED = re.compile(rf"/{ACCOUNT}/[a-z-]+-poison/messages")
 CONDITIONS = {"if-match", "if-none-match", "x-ms-lease-id"}
 
 
@@ -193,6 +200,8 @@ class Chaos:
         if exchange.method == "PUT" and exchange.done and exchange.target.startswith(prefix):
             name = unquote(exchange.target.partition("?")[0].removeprefix(prefix))
             self.evidence.histories.setdefault(name, []).append(json.loads(exchange.body))
+        if exchange.method == "POST" and exchange.done and POISONED.match(exchange.target):
+            self.evidence.dead_letters.append(_given_up(exchange.body))
 
     async def _answer_elsewhere(self, scope: Scope, _receive: Receive, send: Send) -> None:
         self.evidence.calls_astray.append(scope["path"])
@@ -268,6 +277,8 @@ class Chaos:
             version = Version(dropped.uploaded_at, dropped.etag, name)
             sha256 = _sent_sha256(content) if kind == "legal" else None
             self._announce(Written(itwin_id, version, number, kind, itwin_id in known, sha256), chance)
+            if chance.random() < DELETED:
+                self._delete(chance.choice(list(self.evidence.last().values())[-10:]))
 
     def _announce(self, written: Written, chance: random.Random) -> None:
         self.evidence.written.append(written)
@@ -275,6 +286,11 @@ class Chaos:
         for _ in range(1 + (chance.random() < DUPLICATED) + (chance.random() < DUPLICATED / 2)):
             self._courier.send(_event(written), chance.uniform(0, 5 if chance.random() < LATE else 0.3))
             self.report.events += 1
+
+    def _delete(self, written: Written) -> None:
+        with contextlib.suppress(ResourceNotFoundError):
+            self.cloud.drops.get_blob_client(written.itwin_id, written.version.blob).delete_blob()
+            self.evidence.deleted.add(written.version.etag)
 
     def _clear_up(self) -> None:
         self._calm.set()
@@ -292,7 +308,6 @@ class Chaos:
     def _gather_evidence(self) -> None:
         evidence, report, results = self.evidence, self.report, self.cloud.drops.get_container_client(RESULTS_CONTAINER)
         evidence.queued = self._queued()
-        evidence.dead_letters = list(self.cloud.drops.get_container_client(DEAD_LETTER_CONTAINER).list_blob_names())
         evidence.stored = {
             name: json.loads(results.download_blob(name).readall()) for name in results.list_blob_names()
         }
@@ -423,6 +438,16 @@ def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
         return "illegal", f"cam{number}.png", chance.choice([b"", b"not an image", png[: len(png) // 2]])
     kind = chance.choice(["PNG", "PNG", "JPEG", "TIFF"])
     return "legal", f"site {chance.randrange(2)}/cam{number}.{kind.lower()}", encode(picture, kind)
+
+
+def _given_up(body: bytes) -> tuple[str, str | None]:
+    """Return the result's name and the ETag of the drop that a message of a poison queue is about."""
+    text = re.search(rb"<MessageText>(.*?)</MessageText>", body, re.DOTALL)
+    assert text
+    message = json.loads(base64.b64decode(text[1]))
+    named = message.get("drop") or {"container": message["ContainerName"], "blob": message["BlobName"]}
+    etag = message.get("etag") or message.get("ETag")
+    return result_name(Drop(named["container"], named["blob"])), etag and etag.strip('"')
 
 
 def _sent_sha256(content: bytes) -> str:

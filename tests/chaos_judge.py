@@ -1,10 +1,15 @@
-"""The judge of a chaos run: compares what was dropped, what the platform saw, and what the results say of it."""
+"""What must be true after a chaos run: compares what was dropped, what the platform saw, and what the results say.
+
+Of a drop that was deleted or overwritten nobody can ask that it is sent once more. So an older image may come to lie
+over it, if the platform was late to do what it was asked.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonschema import ValidationError
@@ -13,7 +18,7 @@ from tests.leaks import publishes_secret, tells_secret
 from tests.schema import check_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from local.itwin_platform import ReceivedRequest
     from shared.drop import Version
@@ -44,9 +49,15 @@ class Written:
 
 @dataclass
 class Evidence:
-    """What a run left behind; `histories` are all documents ever written, by name, in order."""
+    """What a run left behind.
+
+    `deleted` are the ETags that blobs had when they were deleted, `histories` all documents ever written, by name, in
+    order, and `dead_letters` the drops whose message was given up: the name of the result, and the ETag where it was
+    known. Judge it when it is whole.
+    """
 
     written: list[Written] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
     histories: dict[str, list[Document]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     calls_astray: list[str] = field(default_factory=list)
@@ -54,105 +65,177 @@ class Evidence:
     answers: list[ReceivedRequest] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
     queued: dict[str, int] = field(default_factory=dict)
-    dead_letters: list[str] = field(default_factory=list)
+    dead_letters: list[tuple[str, str | None]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
+    def last(self) -> dict[str, Written]:
+        """Return the last version of each blob, deleted or not, by the name of its result."""
+        return {written.path: written for written in self.written}
+
     def live(self) -> list[Written]:
-        """Return the last version of each blob."""
-        return list({written.path: written for written in self.written}.values())
+        """Return what storage still has."""
+        return [written for written in self.last().values() if written.version.etag not in self.deleted]
 
     def document(self, written: Written) -> Document:
         """Return the last result of the blob if it is of this version."""
         document = (self.histories.get(written.path) or [{}])[-1]
         return document if _etag(document) == written.version.etag else {}
 
-    def unfinished(self) -> list[Written]:
-        """Return the drops that have no final result yet."""
-        return [w for w in self.live() if w.kind != "ignored" and self.document(w).get("status") not in FINAL]
+    def unfinished(self) -> list[str]:
+        """Return the names of results that are not there or not final yet."""
+        silent = [w.path for w in self.live() if w.kind != "ignored" and self.document(w).get("status") not in FINAL]
+        waiting = [name for name, documents in list(self.histories.items()) if documents[-1]["status"] not in FINAL]
+        return silent + waiting
+
+    @cached_property
+    def answer(self) -> dict[str, ReceivedRequest]:
+        """What the platform answered, by correlation ID."""
+        return {answer.correlation_id: answer for answer in self.answers}
+
+    @cached_property
+    def by_etag(self) -> dict[str, Written]:
+        """What was written, by ETag."""
+        return {written.version.etag: written for written in self.written}
+
+    @cached_property
+    def by_itwin(self) -> dict[str, list[Written]]:
+        """What was written, by iTwin."""
+        found: defaultdict[str, list[Written]] = defaultdict(list)
+        for written in self.written:
+            found[written.itwin_id].append(written)
+        return found
+
+    @cached_property
+    def brought_up(self) -> set[tuple[str, str]]:
+        """The requests that the platform carried out: their path and the SHA-256 of the image."""
+        return {(answer.path, answer.body_sha256) for answer in self.answers if answer.status == 201}
 
 
 def judge(evidence: Evidence) -> list[str]:
     """Return every promise that was broken, in words."""
-    answers = {answer.correlation_id: answer for answer in evidence.answers}
-    by_itwin: defaultdict[str, list[Written]] = defaultdict(list)
-    for written in evidence.written:
-        by_itwin[written.itwin_id].append(written)
+    documents = [(name, document) for name, history in evidence.histories.items() for document in history]
     verdicts: list[Iterator[str]] = [
         (f"The queue {name} holds {count} messages." for name, count in evidence.queued.items() if count),
         (f"A call or a token went astray: {where}." for where in evidence.calls_astray),
-        (f"{name} is a dead letter." for name in evidence.dead_letters),
-        *(_judge_drop(written, evidence, answers) for written in evidence.live()),
-        *(_judge_history(name, documents, evidence.written) for name, documents in evidence.histories.items()),
-        *(_judge_itwin(drops, evidence) for drops in by_itwin.values() if drops[0].known),
+        *(_judge_dead_letter(*letter, evidence) for letter in evidence.dead_letters),
+        *(_judge_end(written, evidence) for written in evidence.last().values()),
+        *(_judge_history(name, history, evidence) for name, history in evidence.histories.items()),
+        *(_judge_document(name, document, evidence) for name, document in documents),
+        *(_judge_itwin(drops, evidence) for drops in evidence.by_itwin.values() if drops[0].known),
         _judge_secrets(evidence),
     ]
     return [violation for verdict in verdicts for violation in verdict]
 
 
-def _judge_drop(written: Written, evidence: Evidence, answers: Mapping[str, ReceivedRequest]) -> Iterator[str]:
-    """See that the result is final and what the platform saw."""
-    document = evidence.document(written)
+def _judge_dead_letter(name: str, etag: str | None, evidence: Evidence) -> Iterator[str]:
+    """See that a drop whose message was given up has its result all the same, unless it was overwritten."""
+    documents, last = evidence.histories.get(name), evidence.last().get(name)
+    is_overwritten = etag is not None and last is not None and etag != last.version.etag
+    if not is_overwritten and (not documents or documents[-1]["status"] not in FINAL):
+        yield f"{name} was given up without a final result."
+
+
+def _judge_end(written: Written, evidence: Evidence) -> Iterator[str]:
+    """See that the last word on a blob is final, and speaks of what storage has; so no version before it is left out.
+
+    One that is deleted before it is read has no result.
+    """
+    history = evidence.histories.get(written.path, [])
     if written.kind == "ignored":
-        if document:
+        if history:
             yield f"{written.path} has a result, but nobody meant that blob."
-    elif document.get("status") not in FINAL:
+        return
+    is_gone = written.version.etag in evidence.deleted
+    document = (history or [{}])[-1] if is_gone else evidence.document(written)
+    if document.get("status") not in FINAL and not (is_gone and not history):
         yield f"{written.path} has no final result: {document.get('status')}, {document.get('reason')}"
-    elif evidence.stored.get(written.path) != document:
+    elif evidence.stored.get(written.path, {}) != document:
         yield f"{written.path} is not what was written last."
-    else:
-        yield from _judge_status(written, document, answers)
 
 
-def _judge_status(written: Written, document: Document, answers: Mapping[str, ReceivedRequest]) -> Iterator[str]:
-    status, response = document["status"], document["response"]
-    answer = answers.get(response["correlationId"]) if response else None
+def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -> Iterator[str]:
+    """See that a final result stayed, unless a later version came, or the same one was brought up after all.
+
+    What is said of no version, as of a blob that has gone, gives way to what is said of one; and what was said of one
+    that was up all the same, to what became of sending it once more.
+    """
+    latest, ended = -1, ""
+    for document in history:
+        written, status = evidence.by_etag.get(_etag(document) or ""), document["status"]
+        order = written.order if written else -1
+        is_corrected = ended in ("failed", "rejected") and status in FINAL and written and _was_up(written, evidence)
+        if order < latest and (ended or order >= 0):
+            yield f"{name}: {status} of an older version, or of none, came over what is said of a later one."
+        elif order == latest >= 0 and ended and status != "uploaded" and not is_corrected:
+            yield f"{name}: {ended} was final, but gave way to {status}."
+        if order > latest or not ended:
+            latest, ended = order, ""
+        if order == latest and status in FINAL:
+            ended = status
+
+
+def _judge_document(name: str, document: Document, evidence: Evidence) -> Iterator[str]:
+    """See that a result has the shape that was promised, and that the platform was asked and answered as it says."""
+    try:
+        check_result(document)
+    except ValidationError as error:
+        yield f"{name} is not what the schema says: {error.message}"
+        return
+    written, status, response = evidence.by_etag.get(_etag(document) or ""), document["status"], document["response"]
+    answer = evidence.answer.get(response["correlationId"]) if response else None
     heard = (answer.path, answer.status) if answer else None
-    path = f"/itwins/{written.itwin_id}/image"
-    match status:
-        case "uploaded":
-            sent = document["sent"]["sha256"]
-            if heard != (path, 201) or not answer or not sent == answer.body_sha256 == written.sha256:
-                yield f"{written.path} says uploaded, but the platform saw {heard}."
-        case "rejected" if response:
-            if heard != (path, response["httpStatus"]) or response["httpStatus"] not in FINAL_ANSWERS:
-                yield f"{written.path} says rejected with {response['httpStatus']}, but the platform answered {heard}."
-        case "rejected" if written.kind == "legal":
-            yield f"{written.path} was rejected, but is legal: {document['reason']}"
-        case "failed":
-            yield f"{written.path} failed: {document['reason']}"
+    if response and heard != (f"/itwins/{name.partition('/')[0]}/image", response["httpStatus"]):
+        yield f"{name} says {status} after {response['httpStatus']}, but the platform answered {heard}."
+    elif status in FINAL and not _is_true(written, document, answer, evidence):
+        yield f"{name} says {status}, which is not true: {document['reason']} The platform answered {heard}."
 
 
-def _judge_history(name: str, documents: Sequence[Document], written: Sequence[Written]) -> Iterator[str]:
-    """See that a final result stayed, unless a later version came, or the same one was brought up after all."""
-    order = {w.version.etag: w.order for w in written if w.path == name}
-    ended: Document | None = None
-    for document in documents:
-        try:
-            check_result(document)
-        except ValidationError as error:
-            yield f"{name} is not what the schema says: {error.message}"
-        if ended is not None:
-            before, now = (order.get(_etag(d) or "", -1) for d in (ended, document))
-            if now < before or (now == before and document["status"] != "uploaded"):
-                yield f"{name}: {ended['status']} was final, but gave way to {document['status']}."
-            elif now > before:
-                ended = None
-        if document["status"] in FINAL:
-            ended = document
+def _is_true(written: Written | None, document: Document, answer: ReceivedRequest | None, evidence: Evidence) -> bool:
+    name = f"{document['source']['container']}/{document['source']['blob']}.json"
+    if document["status"] == "failed":
+        return name in dict(evidence.dead_letters)
+    if document["status"] == "rejected" and document["error"]["code"] == "DropGone":
+        return any(w.path == name and w.version.etag in evidence.deleted for w in evidence.written)
+    if written is None or written.path != name:
+        return False
+    if document["status"] == "superseded":
+        drops = evidence.by_itwin[written.itwin_id]
+        return any(w is not written and _was_up(w, evidence) and not _is_newer(written, w, drops) for w in drops)
+    if answer is None:
+        return document["status"] == "rejected" and written.kind == "illegal"
+    expected = FINAL_ANSWERS if document["status"] == "rejected" else (201,)
+    return answer.status in expected and document["sent"]["sha256"] == answer.body_sha256 == written.sha256
 
 
 def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
-    """See that no drop that ended well is newer than the image that is there."""
-    ended_well = [w for w in drops if w.sha256 and evidence.document(w).get("status") in ("uploaded", "superseded")]
+    """See that no drop that ended well is newer than the image that is there.
+
+    One that was up, and that the platform refused when it was sent once more, may have been overtaken.
+    """
+    live = [w for w in evidence.live() if w.itwin_id == drops[0].itwin_id]
+    ends = ("uploaded", "superseded")
+    ended_well = [
+        w for w in live if w.sha256 and evidence.document(w).get("status") in ends and not _is_refused(w, evidence)
+    ]
+    gone = [w for w in drops if w not in live and _was_up(w, evidence)]
     image = evidence.images.get(drops[0].itwin_id)
     shown = next((w for w in drops if image and w.sha256 == hashlib.sha256(image).hexdigest()), None)
     if shown is None:
-        if ended_well:
+        if image or ended_well:
             yield f"{drops[0].itwin_id} shows none of its drops."
         return
     for written in ended_well:
-        if _is_newer(written, shown, drops):
+        if _is_newer(written, shown, drops) and not any(_is_newer(w, written, drops) for w in gone):
             yield f"{written.itwin_id} shows {shown.version}, but {written.version} is newer."
+
+
+def _was_up(written: Written, evidence: Evidence) -> bool:
+    return (f"/itwins/{written.itwin_id}/image", written.sha256) in evidence.brought_up
+
+
+def _is_refused(written: Written, evidence: Evidence) -> bool:
+    heard = [answer.status for answer in evidence.answers if answer.body_sha256 == written.sha256]
+    return bool(heard) and heard[-1] in FINAL_ANSWERS
 
 
 def _is_newer(one: Written, other: Written, drops: Sequence[Written]) -> bool:

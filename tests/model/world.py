@@ -1,0 +1,409 @@
+"""One iTwin, its drops and the app, in simulated time: whatever happens to them is written down beforehand.
+
+The app's code is the real one, down to the clients of storage and of the platform. Every request is a moment at which
+others go on, time passes, the process dies or storage fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from unittest.mock import patch
+
+from azure.core.exceptions import AzureError
+from greenlet import greenlet  # type: ignore[import-untyped]  # it comes without types
+from PIL import Image
+
+from benchmarks.simulation.loop import Loop
+from local.itwin_platform import ReceivedRequest
+from local.samples import encode
+from shared import ledger, pipeline, retries
+from shared.admission import Admission
+from shared.drop import Drop, Version
+from shared.errors import DropError, PlatformSilent
+from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
+from shared.ledger import Ledger
+from shared.pipeline import bury_drop, process_drop
+from shared.results import ResultStore, result_name
+from shared.retries import Attempt, RetryQueue
+from shared.services import DOUBT_TIMEOUTS, TURN_MARGIN_S, App, Services
+from shared.settings import Settings
+from shared.throttle import Throttle
+from tests.chaos_judge import Evidence, Written
+from tests.model.storage import Account, BlobService, Kind, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from azure.storage.blob import BlobServiceClient
+    from azure.storage.queue import QueueClient
+
+    from shared.credentials import AccessTokens
+    from shared.image import NormalizedImage
+
+ITWIN_ID = str(uuid.UUID(int=1))
+PATH = f"/itwins/{ITWIN_ID}/image"
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SETTINGS = Settings.from_environ(
+    {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "api://simulated/.default"}
+)
+RESULTS = SETTINGS.storage.results_container
+TURN_S = int(SETTINGS.timeout_s + TURN_MARGIN_S)
+DOUBT_S = DOUBT_TIMEOUTS * SETTINGS.timeout_s
+
+PICTURES = [encode(Image.new("RGB", (8 + n, 8)), "PNG") for n in range(4)]
+NO_PICTURE = b"not an image"
+
+# As host.json has it, for both triggers.
+MAX_DELIVERIES = 5
+STEP_S = 0.01
+GATEWAY_S = 1.0
+# What the SDK spends on its own tries before the app hears of a failure.
+STORAGE_GIVES_UP_S = 10.0
+# A process stands still for so long in all, at most; the platform may be late by so much. Together they are less than
+# what a turn and the doubt after it last.
+LONGEST_PAUSE_S, LATEST_S = 60.0, 200.0
+LONGEST_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Write:
+    """A blob is written, some time after the last one, and announced so many times, so late."""
+
+    blob: str
+    after_s: float
+    legal: bool
+    announced_after_s: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A blob is deleted, if it is there then."""
+
+    blob: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What becomes of an upload: a status, or None where nothing is heard, or the end of the process that calls.
+
+    Where there is no answer, or nobody left to hear it, the image is up `late_s` after the call; None: never.
+    """
+
+    status: int | Literal["crash"] | None
+    late_s: float | None
+
+
+StrikeKind = Literal["pause", "crash", "busy", "condition not met", "outage"]
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What happens at one of the moments: for how long, or how long until the message of a crashed process is back."""
+
+    kind: StrikeKind
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fate:
+    """All that will happen: `strikes` by the number of the moment; then all goes well.
+
+    Whoever wants a turn is held up for so long when it has been asked for already, the first one first. The messages
+    that are `doomed`, by their number, kill every process that takes them, at that moment of its life.
+    """
+
+    writes: Sequence[Write]
+    deletions: Sequence[Deletion] = ()
+    turns_held_up_s: Sequence[float] = ()
+    answers: Sequence[Answer] = ()
+    strikes: Mapping[int, Strike] = field(default_factory=dict)
+    doomed: Mapping[int, int] = field(default_factory=dict)
+
+
+class Crash(BaseException):
+    """The process is gone: nothing of it may go on."""
+
+
+@dataclass
+class Message:
+    """An event (a drop and its ETag) or the app's own text; how often it was delivered; its number among all."""
+
+    payload: tuple[Drop, str] | str
+    number: int
+    deliveries: int = 0
+
+    def attempt(self) -> Attempt:
+        """Return what the host's message, or the app's own, asks for."""
+        if isinstance(self.payload, str):
+            return Attempt.from_message(self.payload)
+        drop, etag = self.payload
+        return Attempt.first(drop, etag if self.deliveries > MAX_DELIVERIES else None)
+
+
+class World:
+    """Everything there is, and what is seen of it."""
+
+    def __init__(self, fate: Fate) -> None:
+        self.fate = fate
+        self.loop = Loop()
+        self.account = Account(self.now, self._note_result)
+        self.evidence = Evidence()
+        self.moments = 0
+        self.calls = 0
+        self.turns = 0
+        self.mishaps = 0
+        self.storage_is_out_until = 0.0
+        self._sent = 0
+        self._unsettled = 0
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return START + timedelta(seconds=self.loop.now)
+
+    def run(self) -> Evidence:
+        """Let everything happen, until nothing more does."""
+        at_s = 0.0
+        for order, write in enumerate(self.fate.writes):
+            at_s += write.after_s
+            self.loop.at(at_s, partial(self._write, order, write))
+        for deletion in self.fate.deletions:
+            self.loop.at(deletion.at_s, partial(self._delete, deletion))
+        with self._simulated_clock():
+            self.loop.run(LONGEST_S)
+        evidence = self.evidence
+        evidence.queued = {"all": self._unsettled}
+        stored = {name: blob for (container, name), blob in self.account.blobs.items() if container == RESULTS}
+        evidence.stored = {name: json.loads(blob.content) for name, blob in stored.items()}
+        return evidence
+
+    @contextmanager
+    def _simulated_clock(self) -> Iterator[None]:
+        world = self
+
+        class SimulatedDatetime(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003 - it is UTC everywhere
+                return world.now()
+
+        random.seed(0)  # the delays that the app draws
+        logging.disable()
+        try:
+            with (
+                patch.object(pipeline, "datetime", SimulatedDatetime),
+                patch.object(retries, "datetime", SimulatedDatetime),
+                patch.object(ledger, "datetime", SimulatedDatetime),
+                patch.object(ledger, "time", SimpleNamespace(monotonic=lambda: world.loop.now)),
+            ):
+                yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+    def _write(self, order: int, write: Write) -> None:
+        content = PICTURES[order] if write.legal else NO_PICTURE
+        blob = self.account.write(ITWIN_ID, write.blob, content)
+        sha256 = hashlib.sha256(content).hexdigest() if write.legal else None
+        version = Version(blob.last_modified, blob.etag, write.blob)
+        kind: Literal["legal", "illegal"] = "legal" if write.legal else "illegal"
+        self.evidence.written.append(Written(ITWIN_ID, version, order, kind, known=True, sha256=sha256))
+        for late_s in write.announced_after_s:
+            self.send((Drop(ITWIN_ID, write.blob), blob.etag), late_s)
+
+    def _delete(self, deletion: Deletion) -> None:
+        if blob := self.account.blobs.pop((ITWIN_ID, deletion.blob), None):
+            self.evidence.deleted.add(blob.etag)
+
+    def _note_result(self, container: str, name: str, content: bytes) -> None:
+        if container == RESULTS:
+            self.evidence.histories.setdefault(name, []).append(json.loads(content))
+
+    def send(self, payload: tuple[Drop, str] | str, delay_s: float) -> None:
+        """Put a message into its queue."""
+        self._unsettled += 1
+        self.loop.at(self.loop.now + delay_s, partial(self._deliver, Message(payload, self._sent)))
+        self._sent += 1
+
+    def _deliver(self, message: Message) -> None:
+        """Do what the host does with a message: run the function on it, at most five times, and then give it up."""
+        if not isinstance(message.payload, str) and message.deliveries < MAX_DELIVERIES:
+            drop, _ = message.payload
+            if (drop.container, drop.blob) not in self.account.blobs:
+                self._unsettled -= 1
+                return
+        message.deliveries += 1
+        greenlet(partial(self._execute, message)).switch()
+
+    def _execute(self, message: Message) -> None:
+        process, attempt = Process(self, message), message.attempt()
+        is_given_up = message.deliveries > MAX_DELIVERIES
+        try:
+            if is_given_up:
+                self.evidence.dead_letters.append((result_name(attempt.drop), attempt.etag))
+            (bury_drop if is_given_up else process_drop)(attempt, process.services())
+        except Crash:
+            self.loop.at(self.loop.now + process.back_after_s, partial(self._deliver, message))
+        except AzureError:
+            self.loop.at(self.loop.now, partial(self._deliver, message))
+        else:
+            self._unsettled -= 1
+
+    def next_turn_held_up_s(self) -> float:
+        """Return how long the next turn that is asked for lets itself be waited for."""
+        self.turns += 1
+        return self.fate.turns_held_up_s[self.turns - 1] if self.turns <= len(self.fate.turns_held_up_s) else 0
+
+    def next_answer(self) -> Answer:
+        """Return what becomes of the next upload."""
+        self.calls += 1
+        answer = self.fate.answers[self.calls - 1] if self.calls <= len(self.fate.answers) else Answer(201, None)
+        self.mishaps += answer.status != 201
+        return answer
+
+    def show(self, image: bytes, status: int = 201, correlation_id: str = "") -> None:
+        """Have the platform carry out an upload, or refuse to."""
+        if status == 201:
+            self.evidence.images[ITWIN_ID] = image
+        sha256 = hashlib.sha256(image).hexdigest()
+        self.evidence.answers.append(
+            ReceivedRequest(
+                self.now(),
+                "PUT",
+                PATH,
+                status,
+                len(image),
+                sha256,
+                "image/png",
+                bearer=True,
+                correlation_id=correlation_id,
+            )
+        )
+
+
+class Process:
+    """A process of the app with one message in its hands."""
+
+    def __init__(self, world: World, message: Message) -> None:
+        self.world = world
+        self.back_after_s = STORAGE_GIVES_UP_S
+        self._message = message
+        self._moments = 0
+        self._patience_s = LONGEST_PAUSE_S
+        self._is_dead = False
+
+    def services(self) -> Services:
+        """Put together what it has."""
+        storage = cast("BlobServiceClient", BlobService(self.world.account, self.request_storage))
+        throttle = Throttle(clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep)
+        book = Ledger(storage, turn_s=TURN_S, doubt_s=DOUBT_S)
+        services = SimpleNamespace(
+            results_container=RESULTS,
+            storage=storage,
+            results=ResultStore(storage, RESULTS),
+            retries=RetryQueue(cast("QueueClient", SimpleNamespace(send_message=self._send_message))),
+            retry_policy=SETTINGS.retries,
+            app=App(SETTINGS, throttle, Platform(self, throttle), book, Admission()),
+        )
+        return cast("Services", services)
+
+    def request_storage(self, do: Callable[[], Any], kind: Kind) -> Any:
+        """Ask storage for something. Raises AzureError where it refuses, and where it does not say that it was done."""
+        has_condition = kind != "unconditional"
+        self._pass_moment(storage_fails=True, has_condition=has_condition)
+        if kind == "turn":
+            self._stand_still(self.world.next_turn_held_up_s())
+        if self.world.loop.now < self.world.storage_is_out_until:
+            self._storage_fails()
+        answer = do()
+        self._pass_moment(storage_fails=True, has_condition=has_condition)
+        return answer
+
+    def _send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
+        self.request_storage(partial(self.world.send, text, visibility_timeout), "unconditional")
+
+    def call_platform(self, image: bytes) -> UploadedImage | DropError:
+        """Upload the image. Raises PlatformSilent where no answer comes."""
+        world, answer, began = self.world, self.world.next_answer(), self.world.loop.now
+        correlation_id = f"call {world.calls}"
+        try:
+            self._pass_moment()
+            if answer.status == "crash":
+                self._crash(STORAGE_GIVES_UP_S)
+        except Crash:
+            self._show_late(image, answer, began)
+            raise
+        if answer.status in (None, 504):
+            self._show_late(image, answer, began)
+            world.loop.sleep(SETTINGS.timeout_s if answer.status is None else GATEWAY_S)
+            if answer.status is None:
+                raise PlatformSilent("The iTwin Platform did not answer in time.")
+        world.show(image, answer.status or 201, correlation_id)
+        headers = {"X-Correlation-Id": correlation_id, "Retry-After": "7"}
+        self._pass_moment()
+        return decipher_response(answer.status or 201, headers, b'{"image": {"id": "x"}}' if answer.status else b"{")
+
+    def _show_late(self, image: bytes, answer: Answer, began: float) -> None:
+        if answer.late_s is not None:
+            loop = self.world.loop
+            loop.at(max(loop.now, began + answer.late_s), partial(self.world.show, image))
+
+    def _pass_moment(self, *, storage_fails: bool = False, has_condition: bool = False) -> None:
+        """Let others go on, and strike if it is time."""
+        if self._is_dead:
+            raise Crash
+        world, number = self.world, self.world.moments
+        world.moments += 1
+        self._moments += 1
+        world.loop.sleep(STEP_S)
+        strike = world.fate.strikes.get(number, Strike("pause", 0))
+        is_doomed = self._moments == world.fate.doomed.get(self._message.number)
+        if strike.kind == "crash" or (is_doomed and self._message.deliveries <= MAX_DELIVERIES):
+            self._crash(strike.seconds or STORAGE_GIVES_UP_S)
+        if strike.kind == "pause":
+            self._stand_still(strike.seconds)
+        if strike.kind == "outage":
+            world.storage_is_out_until = world.loop.now + strike.seconds
+        if strike.kind == "busy" and storage_fails:
+            self._storage_fails()
+        if strike.kind == "condition not met" and has_condition:
+            world.mishaps += 1
+            raise storage_error(412)
+
+    def _crash(self, back_after_s: float) -> NoReturn:
+        self._is_dead = True
+        self.back_after_s = back_after_s
+        self.world.mishaps += 1
+        raise Crash
+
+    def _stand_still(self, seconds: float) -> None:
+        pause_s = min(seconds, self._patience_s)
+        self._patience_s -= pause_s
+        if pause_s:
+            self.world.mishaps += 1
+            self.world.loop.sleep(pause_s)
+
+    def _storage_fails(self) -> NoReturn:
+        self.world.mishaps += 1
+        self.world.loop.sleep(STORAGE_GIVES_UP_S)
+        raise storage_error(503)
+
+
+class Platform(ITwinPlatform):
+    """The real client, whose call goes to the simulated platform."""
+
+    def __init__(self, process: Process, throttle: Throttle) -> None:
+        tokens = cast("AccessTokens", SimpleNamespace(get=lambda: "a token"))
+        super().__init__(SETTINGS.api_url, tokens, throttle, timeout_s=SETTINGS.timeout_s)
+        self._process = process
+
+    def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:  # noqa: ARG002 - as the real one
+        return self._process.call_platform(image.data)
