@@ -11,9 +11,19 @@ if TYPE_CHECKING:
     from shared.image.formats import Format
     from shared.image.model import ImageLimits
 
+_LONGEST_SIDE = 100_000
+
 
 def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, limits: ImageLimits) -> None:
-    """Refuse more pixels than the setting allows, or than the format's decoder has memory for."""
+    """Refuse more pixels than the setting allows, or than the format's decoder has memory for.
+
+    Each row takes memory as well, whatever its width: 1 x 60,000,000 pixels would be 1.7 GB.
+    """
+    if max(width, height) > _LONGEST_SIDE:
+        raise TooManyPixels(
+            f"The {kind.name} has {width} x {height} pixels; at most {_LONGEST_SIDE:,} on a side are read. "
+            "Send one that is cut or smaller."
+        )
     allowed = min(limits.max_source_pixels, kind.max_pixels) / weight
     if width * height > allowed:
         raise TooManyPixels(

@@ -231,6 +231,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a gif whose comment comes in ten million bytes, each on its own": lambda: (
         b"GIF89a\x40\0\x40\0\0\0\0!\xfe" + b"\1x" * 10_000_000
     ),
+    "a bmp of 1 x 60,000,000, of few run lengths": lambda: (
+        b"BM"
+        + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 1, 60_000_000, 1, 8, 1)
+        + bytes(1_044)
+        + b"\0\2\0\xff" * 400_000
+    ),
     "a bmp of run lengths that Pillow unpacks in Python": lambda: (
         b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 9_000, 9_000, 1, 8, 1) + bytes(1_044) + b"\1x" * 10_000_000
     ),
@@ -659,3 +665,12 @@ def test_the_size_of_a_stream_is_read_behind_whatever_stands_before_it(timing: s
     bits = "00000" + timing + delay + "00001" + points + "1011" + "1010" + f"{3_999:012b}" + f"{1_999:011b}"
     body = int(bits.ljust(320, "0"), 2).to_bytes(40, "big")
     assert av1.largest_picture(b"\x12\0\x0a" + bytes((len(body),)) + body) == 4_000 * 2_000
+
+
+def test_a_drawing_that_hardly_compresses_is_encoded_soon() -> None:
+    """Of 16 greys by chance, deflate looks for long repetitions in vain."""
+    greys = Image.effect_noise((2_000, 2_000), 200).point([16 * (value // 16) for value in range(256)])
+    data = encoded(greys, "TIFF")
+    began = time.process_time()
+    assert normalize_image(data).media_type == "image/png"
+    assert time.process_time() - began < 1
