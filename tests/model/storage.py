@@ -13,7 +13,6 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
-    ResourceNotModifiedError,
 )
 
 if TYPE_CHECKING:
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
 Kind = Literal["unconditional", "conditional", "turn"]
 
 ERRORS: dict[int, type[HttpResponseError]] = {
-    304: ResourceNotModifiedError,
+    304: ResourceModifiedError,
     404: ResourceNotFoundError,
     409: ResourceExistsError,
     412: ResourceModifiedError,
 }
 
 
-def storage_error(status: int) -> HttpResponseError:
+def storage_error(status: int, kind: type[HttpResponseError] | None = None) -> HttpResponseError:
     """Return what the SDK raises for such an answer."""
-    error = ERRORS.get(status, HttpResponseError)(f"Storage answered {status}.")
+    error = (kind or ERRORS.get(status, HttpResponseError))(f"Storage answered {status}.")
     error.status_code = status
     return error
 
@@ -154,7 +153,9 @@ class BlobClient:
             if blob and not overwrite:
                 raise storage_error(409)
             holder = blob.holder if blob and account.lease_state(blob) == "leased" else None
-            if holder != (lease.id if lease else None) or (etag and not (blob and etag == f'"{blob.etag}"')):
+            if holder != (lease.id if lease else None):
+                raise storage_error(412, HttpResponseError)
+            if etag and not (blob and etag == f'"{blob.etag}"'):
                 raise storage_error(412)
             return account.write(self.container_name, self.blob_name, data)
 
