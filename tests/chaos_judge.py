@@ -210,14 +210,12 @@ def _is_true(written: Written | None, document: Document, answer: ReceivedReques
 def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
     """See that no drop that ended well is newer than the image that is there.
 
-    One that was up, and that the platform refused when it was sent once more, may have been overtaken.
+    Where the newest was up, but is gone or was refused when it was sent once more, an older one may lie over it.
     """
     live = [w for w in evidence.live() if w.itwin_id == drops[0].itwin_id]
+    stuck = [w for w in drops if _was_up(w, evidence) and (w not in live or _is_refused(w, evidence))]
     ends = ("uploaded", "superseded")
-    ended_well = [
-        w for w in live if w.sha256 and evidence.document(w).get("status") in ends and not _is_refused(w, evidence)
-    ]
-    gone = [w for w in drops if w not in live and _was_up(w, evidence)]
+    ended_well = [w for w in live if w.sha256 and evidence.document(w).get("status") in ends and w not in stuck]
     image = evidence.images.get(drops[0].itwin_id)
     shown = next((w for w in drops if image and w.sha256 == hashlib.sha256(image).hexdigest()), None)
     if shown is None:
@@ -225,7 +223,7 @@ def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
             yield f"{drops[0].itwin_id} shows none of its drops."
         return
     for written in ended_well:
-        if _is_newer(written, shown, drops) and not any(_is_newer(w, written, drops) for w in gone):
+        if _is_newer(written, shown, drops) and not any(_is_newer(w, written, drops) for w in stuck):
             yield f"{written.itwin_id} shows {shown.version}, but {written.version} is newer."
 
 
