@@ -32,6 +32,7 @@ from PIL import Image
 
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
 from local.itwin_platform.image import read_header
+from local.processes import wait_until
 from local.serving import serve
 from local.tokens import TokenIssuer
 
@@ -973,10 +974,30 @@ def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
         assert answer.elapsed.total_seconds() >= 0.2
 
 
+def test_the_work_can_be_late(client: Client, itwin: str) -> None:
+    """It is done when its client has long given up, however large the image is, over what came meanwhile."""
+    client.platform.script([ScriptedAnswer(late_s=1)])
+    token = IDENTITY.issue(subject="app", audience=AUDIENCE)
+    headers = {"authorization": f"Bearer {token}", "content-type": "image/png"}
+    with pytest.raises(requests.Timeout):
+        requests.put(f"{client.address}/itwins/{itwin}/image", data=noise(), headers=headers, timeout=0.3)
+    assert client.platform.image(itwin) is None
+    assert client.put(itwin, picture()).status_code == 201
+    assert wait_until(lambda: client.platform.image(itwin) == (noise(), "image/png"), timeout_s=TIMEOUT_S)
+    assert [request.status for request in client.platform.requests()] == [201, 201]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"status": 100}, {"status": 600}, {"times": 0}, {"delay_s": -1}),
+        *(
+            {"status": 100},
+            {"status": 600},
+            {"times": 0},
+            {"delay_s": -1},
+            {"late_s": -1},
+            {"status": 201, "late_s": 1},
+        ),
         *({"headers": {name: "x"}} for name in ("", "a b", "a:b", "ä", "a\n")),
         *({"headers": {"a": value}} for value in (" y ", "y\t", "\n", "ä", 1)),
         *({"status": status, "body": b"x"} for status in (204, 304)),

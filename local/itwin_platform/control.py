@@ -44,6 +44,7 @@ ANSWER_FIELDS: dict[str, Any] = {
     "headers": dict,
     "body": bytes,
     "delay_s": int | float,
+    "late_s": int | float,
     "reset": bool,
     "times": int,
     "method": str,

@@ -59,15 +59,17 @@ class ReceivedRequest:
 class ScriptedAnswer:
     """An answer to the next `times` requests whose method and path match, as shell patterns.
 
-    With `status` None the platform answers itself. `delay_s` passes before the answer. `reset` breaks the connection in
-    the middle of the answer's body, and before its first byte where it has none: after the work was done where the
-    platform answers itself, which is how an upload succeeds without its client learning it.
+    With `status` None the platform answers itself, and `late_s` passes before it does what it was asked, whether its
+    client still waits or not. `delay_s` passes before the answer. `reset` breaks the connection in the middle of the
+    answer's body, and before its first byte where it has none: after the work was done where the platform answers
+    itself, which is how an upload succeeds without its client learning it.
     """
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay_s: float = 0
+    late_s: float = 0
     reset: bool = False
     times: int = 1
     method: str = "PUT"
@@ -77,7 +79,9 @@ class ScriptedAnswer:
         """Refuse what no server could send; raises ValueError."""
         if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final answer may have
             raise ValueError(f"A scripted answer cannot have the status {self.status}.")
-        if self.times < 1 or self.delay_s < 0:
+        if self.late_s and self.status is not None:
+            raise ValueError("A scripted answer cannot be late with work that it stands for.")
+        if self.times < 1 or self.delay_s < 0 or self.late_s < 0:
             raise ValueError("A scripted answer is given at least once, and not before it is asked for.")
         if self.body and self.status in WITHOUT_CONTENT:
             raise ValueError(f"A scripted answer of the status {self.status} cannot have a body.")
@@ -144,6 +148,9 @@ class ExchangeMiddleware:
         scripted = None if _is_control(scope) else self._exchanges.next_answer(scope["method"], scope["path"])
         request, answer = _Incoming(receive), _Outgoing()
         try:
+            if scripted is not None and scripted.late_s:
+                await request.drain(keep=True)
+                await asyncio.sleep(scripted.late_s)
             if scripted is None or scripted.status is None:
                 await self._app(scope, request.receive, answer.hold)
             else:
@@ -170,7 +177,7 @@ class ExchangeMiddleware:
 
 
 class _Incoming:
-    """A request on its way in: measured as it comes, and never kept."""
+    """A request on its way in: measured as it comes, and kept only where it is read later."""
 
     def __init__(self, receive: Receive) -> None:
         self.raw_receive = receive
@@ -179,8 +186,11 @@ class _Incoming:
         self.body_bytes = 0
         self.digest = hashlib.sha256()
         self._ended = False
+        self._kept: deque[Message] = deque()
 
     async def receive(self) -> Message:
+        if self._kept:
+            return self._kept.popleft()
         message = await self.raw_receive()
         if message["type"] == "http.request":
             body = message.get("body", b"")
@@ -191,10 +201,14 @@ class _Incoming:
             self._ended = True
         return message
 
-    async def drain(self) -> None:
+    async def drain(self, *, keep: bool = False) -> None:
         """Take in what nobody has read, within reason."""
+        taken: list[Message] = []
         while not self._ended and self.body_bytes <= MAX_DRAINED_BYTES:
-            await self.receive()
+            message = await self.receive()
+            if keep:
+                taken.append(message)
+        self._kept.extend(taken)
 
 
 class _Outgoing:
