@@ -32,12 +32,13 @@ from urllib.parse import quote, unquote
 
 import requests
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.queue import QueueServiceClient
+from azure.storage.queue import QueueClient, QueueServiceClient
 from PIL import Image
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud, Ports
 from local.fault_proxy import Exchange, Fault, proxy_storage
+from local.functions_host.listeners import BLOB_POISON_QUEUE
 from local.host_process import HostProcess
 from local.itwin_platform import ScriptedAnswer
 from local.processes import PROJECT, wait_until
@@ -67,10 +68,10 @@ SETTINGS = {
 ILLEGAL, NOBODYS, UNKNOWN_ITWIN, OVERWRITTEN, AT_ONCE = 0.1, 0.03, 0.05, 0.2, 0.2
 DUPLICATED, LATE = 0.3, 0.2
 CALL_FAULTS = 0.35
-CALLS_PER_THROTTLE = 40
-STORAGE_FAULTS = 0.03
+CALLS_PER_THROTTLE, CALLS_AFTERWARDS = 40, 20
+STORAGE_FAULTS = 0.05
 LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
-DELETED = 0.03
+DELETED, GIVEN_UP = 0.04, 0.03
 POISONED = re.compile(rf"/{ACCOUNT}/[a-z-]+-poison/messages")
 CONDITIONS = {"if-match", "if-none-match", "x-ms-lease-id"}
 
@@ -80,8 +81,8 @@ class Storm:
     """How much is dropped, and for how long everything goes wrong; `settle_s` is the time to end it all afterwards."""
 
     seed: int = DEFAULT_SEED
-    seconds: float = 12
-    drops: int = 120
+    seconds: float = 8
+    drops: int = 104
     settle_s: float = 45
     instances: int = 2
 
@@ -110,14 +111,16 @@ class Report:
     most_attempts: int = 0
     kills: int = 0
     events: int = 0
-    poisoned: int = 0
+    given_up: int = 0
+    deleted: int = 0
     violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         head = f"seed {self.seed}: {self.drops} drops in {self.seconds:.0f} s, {self.events} events, {self.kills} kills"
         lines = [
             f"blobs ended as {dict(self.results.most_common())}",
-            f"{self.attempts} attempts, at most {self.most_attempts} at one; {self.poisoned} messages poisoned",
+            f"{self.attempts} attempts, at most {self.most_attempts} at one",
+            f"{self.deleted} blobs deleted, {self.given_up} messages given up",
             f"the platform answered {dict(sorted(self.answers.items()))}",
             f"storage failed with {dict(self.storage_faults.most_common())}",
             f"{len(self.violations)} violations",
@@ -211,7 +214,7 @@ class Chaos:
     def _kill_hosts(self) -> None:
         chance = _chance(self.storm.seed, "kills")
         began = time.monotonic()
-        for moment in sorted(chance.uniform(0.1, 0.9) * self.storm.seconds for _ in range(self.storm.kills)):
+        for moment in sorted(chance.uniform(0.1, 0.7) * self.storm.seconds for _ in range(self.storm.kills)):
             self._calm.wait(max(0.0, began + moment - time.monotonic()))
             host = chance.choice(self._hosts)
             host.kill()
@@ -242,6 +245,7 @@ class Chaos:
             ScriptedAnswer(503, {"Retry-After": "1"}),
             ScriptedAnswer(delay_s=1),
             ScriptedAnswer(delay_s=4),
+            *(ScriptedAnswer(late_s=late_s) for late_s in (3, 8)),
             ScriptedAnswer(reset=True),
             ScriptedAnswer(500, reset=True),
             ScriptedAnswer(201, body=b'{"image": {"id": "123", "smallIm'),
@@ -262,10 +266,11 @@ class Chaos:
         strangers = [_guid(chance), _guid(chance)]
         began = time.monotonic()
         for number in range(self.storm.drops):
+            waits = chance.random() > AT_ONCE
             pause_s = began + number / self.storm.drops * self.storm.seconds - time.monotonic()
             if len(left := self.cloud.platform.remaining_script()) < CALLS_PER_THROTTLE:
                 self.cloud.platform.script([*left, *itertools.islice(script, CALLS_PER_THROTTLE)])
-            if pause_s > 0 and chance.random() > AT_ONCE:
+            if pause_s > 0 and waits:
                 self._calm.wait(pause_s)
             itwin_id = chance.choice(strangers if chance.random() < UNKNOWN_ITWIN else known)
             kind, name, content = _picture(chance)
@@ -283,9 +288,25 @@ class Chaos:
     def _announce(self, written: Written, chance: random.Random) -> None:
         self.evidence.written.append(written)
         self.report.drops += 1
+        if chance.random() < GIVEN_UP and written.kind != "ignored":
+            self._give_up(written)
+            return
         for _ in range(1 + (chance.random() < DUPLICATED) + (chance.random() < DUPLICATED / 2)):
             self._courier.send(_event(written), chance.uniform(0, 5 if chance.random() < LATE else 0.3))
             self.report.events += 1
+
+    def _give_up(self, written: Written) -> None:
+        """Do what the host does when all its attempts at an event have failed."""
+        event = json.dumps(
+            {
+                "ContainerName": written.itwin_id,
+                "BlobName": written.version.blob,
+                "ETag": f'"{written.version.etag}"',
+            }
+        )
+        with QueueClient.from_connection_string(self.cloud.connection_string, BLOB_POISON_QUEUE) as queue:
+            queue.send_message(base64.b64encode(event.encode()).decode())
+        self.evidence.dead_letters.append((written.path, written.version.etag))
 
     def _delete(self, written: Written) -> None:
         with contextlib.suppress(ResourceNotFoundError):
@@ -293,21 +314,21 @@ class Chaos:
             self.evidence.deleted.add(written.version.etag)
 
     def _clear_up(self) -> None:
+        """Let all go well but for some calls more: a machine that is slow has made few as yet."""
         self._calm.set()
-        self.cloud.platform.script([])
+        self.cloud.platform.script(self.cloud.platform.remaining_script()[:CALLS_AFTERWARDS])
         self.cloud.identity.failing_with, self.cloud.identity.lifetime_s = None, 3600
 
     def _is_still(self) -> bool:
-        return self._courier.idle and not self.evidence.unfinished() and not any(self._queued().values())
-
-    def _queued(self) -> dict[str, int]:
-        with QueueServiceClient.from_connection_string(self.cloud.connection_string) as service:
-            clients = [service.get_queue_client(queue.name) for queue in service.list_queues()]
-            return {c.queue_name: c.get_queue_properties().approximate_message_count or 0 for c in clients}
+        return (
+            self._courier.idle
+            and not self.evidence.unfinished()
+            and not any(messages(self.cloud.connection_string).values())
+        )
 
     def _gather_evidence(self) -> None:
         evidence, report, results = self.evidence, self.report, self.cloud.drops.get_container_client(RESULTS_CONTAINER)
-        evidence.queued = self._queued()
+        evidence.queued = messages(self.cloud.connection_string)
         evidence.stored = {
             name: json.loads(results.download_blob(name).readall()) for name in results.list_blob_names()
         }
@@ -322,7 +343,14 @@ class Chaos:
         report.results.update(document.get("status", "nothing") for document in ends)
         report.attempts = sum(document.get("attempts", 0) for document in ends)
         report.most_attempts = max((document.get("attempts", 0) for document in ends), default=0)
-        report.poisoned = sum("Moving message to queue" in line for line in evidence.lines)
+        report.given_up, report.deleted = len(evidence.dead_letters), len(evidence.deleted)
+
+
+def messages(connection_string: str) -> dict[str, int]:
+    """Return how many messages each queue holds, those included that somebody has in hand."""
+    with QueueServiceClient.from_connection_string(connection_string) as service:
+        clients = [service.get_queue_client(queue.name) for queue in service.list_queues()]
+        return {c.queue_name: c.get_queue_properties().approximate_message_count or 0 for c in clients}
 
 
 class StorageFaults:
