@@ -236,7 +236,7 @@ def _streams(data: bytes) -> Iterator[bytes]:
             yield from _items(data, body + 4, stop)
         elif kind == b"moov":
             for track, inside, until in _boxes(data, body, stop):
-                if track == b"trak":
+                if track == b"trak" and data.find(b"av01", inside, until) >= 0:
                     yield _first_sample(data, inside, until)
 
 

@@ -24,7 +24,9 @@ _PROFILE, _DNG_VERSION = 34_675, 50_706
 _SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322, 323}
 """Entries of one number each."""
 
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _YCBCR = 0, 6
+"""Kinds of pixels. Of YCbCr, libtiff makes 4 bytes each, whatever they had."""
+
 _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
 """None, CCITT's, LZW, JPEG in the old way and the new, deflate, PackBits, deflate by its old number."""
 
@@ -78,7 +80,8 @@ def survey(data: bytes) -> Survey:
         raise UnsupportedFormat(f"The TIFF has {values[_SAMPLES]} channels; 4 are read. Save it in RGB.")
     orientation = values.get(_ORIENTATION, 1)
     depth = values.get(_BITS, 1)
-    is_plain = depth <= 8 and values.get(_SAMPLES, 1) <= 3  # noqa: PLR2004 - bits, samples
+    samples = values.get(_SAMPLES, 1)
+    is_plain = depth <= 8 and samples in {1, 3}  # noqa: PLR2004 - bits
     rows = down if _TILE_HEIGHT in values else min(height, values.get(_ROWS_PER_STRIP, height))
     return Survey(
         data,
@@ -89,7 +92,7 @@ def survey(data: bytes) -> Survey:
         is_negative=depth > 8 and values.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,  # noqa: PLR2004 - bits
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
-        buffer_bytes=ceil(across * rows * values.get(_SAMPLES, 1) * depth / 8),
+        buffer_bytes=ceil(across * rows * max(samples * depth / 8, 4 if values.get(_PHOTOMETRIC) == _YCBCR else 0)),
     )
 
 

@@ -66,6 +66,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a bmp": lambda: encoded(noise(3000, 2000), "BMP"),
     "a tiff": lambda: encoded(noise(3000, 2000), "TIFF", compression="tiff_lzw"),
     "a transparent tiff": lambda: encoded(transparent(3000, 2000), "TIFF", compression="tiff_adobe_deflate"),
+    "a tiff of grey and transparency": lambda: encoded(noise(5000, 4000, "LA"), "TIFF", compression="packbits"),
     "a tiff of one strip": lambda: tiff_of_one_strip(9_344),
     "a webp": lambda: encoded(transparent(2000, 1500), "WEBP", method=0),
     "a lossless webp": lambda: encoded(transparent(2000, 1500), "WEBP", lossless=True, method=0),
