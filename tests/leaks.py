@@ -1,8 +1,16 @@
-"""Secrets that were told: every log line and every result of the whole suite is searched, whatever a test is about.
+"""Secrets that were told: what the whole suite logs and writes down is searched, whatever a test is about.
 
-`pytest` loads this as a plugin (tests/conftest.py). It sees what is logged in its own process and by each Functions
-host that a test starts, and reads all results and ledgers of an Azurite before that ends. The test at whose end a
-secret is found fails. Secrets that tests invent have `hush` in them.
+`pytest` loads this as a plugin (tests/conftest.py), which hears
+
+- what is logged in its own process, but for the runs of the model in tests/model, which log nothing;
+- what every program prints that is started as a `Child`: Functions hosts, and `python -m local` with the host in it;
+  Azurite's access log, which names what its clients ask for, is not the app's;
+- all results and ledger entries that were ever written to an Azurite, be they overwritten, which it still has on its
+  disk when it is stopped: by its own object, or by ending the `Child` that it belongs to.
+
+Not heard are programs that a test runs to their end to see what they print, and stores that are gone when their
+program has ended by itself. The test at whose end a secret is found fails. Secrets that tests invent have `hush` in
+them.
 """
 
 from __future__ import annotations
@@ -11,23 +19,29 @@ import json
 import logging
 import re
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
-from azure.core.exceptions import AzureError
-from azure.storage.blob import BlobServiceClient
 
 from local.azurite import ACCOUNT_KEY, Azurite
 from local.functions_host.__main__ import BLOBS_EXTENSION_KEY, FUNCTION_KEY
 from local.host_process import HostProcess
+from local.processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w|hush")
 SIGNATURE = re.compile(r"[?&;](sig|code)=")
 SECRET_SETTINGS = (BLOBS_EXTENSION_KEY, FUNCTION_KEY, "IDENTITY_HEADER", "ITWIN_CLIENT_SECRET")
-KEPT = re.compile(r"^(results|ledger)")
+# How the app's own documents begin: results, and entries of the ledger.
+DOCUMENT = re.compile(rb'\{\s*"(status|doubts)":')
+LONGEST_DOCUMENT = 100_000
+# `python -m local` tells its developer the way to the storage, with the key that all the world knows.
+TOLD_ON_PURPOSE = "  drop storage "
 SHORTEST_SECRET = 6
 
 
@@ -58,7 +72,7 @@ class Ear(logging.Handler):
         self.line(logging.Formatter().format(record))
 
     def line(self, line: str) -> None:
-        """Take in a line of a host."""
+        """Take in a line of a program."""
         with self._guard:
             self.heard += 1
             if tells_secret(line, self.secrets):
@@ -85,55 +99,78 @@ class Ear(logging.Handler):
         return found
 
 
-def listen_to_hosts(ear: Ear, patch: pytest.MonkeyPatch) -> None:
-    """Have every host heard that is made, beside whoever makes it."""
-    make = HostProcess.__init__
+def listen_to_programs(ear: Ear, patch: pytest.MonkeyPatch) -> None:
+    """Have every program heard that is started, beside whoever starts it, and learn the keys of the hosts."""
+    make_child, make_host = Child.__init__, HostProcess.__init__
 
-    def make_heard(
-        host: HostProcess, *arguments: Any, on_line: Callable[[str], None] = lambda _: None, **options: Any
+    def make_child_heard(
+        child: Child, command: Sequence[str], *, on_line: Callable[[str], None] = lambda _: None, **options: Any
     ) -> None:
         def hear(line: str) -> None:
-            ear.line(line)
+            if not line.startswith(TOLD_ON_PURPOSE):
+                ear.line(line)
             on_line(line)
 
-        make(host, *arguments, on_line=hear, **options)
+        make_child(child, command, on_line=on_line if is_azurite(command) else hear, **options)
+
+    def make_host_known(host: HostProcess, *arguments: Any, **options: Any) -> None:
+        make_host(host, *arguments, **options)
         ear.keep_secrets(host._environment())
 
-    patch.setattr(HostProcess, "__init__", make_heard)
+    patch.setattr(Child, "__init__", make_child_heard)
+    patch.setattr(HostProcess, "__init__", make_host_known)
 
 
-def read_what_is_stored(ear: Ear, patch: pytest.MonkeyPatch) -> None:
-    """Have every Azurite searched before it ends."""
-    stop = Azurite.stop
+def search_what_is_stored(ear: Ear, patch: pytest.MonkeyPatch) -> None:
+    """Have every Azurite searched before its data goes with it."""
+    stop, signal_child = Azurite.stop, Child._signal
 
     def search_and_stop(azurite: Azurite) -> None:
+        folder = azurite._temporary.name if azurite._temporary else azurite._data
         try:
-            if azurite.exit_code is None and azurite._addresses.get("Blob", "").startswith("http://"):
-                for name, document in stored_documents(azurite.connection_string):
-                    ear.document(name, document)
+            if folder:
+                search(Path(folder))
         finally:
             stop(azurite)
 
-    patch.setattr(Azurite, "stop", search_and_stop)
-
-
-def stored_documents(connection_string: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield all results and ledger entries that are JSON."""
-    with BlobServiceClient.from_connection_string(connection_string, retry_total=0) as storage:
+    def search_and_signal(child: Child, *arguments: Any) -> None:
         try:
-            for container in storage.list_containers():
-                if not KEPT.match(container.name):
-                    continue
-                client = storage.get_container_client(container.name)
-                for name in client.list_blob_names():
-                    try:
-                        document = json.loads(client.download_blob(name).readall())
-                    except ValueError:
-                        continue
-                    if isinstance(document, dict):
-                        yield f"{container.name}/{name}", document
-        except AzureError:
-            return  # it is ending, or was killed by a test
+            for folder in stores_within(child.pid):
+                search(folder)
+        finally:
+            signal_child(child, *arguments)
+
+    def search(folder: Path) -> None:
+        for document in stored_documents(folder):
+            ear.document(str(folder), document)
+
+    patch.setattr(Azurite, "stop", search_and_stop)
+    patch.setattr(Child, "_signal", search_and_signal)
+
+
+def is_azurite(command: Sequence[str]) -> bool:
+    """Whether a command runs Azurite."""
+    return any(part.endswith("azurite.js") for part in command)
+
+
+def stores_within(pid: int) -> Iterator[Path]:
+    """Yield the folders of the Azurites that a process has started."""
+    with suppress(psutil.Error):  # it has ended
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if is_azurite(process.cmdline()):
+                    yield Path(process.cwd())
+
+
+def stored_documents(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield all results and ledger entries that were ever written to a store, by the folder of its data."""
+    decoder = json.JSONDecoder()
+    for file in folder.glob("__blobstorage__/*"):
+        content = file.read_bytes()
+        for found in DOCUMENT.finditer(content):
+            text = content[found.start() : found.start() + LONGEST_DOCUMENT].decode(errors="replace")
+            with suppress(ValueError):  # damaged by a test, or part of something else
+                yield decoder.raw_decode(text)[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -143,8 +180,8 @@ def ear() -> Iterator[Ear]:
     logging.getLogger().addHandler(ear)
     app.setLevel(logging.INFO)
     with pytest.MonkeyPatch.context() as patch:
-        listen_to_hosts(ear, patch)
-        read_what_is_stored(ear, patch)
+        listen_to_programs(ear, patch)
+        search_what_is_stored(ear, patch)
         yield ear
     logging.getLogger().removeHandler(ear)
     assert ear.leaks() == []

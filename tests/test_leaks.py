@@ -47,24 +47,54 @@ LEAKS = {
         assert wait_until(lambda: len(child.lines) > 0, timeout_s=10)
         host.kill()
     """,
+    "what any program prints": """
+        child = Child(["sh", "-c", "echo it is hu''sh; sleep 5"], environment={}, directory=PROJECT)
+        assert wait_until(lambda: len(child.lines) > 0, timeout_s=10)
+        child.kill()
+    """,
     "a result": """
         with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
-            storage.create_container("results").upload_blob("x.json", '{"reason": "https://host/x?sig=abc"}')
+            storage.create_container("results").upload_blob("x.json", LEAKING_RESULT)
+    """,
+    "a result that is overwritten": """
+        with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+            results = storage.create_container("results")
+            for text in (LEAKING_RESULT, "{}"):
+                results.upload_blob("x.json", text, overwrite=True)
+    """,
+    "a result in a store that dies": """
+        with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+            storage.create_container("results").upload_blob("x.json", LEAKING_RESULT)
+            azurite._child.kill()
     """,
     "a result in the ledger": """
         with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
-            storage.create_container("ledger").upload_blob("x.json", '{"result": {"reason": "it is hush"}}')
+            storage.create_container("ledger").upload_blob("x.json", '{"doubts": {}, "result": {"reason": "hush"}}')
+    """,
+    "a result in the cloud of another program": """
+        environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)}
+        child = Child([sys.executable, "-m", "local"], environment=environment, directory=PROJECT)
+        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=60)
+        connection_string = json.loads((tmp_path / "cloud.json").read_text())["connectionString"]
+        with BlobServiceClient.from_connection_string(connection_string) as storage:
+            storage.get_container_client("results").upload_blob("x.json", LEAKING_RESULT)
+        child.stop()
     """,
 }
 HEAD = """
+import json
 import logging
+import os
+import sys
 from azure.storage.blob import BlobServiceClient
 from local.azurite import Azurite
 from local.functions_host.__main__ import BLOBS_EXTENSION_KEY
 from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
 
-def test_tells():
+LEAKING_RESULT = '{"status": "retrying", "reason": "https://host/x?sig=abc"}'
+
+def test_tells(tmp_path):
 """
 
 
