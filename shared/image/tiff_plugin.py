@@ -35,7 +35,7 @@ class FirstPage(TiffImageFile):
             bits, numbers = tags.get(_BITS, (1,)), _NUMBERS.get(max(tags.get(_SAMPLE_FORMAT, (1,))), "numbers")
             raise UnsupportedFormat(
                 f"The TIFF holds {colours}{further} as {max(bits)}-bit {order}-endian {numbers}, which is not read. "
-                "Save it with 8 bits a channel, or as a JPEG or PNG."
+                "Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
             ) from error
 
     def load_end(self) -> None:

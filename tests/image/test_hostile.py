@@ -672,8 +672,8 @@ def test_the_size_of_a_stream_is_read_behind_whatever_stands_before_it(timing: s
 
 def test_a_drawing_that_hardly_compresses_is_encoded_soon() -> None:
     """Of 16 greys by chance, deflate looks for long repetitions in vain."""
-    greys = Image.effect_noise((2_000, 2_000), 200).point([16 * (value // 16) for value in range(256)])
+    greys = Image.effect_noise((1_000, 1_000), 200).point([16 * (value // 16) for value in range(256)])
     data = encoded(greys, "TIFF")
     began = time.process_time()
     assert normalize_image(data).media_type == "image/png"
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 0.4
