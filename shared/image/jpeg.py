@@ -43,7 +43,9 @@ _USUAL_SCANS = 16
 _MAX_RESTARTS = 1_000_000
 """In all scans: each of them is looked at. A sound file has one for a row of blocks or so."""
 
-_MAX_SEGMENTS = 5_000
+_MAX_SEGMENTS = 2_500
+"""A sound file has some hundreds at the most: what is long comes in pieces of 65,533 bytes."""
+
 _MAX_FILL_BYTES = 16
 """Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
 

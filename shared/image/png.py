@@ -29,7 +29,7 @@ _PALETTE = 3
 _TRANSPARENT = {4, 6}
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
-_MAX_CHUNKS = 20_000
+_MAX_CHUNKS = 15_000
 """Of 270 bytes of memory each. Encoders write 8 KB of pixels and more into one: 100 MB are 12,000."""
 
 _MAX_PROFILE_BYTES = 1_000_000
