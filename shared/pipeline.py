@@ -279,6 +279,7 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
         progress.source = source = _read(progress, services, max_bytes=0)
         if source is None or attempt.etag not in (None, source.version.etag):
             return None  # it has ended or is waiting; or it is a later version, which has its own event
+        progress.attempt = attempt = attempt.of_version(source.version.etag, progress.started_at)
         with suppress(DropError):
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
             if up and up.version == source.version:

@@ -76,6 +76,10 @@ FOUND = {
         answers=[UNSURE, UP, Answer(503, late_s=None)],
         strikes={33: Strike("crash", seconds=3000)},
     ),
+    # Nobody could read yet of which version it is; and when it is given up, the ledger cannot be read.
+    "a drop is given up while storage fails": Fate(
+        written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
+    ),
 }
 
 
