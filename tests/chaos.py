@@ -245,7 +245,7 @@ class Chaos:
             ScriptedAnswer(503, {"Retry-After": "1"}),
             ScriptedAnswer(delay_s=1),
             ScriptedAnswer(delay_s=4),
-            *(ScriptedAnswer(late_s=late_s) for late_s in (3, 8)),
+            *(ScriptedAnswer(late_s=late_s) for late_s in (3, 6, 10)),
             ScriptedAnswer(reset=True),
             ScriptedAnswer(500, reset=True),
             ScriptedAnswer(201, body=b'{"image": {"id": "123", "smallIm'),
