@@ -90,7 +90,7 @@ def test_what_went_wrong_once_goes_well(fate: Fate) -> None:
 
 
 @given(fates)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 def test_whatever_happens_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> None:
     """Whatever is tried, fails, dies or comes late, in whatever order.
 
