@@ -98,7 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # its client was killed; storage would wait for the rest, and everybody for storage
+            self.close_connection = True
+            return
         exchange = Exchange(self.command, self.path, dict(self.headers.items()), body)
         fault = self.server.choose_fault(exchange)
         with self.server.turn(self.path.partition("?")[0]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
+from local.azurite import ACCOUNT
 from local.cloud import RESULTS_CONTAINER, LocalCloud
+from local.fault_proxy import Exchange, proxy_storage
 from local.itwin_platform import ReceivedRequest
 from local.processes import wait_until
 from local.samples import building_site, encode
+from local.serving import LOOPBACK
 from shared.drop import Version
 from tests.chaos import Chaos, Storm, messages
 from tests.chaos_judge import Evidence, Written, judge
@@ -23,6 +28,8 @@ from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from local.azurite import Azurite
 
 BURST = 100
 
@@ -62,6 +69,16 @@ def test_a_burst_on_one_itwin_costs_few_uploads() -> None:
         print(f"{BURST} drops cost {len(uploads)} uploads in {uploads[-1] - uploads[0]}")  # noqa: T201 - the figure
         assert all(later - earlier >= rest for earlier, later in pairwise(uploads))
         assert cloud.platform.image(itwin_id) == (pictures[newest.name], "image/png")
+
+
+def test_a_client_that_dies_while_it_sends_holds_nobody_up(azurite: Azurite) -> None:
+    """Its request never was one; whoever asks for the same next is answered at once."""
+    target, seen = f"/{ACCOUNT}/results/x.json", list[Exchange]()
+    with proxy_storage(int(azurite.blob_url.split(":")[2].split("/")[0]), lambda _: None, seen.append) as address:
+        with socket.create_connection((LOOPBACK, int(address.rpartition(":")[2]))) as dying:
+            dying.sendall(f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf".encode())
+        assert requests.put(address + target, data=b"{}", timeout=10).status_code
+    assert [exchange.body for exchange in seen] == [b"{}"]
 
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
