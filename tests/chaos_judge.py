@@ -223,7 +223,7 @@ def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
             yield f"{drops[0].itwin_id} shows none of its drops."
         return
     for written in ended_well:
-        if _is_newer(written, shown, drops) and not any(_is_newer(w, written, drops) for w in stuck):
+        if _is_newer(written, shown, drops) and all(_is_newer(written, w, drops) for w in stuck):
             yield f"{written.itwin_id} shows {shown.version}, but {written.version} is newer."
 
 
