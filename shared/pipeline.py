@@ -282,8 +282,12 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
         progress.attempt = attempt = attempt.of_version(source.version.etag, progress.started_at)
         with suppress(DropError):
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
-            if up and up.version == source.version:
-                return None if _is_sent_later(progress, services) else dict(up.document)
+            is_up = up is not None and up.version == source.version
+            was_up = progress.recorded.status == "uploaded" and progress.recorded.etag == source.version.etag
+            if (is_up or was_up) and _is_sent_later(progress, services):
+                return None
+            if up and is_up:
+                return dict(up.document)
     bug = Bug("The app failed on this drop again and again, and it was given up: see the log. Drop the image again.")
     progress.note(bug)
     return progress.document(bug)

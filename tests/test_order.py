@@ -76,6 +76,13 @@ FOUND = {
         answers=[UNSURE, UP, Answer(503, late_s=None)],
         strikes={33: Strike("crash", seconds=3000)},
     ),
+    # What is up cannot be recorded; so an overwritten version, read before, is sent over it.
+    "the message to send it once more is given up, and the ledger knows nothing": Fate(
+        [Write("a", after_s, legal=True, announced_after_s=[0]) for after_s in (0, 0.05)],
+        turns_held_up_s=[60],
+        strikes={13: Strike("outage", seconds=0.05)},
+        doomed={2: 1},
+    ),
     # Nobody could read yet of which version it is; and when it is given up, the ledger cannot be read.
     "a drop is given up while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
