@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from local.azurite import ACCOUNT
-from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.fault_proxy import Exchange, proxy_storage
 from local.itwin_platform import ReceivedRequest
-from local.processes import wait_until
-from local.samples import building_site, encode
 from local.serving import LOOPBACK
 from shared.drop import Version
-from tests.chaos import Chaos, Storm, messages
+from tests.chaos import Chaos, Storm
 from tests.chaos_judge import Evidence, Written, judge
-from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local.azurite import Azurite
-
-BURST = 100
 
 
 def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
@@ -43,32 +34,6 @@ def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
     assert report.kills >= 3
     assert sum(report.storage_faults.values()) >= 5
     assert sum(count for status, count in report.answers.items() if status != 201) >= 5
-
-
-def test_a_burst_on_one_itwin_costs_few_uploads() -> None:
-    """The iTwin rests between two uploads; so few drops are sent, the newest among them, and all have results."""
-    rest = timedelta(seconds=1)
-    with LocalCloud(app_settings={"RETRY_MIN_DELAY_S": str(rest.seconds)}) as cloud:
-        itwin_id = cloud.itwin()
-        pictures = {f"{number:03}.png": encode(building_site(60 + number, 60), "PNG") for number in range(BURST)}
-        with ThreadPoolExecutor(8) as pool:
-            drops = list(pool.map(lambda name: cloud.drop(itwin_id, name, pictures[name]), pictures))
-            newest = max(drops, key=lambda drop: (drop.uploaded_at, drop.etag))
-            results = cloud.drops.get_container_client(RESULTS_CONTAINER)
-
-            def names() -> list[str]:
-                return list(results.list_blob_names(name_starts_with=f"{itwin_id}/"))
-
-            def is_still() -> bool:
-                return len(names()) == BURST and not any(messages(cloud.connection_string).values())
-
-            assert wait_until(is_still, timeout_s=90, interval_s=0.5)
-            documents = [json.loads(text) for text in pool.map(lambda n: results.download_blob(n).readall(), names())]
-        assert all(check_result(document)["status"] in ("uploaded", "superseded") for document in documents)
-        uploads = sorted(request.time for request in cloud.platform.requests() if request.status == 201)
-        print(f"{BURST} drops cost {len(uploads)} uploads in {uploads[-1] - uploads[0]}")  # noqa: T201 - the figure
-        assert all(later - earlier >= rest for earlier, later in pairwise(uploads))
-        assert cloud.platform.image(itwin_id) == (pictures[newest.name], "image/png")
 
 
 def test_a_client_that_dies_while_it_sends_holds_nobody_up(azurite: Azurite) -> None:

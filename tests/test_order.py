@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.chaos_judge import judge
 from tests.model.storage import Account, BlobService
-from tests.model.world import LATEST_S, Answer, Deletion, Fate, Strike, World, Write
+from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Strike, World, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,17 @@ def test_whatever_happens_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> No
     world = World(fate)
     assert judge(world.run()) == []
     assert world.calls <= sum(write.legal for write in fate.writes) * (1 + 2 * world.mishaps)
+
+
+def test_a_burst_on_one_itwin_costs_few_uploads() -> None:
+    """The iTwin rests between two uploads, and the younger drops come first: of 200 a handful is sent."""
+    burst = [Write(f"{number}.png", 0.05, legal=True, announced_after_s=[1.0]) for number in range(200)]
+    evidence = World(Fate(burst)).run()
+    assert judge(evidence) == []
+    uploads = [answer.time for answer in evidence.answers]
+    rest = timedelta(seconds=SETTINGS.retries.min_delay_s)
+    assert all(later - earlier >= rest for earlier, later in pairwise(uploads))
+    assert len(uploads) <= 10
 
 
 def test_storage_in_memory_answers_as_the_emulator_does(azurite: Azurite) -> None:

@@ -14,7 +14,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 from unittest.mock import patch
@@ -60,7 +60,6 @@ RESULTS = SETTINGS.storage.results_container
 TURN_S = int(SETTINGS.timeout_s + TURN_MARGIN_S)
 DOUBT_S = DOUBT_TIMEOUTS * SETTINGS.timeout_s
 
-PICTURES = [encode(Image.new("RGB", (8 + n, 8)), "PNG") for n in range(4)]
 NO_PICTURE = b"not an image"
 
 # As host.json has it, for both triggers.
@@ -129,6 +128,12 @@ class Fate:
     answers: Sequence[Answer] = ()
     strikes: Mapping[int, Strike] = field(default_factory=dict)
     doomed: Mapping[int, int] = field(default_factory=dict)
+
+
+@cache
+def picture(number: int) -> bytes:
+    """Return an image that no other drop has."""
+    return encode(Image.new("RGB", (8 + number % 32, 8 + number // 32)), "PNG")
 
 
 class Crash(BaseException):
@@ -210,7 +215,7 @@ class World:
             logging.disable(logging.NOTSET)
 
     def _write(self, order: int, write: Write) -> None:
-        content = PICTURES[order] if write.legal else NO_PICTURE
+        content = picture(order) if write.legal else NO_PICTURE
         blob = self.account.write(ITWIN_ID, write.blob, content)
         sha256 = hashlib.sha256(content).hexdigest() if write.legal else None
         version = Version(blob.last_modified, blob.etag, write.blob)
