@@ -114,7 +114,7 @@ class Result:
         return {
             "container": drop.container,
             "blob": drop.blob,
-            "etag": source.version.etag if source else None,
+            "etag": source.version.etag if source else _sound_etag(self.attempt.etag),
             "lastModified": _timestamp(source.version.last_modified) if source else None,
             "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
@@ -185,8 +185,7 @@ class Recorded:
     @property
     def etag(self) -> str | None:
         """Which version of the blob it speaks of; None where that was not known."""
-        etag = self.source.get("etag")
-        return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
+        return _sound_etag(self.source.get("etag"))
 
     @property
     def version(self) -> Version | None:
@@ -227,7 +226,8 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     """
     if old.version and new.version and old.version != new.version:
         return is_there if new.version.ties_with(old.version) else new.version > old.version
-    if not (old.is_final and old.version):
+    is_of_another = new.etag not in (None, old.etag)
+    if not old.is_final or (old.version is None and (old.etag is None or is_of_another)):
         return new.is_final or new.version is not None or not (old.is_final or old.version)
     if not again or new.version is None:
         return new.status == "uploaded" != old.status
@@ -292,6 +292,10 @@ class ResultStore:
 def _timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _sound_etag(etag: object) -> str | None:
+    return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
 
 def _moment(text: object) -> datetime | None:
