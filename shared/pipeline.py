@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +74,18 @@ class Progress:
     def document(
         self, verdict: UploadedImage | Superseded | DropError, next_attempt_at: datetime | None = None
     ) -> dict[str, Any]:
-        """Return the result as it stands; of a version that could not be read again, what is recorded of it."""
-        now = datetime.now(UTC)
-        result = Result(self.attempt, self.source, self.image, verdict, self.started_at, now, next_attempt_at)
+        """Return the result as it stands; of a version that could not be read again, what is recorded of it.
+
+        Where another one is recorded, nobody knows which of them was the last: then it speaks of neither.
+        """
+        attempt, recorded, now = self.attempt, self.recorded, datetime.now(UTC)
+        if self.source is None and recorded.etag not in (None, attempt.etag):
+            attempt = replace(attempt, etag=None)
+        result = Result(attempt, self.source, self.image, verdict, self.started_at, now, next_attempt_at)
         document = result.document()
-        if self.source is None and self.attempt.etag is not None and self.attempt.etag == self.recorded.etag:
+        if self.source is None and attempt.etag is not None and attempt.etag == recorded.etag:
             source = document["source"]
-            source.update({name: value for name, value in self.recorded.source.items() if name in source})
+            source.update({name: value for name, value in recorded.source.items() if name in source})
         return document
 
 
