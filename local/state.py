@@ -67,7 +67,7 @@ def _open_locked(path: Path) -> int:
             holder = os.pread(descriptor, 4096, 0)
             os.close(descriptor)
             raise LocalCloudError(f"A local cloud of this project runs already{_process(holder)}: end it first.")
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+        if os.fstat(descriptor).st_nlink:
             os.fchmod(descriptor, 0o600)
             return descriptor
         os.close(descriptor)  # a cloud that has just ended took this file away
