@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +76,13 @@ class Progress:
     ) -> dict[str, Any]:
         """Return the result as it stands; of a version that could not be read again, what is recorded of it.
 
-        Where another one is recorded, nobody knows which of them was the last: then it speaks of neither.
+        Where a blob has gone of which no version is known, the one that is recorded has gone with it.
         """
         attempt, recorded, now = self.attempt, self.recorded, datetime.now(UTC)
-        if self.source is None and recorded.etag not in (None, attempt.etag):
-            attempt = replace(attempt, etag=None)
         result = Result(attempt, self.source, self.image, verdict, self.started_at, now, next_attempt_at)
         document = result.document()
-        if self.source is None and attempt.etag is not None and attempt.etag == recorded.etag:
+        is_gone = attempt.etag is None and isinstance(verdict, DropGone)
+        if self.source is None and recorded.etag and (is_gone or attempt.etag == recorded.etag):
             source = document["source"]
             source.update({name: value for name, value in recorded.source.items() if name in source})
         return document
@@ -121,7 +120,7 @@ def _take_to_itwin(progress: Progress, services: Services) -> dict[str, Any] | N
     if progress.attempt.again and progress.attempt.etag not in (None, source.version.etag):
         return None  # overwritten since; the later version has its own event
     progress.source = source
-    progress.attempt = attempt = progress.attempt.of_version(source.version.etag, progress.started_at)
+    progress.attempt = attempt = progress.attempt.of_version(source.version, progress.started_at)
 
     itwin_id = drop.itwin_id
     entry = app.ledger.read(itwin_id)
@@ -192,7 +191,7 @@ def _write_down(turn: Turn, upload: Upload, progress: Progress, services: Servic
 
     It is up, whatever fails from here on; so where it cannot be recorded, it is sent once more as well.
     """
-    once_more = Attempt.once_more(progress.attempt.drop, upload.version.etag)
+    once_more = Attempt.once_more(progress.attempt.drop, upload.version)
     try:
         if in_doubt_until := turn.entry.in_doubt_until(upload.version):
             services.retries.postpone(once_more, (in_doubt_until - upload.at).total_seconds())
@@ -284,7 +283,7 @@ def _last_word(progress: Progress, services: Services) -> dict[str, Any] | None:
         progress.source = source = _read(progress, services, max_bytes=0)
         if source is None or attempt.etag not in (None, source.version.etag):
             return None  # it has ended or is waiting; or it is a later version, which has its own event
-        progress.attempt = attempt = attempt.of_version(source.version.etag, progress.started_at)
+        progress.attempt = attempt = attempt.of_version(source.version, progress.started_at)
         with suppress(DropError):
             up = services.app.ledger.read(attempt.drop.itwin_id).upload
             is_up = up is not None and up.version == source.version

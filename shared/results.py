@@ -111,11 +111,12 @@ class Result:
 
     def _source(self) -> dict[str, Any]:
         drop, source, header = self.attempt.drop, self.source, self.image.source if self.image else None
+        version = source.version if source else self.attempt.version
         return {
             "container": drop.container,
             "blob": drop.blob,
-            "etag": source.version.etag if source else _sound_etag(self.attempt.etag),
-            "lastModified": _timestamp(source.version.last_modified) if source else None,
+            "etag": _sound_etag(version.etag) if version else None,
+            "lastModified": _timestamp(version.last_modified) if version else None,
             "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
             "mediaType": header.media_type if header else None,
@@ -226,8 +227,7 @@ def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: 
     """
     if old.version and new.version and old.version != new.version:
         return is_there if new.version.ties_with(old.version) else new.version > old.version
-    is_of_another = new.etag not in (None, old.etag)
-    if not old.is_final or (old.version is None and (old.etag is None or is_of_another)):
+    if not (old.is_final and old.version):
         return new.is_final or new.version is not None or not (old.is_final or old.version)
     if not again or new.version is None:
         return new.status == "uploaded" != old.status

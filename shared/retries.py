@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.drop import Drop
+from shared.drop import Drop, Version
 from shared.errors import DropError, NeedsOperator, NeedsTime
 from shared.foreign_json import parse_object
 
@@ -45,15 +45,22 @@ class RetryPolicy:
 class Attempt:
     """One try at a drop: which it is, when the first was, and of which version of the blob.
 
-    `again` is set where a drop shall be done once more that has its final result already: an operator wants it, or an
-    older image may lie over it.
+    `etag` is None where the version is not known yet, and `last_modified` where nobody has read it yet. `again` is set
+    where a drop shall be done once more that has its final result already: an operator wants it, or an older image may
+    lie over it.
     """
 
     drop: Drop
     number: int
     first_at: datetime
     etag: str | None = None
+    last_modified: datetime | None = None
     again: bool = False
+
+    @property
+    def version(self) -> Version | None:
+        """Return the version, once it has been read; a later attempt may find that it has gone."""
+        return Version(self.last_modified, self.etag, self.drop.blob) if self.etag and self.last_modified else None
 
     @classmethod
     def first(cls, drop: Drop, etag: str | None = None) -> Attempt:
@@ -61,15 +68,15 @@ class Attempt:
         return cls(drop, number=1, first_at=datetime.now(UTC), etag=etag)
 
     @classmethod
-    def once_more(cls, drop: Drop, etag: str | None = None) -> Attempt:
+    def once_more(cls, drop: Drop, version: Version | None = None) -> Attempt:
         """Return what, postponed, does a drop again from the start that has its final result already."""
-        return cls(drop, number=0, first_at=datetime.now(UTC), etag=etag, again=True)
+        attempt = cls(drop, number=0, first_at=datetime.now(UTC), again=True)
+        return attempt.of_version(version, attempt.first_at) if version else attempt
 
-    def of_version(self, etag: str, now: datetime) -> Attempt:
+    def of_version(self, version: Version, now: datetime) -> Attempt:
         """Return the attempt at the version that was found: the first, where it is not the one that was tried."""
-        if self.etag in (None, etag):
-            return replace(self, etag=etag)
-        return Attempt(self.drop, number=1, first_at=now, etag=etag)
+        tried = self if self.etag in (None, version.etag) else Attempt(self.drop, number=1, first_at=now)
+        return replace(tried, etag=version.etag, last_modified=version.last_modified)
 
     def message(self) -> str:
         """Return the message that makes the next attempt."""
@@ -78,6 +85,7 @@ class Attempt:
             "number": self.number + 1,
             "first_at": self.first_at.isoformat(),
             "etag": self.etag,
+            "last_modified": self.last_modified.isoformat() if self.last_modified else None,
             "again": self.again,
         }
         return json.dumps(fields)
@@ -87,13 +95,14 @@ class Attempt:
         """Read a message. Raises ValueError where it is none of ours."""
         try:
             fields = parse_object(text)
-            number, etag = fields["number"], fields["etag"]
-            first_at = datetime.fromisoformat(fields["first_at"])
+            number, etag, read = fields["number"], fields["etag"], fields.get("last_modified")
+            first_at = _moment(fields["first_at"])
+            last_modified = None if read is None else _moment(read)
             drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError("Not a message of this app.") from error
         counted = type(number) is int and number >= 1
-        if not counted or first_at.tzinfo is None or not (etag is None or isinstance(etag, str)):
+        if not counted or not (etag is None or isinstance(etag, str)):
             raise ValueError("Not a message of this app.")
         return cls(
             drop,
@@ -101,8 +110,16 @@ class Attempt:
             # Nobody's clock is right; a first attempt to come would never reach the horizon.
             first_at=min(first_at, datetime.now(UTC)),
             etag=etag,
+            last_modified=last_modified,
             again=fields.get("again") is True,
         )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC)
 
 
 def retry_delay_s(

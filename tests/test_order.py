@@ -84,6 +84,15 @@ FOUND = {
         answers=[Answer(503, late_s=None)],
         strikes={14: Strike("pause", seconds=15)},
     ),
+    "a blob is overwritten and deleted while its upload is not answered": Fate(
+        [
+            Write("a", 0, legal=True, announced_after_s=[0, 0]),
+            Write("b", 0, legal=True, announced_after_s=[0]),
+            Write("a", 0.05, legal=True, announced_after_s=[0]),
+        ],
+        deletions=[Deletion("a", at_s=1)],
+        answers=[Answer(None, late_s=None)],
+    ),
     # What is up cannot be recorded; so an overwritten version, read before, is sent over it.
     "the message to send it once more is given up, and the ledger knows nothing": Fate(
         [Write("a", after_s, legal=True, announced_after_s=[0]) for after_s in (0, 0.05)],

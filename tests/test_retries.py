@@ -114,6 +114,7 @@ attempts = st.builds(
     number=st.integers(0, 10**6),
     first_at=st.integers(0, 1_700_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     etag=st.none() | st.text(),
+    last_modified=st.none() | st.datetimes(timezones=st.just(UTC)),
     again=st.booleans(),
 )
 
@@ -140,7 +141,7 @@ def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
         Attempt.from_message(body)
 
 
-@given(st.sampled_from(["drop", "number", "first_at", "etag", "again"]), json_values)
+@given(st.sampled_from(["drop", "number", "first_at", "etag", "last_modified", "again"]), json_values)
 def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, value: object) -> None:
     """What comes of it is an attempt like any other, or a ValueError."""
     try:
@@ -165,6 +166,9 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         {"first_at": "2026-01-01T00:00:00"},
         {"first_at": "now"},
         {"first_at": 0},
+        {"last_modified": "2026-01-01T00:00:00"},
+        {"last_modified": "9999-12-31T23:59:59-12:00"},
+        {"last_modified": 0},
         {"etag": ["0x1"]},
         {"drop": {"container": "UPPER", "blob": "a"}},
         {"drop": {"container": "abc", "blob": ""}},
