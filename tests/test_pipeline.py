@@ -453,6 +453,17 @@ def test_a_drop_made_anew_after_it_had_gone_is_told_of(bench: Bench) -> None:
     assert bench.result(drop)["status"] == "uploaded"
 
 
+def test_what_was_known_of_a_drop_that_has_gone_is_kept(bench: Bench) -> None:
+    """Also where an event that names no version finds it out; then no slower attempt's word comes over it."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    waiting = bench.process(drop)
+    bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
+    gone = bench.process(drop)
+    assert (waiting["status"], gone["error"]["code"]) == ("retrying", "DropGone")
+    assert gone["source"] == waiting["source"]
+
+
 def test_a_folder_in_a_misspelt_container_has_no_result(bench: Bench) -> None:
     """Markers of folders are no drops; what lies in the folder is told that the container names no iTwin."""
     container = f"site-{uuid.uuid4().hex[:12]}"
