@@ -1,4 +1,4 @@
-"""The order of a run: simulate every scenario, remember the figures, write tables and plot."""
+"""The order of a run: simulate scenarios, keep the figures of each when it ends, write tables and plot."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.simulation import report
 from benchmarks.simulation.scenarios import AT_FULL_SIZE, SMALLEST_PLAN, SWEEP
@@ -28,20 +28,20 @@ QUICK = 0.01
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for, and say what was found."""
     asked = _arguments(arguments)
-    groups = {"full": AT_FULL_SIZE, "sweep": SWEEP, "smallest": SMALLEST_PLAN}
-    if asked.quick:
-        groups = {"full": tuple(each.scaled(QUICK) for each in AT_FULL_SIZE), "sweep": (), "smallest": ()}
-    if asked.again:
-        known = json.loads(FIGURES.read_text("utf-8"))
-    else:
-        flat = [scenario for scenarios in groups.values() for scenario in scenarios]
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("spawn")) as pool:
-            found = iter(list(pool.map(partial(report.simulate, seed=asked.seed), flat)))
-        known = {group: [next(found) for _ in scenarios] for group, scenarios in groups.items()}
+    scenarios = (
+        [each.scaled(QUICK) for each in AT_FULL_SIZE] if asked.quick else [*AT_FULL_SIZE, *SWEEP, *SMALLEST_PLAN]
+    )
+    known: dict[str, Any] = {} if asked.quick else json.loads(FIGURES.read_text("utf-8"))
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("spawn")) as pool:
+        wanted = [scenario for scenario in scenarios if re.search(asked.only, scenario.name)]
+        running = {pool.submit(report.simulate, scenario, asked.seed): scenario.name for scenario in wanted}
+        for done in as_completed(running):
+            known[running[done]] = done.result()
+            if asked.write:
+                FIGURES.write_text(json.dumps(known) + "\n", "utf-8")
     text = report.render(known)
     sys.stdout.write(text + "\n")
     if asked.write:
-        FIGURES.write_text(json.dumps(known) + "\n", "utf-8")
         write(README, text)
         report.draw(known, PLOT)
 
@@ -55,10 +55,11 @@ def write(path: Path, text: str) -> None:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a hundredth of everything, in seconds")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true", help="a hundredth of everything, in seconds; keeps nothing")
+    what.add_argument("--write", action="store_true", help="write tables into benchmarks/README.md, and the plot")
     parser.add_argument("--seed", type=int, default=1, help="the same seed repeats a run")
-    parser.add_argument("--write", action="store_true", help="write tables into benchmarks/README.md, and the plot")
-    parser.add_argument("--again", action="store_true", help="tables and plot of the figures of the last run")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="only the scenarios with such a name")
     return parser.parse_args(arguments)
 
 

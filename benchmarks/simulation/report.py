@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Demand, demands_table, table
 from benchmarks.simulation.run import run
+from benchmarks.simulation.scenarios import AT_FULL_SIZE, SMALLEST_PLAN, SWEEP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def simulate(scenario: Scenario, seed: int) -> Figures:
     """Run one scenario, and say on stderr how long it took."""
     began = time.monotonic()
     told = figures(run(scenario, seed))
-    sys.stderr.write(f"{scenario.name or scenario}: {time.monotonic() - began:.0f} s\n")
+    sys.stderr.write(f"{scenario.name}: {time.monotonic() - began:.0f} s\n")
     return told
 
 
@@ -57,21 +58,26 @@ def figures(outcome: Outcome) -> Figures:
     }
 
 
-def render(known: Mapping[str, Sequence[Figures]]) -> str:
-    """Return the tables of all figures that there are."""
-    full = known["full"]
+def render(known: Mapping[str, Figures]) -> str:
+    """Return the tables of all figures that there are, by the names of their scenarios."""
+    full, sweep, smallest = (_of(scenarios, known) for scenarios in (AT_FULL_SIZE, SWEEP, SMALLEST_PLAN))
     parts = [
         "![Past one machine](plots/simulation.png)",
         demands_table(demands(known)),
         f"{full[0]['drops']:,} drops each; outdated and repeated uploads are shares of the calls:",
+        _table("what is dropped", [figures | {"label": figures["name"]} for figures in full]),
     ]
-    parts.append(_table("what is dropped", [figures | {"label": figures["name"]} for figures in full]))
-    if known["sweep"]:
+    if sweep:
         parts.append("A bulk of 20,000 drops without faults, for as many iTwins:")
-        parts.append(_table("instances x threads", [f | {"label": _size(f)} for f in known["sweep"]]))
+        parts.append(_table("instances x threads", [figures | {"label": _size(figures)} for figures in sweep]))
+    if smallest:
         parts.append("10,000 drops for as many iTwins on the smallest plan, 500 calls a minute and 5,000 an hour:")
-        parts.append(_table("instances x threads", [f | {"label": _size(f)} for f in known["smallest"]]))
+        parts.append(_table("instances x threads", [figures | {"label": _size(figures)} for figures in smallest]))
     return "\n\n".join(parts)
+
+
+def _of(scenarios: Sequence[Scenario], known: Mapping[str, Figures]) -> list[Figures]:
+    return [known[scenario.name] for scenario in scenarios if scenario.name in known]
 
 
 def _size(figures: Figures) -> str:
@@ -118,10 +124,10 @@ def _times(figures: Figures) -> str:
     return f"{figures['drain_min']:.0f}, {figures['nearly_drained_min']:.0f}, {figures['ideal_min']:.0f}"
 
 
-def demands(known: Mapping[str, Sequence[Figures]]) -> list[Demand]:
+def demands(known: Mapping[str, Figures]) -> list[Demand]:
     """Hold what was found against what is demanded."""
-    everything = [figures for group in known.values() for figures in group]
-    bulk = known["full"][0]
+    everything = _of((*AT_FULL_SIZE, *SWEEP, *SMALLEST_PLAN), known)
+    bulk = known[AT_FULL_SIZE[0].name]
     return [
         Demand("drops lost, all scenarios", sum(f["lost"] for f in everything), most=0),
         Demand("iTwins left with an older image, all scenarios", sum(f["violations"] for f in everything), most=0),
@@ -130,7 +136,7 @@ def demands(known: Mapping[str, Sequence[Figures]]) -> list[Demand]:
     ]
 
 
-def draw(known: Mapping[str, Sequence[Figures]], path: Path) -> None:
+def draw(known: Mapping[str, Figures], path: Path) -> None:
     """Draw uploads over time, and what the number of instances makes of a bulk. Needs matplotlib."""
     from matplotlib import pyplot as plt  # noqa: PLC0415 - the tests do without
 
@@ -139,10 +145,11 @@ def draw(known: Mapping[str, Sequence[Figures]], path: Path) -> None:
 
     with plt.style.context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained", width_ratios=(1.4, 1))
-        for figures, colour in zip(known["full"], COLOURS, strict=False):
+        full = _of(AT_FULL_SIZE, known)
+        for figures, colour in zip(full, COLOURS, strict=False):
             label = f"{figures['name']} ({figures['instances']:,})"
             left.plot(figures["passed_in"], color=colour, linewidth=1.2, label=label)
-        limit, drops = known["full"][0]["calls_per_minute"], known["full"][0]["drops"]
+        limit, drops = full[0]["calls_per_minute"], full[0]["drops"]
         left.axhline(limit, color=RED, linestyle="--", linewidth=1)
         left.set(
             title=f"{drops:,} drops (instances)",
@@ -151,7 +158,8 @@ def draw(known: Mapping[str, Sequence[Figures]], path: Path) -> None:
         )
         left.set_ylim(0, 1.75 * limit)
         left.legend(loc="upper right", fontsize=8)
-        sweep = sorted((f for f in known["sweep"] if f["threads"] == 4), key=lambda f: f["instances"])  # noqa: PLR2004 - the default
+        sweep = [figures for figures in _of(SWEEP, known) if figures["threads"] == full[0]["threads"]]
+        sweep.sort(key=lambda figures: figures["instances"])
         if sweep:
             counts = [f["instances"] for f in sweep]
             right.plot(counts, [f["nearly_drained_min"] / f["ideal_min"] for f in sweep], "o-", color=BLUE)

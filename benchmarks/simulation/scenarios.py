@@ -99,11 +99,12 @@ AT_FULL_SIZE = (
     Scenario("steadily 4,000 a minute, 10 for each iTwin, faults", MILLION, 10, lasts_s=STEADILY_S, faults=FAULTY),
 )
 
-SWEEP = (
-    *(Scenario("", 20_000, instances=count) for count in (3, 10, 30, 100, 300)),
-    *(Scenario("", 20_000, instances=10, parallelism=threads) for threads in (1, 2, 8, 16)),
+SWEEP = tuple(
+    Scenario(f"20,000 on {count} x {threads}", 20_000, instances=count, parallelism=threads)
+    for count, threads in ((3, 4), (10, 4), (30, 4), (100, 4), (300, 4), (10, 1), (10, 2), (10, 8), (10, 16))
 )
 
 SMALLEST_PLAN = tuple(
-    Scenario("", 10_000, instances=count, calls_per_minute=500, calls_per_hour=5000) for count in (1, 3, 10, 100)
+    Scenario(f"the smallest plan on {count} x 4", 10_000, instances=count, calls_per_minute=500, calls_per_hour=5000)
+    for count in (1, 3, 10, 100)
 )

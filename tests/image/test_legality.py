@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,9 @@ from PIL import Image
 from shared.errors import AspectRatioRefused, Rejected
 from shared.image import ImageLimits, NormalizedImage, normalize_image
 from tests.image.pictures import encoded, exif, legal, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMATS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "jpeg": ("JPEG", {}, ("L", "RGB", "CMYK")),
@@ -150,6 +154,7 @@ def test_pixels_go_before_quality_falls_below_the_floor() -> None:
 WIDE, HIGH = 1610, 1403
 
 
+@cache
 def partly_noise(share: float, mode: str = "RGB") -> Image.Image:
     """Return a picture that is noise at the left and flat elsewhere."""
     picture = Image.new("RGB", (WIDE, HIGH), (200, 210, 220))
@@ -166,18 +171,18 @@ def profile(size: int) -> bytes:
 @pytest.mark.parametrize(
     ("picture", "options"),
     [
-        *((partly_noise(share), {}) for share in (0.1, 0.2, 0.39, 0.6, 1.0)),
-        *((partly_noise(share, mode), {}) for share in (0.3, 1.0) for mode in ("L", "RGBA", "P")),
-        (partly_noise(1.0), {"icc_profile": profile(90_000)}),
-        (photo(WIDE, HIGH).quantize(16), {}),
-        (photo(WIDE, HIGH, "1"), {}),
+        *((partial(partly_noise, share), {}) for share in (0.1, 0.2, 0.39, 0.6, 1.0)),
+        *((partial(partly_noise, share, mode), {}) for share in (0.3, 1.0) for mode in ("L", "RGBA", "P")),
+        (partial(partly_noise, 1.0), {"icc_profile": profile(90_000)}),
+        (lambda: photo(WIDE, HIGH).quantize(16), {}),
+        (lambda: photo(WIDE, HIGH, "1"), {}),
     ],
 )
 def test_no_picture_is_encoded_more_than_twice(
-    picture: Image.Image, options: dict[str, Any], max_bytes: int, monkeypatch: pytest.MonkeyPatch
+    picture: Callable[[], Image.Image], options: dict[str, Any], max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its size is foretold instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
-    assert 1 <= full_encodes(monkeypatch, encoded(picture, "TIFF", **options), max_bytes) <= 2
+    assert 1 <= full_encodes(monkeypatch, encoded(picture(), "TIFF", **options), max_bytes) <= 2
 
 
 def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
