@@ -15,6 +15,9 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 
 RCLONE ?= $(shell command -v rclone)
 
+# Tests start hundreds of programs: none shall compile again what another one has.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests wait more than they compute; those of one file share what they start, and stay together. Files are taken in
 # their order, for the longest are not those with the most tests.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from local.processes import PROJECT
 from local.samples import building_site, encode
 from tests.leaks import publishes_secret, tells_secret
