@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests wait more than they compute; those of one file share what they start, and stay together. Files are taken in
 # their order, for the longest are not those with the most tests.
-PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+PYTEST := -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
 ONCE := $(addprefix --ignore=tests/,test_bench.py test_benchmarks.py test_docs.py test_infra.py test_simulation.py)

@@ -100,18 +100,7 @@ def test_a_secret_that_is_told_fails_the_test(tmp_path: Path) -> None:
     tests = [*LEAKS.values(), NOTHING]
     functions = [f"\ndef test_{number}(tmp_path):\n{text}" for number, text in enumerate(tests)]
     (tmp_path / "test_inner.py").write_text(HEAD + "".join(functions))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-rA",
-        "-p",
-        "tests.leaks",
-        "-p",
-        "no:cacheprovider",
-        str(tmp_path),
-    ]
+    command = [sys.executable, "-m", "pytest", "-qrA", "-ptests.leaks", "-pno:cacheprovider", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     summary = run.stdout.partition("short test summary info")[2].splitlines()
