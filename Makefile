@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh machine; `make help` lists the rest.
-SHELL := /bin/bash
+SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 
 # The lowest and the highest supported Python that this machine has, pyenv's included.
@@ -19,8 +19,8 @@ RCLONE ?= $(shell command -v rclone)
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests wait more than they compute; those of one file share what they start, and stay together. Files are taken in
-# their order, for the longest are not those with the most tests.
-PYTEST := -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+# their order, for the longest are not those with the most tests. Two versions of Python are tested at once.
+PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
 ONCE := $(addprefix --ignore=tests/,test_bench.py test_benchmarks.py test_docs.py test_infra.py test_simulation.py)
@@ -38,19 +38,22 @@ up: .venv/ready node_modules/ready ## start the local cloud and leave it running
 	.venv/bin/python -m local
 
 .PHONY: test
-test: test-lowest test-highest ## run all tests on the lowest and the highest supported Python that is here
+ifeq ($(LOWEST),$(HIGHEST))
+test: .venv/ready node_modules/ready ## run all tests on the lowest and the highest supported Python that is here
+	.venv/bin/python $(PYTEST)
+	@echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
+else
+test: .venv/ready .venv-highest/ready node_modules/ready ## run all tests on the lowest and the highest supported Python that is here
+	@$(MAKE) --no-print-directory --jobs 2 test-lowest test-highest
+endif
 
 .PHONY: test-lowest
-test-lowest: .venv/ready node_modules/ready
-	.venv/bin/python $(PYTEST) $(if $(filter-out $(LOWEST),$(HIGHEST)),$(ONCE))
+test-lowest:
+	.venv/bin/python $(PYTEST) $(ONCE) | awk '{ print "lowest  | " $$0; fflush() }'
 
 .PHONY: test-highest
-ifeq ($(LOWEST),$(HIGHEST))
-test-highest: ; @echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
-else
-test-highest: .venv-highest/ready node_modules/ready
-	.venv-highest/bin/python $(PYTEST)
-endif
+test-highest:
+	.venv-highest/bin/python $(PYTEST) | awk '{ print "highest | " $$0; fflush() }'
 
 .PHONY: chaos
 chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run

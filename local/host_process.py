@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import requests
 
-from local.functions_host.__main__ import BLOBS_EXTENSION_KEY, FUNCTION_KEY
-from local.functions_host.http import WEBHOOK_PATH
+from local.functions_host.contract import BLOBS_EXTENSION_KEY, FUNCTION_KEY, WEBHOOK_PATH
 from local.processes import LEASH, PROJECT, Child, wait_until
 from local.serving import LOOPBACK, LocalCloudError, listen
 

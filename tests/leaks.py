@@ -27,7 +27,7 @@ import psutil
 import pytest
 
 from local.azurite import ACCOUNT_KEY, Azurite
-from local.functions_host.__main__ import BLOBS_EXTENSION_KEY, FUNCTION_KEY
+from local.functions_host.contract import BLOBS_EXTENSION_KEY, FUNCTION_KEY
 from local.host_process import HostProcess
 from local.processes import Child
 

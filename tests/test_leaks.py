@@ -86,7 +86,7 @@ import os
 import sys
 from azure.storage.blob import BlobServiceClient
 from local.azurite import Azurite
-from local.functions_host.__main__ import BLOBS_EXTENSION_KEY
+from local.functions_host.contract import BLOBS_EXTENSION_KEY
 from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
 

@@ -102,7 +102,7 @@ class Bench:
             made += self.make_due_attempts()
             return not self.waiting()
 
-        assert wait_until(is_empty, timeout_s=30)
+        assert wait_until(is_empty, timeout_s=30, interval_s=0.1)
         return made
 
     def make_due_attempts(self) -> int:
@@ -600,7 +600,7 @@ def test_a_drop_done_again_keeps_its_end_until_it_has_another(bench: Bench) -> N
     result = bench.process(drop)
     bench.platform.script([ScriptedAnswer(503)])
     bench.services.retries.postpone(Attempt.once_more(drop), 0)
-    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10)
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
     assert bench.calls(drop) == [201, 503]
     assert bench.result(drop) == result
     bench.drain()
@@ -743,7 +743,7 @@ def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: 
     first = Attempt.first(drop)
     process_drop(first, bench.services)
     second = replace(first, number=2, etag=bench.result(drop)["source"]["etag"])
-    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10)
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
     assert bench.calls(drop) == [403, 403]
     process_drop(second, bench.services)
     assert bench.waiting() == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.arguments import Parser, port, seconds
+from local.functions_host.contract import BLOBS_EXTENSION_KEY, FUNCTION_KEY
 from local.functions_host.host import FunctionsHost
 from local.functions_host.http import HostKeys
 from local.functions_host.listeners import MAX_VISIBILITY_TIMEOUT_S, VISIBILITY_TIMEOUT_S
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-BLOBS_EXTENSION_KEY = "FUNCTIONS_HOST_BLOBS_EXTENSION_KEY"
-FUNCTION_KEY = "FUNCTIONS_HOST_FUNCTION_KEY"
 STOP_GRACE_S = 8.0
 
 log = logging.getLogger("local.functions_host")

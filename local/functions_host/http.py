@@ -22,6 +22,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from local.functions_host.contract import WEBHOOK_PATH
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from local.functions_host.indexing import IndexedFunction
     from local.functions_host.worker import Worker
 
-WEBHOOK_PATH = "/runtime/webhooks/blobs"
 EVENT_GRID_ORIGIN = "eventgrid.azure.net"
 
 log = logging.getLogger("local.functions_host")
