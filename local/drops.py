@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BLOB_NAME = 1024
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
-POLL_INTERVAL_S = 0.05
+POLL_INTERVAL_S = 0.1
 
 # What the app leaves alone, without a result to wait for.
 HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")

@@ -323,15 +323,14 @@ def test_of_more_drops_than_are_shown_the_newest_are(monkeypatch: pytest.MonkeyP
     """Also of those that were there before, whatever they are called; and the page can tell that there were more."""
     monkeypatch.setattr(observer, "MAX_DROPS", 2)
     with LocalCloud() as cloud:
-        itwin = cloud.itwin()
         for name in ("c.jpg", "b.jpg", "a.jpg"):
             before = int(time.time())
             assert wait_until(lambda before=before: time.time() >= before + 1, timeout_s=2)  # type: ignore[misc]  # a lambda may have a default
-            cloud.result(cloud.drop(itwin, name, PHOTO))
+            cloud.result(cloud.drop(cloud.itwin(), name, PHOTO))
         with open_console(cloud) as address, Page(address) as page:
             assert page.drop("b.jpg", status="uploaded")["sequence"] == 2
             assert page.drop("a.jpg", status="uploaded")["sequence"] == 3
-            cloud.drop(itwin, "d.jpg", PHOTO)
+            cloud.drop(cloud.itwin(), "d.jpg", PHOTO)
             page.drop("d.jpg", status="uploaded")
             page.wait_for(lambda _: page.names() == {"a.jpg", "d.jpg"})
 

@@ -99,7 +99,9 @@ def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
     send(cloud, queue, poison_of(queue, drop, "0x1"))
     results = cloud.drops.get_container_client(RESULTS_CONTAINER)
     name = result_name(drop)
-    assert wait_until(lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=30, interval_s=0.1)
+    assert wait_until(
+        lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=30, interval_s=0.1
+    )
     result = check_result(json.loads(results.download_blob(name).readall()))
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
     assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=10, interval_s=0.1)
