@@ -12,6 +12,7 @@ from shared import drop, errors, retries
 from shared.errors import DropError, InvalidSettings, NeedsOperator, NeedsTime, Rejected
 from shared.image import ImageLimits, model
 from shared.image.formats import FORMATS
+from shared.image.refusals import LONGEST_SIDE
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ Generated from the code by `make docs`; a test rejects manual edits.
 {_table(("format", "treatment", "pixel limit", "byte limit"), _formats())}
 A format is recognized by content; names and media types do not matter. Some images need more memory than others of
 their format, so fewer of their pixels are accepted; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS`
-applies to all formats. If a file holds several pictures, the first one is used. Anything else is rejected, and the
-result says what the file is and what to send instead.
+applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels. If a file holds several pictures, the first
+one is used. Anything else is rejected, and the result says what the file is and what to send instead.
 
 A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
 {ignored}.

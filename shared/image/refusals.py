@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from shared.image.formats import Format
     from shared.image.model import ImageLimits
 
-_LONGEST_SIDE = 100_000
+LONGEST_SIDE = 100_000
 
 
 def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, limits: ImageLimits) -> None:
@@ -19,9 +19,9 @@ def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, l
 
     Each row takes memory as well, whatever its width: 1 x 60,000,000 pixels would be 1.7 GB.
     """
-    if max(width, height) > _LONGEST_SIDE:
+    if max(width, height) > LONGEST_SIDE:
         raise TooManyPixels(
-            f"The {kind.name} has {width} x {height} pixels; at most {_LONGEST_SIDE:,} on a side are read. "
+            f"The {kind.name} has {width} x {height} pixels; at most {LONGEST_SIDE:,} on a side are read. "
             "Send one that is cut or smaller."
         )
     allowed = min(limits.max_source_pixels, kind.max_pixels) / weight
