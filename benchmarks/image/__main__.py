@@ -25,7 +25,7 @@ from benchmarks.image.report import Corruption, Measured, Others
 from benchmarks.image.rounds import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _CACHE = Path(".local/bench")
 _PIECES = _CACHE / "pieces"
@@ -140,7 +140,7 @@ def _others(photos: Path) -> Others:
     gains = {}
     if rounds.pin(2):
         jobs = {str(_CACHE / "inputs" / job.source): job.title for job in JOBS if job.name in _THREADED}
-        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs).items()}
+        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs, environment=rounds.POOL).items()}
     return Others(full_encodes, gains, Corruption(len(harmful), len(sound), accepted, false_alarms))
 
 
@@ -160,10 +160,11 @@ def _accepts(worker: Worker, path: Path, limits: dict[str, Any]) -> bool:
     return "error" not in _warm_up(worker, {"job": job, "source": path, "told": None})
 
 
-def _hear(module: str, *arguments: object) -> Any:
-    """Run one of the modules in a process of its own; return what it says."""
+def _hear(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+    """Run one of the modules in a process of its own, with more in its environment; return what it says."""
     command = [sys.executable, "-m", f"benchmarks.image.{module}", *map(str, arguments)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603 - our own
+    variables = {**os.environ, **(environment or {})}
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, env=variables, check=True).stdout)  # noqa: S603 - our own
 
 
 def _sections(

@@ -83,7 +83,7 @@ def demands(jobs: Iterable[Measured], others: Others) -> Iterator[Demand]:
         share = others.full_encodes.count(1) / len(others.full_encodes)
         yield _at_least(f"share of {len(others.full_encodes)} pictures with one full encode", share, _ONE_ENCODE_SHARE)
     for job, gain in others.thread_gains.items():
-        yield _at_least(f"two threads on two cores, {job}: times the work of one", gain, _TWO_THREADS)
+        yield _at_least(f"two threads on two cores, block pool, {job}: times the work of one", gain, _TWO_THREADS)
     if others.corruption:
         harmful = others.corruption.harmful
         for engine, accepted in others.corruption.accepted.items():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HERE = Path(__file__).parent
-_POOL = {"PILLOW_BLOCKS_MAX": "12"}
+POOL = {"PILLOW_BLOCKS_MAX": "12"}
 _ENOUGH_S = 4.0
 _FEWEST_ROUNDS = 3
 
@@ -39,8 +39,8 @@ class Worker:
         command = [sys.executable, "-m", "benchmarks.image.worker", OURS if self.engine == POOLED else self.engine]
         if self.engine == SHARP:
             command = ["node", str(_HERE / "sharp.mjs")]
-        environment = {key: value for key, value in os.environ.items() if key not in _POOL}
-        environment |= _POOL if self.engine == POOLED else {}
+        environment = {key: value for key, value in os.environ.items() if key not in POOL}
+        environment |= POOL if self.engine == POOLED else {}
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own programs
                 [*command, str(self.folder)],

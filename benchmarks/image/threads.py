@@ -15,7 +15,7 @@ from benchmarks.image.jobs import UNCAPPED_PIXELS
 from shared.image import ImageLimits, normalize_image
 
 _CALLS = 2
-_TRIES = 15
+_TRIES = 25
 
 
 def gain(data: bytes) -> float:
