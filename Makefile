@@ -49,11 +49,11 @@ endif
 
 .PHONY: test-lowest
 test-lowest:
-	.venv/bin/python $(PYTEST) $(ONCE) | awk '{ print "lowest  | " $$0; fflush() }'
+	.venv/bin/python $(PYTEST) $(ONCE) | sed -u 's/^/lowest  | /'
 
 .PHONY: test-highest
 test-highest:
-	.venv-highest/bin/python $(PYTEST) | awk '{ print "highest | " $$0; fflush() }'
+	.venv-highest/bin/python $(PYTEST) | sed -u 's/^/highest | /'
 
 .PHONY: chaos
 chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
