@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 import requests
+from azure.storage.queue import QueueClient
 
 from local.cloud import DEAD_LETTER_CONTAINER, RESULTS_CONTAINER, LocalCloud, Ports
 from local.drops import DroppedFile
 from local.processes import LEASH, PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 from tests.apps.probe.function_app import told
-from tests.test_local_functions_host import is_running, read_said
+from tests.test_local_functions_host import TRIGGER_QUEUE, is_running, read_said
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,6 +44,15 @@ class ProbeCloud(LocalCloud):
         """Wait until these facts were said so often."""
         assert wait_until(lambda: len(read_said(self.lines, **facts)) >= count, timeout_s=TIMEOUT_S), self.lines[-20:]
         return read_said(self.lines, **facts)
+
+    def wait_until_idle(self) -> None:
+        """Wait until the host has put its trigger message away, which it does after the function has ended."""
+        with QueueClient.from_connection_string(self.connection_string, TRIGGER_QUEUE) as queue:
+            assert wait_until(
+                lambda: queue.get_queue_properties().approximate_message_count == 0,
+                timeout_s=TIMEOUT_S,
+                interval_s=0.1,
+            )
 
 
 def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +93,7 @@ def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> No
     with ProbeCloud(visibility_timeout_s=1, retry_scale=0.02) as cloud:
         cloud.drop("drops-of-a-test", "before.png", b"1")
         cloud.wait_for(function="on_blob ended", blob="before.png")
+        cloud.wait_until_idle()
         assert cloud.host.kill() == -signal.SIGKILL
         cloud.drop("drops-of-a-test", "while.png", b"1")
         cloud.host.start()
