@@ -140,7 +140,7 @@ def _others(photos: Path) -> Others:
     gains = {}
     if rounds.pin(2):
         jobs = {str(_CACHE / "inputs" / job.source): job.title for job in JOBS if job.name in _THREADED}
-        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs, environment=rounds.POOL).items()}
+        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs, environment=rounds.POOL_FOR_TWO).items()}
     return Others(full_encodes, gains, Corruption(len(harmful), len(sound), accepted, false_alarms))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 POOL = {"PILLOW_BLOCKS_MAX": "12"}
+POOL_FOR_TWO = {"PILLOW_BLOCKS_MAX": "64"}
 _ENOUGH_S = 4.0
 _FEWEST_ROUNDS = 3
 
