@@ -103,7 +103,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("arguments", "number"), [((), signal.SIGINT), (("up",), signal.SIGTERM)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("arguments", [(), ("up",)])
 def test_one_ctrl_c_ends_everything_with_0(tmp_path: Path, arguments: Sequence[str], number: signal.Signals) -> None:
     """Nothing is left running, and nothing tells other commands of a cloud."""
     with running(tmp_path, *arguments) as child:
@@ -122,7 +123,8 @@ def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
 
 
-@pytest.mark.parametrize(("children", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("children", [0, 1, 2])
 def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: signal.Signals) -> None:
     """Before storage, before the host, and before both are ready: at once, and nothing is left."""
     with start(tmp_path) as child:

@@ -1,4 +1,4 @@
-"""The app past one machine: a small part of the simulation, on the app's own decision code."""
+"""The app past one machine: a hundredth of the simulation, on the app's own decision code."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from benchmarks.simulation.scenarios import AT_FULL_SIZE, FAULTY, Scenario
 if TYPE_CHECKING:
     from benchmarks.simulation.run import Outcome
 
-SMALL = 0.004
 BULK = AT_FULL_SIZE[0].scaled(QUICK)
 
 
-@pytest.mark.parametrize("scenario", [each.scaled(SMALL) for each in AT_FULL_SIZE], ids=lambda each: each.name)
+@pytest.mark.parametrize("scenario", [each.scaled(QUICK) for each in AT_FULL_SIZE], ids=lambda each: each.name)
 def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scenario) -> None:
     """Crashes, duplicates, shuffled events, an outage, lost answers and storage that fails: all ends well."""
     outcome = run(scenario)
     assert (outcome.lost, outcome.violations, outcome.tally.given_up) == (0, 0, [])
-    assert outcome.tally.crashes or scenario.faults.crashes_per_hour * scenario.instances < 1
+    assert bool(outcome.tally.crashes) == bool(scenario.faults.crashes_per_hour)
 
 
 def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
@@ -36,12 +35,12 @@ def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
     assert outcome.tally.attempts < 3 * BULK.drops
 
 
-@pytest.mark.parametrize("instances", [1, 10])
+@pytest.mark.parametrize("instances", [1, 4, 10])
 def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: int) -> None:
     """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""
-    scenario = Scenario("", 6000, instances=instances, calls_per_minute=500, calls_per_hour=5000)
+    scenario = Scenario("", 10_000, instances=instances, calls_per_minute=500, calls_per_hour=5000)
     outcome = run(scenario)
-    assert outcome.tally.statuses == {"uploaded": 6000}
+    assert outcome.tally.statuses == {"uploaded": 10_000}
     assert outcome.tally.refused < 0.02 * outcome.tally.calls
     assert outcome.drain_s < 2 * scenario.ideal_s
 
