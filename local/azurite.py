@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+RUNNER = Path(__file__).with_name("run_azurite.js")
 START_TIMEOUT_S = 30.0
 
 # For clients of the storage SDK: storage on this machine answers at once, or has ended. By default they would wait for
@@ -37,27 +38,6 @@ QUICK_RETRIES: dict[str, Any] = {
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-# Runs the script that is its first argument and ends with its input, see local/processes.py: then it also takes its
-# temporary data away, as nobody else is left to do it. The input alone must not keep it running: hence unref().
-#
-# Azure's ETags are the time of the write, in ticks of 100 ns since the year 1; Azurite's are random. Who must know
-# which of two writes within one second was the later can tell in Azure, and so here.
-_LEASHED = """
-process.stdin.resume().on("end", () => {
-  try { if (process.env.TEMPORARY) require("fs").rmSync(process.cwd(), {recursive: true, force: true}); }
-  finally { process.exit(1); }
-}).unref();
-const utils = require("path").join(process.argv[1], "../common/utils/utils.js");
-if (require("fs").existsSync(utils)) {
-  let last = 0n;
-  require(utils).newEtag = () => {
-    const now = 621355968000000000n + BigInt(Date.now()) * 10000n;
-    last = now > last ? now : last + 1n;
-    return `"0x${last.toString(16).toUpperCase()}"`;
-  };
-}
-require(process.argv[1]);
-"""
 _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening at (https?://\S+)")
 
 
@@ -111,7 +91,7 @@ class Azurite:
             listen(port).close()
         folder = self._data_folder()
         blob_port, queue_port = map(str, self._ports)
-        command = [node, "-e", _LEASHED, str(self._program), "--location", str(folder)]
+        command = [node, str(RUNNER), str(self._program), "--location", str(folder)]
         command += ["--blobHost", LOOPBACK, "--blobPort", blob_port]
         command += ["--queueHost", LOOPBACK, "--queuePort", queue_port]
         command += ["--tableHost", LOOPBACK, "--tablePort", "0"]

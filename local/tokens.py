@@ -7,15 +7,15 @@ import uuid
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 class TokenIssuer:
-    """A token authority: issues RS256 access tokens and verifies its own."""
+    """A token authority: issues ES256 access tokens and verifies its own."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = ec.generate_private_key(ec.SECP256R1())
 
     def issue(self, *, subject: str, audience: str, scope: str | None = None, lifetime_s: float = 3600) -> str:
         """Make an access token for `subject`; a negative lifetime makes one that has expired."""
@@ -31,14 +31,14 @@ class TokenIssuer:
         }
         if scope is not None:
             claims["scope"] = scope
-        return jwt.encode(claims, self._key, algorithm="RS256")
+        return jwt.encode(claims, self._key, algorithm="ES256")
 
     def verify(self, token: str, *, audience: str) -> dict[str, Any]:
         """Return the claims of a token of this issuer; raises jwt.InvalidTokenError where it is not one, or expired."""
         return jwt.decode(
             token,
             self._key.public_key(),
-            algorithms=["RS256"],
+            algorithms=["ES256"],
             audience=audience,
             issuer=self.issuer,
             options={"require": ["exp", "iss", "sub", "aud"]},

@@ -21,8 +21,10 @@ import pytest
 
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
-from shared import preview
-from shared.preview import Question, Rules, look_at, main
+from shared.image import ImageLimits
+from shared.preview import __main__ as program
+from shared.preview.__main__ import main
+from shared.preview.looking import Question, Rules, look_at
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -235,7 +237,7 @@ def test_large_images_wait_for_one_another(folder: Path, monkeypatch: pytest.Mon
     image = encode(building_site(3000, 2000), "WEBP")
     for number in range(4):
         (folder / f"{number}.webp").write_bytes(image)
-    monkeypatch.setattr(preview, "IMAGE_BYTES_PER_PROCESS", 1)
+    monkeypatch.setattr(program, "IMAGE_BYTES_PER_PROCESS", 1)
     taken: list[list[int]] = []
     with ThreadPoolExecutor() as threads:
         previews = threads.submit(main, [str(folder)])
@@ -330,8 +332,7 @@ def test_what_is_no_file_is_not_read(path: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == f"{path} is neither a file nor a folder.\n"
 
 
-def test_a_file_that_grows_is_read_no_further_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_is_read_no_further_than_it_may_be() -> None:
     """What says that it is empty may have no end either."""
-    monkeypatch.setenv("MAX_SOURCE_BYTES", "100")
-    preview = look_at(Question(Path("/proc/self/smaps")), Rules.from_environ())
+    preview = look_at(Question(Path("/proc/self/smaps")), Rules(ImageLimits(), max_source_bytes=100))
     assert (preview.code, preview.source_bytes) == ("SourceTooLarge", 101)

@@ -1,8 +1,4 @@
-"""`python -m shared.preview FILE...`: what would become of files if they were dropped, without any cloud.
-
-All is decided by what decides in the app: names that nobody means, the largest file that is read, the settings (from
-the environment, like the app's) and `normalize_image`. Nothing of the app imports this, nor needs what it needs.
-"""
+"""The program: which files are meant, who looks at them, and what is printed."""
 
 # ruff: noqa: T201 - a program prints
 from __future__ import annotations
@@ -18,108 +14,28 @@ import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from shared.admission import Admission
-from shared.drop import Drop, Source, Version
-from shared.errors import DropError, InvalidSettings
-from shared.image import examine_image, normalize_image
+from shared.drop import Drop
+from shared.errors import InvalidSettings
+from shared.preview.looking import SUFFIXES, Question, Rules, bytes_needed, look_at, printable
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from shared.image import ImageLimits, NormalizedImage
+    from shared.preview.looking import Preview
 
 IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
 # What the app cannot start without, and no image needs.
 ELSEWHERE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
-IGNORED = "By its name it is a system file, an unfinished copy or a folder's marker: the app leaves it alone."
 # Any photo of 24 megapixels takes less, so only larger ones wait for one another.
 IMAGE_BYTES_PER_PROCESS = 500_000_000
-SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
 NONE_REJECTED, SOME_REJECTED, NOT_ASKED_WELL, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the app's settings say of images."""
-
-    limits: ImageLimits
-    max_source_bytes: int
-
-    @classmethod
-    def from_environ(cls) -> Rules:
-        """Read them as the app does. Raises InvalidSettings."""
-        given = {name: os.environ[name] for name in IMAGE_SETTINGS if name in os.environ}
-        settings = Settings.from_environ({**ELSEWHERE, **given})
-        return cls(settings.limits, settings.max_source_bytes)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A file to look at; `target` is where to write what would be sent, if it is to be written."""
-
-    file: Path
-    target: Path | None = None
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What would become of a file. `image` is without its bytes, which stay where they were made."""
-
-    file: str
-    status: Literal["accepted", "rejected", "ignored", "failed"]
-    source_bytes: int
-    code: str | None = None
-    reason: str | None = None
-    image: NormalizedImage | None = None
-    sent_bytes: int = 0
-    written_to: str | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON; what the result document has too is called and shaped as there."""
-        image = self.image
-        header = image.source if image else None
-        return {
-            "file": self.file,
-            "status": self.status,
-            "reason": self.reason,
-            "error": {"code": self.code, "message": self.reason} if self.code else None,
-            "source": {
-                "bytes": self.source_bytes,
-                "mediaType": header.media_type if header else None,
-                "width": header.width if header else None,
-                "height": header.height if header else None,
-            },
-            "sent": image
-            and {
-                "mediaType": image.media_type,
-                "bytes": self.sent_bytes,
-                "width": image.width,
-                "height": image.height,
-                "changes": list(image.changes),
-            },
-            "writtenTo": self.written_to,
-        }
-
-    def line(self) -> str:
-        """Return it in words."""
-        image = self.image
-        if image is None:
-            code = f" ({self.code})" if self.code else ""
-            return _printable(f"{self.file}: {self.status}{code}. {self.reason}")
-        after = _extent(image.media_type, image.width, image.height, self.sent_bytes)
-        if not image.changes:
-            return _printable(f"{self.file}: accepted as it is, {after}")
-        header = image.source
-        before = _extent(header.media_type, header.width, header.height, self.source_bytes)
-        return _printable(f"{self.file}: accepted, {before} -> {after}: {', '.join(image.changes)}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
     try:
-        rules = Rules.from_environ()
+        rules = _rules()
         questions = list(_plan(options.files, options.out))
         if options.out:
             _make_folder(options.out)
@@ -156,6 +72,13 @@ def main(arguments: Sequence[str]) -> int:
 
 class _Unanswerable(Exception):
     """What was asked for cannot be done; the message is a sentence."""
+
+
+def _rules() -> Rules:
+    """Read what the app's settings say of images. Raises InvalidSettings."""
+    given = {name: os.environ[name] for name in IMAGE_SETTINGS if name in os.environ}
+    settings = Settings.from_environ({**ELSEWHERE, **given})
+    return Rules(settings.limits, settings.max_source_bytes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,7 +108,7 @@ def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
     taken = Counter([*(_real(file) for file, _ in files), *filter(None, targets)])
     for (file, _), target in zip(files, targets, strict=True):
         if target and taken[target] + sum(taken[longer] for longer in _with_one_more_suffix(target)) > 1:
-            raise _Unanswerable(f"{_printable(str(file))} would be written over another file: choose another --out.")
+            raise _Unanswerable(f"{printable(str(file))} would be written over another file: choose another --out.")
         yield Question(file, target)
 
 
@@ -196,10 +119,10 @@ def _with_one_more_suffix(target: Path) -> list[Path]:
 def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
     """Return the path's files, each with the name that it would have in a container."""
     if not path.exists():
-        raise _Unanswerable(f"{_printable(str(path))} is not there.")
+        raise _Unanswerable(f"{printable(str(path))} is not there.")
     if not path.is_dir():
         if not path.is_file():
-            raise _Unanswerable(f"{_printable(str(path))} is neither a file nor a folder.")
+            raise _Unanswerable(f"{printable(str(path))} is neither a file nor a folder.")
         yield path, path.name
         return
     for file in sorted(path.rglob("*")):
@@ -220,7 +143,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _Unanswerable(f"The folder {_printable(str(out))} cannot be used ({error.strerror}).") from error
+        raise _Unanswerable(f"The folder {printable(str(out))} cannot be used ({error.strerror}).") from error
 
 
 def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Preview]:
@@ -235,7 +158,7 @@ def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Previe
     with ProcessPoolExecutor(workers, mp_context=context) as pool, ThreadPoolExecutor(workers) as threads:
 
         def ask(question: Question) -> Preview:
-            with memory.admit(_bytes_needed(question.file, rules)):
+            with memory.admit(bytes_needed(question.file, rules)):
                 return pool.submit(look_at, question, rules).result()
 
         try:
@@ -246,7 +169,7 @@ def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Previe
         except BrokenProcessPool as error:
             threads.shutdown(cancel_futures=True)
             unanswered = (q for q, a in zip(questions, answers, strict=True) if a.cancelled() or a.exception())
-            names = " or ".join(_printable(str(q.file)) for q in itertools.islice(unanswered, workers))
+            names = " or ".join(printable(str(q.file)) for q in itertools.islice(unanswered, workers))
             message = f"A process was ended from outside, perhaps because memory is short, while it looked at {names}."
             raise _Unanswerable(message) from error
         finally:
@@ -269,55 +192,6 @@ def _interrupts_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def look_at(question: Question, rules: Rules) -> Preview:
-    """Say what would become of one file, and write what would be sent where that is wanted."""
-    file, size = str(question.file), 0
-    try:
-        source = _read(question.file, rules.max_source_bytes)
-        size = source.size
-        if Drop("", question.file.name).is_housekeeping() or source.is_directory_marker():
-            return Preview(file, "ignored", size, reason=IGNORED)
-        image = normalize_image(source.content(), rules.limits)
-        written_to = _write(image, question.target) if question.target else None
-    except DropError as error:
-        return Preview(file, error.status, size, code=error.code, reason=error.message)
-    except OSError as error:
-        reason = f"It could not be read or written: {error.strerror}."
-        return Preview(file, "failed", size, code=type(error).__name__, reason=reason)
-    described = replace(image, data=b"")
-    return Preview(file, "accepted", size, image=described, sent_bytes=len(image.data), written_to=written_to)
-
-
-def _bytes_needed(file: Path, rules: Rules) -> int:
-    """Return how much memory it takes to look at the file."""
-    try:
-        content = _read(file, rules.max_source_bytes).content()
-        return len(content) + examine_image(content, rules.limits).peak_bytes
-    except (DropError, OSError):
-        return 0
-
-
-def _read(file: Path, max_bytes: int) -> Source:
-    """Read the file as a drop is read: of a larger one all but the content. Raises OSError."""
-    status = file.stat()
-    written = datetime.fromtimestamp(status.st_mtime, UTC)
-    if status.st_size > max_bytes:
-        return Source(None, status.st_size, Version(written, "", file.name), {})
-    with file.open("rb") as opened:
-        data = opened.read(max_bytes + 1)  # it may have grown
-    return Source(data if len(data) <= max_bytes else None, len(data), Version(written, "", file.name), {})
-
-
-def _write(image: NormalizedImage, target: Path) -> str:
-    """Write the image and return where: under its own name if that fits what it is, else with one more suffix."""
-    suffixes = SUFFIXES[image.media_type]
-    if target.suffix.lower() not in suffixes:
-        target = target.with_name(target.name + suffixes[0])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(image.data)
-    return str(target)
-
-
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """Show a bar to whoever watches a longer run; yields what moves it on."""
@@ -333,15 +207,6 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=together) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
-
-
-def _extent(media_type: str, width: int, height: int, size: int) -> str:
-    return f"{media_type.removeprefix('image/')} {width} x {height}, {size / 1000:,.0f} kB"
-
-
-def _printable(text: str) -> str:
-    """Return the text without what a terminal would act on: a file may be called anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

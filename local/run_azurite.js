@@ -1,0 +1,40 @@
+// Runs Azurite, the script that is its first argument, as this project needs it; see azurite.py.
+"use strict";
+const fs = require("fs");
+const Module = require("module");
+const path = require("path");
+
+// It ends with its input, see processes.py: then it also takes its temporary data away, as nobody else is left to do
+// it. The input alone must not keep it running: hence unref().
+process.stdin
+  .resume()
+  .on("end", () => {
+    try {
+      if (process.env.TEMPORARY) fs.rmSync(process.cwd(), { recursive: true, force: true });
+    } finally {
+      process.exit(1);
+    }
+  })
+  .unref();
+
+// Telemetry is off and no database is used: to read their libraries would be two fifths of the start.
+const UNUSED = { applicationinsights: {}, sequelize: { Model: class {} } };
+const load = Module._load;
+Module._load = (request, ...rest) => UNUSED[request] ?? load(request, ...rest);
+
+process.argv.splice(1, 1); // as if Azurite had been run itself
+const azurite = process.argv[1];
+
+// Azure's ETags are the time of the write, in ticks of 100 ns since the year 1; Azurite's are random. Who must know
+// which of two writes within one second was the later can tell in Azure, and so here.
+const utils = path.join(azurite, "../common/utils/utils.js");
+if (fs.existsSync(utils)) {
+  let last = 0n;
+  require(utils).newEtag = () => {
+    const now = 621355968000000000n + BigInt(Date.now()) * 10000n;
+    last = now > last ? now : last + 1n;
+    return `"0x${last.toString(16).toUpperCase()}"`;
+  };
+}
+
+require(azurite);
