@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import uvicorn
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -49,6 +47,8 @@ def names_this_machine(host: str) -> bool:
 @contextmanager
 def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Serve `app` until the block ends; yields its address, like `http://127.0.0.1:40123`."""
+    import uvicorn  # noqa: PLC0415 - it takes a while, and most of what imports this serves nothing
+
     listener = listen(port)
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local import demo
+from local.commands import demo, main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +70,8 @@ def test_every_drop_of_the_demo_ends_as_it_should(
 ) -> None:
     """Through the whole cloud, and its exit code says so; with another expectation it is 1."""
     monkeypatch.setattr(demo, "OUTPUT", tmp_path)
-    assert demo.main() == 0
+    assert main(["demo"]) == 0
     assert "unexpected" not in capsys.readouterr().out
     monkeypatch.setattr(demo, "STEPS", (demo.Step("logo.png", "Harbour", ("padded",)),))
-    assert demo.main() == 1
+    assert main(["demo"]) == 1
     assert "(unexpected)" in capsys.readouterr().out

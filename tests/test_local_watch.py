@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.commands import main
+from local.commands.watch import settled_files
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode
-from local.watch import settled_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

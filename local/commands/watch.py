@@ -12,12 +12,15 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
 from local.azurite import QUICK_RETRIES
+from local.commands.running import find_running, hearing_from_cloud, make_itwin
 from local.drops import FINAL_STATUSES, drop_file, files_in, read_result, why_left_alone
 from local.itwin_platform import as_itwin_id
+from local.serving import LocalCloudError
 from local.terminal import printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import argparse
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from local.drops import DroppedFile
@@ -27,25 +30,24 @@ INTERVAL_S = 0.5
 Stamp = tuple[int, int]
 
 
-def watch(
-    folder: Path,
-    state: Mapping[str, Any],
-    *,
-    itwin_id: str | None,
-    min_age_s: float,
-    make_itwin: Callable[[str, str], None],
-) -> None:
+@hearing_from_cloud()
+def run(options: argparse.Namespace) -> int:
     """Drop what is new and print what becomes of it, until Ctrl-C.
 
     With an iTwin's id all goes to it; else what lies in a folder that is named by one. A new iTwin is called like the
     folder.
     """
+    state = find_running()
+    folder: Path = options.folder
+    if not folder.is_dir():
+        raise LocalCloudError(f"{folder} is no folder.")
+    say(f"Watching {folder}; Ctrl-C ends it.")
     seen: dict[Path, Stamp] = {}
     waiting: dict[DroppedFile, tuple[str, int]] = {}
     with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
         while True:
-            for itwin, name, content in _news(folder, itwin_id, min_age_s, seen):
-                make_itwin(itwin, printable(folder.resolve().name) if itwin_id else itwin)
+            for itwin, name, content in _news(folder, options.itwin, options.min_age, seen):
+                make_itwin(state["platform"], itwin, printable(folder.resolve().name) if options.itwin else itwin)
                 try:
                     waiting[drop_file(storage, itwin, name, content)] = ("", 0)
                 except HttpResponseError as error:  # of this file; storage that is gone is no response

@@ -7,19 +7,21 @@ import json
 import sys
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from local.cloud import LocalCloud
+from local.commands.running import hearing_from_cloud
+from local.processes import PROJECT
 from local.samples import make_samples
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
-OUTPUT = Path(__file__).resolve().parent.parent / ".local" / "demo"
+OUTPUT = PROJECT / ".local" / "demo"
 RESULT_TIMEOUT_S = 60.0
 
 
@@ -128,7 +130,8 @@ def _extent(part: Mapping[str, Any] | None) -> str:
     return f"{size}, {part['width']} x {part['height']}" if part["width"] else size
 
 
-def main() -> int:
+@hearing_from_cloud()
+def run(_: argparse.Namespace) -> int:
     """Return 0 only when every drop ended as it should. Raises LocalCloudError."""
     outcomes = run_demo()
     keep(outcomes)

@@ -1,0 +1,93 @@
+"""`python -m local`: the whole cloud on this machine, until Ctrl-C; `drop` sends files through it.
+
+Each command is a module of this package, and read in only when it is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local.arguments import Parser, itwin_id, port, seconds
+from local.serving import LocalCloudError
+from local.terminal import say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+DEFAULT_COMMAND = "up"
+COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
+PARTS = ("console", "blob", "queue", "platform", "identity", "host")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; 0 when all went well, 1 with one sentence on stderr when not."""
+    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
+        arguments = [DEFAULT_COMMAND, *arguments]
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = import_module(f"local.commands.{options.command}").run(options)
+    except LocalCloudError as error:
+        say(str(error), sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if options.command in ("up", "watch") else 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m local", description="The whole cloud on this machine, until Ctrl-C.")
+    commands = parser.add_subparsers(dest="command", metavar=" | ".join(COMMANDS))
+
+    up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (what is done without a command)")
+    up.add_argument(
+        "--host",
+        choices=("embedded", "func"),
+        default="embedded",
+        help="who runs the app: the embedded host, or Azure Functions Core Tools",
+    )
+    up.add_argument("--data", type=Path, metavar="FOLDER", help="keep what is in storage in this folder")
+    for part in PARTS:
+        up.add_argument(
+            f"--{part}-port",
+            type=port,
+            default=0,
+            metavar="PORT",
+            help=f"where the {part} service listens (default: a free port)",
+        )
+
+    drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
+    drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it")
+    drop.add_argument(
+        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
+    )
+    drop.add_argument("--json", action="store_true", help="print whole result documents, one a line")
+    drop.add_argument(
+        "--timeout",
+        type=seconds(least=0.1),
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for a result (default: %(default)s)",
+    )
+
+    watcher = commands.add_parser("watch", help="drop what is new in a folder, and again what changes, until Ctrl-C")
+    watcher.add_argument("folder", type=Path, metavar="FOLDER", help="with a folder for each iTwin, named by its ID")
+    watcher.add_argument("--itwin", type=itwin_id, metavar="ID", help="drop everything on this iTwin")
+    watcher.add_argument(
+        "--min-age",
+        type=seconds(least=0),
+        default=2.0,
+        metavar="SECONDS",
+        help="leave alone what was written to more lately (default: %(default)s)",
+    )
+
+    preflight = commands.add_parser("preflight", help="ask the app of the cloud that runs what works and what does not")
+    preflight.add_argument(
+        "--itwin", type=itwin_id, metavar="ID", help="an iTwin to check the app's permission and container of"
+    )
+
+    commands.add_parser("demo", help="drop a handful of different pictures, and show what became of each")
+    return parser

@@ -1,0 +1,88 @@
+"""`python -m local drop FILE...`: drop files into the cloud that runs, and print each result as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from azure.storage.blob import BlobServiceClient
+
+from local.azurite import QUICK_RETRIES
+from local.commands.running import find_running, hearing_from_cloud, make_itwin
+from local.drops import FINAL_STATUSES, DroppedFile, drop_file, files_in, wait_for_results, why_left_alone
+from local.serving import LocalCloudError
+from local.terminal import say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@hearing_from_cloud()
+def run(options: argparse.Namespace) -> int:
+    """Drop them all; 1 when any was not uploaded.
+
+    An iTwin has one image: without an iTwin's id every file gets one of its own.
+    """
+    names = {file: name for path in options.files for file, name in _files(path)}
+    left_alone = {file: why for file, name in names.items() if (why := why_left_alone(name))}
+    for file, why in left_alone.items():
+        del names[file]
+        skipped = {"file": str(file), "result": None, "skipped": why}
+        say(json.dumps(skipped) if options.json else f"{file} -> skipped -> {why}")
+    if not names:
+        return 1
+    if options.itwin and len(set(names.values())) < len(names):
+        raise LocalCloudError("Two of the files have the same name, and one would replace the other: drop them apart.")
+    for file in names:
+        with _reading(file):
+            file.open("rb").close()
+    state = find_running()
+    uploaded = not left_alone
+    with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
+        files: dict[DroppedFile, Path] = {}
+        for file, name in names.items():  # one after the other: the newest wins
+            with _reading(file):
+                content = file.read_bytes()
+            target = options.itwin or str(uuid.uuid4())
+            make_itwin(state["platform"], target, file.stem)
+            files[drop_file(storage, target, name, content)] = file
+        for drop, result in wait_for_results(storage, state["resultsContainer"], files, timeout_s=options.timeout):
+            file = files[drop]
+            line = json.dumps({"file": str(file), "result": result})
+            say(line if options.json else _line(file, result, options.timeout))
+            uploaded = uploaded and result is not None and result["status"] == "uploaded"
+    return 0 if uploaded else 1
+
+
+def _files(path: Path) -> list[tuple[Path, str]]:
+    """Return what is to be dropped, each with the name that its blob gets; of a folder with its sub-folders in it."""
+    with _reading(path):
+        if not path.is_dir():
+            return [(path, path.name)]
+        found = [(file, file.relative_to(path).as_posix()) for file in files_in(path)]
+    if not found:
+        raise LocalCloudError(f"There is no file in {path}.")
+    return found
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalCloudError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _line(file: Path, result: dict[str, Any] | None, timeout_s: float) -> str:
+    if result is None:
+        return f"{file} -> no result after {timeout_s:g} s"
+    changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
+    error = result.get("error") or {}
+    reason = result.get("reason") or error.get("message")
+    parts = [str(file), result["status"], changes if result["status"] == "uploaded" else "", reason or ""]
+    waiting = "" if result["status"] in FINAL_STATUSES else f"not final after {timeout_s:g} s"
+    return " -> ".join(filter(None, [*parts, waiting]))

@@ -1,0 +1,33 @@
+"""`python -m local preflight`: ask the app of the cloud that runs what works and what does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import requests
+
+from local.commands.running import find_running
+from local.serving import LocalCloudError
+from local.terminal import say
+
+if TYPE_CHECKING:
+    import argparse
+
+TIMEOUT_S = 230
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the app's own words; 1 where something does not work. Raises LocalCloudError where no host answers."""
+    state = find_running()
+    try:
+        answer = requests.get(
+            f"{state['host']}/api/preflight",
+            params={"itwin": options.itwin} if options.itwin else {},
+            headers={"x-functions-key": state["functionKey"]},
+            timeout=TIMEOUT_S,
+        )
+    except requests.RequestException as error:
+        raise LocalCloudError(f"The Functions host did not answer ({type(error).__name__}).") from error
+    for line in answer.text.splitlines():
+        say(line)
+    return 0 if answer.ok else 1
