@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +30,29 @@ def claim_state() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     Raises LocalCloudError where another one runs.
     """
     path = _state_file()
-    descriptor = _open_locked(path)
+    with contextlib.ExitStack() as stack:
+        with _signals_later():  # else one could come between the making of the file and what takes it away
+            descriptor = _open_locked(path)
+            stack.callback(os.close, descriptor)
+            stack.callback(path.unlink, missing_ok=True)
 
-    def publish(state: Mapping[str, Any]) -> None:
-        text = json.dumps(state, indent=2).encode()
-        os.pwrite(descriptor, text, 0)
-        os.ftruncate(descriptor, len(text))
+        def publish(state: Mapping[str, Any]) -> None:
+            text = json.dumps(state, indent=2).encode()
+            os.pwrite(descriptor, text, 0)
+            os.ftruncate(descriptor, len(text))
 
-    try:
         publish({"pid": os.getpid()})
         yield publish
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold back what ends the program until the block has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def find_state() -> dict[str, Any] | None:

@@ -102,7 +102,7 @@ class Bench:
             made += self.make_due_attempts()
             return not self.waiting()
 
-        assert wait_until(is_empty, timeout_s=30, interval_s=0.1)
+        assert wait_until(is_empty, timeout_s=30, interval_s=0.2)
         return made
 
     def make_due_attempts(self) -> int:

@@ -192,7 +192,8 @@ def test_every_module_of_the_app_is_in_its_place() -> None:
     """The tree in the README is the tree that is there."""
     tree = README.partition("## Where things are")[2]
     modules = {path.name for path in (PROJECT / "shared").glob("*.py")} - {"__init__.py"}
-    assert modules == set(re.findall(r"^  (\w+\.py)", tree, re.MULTILINE))
+    packages = {f"{path.parent.name}/" for path in (PROJECT / "shared").glob("*/__init__.py")}
+    assert modules | packages == set(re.findall(r"^  (\w+(?:\.py|/))", tree, re.MULTILINE))
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https:)([^)#]+)\)", README))))
