@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"which of {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument(
-        "--quick", action="store_true", help="a few drops of each: shows that it runs, measures nothing"
+        "--quick", action="store_true", help="a few small drops of each: shows that it runs, measures nothing"
     )
     parser.add_argument("--write", action="store_true", help="remember the figures; write README.md and the plots")
     asked = parser.parse_args()

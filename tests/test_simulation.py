@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
     from benchmarks.simulation.run import Outcome
 
 BULK = AT_FULL_SIZE[0].scaled(QUICK)
+simulated = cache(run)
 
 
 @pytest.mark.parametrize("scenario", [each.scaled(QUICK) for each in AT_FULL_SIZE], ids=lambda each: each.name)
 def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scenario) -> None:
     """Crashes, duplicates, shuffled events, an outage, lost answers and storage that fails: all ends well."""
-    outcome = run(scenario)
+    outcome = simulated(scenario)
     assert (outcome.lost, outcome.violations, outcome.tally.given_up) == (0, 0, [])
     assert bool(outcome.tally.crashes) == bool(scenario.faults.crashes_per_hour)
 
 
 def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
     """Instances that know nothing of each other share the limit, and waste next to none of it; what waits is queued."""
-    outcome = run(BULK)
+    outcome = simulated(BULK)
     assert outcome.drain_s < 1.1 * BULK.ideal_s
     assert outcome.wasted < 0.05
     assert outcome.tally.attempts < 3 * BULK.drops
