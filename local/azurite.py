@@ -112,9 +112,9 @@ class Azurite:
             raise LocalCloudError("Azurite was not launched.")
         wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
         if not self._listening.is_set():
+            self.stop()  # which waits for its last words
             reason = child.lines[-1] if child.lines else "it said nothing"
             where = f" with the data in {self._data}" if self._data else ""
-            self.stop()
             raise LocalCloudError(f"Azurite could not start{where}: {reason}")
 
     def stop(self) -> None:

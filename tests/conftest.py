@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.leaks"]
 
+# Taken first, so that none of them is all that is left in the end; in the order of how long they take.
+LONGEST = ("test_pipeline", "test_local_main", "test_stories", "test_chaos", "test_simulation", "test_console")
+
 
 def pytest_configure() -> None:
     """Ask no proxy for what runs on this machine, as `python -m local` does not."""
     spare_loopback()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take the longest."""
+    items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.stem) in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +46,8 @@ def azurite(ear: Ear) -> Iterator[Azurite]:
 def cloud(ear: Ear) -> Iterator[LocalCloud]:
     """Run the whole cloud with the app; make an iTwin per test."""
     assert ear
-    with LocalCloud() as running:
+    # It runs as long as the tests do, and its polls add up.
+    with LocalCloud(
+        app_settings={"AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:02"}
+    ) as running:
         yield running
