@@ -62,7 +62,7 @@ class HostProcess:
             on_line=self._on_line,
         )
         timeout_s = START_TIMEOUT_S[self._kind]
-        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=timeout_s)
+        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=timeout_s, interval_s=0.05)
         if child.exit_code is not None:
             self.stop()
             reason = child.lines[-1] if child.lines else "it said nothing"
