@@ -23,7 +23,9 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
-ONCE := $(addprefix --ignore=tests/,test_bench.py test_benchmarks.py test_docs.py test_infra.py test_simulation.py)
+without = $(1:%=--ignore=tests/%.py)
+LOWEST_ALONE := test_bench test_benchmarks test_docs test_infra
+HIGHEST_ALONE := test_simulation
 
 .PHONY: help
 help: ## list the targets
@@ -49,11 +51,11 @@ endif
 
 .PHONY: test-lowest
 test-lowest:
-	.venv/bin/python $(PYTEST) $(ONCE) | sed -u 's/^/lowest  | /'
+	.venv/bin/python $(PYTEST) $(call without,$(HIGHEST_ALONE)) | sed -u 's/^/lowest  | /'
 
 .PHONY: test-highest
 test-highest:
-	.venv-highest/bin/python $(PYTEST) | sed -u 's/^/highest | /'
+	.venv-highest/bin/python $(PYTEST) $(call without,$(LOWEST_ALONE)) | sed -u 's/^/highest | /'
 
 .PHONY: chaos
 chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run

@@ -44,7 +44,12 @@ def documents(text: str) -> dict[str, dict[str, Any]]:
 
 def workers(pid: int) -> list[psutil.Process]:
     """Return the processes that look at files for this one."""
-    return [child for child in psutil.Process(pid).children() if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if "multiprocessing.spawn" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.fixture
