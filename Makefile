@@ -2,10 +2,11 @@
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 
-# The lowest and the highest supported Python that this machine has, pyenv's included.
+# The lowest and the highest supported Python that this machine has. The system's own goes before others of its version:
+# what pyenv builds is not optimized by default.
 find_python = $(firstword $(foreach version,$(1),$(shell \
-	for python in python$(version) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*/bin/python; do \
-		"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma),$(version))))' 2>/dev/null \
+	for python in /usr/bin/python$(version) python$(version) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*/bin/python; do \
+		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma),$(version))))' 2>/dev/null \
 			&& { echo "$$python"; break; }; done)))
 comma := ,
 LOWEST := $(call find_python,3.11 3.12 3.13)

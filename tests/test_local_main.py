@@ -131,7 +131,7 @@ def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: 
     with start(tmp_path) as child:
         started = Path(f"/proc/{child.pid}/task/{child.pid}/children")
         assert wait_until(
-            lambda: len(started.read_text().split()) == children and (tmp_path / "cloud.json").exists(),
+            lambda: len(started.read_text().split()) >= children and (tmp_path / "cloud.json").exists(),
             timeout_s=TIMEOUT_S,
             interval_s=0.001,
         )
