@@ -172,9 +172,10 @@ def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
         assert state_of(tmp_path)["pid"] == first.pid
 
 
-def test_a_drop_says_that_the_cloud_has_gone(tmp_path: Path, pictures: Path) -> None:
-    """One sentence and 1, and not after a minute of retries."""
+def test_a_kill_leaves_no_process_behind_and_a_drop_says_so(tmp_path: Path, pictures: Path) -> None:
+    """Even when the cloud could do nothing about it; one sentence and 1, and not after a minute of retries."""
     with running(tmp_path) as cloud:
+        processes = psutil.Process(cloud.pid).children(recursive=True)
         itwin_id = str(uuid.uuid4())
         script(tmp_path, {"status": 503, "times": 1000, "path": f"/itwins/{itwin_id}/image"})
         with start(tmp_path, "drop", str(pictures / "logo.png"), "--itwin", itwin_id, "--timeout", "600") as child:
@@ -183,13 +184,6 @@ def test_a_drop_says_that_the_cloud_has_gone(tmp_path: Path, pictures: Path) -> 
             assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
             assert child.exit_code == 1
             assert list(child.lines) == ["The local cloud does not answer: it has ended, or is ending."]
-
-
-def test_a_kill_leaves_no_process_behind(tmp_path: Path) -> None:
-    """Even when it could do nothing about it."""
-    with running(tmp_path) as child:
-        processes = psutil.Process(child.pid).children(recursive=True)
-        os.kill(child.pid, signal.SIGKILL)
         assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=TIMEOUT_S)
     assert "No local cloud is running" in run(tmp_path, "drop", PROJECT / "README.md").stderr
 
@@ -388,20 +382,24 @@ def test_it_runs_where_nobody_can_read_what_it_prints(folder: Path, pictures: Pa
     assert run(folder, "drop", pictures / "notes.jpg", shell=closed).returncode == 1
 
 
-@pytest.mark.parametrize("name", [b".DS_Store", b"~$plan.png", b"photo.jpg.part", b"photo \xff.jpg"])
 @pytest.mark.parametrize("how", [[], ["--json"]])
-def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, name: bytes, how: list[str]) -> None:
+def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, how: list[str]) -> None:
     """It is said at once and with the reason, not after a result that never comes."""
-    file = tmp_path / os.fsdecode(name)
-    file.write_bytes(b"\0\0\0\1Bud1")
-    done = run(tmp_path, "drop", file, *how, "--timeout", "600")
+    names = [b".DS_Store", b"~$plan.png", b"photo.jpg.part", b"photo \xff.jpg"]
+    files = [tmp_path / os.fsdecode(name) for name in names]
+    for file in files:
+        file.write_bytes(b"\0\0\0\1Bud1")
+    done = run(tmp_path, "drop", *files, *how, "--timeout", "600")
     assert (done.returncode, done.stderr) == (1, "")
-    if how:
-        document = json.loads(done.stdout)
-        assert (document["file"], document["result"]) == (str(file), None)
-        assert "its name" in document["skipped"]
-    else:
-        assert re.search(r" -> skipped -> .*its name .*\n", done.stdout)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(files)
+    for file, line in zip(files, lines, strict=True):
+        if how:
+            document = json.loads(line)
+            assert (document["file"], document["result"]) == (str(file), None)
+            assert "its name" in document["skipped"]
+        else:
+            assert re.search(r" -> skipped -> .*its name ", line)
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_what_is_up_after_all_is_told_so(bench: Bench) -> None:
 @pytest.mark.parametrize("fault", ["none", "refused", "platform"])
 def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) -> None:
     """At once, not when the garbage is collected some day: until then they would fill the memory."""
-    size = 20_000_000
+    size = 5_000_000
     content = b"not an image" if fault == "refused" else PICTURES[0]
     bench.process(bench.write(content))
     drops = [bench.write(content + bytes(size)) for _ in range(4)]
