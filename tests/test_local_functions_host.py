@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -337,9 +336,12 @@ def test_a_message_stays_invisible_while_its_function_runs(probe: Probe) -> None
     """Its visibility is renewed, however much longer than the timeout the function takes."""
     container = probe.container()
     probe.drop(container, "slow.png")
-    while not probe.said(function="on_blob ended", blob="slow.png"):
+
+    def ended() -> bool:
         probe.notify(container, "gone.png")  # so that the host looks for messages again and again
-        time.sleep(0.1)
+        return bool(probe.said(function="on_blob ended", blob="slow.png"))
+
+    assert wait_until(ended, timeout_s=TIMEOUT_S, interval_s=0.1)
     probe.wait_until_idle()
     assert len(probe.said(function="on_blob", blob="slow.png")) == 1
 

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,10 +246,13 @@ def test_large_images_wait_for_one_another(folder: Path, monkeypatch: pytest.Mon
     taken: list[list[int]] = []
     with ThreadPoolExecutor() as threads:
         previews = threads.submit(main, [str(folder)])
-        while not previews.done():
+
+        def weighed_to_the_end() -> bool:
             with contextlib.suppress(psutil.NoSuchProcess):
                 taken.append([worker.memory_info().rss for worker in workers(os.getpid())])
-            time.sleep(0.005)
+            return previews.done()
+
+        assert wait_until(weighed_to_the_end, timeout_s=60, interval_s=0.005)
     assert previews.result() == 0
     second = max((sorted(sizes)[-2] for sizes in taken if len(sizes) > 1), default=0)
     assert second < 0.8 * max(size for sizes in taken for size in sizes)
