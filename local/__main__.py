@@ -17,14 +17,14 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 def main() -> int:
     """Run what the command line says."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt_once)
-    if sys.stdout is None:  # closed by a shell, as by `>&-`
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
-    # A file may have a name that no terminal can show.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
-    spare_loopback()
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt_once)
+        if sys.stdout is None:  # closed by a shell, as by `>&-`
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
+        # A file may have a name that no terminal can show.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
+        spare_loopback()
         from local.commands import main as run  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
         return run(sys.argv[1:])

@@ -94,7 +94,6 @@ class Azurite:
         command = [node, str(RUNNER), str(self._program), "--location", str(folder)]
         command += ["--blobHost", LOOPBACK, "--blobPort", blob_port]
         command += ["--queueHost", LOOPBACK, "--queuePort", queue_port]
-        command += ["--tableHost", LOOPBACK, "--tablePort", "0"]
         # The storage SDK speaks newer API versions than Azurite knows; telemetry would call out.
         command += ["--skipApiVersionCheck", "--disableTelemetry"]
         if self._certificate:

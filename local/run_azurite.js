@@ -17,8 +17,21 @@ process.stdin
   })
   .unref();
 
-// Telemetry is off and no database is used: to read their libraries would be two fifths of the start.
-const UNUSED = { applicationinsights: {}, sequelize: { Model: class {} } };
+// Telemetry is off, no database is used, nobody keeps cookies and nobody asks for tables: to read all that in would be
+// half of the start.
+class NoTables {
+  async start() {}
+  async close() {}
+  getHttpServerAddress() {
+    return "nowhere";
+  }
+}
+const UNUSED = {
+  applicationinsights: {},
+  sequelize: { Model: class {} },
+  "tough-cookie": {},
+  "./table/TableServer": NoTables,
+};
 const load = Module._load;
 Module._load = (request, ...rest) => UNUSED[request] ?? load(request, ...rest);
 
