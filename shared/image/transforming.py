@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_DEEP_VALUES = 2**16
 _SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
@@ -35,15 +37,20 @@ def reduce_depth(picture: Picture) -> Picture:
     """
     if not picture.image.mode.startswith("I;16"):
         return picture
-    values, white = range(65_536), 2**picture.depth - 1
-    scaled = [min(255, (510 * value + white) // (2 * white)) for value in values]
     deep = picture.image.convert("I")
-    reduced = deep.point([255 - value for value in scaled] if picture.is_negative else scaled, "L")
+    reduced = deep.point(_in_8_bits(picture.depth, is_negative=picture.is_negative), "L")
     key = picture.image.info.get("transparency")
     if key is not None:
-        reduced.putalpha(deep.point([255 * (value != key) for value in values], "L"))
+        reduced.putalpha(deep.point([255 * (value != key) for value in range(_DEEP_VALUES)], "L"))
     reduced.info = {}
     return picture.changed("depth-reduced", reduced)
+
+
+@cache
+def _in_8_bits(depth: int, *, is_negative: bool) -> bytes:
+    white = 2**depth - 1
+    scaled = (min(255, (510 * value + white) // (2 * white)) for value in range(_DEEP_VALUES))
+    return bytes(255 - value if is_negative else value for value in scaled)
 
 
 def unpack_palette(picture: Picture) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 Pixel = tuple[int, ...]
 WIDTH, HEIGHT = 48, 32
 _CELL = 16
+_LARGE = 100_000
 _COLOURS = ((200, 30, 30), (30, 160, 40), (40, 60, 200), (230, 220, 60), (20, 20, 20), (240, 240, 240))
 
 
@@ -27,10 +29,18 @@ def pattern_at(x: int, y: int) -> Pixel:
 
 
 def photo(width: int = 320, height: int = 240, mode: str = "RGB") -> Image.Image:
-    """Return a picture with as much detail as a photo."""
+    """Return a picture with as much detail as a photo: a small one is always another, large ones take a while."""
+    make = _large_photo if width * height > _LARGE else _photo
+    return make(width, height).convert(mode)
+
+
+def _photo(width: int, height: int) -> Image.Image:
     noise = [Image.effect_noise((width, height), spread) for spread in (20, 40, 60)]
     waves = Image.radial_gradient("L").resize((width, height))
-    return Image.merge("RGB", [Image.blend(waves, band, 0.3) for band in noise]).convert(mode)
+    return Image.merge("RGB", [Image.blend(waves, band, 0.3) for band in noise])
+
+
+_large_photo = lru_cache(32)(_photo)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -162,6 +162,12 @@ def partly_noise(share: float, mode: str = "RGB") -> Image.Image:
     return picture.convert(mode)
 
 
+@cache
+def few_colours() -> Image.Image:
+    """Return a picture of 16 colours."""
+    return photo(WIDE, HIGH).quantize(16)
+
+
 def profile(size: int) -> bytes:
     """Return bytes that are a profile for RGB as far as anybody looks."""
     return bytes(16) + b"RGB " + bytes(16) + b"acsp" + random.Random(1).randbytes(size)  # noqa: S311 - no secret
@@ -174,8 +180,8 @@ def profile(size: int) -> bytes:
         *((partial(partly_noise, share), {}) for share in (0.1, 0.2, 0.39, 0.6, 1.0)),
         *((partial(partly_noise, share, mode), {}) for share in (0.3, 1.0) for mode in ("L", "RGBA", "P")),
         (partial(partly_noise, 1.0), {"icc_profile": profile(90_000)}),
-        (lambda: photo(WIDE, HIGH).quantize(16), {}),
-        (lambda: photo(WIDE, HIGH, "1"), {}),
+        (few_colours, {}),
+        (partial(photo, WIDE, HIGH, "1"), {}),
     ],
 )
 def test_no_picture_is_encoded_more_than_twice(
