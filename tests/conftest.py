@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.leaks"]
 
-# Taken first, so that none of them is all that is left in the end; in the order of how long they take.
-LONGEST = ("test_stories", "test_pipeline", "test_local_main", "test_chaos", "test_simulation", "test_console")
+# Taken first, so that none of them is all that is left in the end: two that wait the most, what computes beside them,
+# and then what takes the longest of the others.
+FIRST = (
+    "test_stories",
+    "test_pipeline",
+    "test_simulation",
+    "test_memory",
+    "test_legality",
+    "test_local_main",
+    "test_chaos",
+    "test_preview",
+    "test_console",
+)
 
 # Of several workers one takes all of these, and the others start no whole cloud.
 IN_THE_CLOUD = {
@@ -60,8 +71,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take the longest."""
-    items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.stem) in LONGEST else len(LONGEST))
+    """Begin with some files."""
+    items.sort(key=lambda item: FIRST.index(name) if (name := item.path.stem) in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
