@@ -31,6 +31,14 @@ def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
         assert [message.content for message in queue.receive_messages()] == ["1"]
 
 
+def test_it_listens_for_nothing_but_blobs_and_queues(azurite: Azurite) -> None:
+    """Nobody asks it for tables."""
+    listening = [each for each in psutil.Process(azurite.pid).net_connections("tcp") if each.status == "LISTEN"]
+    assert {f":{each.laddr.port}/" for each in listening} == {
+        re.sub(r".*(:\d+/).*", r"\1", url) for url in (azurite.blob_url, azurite.queue_url)
+    }
+
+
 def test_a_later_write_has_a_greater_etag(azurite: Azurite) -> None:
     """As in Azure, where an ETag is the time of the write: so two writes in one second have an order."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
