@@ -5,11 +5,9 @@ And all are searched for secrets that were told.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 from local.__main__ import spare_loopback
 from local.azurite import Azurite
@@ -17,8 +15,6 @@ from local.cloud import LocalCloud
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from xdist.remote import Producer
 
     from tests.leaks import Ear
 
@@ -38,36 +34,10 @@ FIRST = (
     "test_console",
 )
 
-# Of several workers one takes all of these, and the others start no whole cloud.
-IN_THE_CLOUD = {
-    "test_deliveries",
-    "test_local_drops",
-    "test_local_watch",
-    "test_preflight",
-    "test_readme",
-    "test_recipes",
-    "test_replay",
-    "test_stories",
-}
-
-
-class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Give the tests of a file to one worker, and those of the files that share the cloud too."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "the cloud" if Path(file).stem in IN_THE_CLOUD else file
-
 
 def pytest_configure() -> None:
     """Ask no proxy for what runs on this machine, as `python -m local` does not."""
     spare_loopback()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Say who runs which tests."""
-    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -124,23 +124,36 @@ def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
 
 
+def children_when_there_are(least: int, child: Child, folder: Path) -> int:
+    """Wait until a cloud that starts has at least so many children; return how many it had then."""
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    seen = -1
+
+    def are_there() -> bool:
+        nonlocal seen
+        seen = len(children.read_text().split()) if (folder / "cloud.json").exists() else -1
+        return seen >= least
+
+    assert wait_until(are_there, timeout_s=TIMEOUT_S, interval_s=0.001)
+    return seen
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("children", [0, 1, 2])
 def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: signal.Signals) -> None:
     """Before storage, before the host, and before both are ready: at once, and nothing is left."""
-    with start(tmp_path) as child:
-        started = Path(f"/proc/{child.pid}/task/{child.pid}/children")
-        assert wait_until(
-            lambda: len(started.read_text().split()) >= children and (tmp_path / "cloud.json").exists(),
-            timeout_s=TIMEOUT_S,
-            interval_s=0.001,
-        )
-        processes = psutil.Process(child.pid).children(recursive=True)
-        os.kill(child.pid, number)
-        assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
-        assert (child.exit_code, [line for line in child.lines if "Traceback" in line]) == (0, [])
-        assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=TIMEOUT_S)
-    assert list(tmp_path.iterdir()) == []
+    for _ in range(20):
+        with start(tmp_path) as child:
+            if children_when_there_are(children, child, tmp_path) > children:
+                continue  # a busy machine has missed the moment
+            processes = psutil.Process(child.pid).children(recursive=True)
+            os.kill(child.pid, number)
+            assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+            assert (child.exit_code, [line for line in child.lines if "Traceback" in line]) == (0, [])
+            assert not psutil.wait_procs(processes, timeout=TIMEOUT_S)[1]
+        assert list(tmp_path.iterdir()) == []
+        return
+    pytest.fail("This machine is too busy to meet the moment.")
 
 
 def catches(number: signal.Signals, pid: int) -> bool:
