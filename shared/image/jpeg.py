@@ -24,7 +24,7 @@ from shared.image.survey import Survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SOI, EOI, SOS, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xDC, 0xFE
+SOI, EOI, SOS, DHT, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _RESTARTS = range(0xD0, 0xD8)
@@ -43,11 +43,14 @@ _USUAL_SCANS = 16
 _MAX_RESTARTS = 1_000_000
 """In all scans: each of them is looked at. A sound file has one for a row of blocks or so."""
 
-_MAX_SEGMENTS = 2_500
-"""A sound file has some hundreds at the most: what is long comes in pieces of 65,533 bytes."""
+_MAX_PARTS = 2_500
+"""Segments, and the tables in them. A sound file has some hundreds: what is long comes in pieces of 65,533 bytes."""
 
 _MAX_FILL_BYTES = 16
 """Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
+
+_AC_TABLE = 0x10
+"""Set in the number under which a Huffman table is announced, if it is for coefficients other than the first."""
 
 _SUBSAMPLED = 2
 """Samples for each pixel; of several scans with more, a decoder keeps 6 bytes or 8 for each."""
@@ -106,6 +109,8 @@ def survey(data: bytes) -> JpegSurvey:
             walk.frame(marker, body, end)
         elif marker == DQT:
             walk.quantization(body, end)
+        elif marker == DHT:
+            walk.huffman(body, end)
         elif marker == DRI:
             walk.restart_interval = int.from_bytes(data[body:end], "big")
         elif marker == DNL:
@@ -121,7 +126,7 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
     """Yield each segment as marker, start, start of its body, end; the entropy data go to `walk` as scans."""
     position = 2
     walk.keep(0, position)
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_PARTS):
         start = _next_marker(data, position)
         if data[position] == 0 or start - position > _MAX_FILL_BYTES:
             walk.drop()
@@ -143,7 +148,7 @@ def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
         if marker == SOS:
             position = walk.scan(body, end)
             walk.keep(end, position)
-    raise CorruptImage("The JPEG has far more parts than a sound one. Save it anew.")
+    raise _too_many_parts()
 
 
 def _next_marker(data: bytes, position: int) -> int:
@@ -173,6 +178,8 @@ class _Walk:
         self._size = (0, 0)
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
+        self._bits_named: dict[int, int] = {}
+        self._table_count = 0
         self._scans: list[Scan] = []
         self._restarts = 0
 
@@ -229,10 +236,25 @@ class _Walk:
 
     def quantization(self, body: int, end: int) -> None:
         while body < end:
+            self._count_table()
             kind, width = self.data[body] & 15, 2 if self.data[body] >> 4 else 1
             table = self.data[body + 1 : body + 1 + 64 * width]
             self._tables[kind] = sum(table[width - 1 :: width]) + 256 * sum(table[::width] if width == 2 else b"")  # noqa: PLR2004
             body += 1 + 64 * width
+
+    def huffman(self, body: int, end: int) -> None:
+        """Learn how many bits a coefficient may have at most by each table: the low half of a symbol (F.1.2.2.1)."""
+        while body < end:
+            self._count_table()
+            symbols = body + 17
+            after = symbols + sum(self.data[body + 1 : symbols])
+            self._bits_named[self.data[body]] = max((symbol & 15 for symbol in self.data[symbols:after]), default=0)
+            body = after
+
+    def _count_table(self) -> None:
+        self._table_count += 1
+        if self._table_count > _MAX_PARTS:
+            raise _too_many_parts()
 
     def scan(self, body: int, end: int) -> int:
         """Take one scan in; return where its entropy data end, which is where the next marker begins."""
@@ -243,6 +265,10 @@ class _Walk:
         if end - body != 4 + 2 * count or not count or not set(components) <= set(self._sampling):
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
+        refines = self._process == PROGRESSIVE and first and bits >> 4
+        if refines and self._bits_named.get(_AC_TABLE | self.data[body + 2] & 15, 0) > 1:
+            # A coefficient that appears while others are refined has one bit (G.1.2.3); libjpeg takes more for one.
+            raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it anew.")
         stop, restarts = self._entropy_end(end, components)
         self._scans.append(
             Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, end, stop), restarts)
@@ -362,6 +388,10 @@ def _demand_every_component(scans: Sequence[Scan], components: set[int], *, prog
 
 def _out_of_order() -> CorruptImage:
     return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it anew.")
+
+
+def _too_many_parts() -> CorruptImage:
+    return CorruptImage("The JPEG has far more parts than a sound one. Save it anew.")
 
 
 def _too_many_scans() -> CorruptImage:

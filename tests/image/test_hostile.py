@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import pyvips  # type: ignore[import-untyped]  # it ships no types
 from PIL import Image
 
 from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat
@@ -200,6 +201,13 @@ def webp_of_one_colour(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
 
 
+def jpeg_of_tables(marker: bytes, table: bytes, count: int) -> bytes:
+    """Return a JPEG that repeats a table, a thousand times in each segment."""
+    segment_of_them = b"\xff" + marker + struct.pack(">H", 2 + 1_000 * len(table)) + 1_000 * table
+    data = encoded(photo(64, 64), "JPEG")
+    return data[:2] + segment_of_them * (count // 1_000) + data[2:]
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a webp of 28 bytes and 164 million pixels": lambda: webp_of_one_colour(12_800, 12_800),
     "an extended webp of 268 million pixels": lambda: (
@@ -219,6 +227,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         b"\x08\x00\x40\x00\x40\x03", b"\x08\xff\xdc\xff\xdc\x03"
     ),
     "a jpeg of 2,000 scans": lambda: jpeg_of_many_scans(2_000),
+    "a jpeg of 100,000 tables of divisors": lambda: jpeg_of_tables(b"\xdb", b"\0" + b"\x10" * 64, 100_000),
+    "a jpeg of 500,000 tables of codes": lambda: jpeg_of_tables(b"\xc4", bytes(17), 500_000),
     "a gif of 65,535 x 65,535": lambda: encoded(photo(64, 64), "GIF").replace(b"\x40\0\x40\0", b"\xff\xff\xff\xff"),
     "a bmp of 30,000 x 30,000": lambda: (
         b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 30_000, 30_000, 1, 24, 0) + bytes(20)
@@ -501,6 +511,17 @@ def test_a_progressive_jpeg_that_repeats_a_scan_is_refused() -> None:
     """Other decoders object to it, and repetition is what makes one slow."""
     with pytest.raises(CorruptImage, match="scans"):
         normalize_image(jpeg_of_many_scans(1))
+
+
+def test_a_progressive_jpeg_that_refines_by_more_than_a_bit_is_refused() -> None:
+    """Pillow reads one bit all the same, and so nothing is missing in the end; other decoders object."""
+    data = bytearray(encoded(photo(160, 120), "JPEG", progressive=True))
+    symbols = data.rindex(b"\xff\xc4") + 4 + 17
+    data[data.index(b"\x01", symbols)] = 0x03
+    with pytest.raises(pyvips.Error, match="bad Huffman code"):
+        decodable(bytes(data))
+    with pytest.raises(CorruptImage, match="table"):
+        normalize_image(bytes(data))
 
 
 @pytest.mark.parametrize("process", [0xC3, 0xC9, 0xCA])
