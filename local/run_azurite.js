@@ -17,8 +17,8 @@ process.stdin
   })
   .unref();
 
-// Telemetry is off, no database is used, nobody keeps cookies and nobody asks for tables: to read all that in would be
-// half of the start.
+// Telemetry is off, no database is used, nobody asks for tables, and what Azurite has of a client never calls; little of
+// it asks others for copies, reads access tokens or writes a debug log. To read all that in would be half of the start.
 class NoTables {
   async start() {}
   async close() {}
@@ -26,14 +26,35 @@ class NoTables {
     return "nowhere";
   }
 }
-const UNUSED = {
-  applicationinsights: {},
-  sequelize: { Model: class {} },
+const UNUSED = { applicationinsights: {}, sequelize: { Model: class {} }, "./table/TableServer": NoTables };
+const UNUSED_BY_THE_CLIENT = {
+  axios: { create: () => ({ interceptors: { request: { use() {} } } }) },
+  "form-data": {},
   "tough-cookie": {},
-  "./table/TableServer": NoTables,
 };
+const LATER = new Set(["axios", "jsonwebtoken", "winston"]);
+
 const load = Module._load;
-Module._load = (request, ...rest) => UNUSED[request] ?? load(request, ...rest);
+Module._load = (request, parent, ...rest) => {
+  const unused = parent?.path.includes("ms-rest-js") ? UNUSED_BY_THE_CLIENT : UNUSED;
+  if (Object.hasOwn(unused, request)) return unused[request];
+  const read = () => load(request, parent, ...rest);
+  return LATER.has(request) ? whenItIsUsed(read) : read();
+};
+
+function whenItIsUsed(read) {
+  let module;
+  return new Proxy(
+    {},
+    {
+      get(_, name) {
+        if (name === "__esModule") return undefined; // who imports it asks that, and has not used it yet
+        module ??= read();
+        return module[name];
+      },
+    },
+  );
+}
 
 process.argv.splice(1, 1); // as if Azurite had been run itself
 const azurite = process.argv[1];

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from local.azurite import Azurite
+from local.azurite import ACCOUNT, Azurite
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 
@@ -47,6 +48,19 @@ def test_a_later_write_has_a_greater_etag(azurite: Azurite) -> None:
         etags = [str(blob.get_blob_properties().etag) for blob in written[-3:]]
     assert all(re.fullmatch(r'"?0x8D[0-9A-F]{13}"?', etag) for etag in etags)
     assert etags == sorted(etags)
+
+
+def test_a_copy_is_made_of_what_is_there(azurite: Azurite) -> None:
+    """Of another account's, Azurite asks over http, with what it had not read in when it started."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
+        container = blobs.create_container("copies")
+        source = container.upload_blob("a", b"1")
+        copy = container.get_blob_client("b")
+        copy.start_copy_from_url(source.url)
+        assert copy.download_blob().readall() == b"1"
+        with pytest.raises(HttpResponseError) as raised:
+            copy.start_copy_from_url(source.url.replace(f"/{ACCOUNT}/", "/another/"))
+    assert raised.value.error_code == "CannotVerifyCopySource"
 
 
 def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -> None:
@@ -151,7 +165,7 @@ def test_azurite_dies_with_whoever_started_it() -> None:
     """Also when that was killed and could do nothing about it; its temporary data goes too."""
     program = """
 import threading
-from local.azurite import Azurite
+from local.azurite import ACCOUNT, Azurite
 azurite = Azurite()
 azurite.start()
 print("pid", azurite.pid, flush=True)
