@@ -82,9 +82,10 @@ class Evidence:
         return document if _etag(document) == written.version.etag else {}
 
     def unfinished(self) -> list[str]:
-        """Return the names of results that are not there or not final yet."""
+        """Return the names of results that are not there, being written or not final yet."""
         silent = [w.path for w in self.live() if w.kind != "ignored" and self.document(w).get("status") not in FINAL]
-        waiting = [name for name, documents in list(self.histories.items()) if documents[-1]["status"] not in FINAL]
+        histories = list(self.histories.items())
+        waiting = [name for name, documents in histories if (documents or [{}])[-1].get("status") not in FINAL]
         return silent + waiting
 
     @cached_property
