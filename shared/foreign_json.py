@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -19,6 +20,19 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("No JSON object.")  # noqa: TRY004 - every way to be none is the same to the caller
     return document
+
+
+def parse_time(text: object) -> datetime:
+    """Return an ISO 8601 time, in UTC. Raises ValueError where it is none or has no zone."""
+    if not isinstance(text, str):
+        raise ValueError("No time.")  # noqa: TRY004 - as above
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("A time without a zone.")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("A time before the year 1 or after 9999.") from error
 
 
 def _finite(text: str) -> float:

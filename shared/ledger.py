@@ -25,7 +25,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from shared.drop import Version
 from shared.errors import ITwinBusy
-from shared.foreign_json import parse_object
+from shared.foreign_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -215,7 +215,7 @@ def _read_entry(itwin_id: str, text: bytes, latest: datetime) -> tuple[Upload | 
     try:
         entry = parse_object(text)
         now = datetime.now(UTC)
-        ends = {etag: _moment(until) for etag, until in dict(entry.get("doubts", {})).items()}
+        ends = {etag: parse_time(until) for etag, until in dict(entry.get("doubts", {})).items()}
         doubts = {etag: min(until, latest) for etag, until in ends.items() if until > now}
         return (_read_upload(entry) if "etag" in entry else None), doubts
     except (ValueError, TypeError, KeyError):
@@ -224,17 +224,10 @@ def _read_entry(itwin_id: str, text: bytes, latest: datetime) -> tuple[Upload | 
 
 
 def _read_upload(entry: Mapping[str, Any]) -> Upload:
-    version = Version(_moment(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
-    upload = Upload(version, _moment(entry["uploadedAt"]), dict(entry["result"]))
+    version = Version(parse_time(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
+    upload = Upload(version, parse_time(entry["uploadedAt"]), dict(entry["result"]))
     if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
         raise ValueError("a result of something else")
     if version.last_modified - upload.at > CLOCKS_APART:
         raise ValueError("an image that was uploaded before it was written")
     return upload
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return moment

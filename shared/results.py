@@ -20,7 +20,7 @@ from azure.storage.blob import ContentSettings
 
 from shared.drop import MAX_BLOB_NAME, Drop, Version
 from shared.errors import DropError
-from shared.foreign_json import parse_object
+from shared.foreign_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
@@ -300,7 +300,6 @@ def _sound_etag(etag: object) -> str | None:
 
 def _moment(text: object) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return parse_time(text)
     except ValueError:
         return None
-    return moment if moment and moment.tzinfo else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shared.drop import Drop, Version
 from shared.errors import DropError, NeedsOperator, NeedsTime
-from shared.foreign_json import parse_object
+from shared.foreign_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,10 +96,10 @@ class Attempt:
         try:
             fields = parse_object(text)
             number, etag, read = fields["number"], fields["etag"], fields.get("last_modified")
-            first_at = _moment(fields["first_at"])
-            last_modified = None if read is None else _moment(read)
+            first_at = parse_time(fields["first_at"])
+            last_modified = None if read is None else parse_time(read)
             drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
-        except (TypeError, KeyError, ValueError, OverflowError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ValueError("Not a message of this app.") from error
         counted = type(number) is int and number >= 1
         if not counted or not (etag is None or isinstance(etag, str)):
@@ -113,13 +113,6 @@ class Attempt:
             last_modified=last_modified,
             again=fields.get("again") is True,
         )
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return moment.astimezone(UTC)
 
 
 def retry_delay_s(
