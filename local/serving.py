@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import threading
@@ -52,7 +53,15 @@ def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
     listener = listen(port)
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="uvicorn")
+
+    async def run() -> None:
+        await server.serve(sockets=[listener])
+        # Whoever is still connected would wait for an answer for ever.
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True, name="uvicorn")
     thread.start()
     try:
         yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"

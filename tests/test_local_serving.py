@@ -1,0 +1,32 @@
+"""What is served on loopback ends when it is told to, for those who are connected as well."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from local.serving import serve
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+MANY_BYTES = 50_000_000
+
+
+async def answer_at_length(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with more than a connection holds of what nobody reads."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": bytes(MANY_BYTES)})
+
+
+def test_who_is_still_connected_at_the_end_is_let_go() -> None:
+    """Or a browser, which keeps connections for its next request, would wait for ever."""
+    with serve(answer_at_length) as address:
+        client = socket.create_connection((urlsplit(address).hostname, urlsplit(address).port))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.recv(1)
+    client.settimeout(10)
+    with client:
+        received = sum(map(len, iter(lambda: client.recv(MANY_BYTES), b"")))
+    assert received < MANY_BYTES
