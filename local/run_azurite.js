@@ -17,8 +17,8 @@ process.stdin
   })
   .unref();
 
-// Telemetry is off, no database is used, nobody asks for tables, and what Azurite has of a client never calls; little of
-// it asks others for copies, reads access tokens or writes a debug log. To read all that in would be half of the start.
+// To read in what is never used here would be half of the start: telemetry, a database, tables, and the client that comes
+// with the messages of the protocol. What copies from other accounts, access tokens and debug logs need is read later.
 class NoTables {
   async start() {}
   async close() {}
@@ -27,7 +27,7 @@ class NoTables {
   }
 }
 const UNUSED = { applicationinsights: {}, sequelize: { Model: class {} }, "./table/TableServer": NoTables };
-const UNUSED_BY_THE_CLIENT = {
+const UNUSED_IN_THE_CLIENT = {
   axios: { create: () => ({ interceptors: { request: { use() {} } } }) },
   "form-data": {},
   "tough-cookie": {},
@@ -36,7 +36,7 @@ const LATER = new Set(["axios", "jsonwebtoken", "winston"]);
 
 const load = Module._load;
 Module._load = (request, parent, ...rest) => {
-  const unused = parent?.path.includes("ms-rest-js") ? UNUSED_BY_THE_CLIENT : UNUSED;
+  const unused = parent?.path.includes(path.join("@azure", "ms-rest-js")) ? UNUSED_IN_THE_CLIENT : UNUSED;
   if (Object.hasOwn(unused, request)) return unused[request];
   const read = () => load(request, parent, ...rest);
   return LATER.has(request) ? whenItIsUsed(read) : read();

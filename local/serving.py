@@ -59,7 +59,7 @@ def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
         # Whoever is still connected would wait for an answer for ever.
         for connection in tuple(server.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the loop closes them in its next turn
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True, name="uvicorn")
     thread.start()

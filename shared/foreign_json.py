@@ -22,10 +22,11 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def parse_time(text: object) -> datetime:
-    """Return an ISO 8601 time, in UTC. Raises ValueError where it is none or has no zone."""
-    if not isinstance(text, str):
-        raise ValueError("No time.")  # noqa: TRY004 - as above
+def parse_time(text: str) -> datetime:
+    """Return an ISO 8601 time, in UTC.
+
+    Raises ValueError where it is none or has no zone, and TypeError where it is no text.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("A time without a zone.")

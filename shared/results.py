@@ -298,8 +298,8 @@ def _sound_etag(etag: object) -> str | None:
     return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
 
-def _moment(text: object) -> datetime | None:
+def _moment(text: Any) -> datetime | None:
     try:
         return parse_time(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return None

@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 try:
-    import atheris  # type: ignore[import-untyped]  # it ships no types
+    import atheris
 except ImportError:
     sys.exit("The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.")
 

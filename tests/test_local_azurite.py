@@ -164,7 +164,7 @@ def test_azurite_dies_with_whoever_started_it() -> None:
     """Also when that was killed and could do nothing about it; its temporary data goes too."""
     program = """
 import threading
-from local.azurite import ACCOUNT, Azurite
+from local.azurite import Azurite
 azurite = Azurite()
 azurite.start()
 print("pid", azurite.pid, flush=True)

@@ -107,7 +107,7 @@ def seen(data: bytes) -> Any:
 
 
 def _vips() -> Any:
-    import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
+    import pyvips  # noqa: PLC0415 - may be missing
 
     return pyvips
 

@@ -165,7 +165,7 @@ class Libvips(Engine):
     """libvips by its Python binding."""
 
     def __init__(self, folder: Path) -> None:
-        import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
+        import pyvips  # noqa: PLC0415 - may be missing
 
         super().__init__(folder)
         self._vips = pyvips

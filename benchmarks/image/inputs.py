@@ -141,7 +141,7 @@ def _soft_enough(
 
 def _cmyk(photos: tuple[Path, ...]) -> bytes:
     """Make a CMYK JPEG through the press profile that libvips brings along."""
-    import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
+    import pyvips  # noqa: PLC0415 - may be missing
 
     picture = compose(4_032, 3_024, photos)
     image = pyvips.Image.new_from_memory(picture.tobytes(), *picture.size, 3, "uchar").copy(interpretation="srgb")

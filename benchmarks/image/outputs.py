@@ -47,7 +47,7 @@ def judge(path: Path, reference: Path) -> dict[str, Any]:
 
 def _decodes(data: bytes) -> bool:
     try:
-        import pyvips  # type: ignore[import-untyped] # noqa: PLC0415 - without types; may be missing
+        import pyvips  # noqa: PLC0415 - may be missing
     except (ImportError, OSError):
         return True
     try:

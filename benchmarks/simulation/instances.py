@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError
-from greenlet import greenlet  # type: ignore[import-untyped]  # it comes without types
+from greenlet import greenlet
 
 from benchmarks.simulation.services import (
     STORAGE_GIVES_UP_S,
@@ -42,7 +42,7 @@ COMES_BACK_S = (300.0, 600.0)
 Message = tuple[int | str, int]
 
 
-class Thread(greenlet):  # type: ignore[misc]  # as above
+class Thread(greenlet):  # type: ignore[misc]  # it comes without types
     """One thread of a process; what it has in hand comes back if it dies."""
 
     def __init__(self, process: Process) -> None:

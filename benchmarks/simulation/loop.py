@@ -10,7 +10,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent  # type: ignore[import-untyped]  # it comes without types
+from greenlet import getcurrent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

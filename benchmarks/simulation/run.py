@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from greenlet import getcurrent  # type: ignore[import-untyped]  # it comes without types
+from greenlet import getcurrent
 
 from benchmarks.simulation.instances import ENCODING_S, PASSING_S, Instances, Thread
 from benchmarks.simulation.loop import Loop

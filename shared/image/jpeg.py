@@ -178,7 +178,7 @@ class _Walk:
         self._size = (0, 0)
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
-        self._bits_named: dict[int, int] = {}
+        self._most_bits: dict[int, int] = {}
         self._table_count = 0
         self._scans: list[Scan] = []
         self._restarts = 0
@@ -248,7 +248,7 @@ class _Walk:
             self._count_table()
             symbols = body + 17
             after = symbols + sum(self.data[body + 1 : symbols])
-            self._bits_named[self.data[body]] = max((symbol & 15 for symbol in self.data[symbols:after]), default=0)
+            self._most_bits[self.data[body]] = max((symbol & 15 for symbol in self.data[symbols:after]), default=0)
             body = after
 
     def _count_table(self) -> None:
@@ -266,7 +266,7 @@ class _Walk:
             raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
         first, last, bits = self.data[end - 3 : end]
         refines = self._process == PROGRESSIVE and first and bits >> 4
-        if refines and self._bits_named.get(_AC_TABLE | self.data[body + 2] & 15, 0) > 1:
+        if refines and self._most_bits.get(_AC_TABLE | self.data[body + 2] & 15, 0) > 1:
             # A coefficient that appears while others are refined has one bit (G.1.2.3); libjpeg takes more for one.
             raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it anew.")
         stop, restarts = self._entropy_end(end, components)

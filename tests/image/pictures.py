@@ -6,7 +6,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
-import pyvips  # type: ignore[import-untyped]  # it ships no types
+import pyvips
 from PIL import Image
 
 Pixel = tuple[int, ...]

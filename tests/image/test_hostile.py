@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import pyvips  # type: ignore[import-untyped]  # it ships no types
+import pyvips
 from PIL import Image
 
 from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat

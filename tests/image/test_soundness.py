@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pyvips  # type: ignore[import-untyped]  # it ships no types
+import pyvips
 from PIL import Image, ImageFilter
 
 from shared.errors import CorruptImage, ImageRefused

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 from unittest.mock import patch
 
 from azure.core.exceptions import AzureError
-from greenlet import greenlet  # type: ignore[import-untyped]  # it comes without types
+from greenlet import greenlet
 from PIL import Image
 
 from benchmarks.simulation.loop import Loop
