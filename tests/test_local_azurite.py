@@ -13,7 +13,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from local.azurite import ACCOUNT, Azurite
+from local.azurite import ACCOUNT, QUICK_RETRIES, Azurite
+from local.commands.running import hearing_from_cloud
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 
@@ -151,6 +152,21 @@ def test_a_data_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(LocalCloudError, match=r"data folder .* cannot be used"):
         Azurite(data=file).start()
+
+
+def test_storage_that_cannot_write_is_said(tmp_path: Path) -> None:
+    """As on a full disk: it takes nothing, and takes all again once there is room."""
+    with (
+        Azurite(data=tmp_path) as azurite,
+        BlobServiceClient.from_connection_string(azurite.connection_string, **QUICK_RETRIES) as blobs,
+    ):
+        container = blobs.create_container("full")
+        (tmp_path / "__blobstorage__").rmdir()
+        with pytest.raises(LocalCloudError, match="make room if its disk is full"), hearing_from_cloud():
+            container.upload_blob("a", b"1")
+        (tmp_path / "__blobstorage__").mkdir()
+        container.upload_blob("a", b"1")
+        assert container.download_blob("a").readall() == b"1"
 
 
 def test_data_that_cannot_be_read_is_said(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import requests
-from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from local.serving import LocalCloudError
 from local.state import find_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# What the SDK has to say beside its errors would come between our sentences.
+logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
@@ -23,6 +27,9 @@ def hearing_from_cloud() -> Iterator[None]:
     except (requests.ConnectionError, ServiceRequestError, ServiceResponseError) as error:
         raise LocalCloudError("The local cloud does not answer: it has ended, or is ending.") from error
     except AzureError as error:
+        if isinstance(error, HttpResponseError) and (error.status_code or 0) >= requests.codes.server_error:
+            message = f"The local cloud's storage failed ({_first_line(error)}): make room if its disk is full."
+            raise LocalCloudError(message) from error
         raise LocalCloudError(f"The local cloud's storage did not do it: {_first_line(error)}") from error
 
 
