@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 INTERRUPTED = 130
@@ -17,17 +18,18 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 def main() -> int:
     """Run what the command line says."""
+    _on_interrupt(_end_at_once)
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt_once)
         if sys.stdout is None:  # closed by a shell, as by `>&-`
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
         # A file may have a name that no terminal can show.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
         spare_loopback()
-        from local.commands import main as run  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
+        from local.commands import read  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
-        return run(sys.argv[1:])
+        run = read(sys.argv[1:])
+        _on_interrupt(_interrupt_once)
+        return run()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
@@ -43,10 +45,19 @@ def spare_loopback() -> None:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
 
 
+def _on_interrupt(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _end_at_once(_: int, __: FrameType | None) -> NoReturn:
+    # While modules are read in there is nothing to tidy up, and Python loses some of the exceptions that come then.
+    os._exit(INTERRUPTED)
+
+
 def _interrupt_once(_: int, __: FrameType | None) -> NoReturn:
     # A second Ctrl-C must not interrupt the tidying up.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    _on_interrupt(signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -6,6 +6,7 @@ Each command is a module of this package, and read in only when it is run.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from local.terminal import say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
 
 DEFAULT_COMMAND = "up"
 COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
@@ -25,11 +27,20 @@ PARTS = ("console", "blob", "queue", "platform", "identity", "host")
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; 0 when all went well, 1 with one sentence on stderr when not."""
+    return read(arguments)()
+
+
+def read(arguments: Sequence[str]) -> Callable[[], int]:
+    """Read a command line, and in what it needs; return what runs it."""
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments = [DEFAULT_COMMAND, *arguments]
     options = _parser().parse_args(arguments)
+    return partial(_run, import_module(f"local.commands.{options.command}"), options)
+
+
+def _run(command: ModuleType, options: argparse.Namespace) -> int:
     try:
-        code: int = import_module(f"local.commands.{options.command}").run(options)
+        code: int = command.run(options)
     except LocalCloudError as error:
         say(str(error), sys.stderr)
         return 1
