@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-FUNCTION = "process_drop"
-RESULTS_CONTAINER = "results"
-DEAD_LETTER_CONTAINER = "undeliverable"
-LEDGER_CONTAINER = "ledger"
-QUEUES = ("drop-retries", "drop-retries-poison", "webjobs-blobtrigger-poison")
+# What the deployment makes, and what of it the app's events leave out.
+CONTRACT: dict[str, Any] = json.loads((PROJECT / "infra" / "contract.json").read_bytes())
+FUNCTION: str = CONTRACT["function"]
+RESULTS_CONTAINER: str = CONTRACT["containers"]["results"]
+DEAD_LETTER_CONTAINER: str = CONTRACT["containers"]["deadLetters"]
+LEDGER_CONTAINER: str = CONTRACT["containers"]["ledger"]
 PLATFORM_AUDIENCE = "api://itwin-platform"
 RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
 
-# What the deployed subscription leaves out: the containers that the app and the platform write themselves.
 DEFAULT_FILTERS = (
-    not_in_containers(f"{RESULTS_CONTAINER}/", f"{DEAD_LETTER_CONTAINER}/", f"{LEDGER_CONTAINER}/", "azure-webjobs-"),
-    AdvancedFilter("StringIn", "data.api", ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")),
+    not_in_containers(*CONTRACT["events"]["notInContainers"]),
+    AdvancedFilter("StringIn", "data.api", tuple(CONTRACT["events"]["apis"])),
 )
 
 
@@ -157,7 +158,7 @@ class LocalCloud:
             "ITWIN_LOGIN": "managed-identity",
             "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
             "ITWIN_TOKEN_SCOPE": f"{PLATFORM_AUDIENCE}/.default",
-            "PYTHON_THREADPOOL_THREAD_COUNT": "4",
+            "PYTHON_THREADPOOL_THREAD_COUNT": str(CONTRACT["threads"]),
             # Nobody waits for a poll on a laptop.
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
             **self.identity.settings(self.identity_address),
@@ -202,11 +203,11 @@ class LocalCloud:
             BlobServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES)
         )
         # In Azure, the deployment makes these.
-        for name in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER, LEDGER_CONTAINER):
+        for name in CONTRACT["containers"].values():
             with contextlib.suppress(ResourceExistsError):
                 self.drops.create_container(name)
         with QueueServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES) as queues:
-            for name in QUEUES:
+            for name in CONTRACT["queues"]:
                 with contextlib.suppress(ResourceExistsError):
                     queues.create_queue(name)
         self.host = HostProcess(
@@ -223,6 +224,7 @@ class LocalCloud:
         self.event_grid.subscribe(
             Subscription(
                 endpoint=self.host.webhook(self._function),
+                included_event_types=tuple(CONTRACT["events"]["types"]),
                 advanced_filters=self._filters,
                 dead_letter_container=DEAD_LETTER_CONTAINER,
             )

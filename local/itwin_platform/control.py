@@ -25,7 +25,7 @@ from starlette.routing import Route
 from local.body import read_json
 from local.itwin_platform.errors import Refusal, image_not_found
 from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedAnswer
-from local.itwin_platform.routes import ORGANIZATION
+from local.itwin_platform.itwins import ORGANIZATION
 from local.serving import names_this_machine
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from local.itwin_platform.exchanges import ReceivedRequest
-    from local.itwin_platform.itwins import ITwin
-    from local.itwin_platform.platform import ITwinPlatform
+    from local.itwin_platform.exchanges import Exchanges, ReceivedRequest
+    from local.itwin_platform.itwins import ITwin, ITwins
 
 MAX_CONTROL_BYTES = 50_000_000
 NEW_ITWIN: dict[str, Any] = {"displayName": "An iTwin", "permissions": None, "organization": ORGANIZATION}
@@ -55,8 +54,10 @@ ANSWER_FIELDS: dict[str, Any] = {
 class Control:
     """The routes under /_control."""
 
-    def __init__(self, platform: ITwinPlatform) -> None:
-        self._platform = platform
+    def __init__(self, itwins: ITwins, exchanges: Exchanges, *, reset: Callable[[], None]) -> None:
+        self._itwins = itwins
+        self._exchanges = exchanges
+        self._reset_all = reset
         self.routes = [
             _control("/itwins", GET=self._list_itwins),
             _control("/itwins/{id}", PUT=self._put_itwin),
@@ -67,18 +68,16 @@ class Control:
         ]
 
     async def _list_itwins(self, _: Request) -> Response:
-        return JSONResponse({"iTwins": [_itwin_json(itwin) for itwin in self._platform.itwins()]})
+        return JSONResponse({"iTwins": [_itwin_json(itwin) for itwin in self._itwins.all()]})
 
     async def _put_itwin(self, request: Request) -> Response:
         given = await _read_object(request)
         if unknown := given.keys() - NEW_ITWIN.keys():
             raise _invalid(f"An iTwin cannot be given {', '.join(sorted(unknown))} here.")
-        known = [
-            _itwin_json(itwin) for itwin in self._platform.itwins() if itwin.id == request.path_params["id"].lower()
-        ]
-        wanted = {**NEW_ITWIN, **(known[0] if known else {}), **given}
+        known = self._itwins.find(request.path_params["id"])
+        wanted = {**NEW_ITWIN, **(_itwin_json(known) if known else {}), **given}
         try:
-            itwin_id, is_new = self._platform.put_itwin(
+            itwin_id, is_new = self._itwins.put(
                 request.path_params["id"],
                 display_name=_parse_text(wanted, "displayName"),
                 permissions=_parse_permissions(wanted["permissions"]),
@@ -89,32 +88,31 @@ class Control:
         return JSONResponse({"iTwin": {"id": itwin_id}}, 201 if is_new else 200)
 
     async def _get_image(self, request: Request) -> Response:
-        image = self._platform.image(request.path_params["id"])
-        if image is None:
+        itwin = self._itwins.find(request.path_params["id"])
+        if itwin is None or itwin.image is None:
             raise image_not_found()
-        data, media_type = image
-        return Response(data, media_type=media_type)
+        return Response(itwin.image.data, media_type=itwin.image.media_type)
 
     async def _list_requests(self, _: Request) -> Response:
-        return JSONResponse({"requests": [_request_json(request) for request in self._platform.requests()]})
+        return JSONResponse({"requests": [_request_json(request) for request in self._exchanges.received()]})
 
     async def _forget_requests(self, _: Request) -> Response:
-        self._platform.forget_requests()
+        self._exchanges.forget()
         return Response(status_code=204)
 
     async def _get_script(self, _: Request) -> Response:
-        return JSONResponse({"answers": [_answer_json(answer) for answer in self._platform.remaining_script()]})
+        return JSONResponse({"answers": [_answer_json(answer) for answer in self._exchanges.remaining_script()]})
 
     async def _put_script(self, request: Request) -> Response:
-        self._platform.script(_parse_script(await _read_object(request)))
+        self._exchanges.script(_parse_script(await _read_object(request)))
         return Response(status_code=204)
 
     async def _drop_script(self, _: Request) -> Response:
-        self._platform.script([])
+        self._exchanges.script([])
         return Response(status_code=204)
 
     async def _reset(self, _: Request) -> Response:
-        self._platform.reset()
+        self._reset_all()
         return Response(status_code=204)
 
 

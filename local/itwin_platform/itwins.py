@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+ORGANIZATION = "Example Industries"
+NEW_PROPERTIES = {"class": "Endeavor", "subClass": "Project"}
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -82,18 +84,27 @@ class ITwins:
                 raise NumberTaken(itwin.number)
             self._by_id[itwin.id] = itwin
 
-    def put(self, itwin: ITwin) -> bool:
-        """Add it, or give the one that is there its name, permissions and organization; True where it is new."""
+    def put(
+        self,
+        itwin_id: str | None,
+        *,
+        display_name: str,
+        permissions: Mapping[str, Sequence[str]] | None,
+        organization: str,
+    ) -> tuple[str, bool]:
+        """Make an iTwin, or change the one with that ID; return its ID in lower case, and whether it is new.
+
+        Raises ValueError where the ID is not a GUID.
+        """
+        itwin_id = as_itwin_id(itwin_id) if itwin_id is not None else str(uuid.uuid4())
         with self._lock:
-            known = self._by_id.get(itwin.id)
-            if known is None:
-                self._by_id[itwin.id] = itwin
-                return True
-            properties = {**known.properties, "displayName": itwin.properties["displayName"]}
-            self._by_id[itwin.id] = replace(
-                known, properties=properties, permissions=itwin.permissions, organization=itwin.organization
+            known = self._by_id.get(itwin_id)
+            itwin = known or ITwin(itwin_id, NEW_PROPERTIES, organization, permissions)
+            properties = {**itwin.properties, "displayName": display_name}
+            self._by_id[itwin_id] = replace(
+                itwin, properties=properties, organization=organization, permissions=permissions
             )
-            return False
+            return itwin_id, known is None
 
     def delete(self, itwin_id: str) -> None:
         """Forget it with its image."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,9 +12,9 @@ from local.itwin_platform import errors
 from local.itwin_platform.authorization import AUDIENCE, SCOPE, Authentication
 from local.itwin_platform.control import Control
 from local.itwin_platform.exchanges import ExchangeMiddleware, Exchanges
-from local.itwin_platform.itwins import ITwin, ITwins, as_itwin_id
+from local.itwin_platform.itwins import ORGANIZATION, ITwin, ITwins
 from local.itwin_platform.rate_limit import RateLimit
-from local.itwin_platform.routes import ORGANIZATION, Api
+from local.itwin_platform.routes import Api
 from local.itwin_platform.signed_urls import SignedUrls
 from local.itwin_platform.token_endpoint import LIFETIME_S, TokenEndpoint
 from local.tokens import TokenIssuer
@@ -61,7 +60,8 @@ class ITwinPlatform:
             SignedUrls(url_lifetime_s, clock),
             frozenset(organization_administrators),
         )
-        routes = [*api.routes, *TokenEndpoint(self._tokens, dict(clients or {})).routes, *Control(self).routes]
+        token_endpoint = TokenEndpoint(self._tokens, dict(clients or {}))
+        control = Control(self._itwins, self._exchanges, reset=self.reset)
         answers = {
             errors.Refusal: errors.answer_refusal,
             404: errors.answer_unknown_path,
@@ -69,7 +69,7 @@ class ITwinPlatform:
             ClientDisconnect: errors.answer_nobody,
             Exception: errors.answer_bug,
         }
-        starlette = Starlette(routes=routes, exception_handlers=answers)
+        starlette = Starlette(routes=[*api.routes, *token_endpoint.routes, *control.routes], exception_handlers=answers)
         starlette.router.redirect_slashes = False
         self.app: ASGIApp = ExchangeMiddleware(starlette, self._exchanges)
 
@@ -86,26 +86,10 @@ class ITwinPlatform:
         `permissions` by subject, like `{"my-client": ["itwins_modify"]}`; None gives everybody `itwins_modify`.
         Raises ValueError where the id is not a GUID.
         """
-        return self.put_itwin(itwin_id, display_name=display_name, permissions=permissions, organization=organization)[
-            0
-        ]
-
-    def put_itwin(
-        self,
-        itwin_id: str | None,
-        *,
-        display_name: str,
-        permissions: Mapping[str, Sequence[str]] | None,
-        organization: str = ORGANIZATION,
-    ) -> tuple[str, bool]:
-        """Do what `add_itwin` does, and tell whether it is new."""
-        itwin = ITwin(
-            id=as_itwin_id(itwin_id) if itwin_id is not None else str(uuid.uuid4()),
-            properties={"class": "Endeavor", "subClass": "Project", "displayName": display_name},
-            organization=organization,
-            permissions=permissions,
+        itwin_id, _ = self._itwins.put(
+            itwin_id, display_name=display_name, permissions=permissions, organization=organization
         )
-        return itwin.id, self._itwins.put(itwin)
+        return itwin_id
 
     def itwins(self) -> list[ITwin]:
         """Return the iTwins with their images, in the order in which they were made."""

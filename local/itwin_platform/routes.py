@@ -18,7 +18,7 @@ from local.itwin_platform import errors
 from local.itwin_platform.authorization import MODIFY, may_delete, permissions_on
 from local.itwin_platform.errors import Problem
 from local.itwin_platform.image import MAX_IMAGE_BYTES, find_problems, make_thumbnail, media_type
-from local.itwin_platform.itwins import ITwin, NumberTaken
+from local.itwin_platform.itwins import ORGANIZATION, ITwin, NumberTaken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from local.itwin_platform.rate_limit import RateLimit
     from local.itwin_platform.signed_urls import SignedUrls
 
-ORGANIZATION = "Example Industries"
 OWNER_PERMISSIONS = ("itwins_create", MODIFY)
 CHOICES = {
     "class": ("Account", "Endeavor", "Thing"),
