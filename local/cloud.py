@@ -17,7 +17,8 @@ from local.drops import DroppedFile, drop_file, wait_for_result
 from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
 from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
-from local.managed_identity import ManagedIdentity
+from local.key_vault import KeyVault
+from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
 from local.processes import PROJECT
 from local.serving import LocalCloudError, listen, serve
 from local.state import claim_state
@@ -51,6 +52,7 @@ class Ports:
     queue: int = 0
     platform: int = 0
     identity: int = 0
+    vault: int = 0
     host: int = 0
 
     def __post_init__(self) -> None:
@@ -102,11 +104,13 @@ class LocalCloud:
         self._stack = contextlib.ExitStack()
         self.azurite = Azurite(data=data, blob_port=self._ports.blob, queue_port=self._ports.queue)
         self.identity = ManagedIdentity()
+        self.vault = KeyVault(self.identity.tokens, readers=[SYSTEM_ASSIGNED_ID])
         self.platform = ITwinPlatform(
             identity=self.identity.tokens, identity_audience=PLATFORM_AUDIENCE, **(platform_options or {})
         )
         self.platform_address = ""
         self.identity_address = ""
+        self.vault_address = ""
         self.host: HostProcess
         self.drops: BlobServiceClient
         self.event_grid: EventGrid
@@ -180,6 +184,7 @@ class LocalCloud:
             "connectionString": self.connection_string,
             "platform": self.platform_address,
             "identity": self.identity_address,
+            "vault": self.vault_address,
             "host": self.host.address,
             "functionKey": self.host.function_key,
             "resultsContainer": RESULTS_CONTAINER,
@@ -197,6 +202,7 @@ class LocalCloud:
         stack.callback(self.azurite.stop)
         self.azurite.launch()
         self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
+        self.vault_address = stack.enter_context(serve(self.vault.app, self._ports.vault))
         self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
         self.azurite.wait()
         self.drops = stack.enter_context(

@@ -218,7 +218,7 @@ def test_it_prints_where_everything_is(up: Child, folder: Path) -> None:
     state_file = folder / "cloud.json"
     state = json.loads(state_file.read_text())
     assert stat.S_IMODE(state_file.stat().st_mode) == 0o600
-    assert all(state[key] in text for key in ("connectionString", "platform", "identity", "host"))
+    assert all(state[key] in text for key in ("connectionString", "platform", "identity", "vault", "host"))
     with BlobServiceClient.from_connection_string(state["connectionString"]) as storage:
         assert state["resultsContainer"] in [container.name for container in storage.list_containers()]
 

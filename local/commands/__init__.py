@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_COMMAND = "up"
 COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
-PARTS = ("console", "blob", "queue", "platform", "identity", "host")
+PARTS = ("console", "blob", "queue", "platform", "identity", "vault", "host")
 
 
 def main(arguments: Sequence[str]) -> int:

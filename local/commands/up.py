@@ -82,6 +82,7 @@ def _describe(cloud: LocalCloud, console: str) -> list[str]:
         f"  console           {console}",
         f"  iTwin Platform    {cloud.platform_address}",
         f"  managed identity  {cloud.identity_address}",
+        f"  Key Vault         {cloud.vault_address}",
         f"  Functions host    {cloud.host.address}",
         f"  drop storage      {cloud.connection_string}",
         "",
