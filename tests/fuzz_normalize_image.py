@@ -1,11 +1,11 @@
 """Coverage-guided fuzzing of `normalize_image`: `python -m tests.fuzz_normalize_image [seconds] [folder]`.
 
-libFuzzer (through https://github.com/google/atheris) mutates small sound files of every kind and keeps what reaches new
-code in our own modules and in Pillow's, as far as it is Python; its C code is reached, but not followed. A mutated PNG
-gets the checksums that belong to it, or nothing behind them would ever be reached.
+libFuzzer (through https://github.com/google/atheris) mutates small intact files of every kind and keeps what reaches
+new code in our own modules and in Pillow's, as far as it is Python; its C code is reached, but not followed. A mutated
+PNG gets the checksums that belong to it, or nothing behind them would ever be reached.
 
 Every input must end in `ImageRefused` or in an output that libvips decodes, within 3 s of CPU: without an error where
-it was made anew, and whatever it has to say where it was passed on, for not every wrong bit in a JPEG can be found. A
+it was re-encoded, and whatever it has to say where it was passed on, for not every wrong bit in a JPEG can be found. A
 file that breaks this is kept as `crash-*` in the folder, and the exit status is not 0. What reached new code stays in
 `corpus`, and is where the next run begins.
 """
@@ -29,19 +29,19 @@ with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.image import ImageLimits, normalize_image
 
     # Imported on first use otherwise, which would be too late to be followed.
-    from shared.image import avif_plugin as _avif_plugin
-    from shared.image import heic_plugin as _heic_plugin
-    from shared.image import jpeg_soundness as _jpeg_soundness
-    from shared.image import png_soundness as _png_soundness
-    from shared.image import remaking as _remaking
-    from shared.image import tiff_plugin as _tiff_plugin
+    from shared.image import reencoding as _reencoding
+    from shared.image.formats import avif_plugin as _avif_plugin
+    from shared.image.formats import heic_plugin as _heic_plugin
+    from shared.image.formats import jpeg_integrity as _jpeg_integrity
+    from shared.image.formats import png_integrity as _png_integrity
+    from shared.image.formats import tiff_plugin as _tiff_plugin
 
-from shared.image import png
-from shared.image.formats import FORMATS
+from shared.image.formats import png
+from shared.image.formats.recognition import FORMATS
 from tests.image.pictures import decodable
-from tests.image.test_hostile import sound
+from tests.image.test_hostile import intact
 
-FOLLOWED = (_avif_plugin, _heic_plugin, _jpeg_soundness, _png_soundness, _remaking, _tiff_plugin)
+FOLLOWED = (_avif_plugin, _heic_plugin, _jpeg_integrity, _png_integrity, _reencoding, _tiff_plugin)
 MAX_CPU_S = 3.0
 MAX_INPUT_BYTES = 20_000
 LIMITS = ImageLimits(max_source_pixels=1_000_000, max_output_pixels=50_000, max_output_bytes=5_000)
@@ -86,7 +86,7 @@ def fuzz(seconds: int, folder: Path) -> None:
     """Run libFuzzer, which ends the process."""
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for name, data in sound(small=True).items():
+    for name, data in intact(small=True).items():
         if len(data) > MAX_INPUT_BYTES:
             raise ValueError(f"libFuzzer would cut off the end of {name}, {len(data)} bytes.")
         (corpus / name.replace(" ", "-")).write_bytes(data)

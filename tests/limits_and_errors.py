@@ -11,7 +11,7 @@ from local.processes import PROJECT
 from shared import drop, errors, retries
 from shared.errors import DropError, InvalidSettings, NeedsOperator, NeedsTime, Rejected
 from shared.image import ImageLimits, model
-from shared.image.formats import FORMATS
+from shared.image.formats.recognition import FORMATS
 from shared.image.refusals import LONGEST_SIDE
 from shared.settings import Settings
 

@@ -33,7 +33,7 @@ _VISIBLE_SHARE = 0.01
 
 
 def make_corpus(folder: Path, photos: tuple[Path, ...]) -> None:
-    """Write sound files and harmful ones, the same every time."""
+    """Write intact files and harmful ones, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(0)  # noqa: S311 - the same corpus every time
     sound = [_sound(size, build, photos, seed) for seed, size in enumerate(_SIZES) for build in _BUILDS]

@@ -49,7 +49,7 @@ def count_full_encodes(data: bytes) -> int:
 
 
 def _pictures(photos: tuple[Path, ...]) -> Any:
-    """Yield pictures that must be encoded anew, of every size, half of which do not fit at the best quality."""
+    """Yield pictures that must be re-encoded, of every size, half of which do not fit at the best quality."""
     for seed in range(_PICTURES):
         kind, options = _BUILDS[seed // len(_SIZES) % len(_BUILDS)]
         buffer = BytesIO()

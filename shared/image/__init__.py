@@ -5,18 +5,21 @@ it, in which is known how much memory the rest will take.
 
 ::
 
-    normalize       the story: recognized, surveyed, refused, passed on or made anew
-    formats         which formats are read, by whom, and with how much memory: the one place to add one
-    strangers       what everything else is, for a refusal that helps
-    survey          what a walker says of a file: jpeg, png, gif, bmp, tiff, webp, heif
-    exif, av1       what walkers read inside: which way up, and how large an AVIF really is
+    normalize       the story: recognized, inspected, refused, passed on or re-encoded
     examination     all that is learnt of a file before a decoder sees it
+    inspection      what a parser says of a file
     memory          how much memory it will take, from that alone
     refusals        what is refused by its size alone
-    *_soundness     whether every pixel of a JPEG or PNG is there
-    remaking        the ordered list of steps: decoding, transforming, encoding, on a picture
+    reencoding      the ordered list of steps: decoding, transforming, encoding, on a picture
+    damage          what a parser or a decoder throws for a damaged file, as one error
+
+    formats/        what is known of file formats
+    recognition     which formats are read, by whom, and with how much memory: the one place to add one
+    unsupported     what everything else is, for a refusal that helps
+    jpeg, png, gif, bmp, tiff, webp, heif   the parsers
+    exif, av1       what they read inside: which way up, and how large an AVIF really is
+    *_integrity     whether every pixel of a JPEG or PNG is there
     *_plugin        Pillow's plugins, where they do more than is wanted
-    blame           who is at fault when a decoder throws
 """
 
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage

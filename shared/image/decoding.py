@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.image.blame import blaming_the_file
-from shared.image.jpeg import JpegSurvey
+from shared.image.damage import as_corrupt_image
+from shared.image.formats.jpeg import JpegInspection
 from shared.image.picture import Picture
 from shared.image.refusals import padded, refuse_too_many_pixels
 
 if TYPE_CHECKING:
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
+    from shared.image.inspection import Inspection
     from shared.image.model import ImageLimits
-    from shared.image.survey import Survey
 
 
-def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
+def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
     """Return its pixels, and what has to be known about them."""
-    with blaming_the_file(kind.name):
+    with as_corrupt_image(kind.name):
         image = kind.open_image(source, scale_for(source, limits))
         refuse_too_many_pixels(*image.size, source.weight, kind, limits)
         image.load()
@@ -37,13 +37,13 @@ def decode(source: Survey, kind: Format, limits: ImageLimits) -> Picture:
     )
 
 
-def scale_for(source: Survey, limits: ImageLimits) -> int:
+def scale_for(source: Inspection, limits: ImageLimits) -> int:
     """Return 1, 2, 4 or 8: by how much a JPEG can be made smaller while it is decoded, which saves half of the time.
 
     A scale is taken that leaves no more pixels than may leave, but at least half as many; where there is none, the one
     that leaves a little more, and the rest is resized.
     """
-    if not isinstance(source, JpegSurvey):
+    if not isinstance(source, JpegInspection):
         return 1
     across, down = padded(source.header.width, source.header.height, limits)
     most = limits.max_output_pixels * source.pixels / (across * down)
@@ -52,7 +52,7 @@ def scale_for(source: Survey, limits: ImageLimits) -> int:
     return scales[0] if scales else 1
 
 
-def _affordable_pixels(source: JpegSurvey, max_bytes: int) -> float:
+def _affordable_pixels(source: JpegInspection, max_bytes: int) -> float:
     """Estimate how many pixels fit at quality 70, from how many bits each has now.
 
     Fitted to 64 photos at 4:2:0, with an error of 16 %: good for choosing a scale, not for choosing a quality.

@@ -1,6 +1,6 @@
 """Decides how pixels become a JPEG or PNG that fits, with one encode, or two where the first turned out too large.
 
-The size of a JPEG is foretold instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture
+The size of a JPEG is predicted instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture
 are encoded as one mosaic, in 9 ms whatever the picture, with a standard error of 1.6 %; strips of rows err by up to
 300 %. `optimize` costs 2.45 x the time for 5 % of the bytes and `progressive` 4.9 x for 7.5 %, so neither is used.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops
 
-from shared.image.jpeg import table_scale
+from shared.image.formats.jpeg import table_scale
 from shared.image.transforming import flatten, shrink
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOP_QUALITY = 92
 FLOOR_QUALITY = 70
 _BUSY_BITS_PER_PIXEL = 3.0
-"""What hardly any photo exceeds at the top quality: below the size that this comes to, nothing is foretold."""
+"""What hardly any photo exceeds at the top quality: below the size that this comes to, nothing is predicted."""
 
 _MOST_BITS_PER_PIXEL = 12.0
 """What nothing exceeds: random bits in each channel take 9.5."""
@@ -101,7 +101,7 @@ def _may_fit_as_png(picture: Picture) -> bool:
 
 
 def _jpeg_that_fits(picture: Picture, *, is_second: bool = False) -> Encoded:
-    """Encode what is foretold to fit; and once more where it does not, by as much less as it turned out larger."""
+    """Encode what is predicted to fit; and once more where it does not, by as much less as it turned out larger."""
     besides = _JPEG_HEADER_BYTES + _profile_bytes(picture.profile)
     room = picture.limits.max_output_bytes - besides
     top = quality = min(TOP_QUALITY, picture.quality or TOP_QUALITY)
@@ -125,11 +125,11 @@ def _profile_bytes(profile: bytes | None) -> int:
 
 def _made_to_fit(picture: Picture, top: int, aim: float, bias: float = 1.0, tiles: int = _TILES) -> tuple[Picture, int]:
     """Return the picture, with fewer pixels if need be, and the best quality that comes to at most `aim` bytes."""
-    quality, foretold = _best_quality(_Forecast.of(picture.image, bias, tiles), top, aim)
-    while foretold > aim:
+    quality, predicted = _best_quality(_Forecast.of(picture.image, bias, tiles), top, aim)
+    while predicted > aim:
         # More detail falls on each of fewer pixels, and at least the floor's quality must be left to choose.
-        picture = shrink(picture, 0.85 * aim / foretold * picture.image.width * picture.image.height)
-        quality, foretold = _best_quality(_Forecast.of(picture.image, bias, tiles), top, aim)
+        picture = shrink(picture, 0.85 * aim / predicted * picture.image.width * picture.image.height)
+        quality, predicted = _best_quality(_Forecast.of(picture.image, bias, tiles), top, aim)
     return picture, quality
 
 
@@ -142,7 +142,7 @@ class _Forecast:
 
     @classmethod
     def of(cls, image: Image.Image, bias: float = 1.0, tiles: int = _TILES) -> _Forecast:
-        """Take a sample; `bias` is by how much the picture turned out larger than was foretold before."""
+        """Take a sample; `bias` is by how much the picture turned out larger than was predicted before."""
         sample = mosaic(image, tiles)
         return cls(sample, bias * _share(image, sample) * (_OF_EDGES if sample is not image else 1))
 

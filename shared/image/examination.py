@@ -5,34 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import formats
-from shared.image.blame import blaming_the_file
+from shared.image.damage import as_corrupt_image
+from shared.image.formats.recognition import recognize
 from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
 
 if TYPE_CHECKING:
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
+    from shared.image.inspection import Inspection
     from shared.image.model import ImageLimits
-    from shared.image.survey import Survey
 
 
-def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Survey]:
-    """Recognize and survey it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
-    kind = formats.recognize(data)
+def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Inspection]:
+    """Recognize and inspect it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
+    kind = recognize(data)
     if len(data) > kind.max_bytes:
-        most = f"at most {kind.max_bytes / 1e6:,.0f} MB of this kind are read"
+        most = f"at most {kind.max_bytes / 1e6:,.0f} MB of this kind are supported"
         raise UnsupportedFormat(f"The {kind.name} has {len(data) / 1e6:,.1f} MB; {most}. Save it as a JPEG.")
-    with blaming_the_file(kind.name):
-        source = kind.survey(data)
+    with as_corrupt_image(kind.name):
+        source = kind.inspect(data)
     size = source.header.width, source.header.height
     if 0 in size:
-        raise CorruptImage(f"The {kind.name} is damaged: it states no size. Save it anew.")
+        raise CorruptImage(f"The {kind.name} is damaged: it states no size. Save it again.")
     refuse_too_many_pixels(*size, source.weight, kind, limits)
     refuse_ratio(*size, limits)
     return kind, source
 
 
-def may_pass(source: Survey, limits: ImageLimits) -> bool:
-    """Say whether it is legal as far as can be seen, so that its pixels stay untouched once they are found sound."""
+def may_pass(source: Inspection, limits: ImageLimits) -> bool:
+    """Say whether it is legal as far as can be seen, so that its pixels stay untouched once they are found intact."""
     return (
         source.fits_as_is
         and source.orientation == 1

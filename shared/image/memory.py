@@ -5,13 +5,13 @@ decoded (few more than leave, for a JPEG), and O that leave, padding included ::
 
     base + 2 x file + max(decoder x P, 8 x P, 4 x P + resizing, 13 x O)
 
-- `decoder`: bytes for each pixel while it is decoded (`formats`), and what the survey knows that a decoder keeps beside
-  them: the coefficients of a JPEG of several scans, a strip or a tile of a TIFF;
+- `decoder`: bytes for each pixel while it is decoded (`recognition`), and what the inspection knows that a decoder
+  keeps beside them: the coefficients of a JPEG of several scans, a strip or a tile of a TIFF;
 - 8: a palette or 16 bits become channels, while the picture that they were is still there;
 - `resizing`: a picture that is as wide as the new one and as high as the old, and the new one; 4 x P more where it may
   be transparent, for its colours are weighed by that;
 - 13: a transparent picture, its colours, the ground that they are laid on, and its mask. An opaque one takes 12: it is
-  resized where its size was foretold too low.
+  resized where its size was predicted too low.
 
 What is passed on untouched takes a 64th of its pixels, and the coefficients. The operating system's share of a busy
 process comes on top: memory that was given back, but is kept for the next image, of which `PILLOW_BLOCKS_MAX=4` keeps
@@ -28,9 +28,9 @@ from shared.image.examination import may_pass
 from shared.image.refusals import padded
 
 if TYPE_CHECKING:
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
+    from shared.image.inspection import Inspection
     from shared.image.model import ImageLimits
-    from shared.image.survey import Survey
 
 _BASE_BYTES = 12_000_000
 """The decoders' tables and buffers, and rows on their way."""
@@ -41,15 +41,15 @@ _OUTPUTS = 4
 _WHOLE, _CONVERTED, _OPAQUE, _FLATTENED = 4, 8, 12, 13
 
 
-def peak_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
-    """Return the most bytes that it takes to normalize what was surveyed, beside the file itself. Decodes nothing."""
+def peak_bytes(source: Inspection, kind: Format, limits: ImageLimits) -> int:
+    """Return the most bytes that it takes to normalize what was inspected, beside the file itself. Decodes nothing."""
     files = _BASE_BYTES + 2 * len(source.data)
     if may_pass(source, limits):
         return files + source.buffer_bytes + source.pixels // 64
     return files + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)
 
 
-def _pixel_bytes(source: Survey, kind: Format, limits: ImageLimits) -> int:
+def _pixel_bytes(source: Inspection, kind: Format, limits: ImageLimits) -> int:
     scale = scale_for(source, limits)
     width, height = ceil(source.header.width / scale), ceil(source.header.height / scale)
     pixels = width * height

@@ -16,7 +16,7 @@ Change = Literal[
     "cropped",  # the ends of the long side cut off (ASPECT_POLICY=crop)
     "padded",  # the short side made longer (ASPECT_POLICY=pad)
     "flattened",  # transparency laid on white
-    "recompressed",  # encoded anew in the format that it had
+    "recompressed",  # re-encoded in the format that it had
     "converted",  # encoded in another format than it had
     "metadata-removed",  # EXIF, GPS, XMP, IPTC, comments, thumbnails, further frames, bytes after the end
 ]

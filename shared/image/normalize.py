@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast, get_args
 
 from shared.errors import Bug, DropError
-from shared.image.blame import blaming_the_file
+from shared.image.damage import as_corrupt_image
 from shared.image.examination import examine, may_pass
 from shared.image.memory import peak_bytes
 from shared.image.model import Change, ImageLimits, NormalizedImage
@@ -16,9 +16,9 @@ from shared.image.model import Change, ImageLimits, NormalizedImage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
+    from shared.image.inspection import Inspection
     from shared.image.model import MediaType
-    from shared.image.survey import Survey
 
 DEFAULT_LIMITS = ImageLimits()
 
@@ -33,7 +33,7 @@ def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Normal
 
 def examine_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ExaminedImage:
     """Look at an image without decoding it, so that it can wait until there is memory for it. Raises as above."""
-    with _blaming_us():
+    with _as_bug():
         return ExaminedImage(*examine(data, limits), limits)
 
 
@@ -42,7 +42,7 @@ class ExaminedImage:
     """An image that was not refused for what it says of itself; its pixels were not looked at yet."""
 
     kind: Format
-    source: Survey
+    source: Inspection
     limits: ImageLimits
 
     @property
@@ -52,14 +52,14 @@ class ExaminedImage:
 
     def normalize(self) -> NormalizedImage:
         """Do what `normalize_image` does."""
-        with _blaming_us():
+        with _as_bug():
             if may_pass(self.source, self.limits):
                 return _pass_on(self.source, self.kind)
-            return _make_anew(self.source, self.kind, self.limits)
+            return _re_encode(self.source, self.kind, self.limits)
 
 
 @contextmanager
-def _blaming_us() -> Iterator[None]:
+def _as_bug() -> Iterator[None]:
     try:
         yield
     except DropError:
@@ -68,23 +68,23 @@ def _blaming_us() -> Iterator[None]:
         raise Bug("The image could not be normalized, and the fault is ours.") from error
 
 
-def _pass_on(source: Survey, kind: Format) -> NormalizedImage:
-    with blaming_the_file(kind.name):
+def _pass_on(source: Inspection, kind: Format) -> NormalizedImage:
+    with as_corrupt_image(kind.name):
         data: bytes = resolve_name(kind.passer)(source)
     size = source.header.width, source.header.height
     return _normalized(data, cast("MediaType", source.header.media_type), size, (), source)
 
 
-def _make_anew(source: Survey, kind: Format, limits: ImageLimits) -> NormalizedImage:
-    from shared.image.remaking import remake  # noqa: PLC0415 - it imports Pillow: 40 ms that a refusal does not need
+def _re_encode(source: Inspection, kind: Format, limits: ImageLimits) -> NormalizedImage:
+    from shared.image.reencoding import reencode  # noqa: PLC0415 - it imports Pillow: 40 ms that a refusal does not need
 
-    remade = remake(source, kind, limits)
-    change: Change = "recompressed" if remade.media_type == source.header.media_type else "converted"
-    return _normalized(remade.data, remade.media_type, remade.size, (*remade.changes, change), source)
+    encoded = reencode(source, kind, limits)
+    change: Change = "recompressed" if encoded.media_type == source.header.media_type else "converted"
+    return _normalized(encoded.data, encoded.media_type, encoded.size, (*encoded.changes, change), source)
 
 
 def _normalized(
-    data: bytes, media_type: MediaType, size: tuple[int, int], changes: Iterable[Change], source: Survey
+    data: bytes, media_type: MediaType, size: tuple[int, int], changes: Iterable[Change], source: Inspection
 ) -> NormalizedImage:
     cut: tuple[Change, ...] = ("metadata-removed",) if source.has_metadata else ()
     # A picture that was flattened may turn out to be too large only then, and be resized.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shared.errors import AspectRatioRefused, TooManyPixels
 
 if TYPE_CHECKING:
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
     from shared.image.model import ImageLimits
 
 LONGEST_SIDE = 100_000
@@ -21,14 +21,14 @@ def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, l
     """
     if max(width, height) > LONGEST_SIDE:
         raise TooManyPixels(
-            f"The {kind.name} has {width} x {height} pixels; at most {LONGEST_SIDE:,} on a side are read. "
+            f"The {kind.name} has {width} x {height} pixels; at most {LONGEST_SIDE:,} on a side are supported. "
             "Send one that is cut or smaller."
         )
     allowed = min(limits.max_source_pixels, kind.max_pixels) / weight
     if width * height > allowed:
         raise TooManyPixels(
             f"The {kind.name} has {width} x {height} pixels, {width * height / 1e6:,.1f} million; "
-            f"at most {allowed / 1e6:,.1f} million of this kind are read. Send a smaller one."
+            f"at most {allowed / 1e6:,.1f} million of this kind are supported. Send a smaller one."
         )
 
 

@@ -94,11 +94,11 @@ def convert_colours(picture: Picture) -> Picture:
     """Bring every other mode to one that JPEG or PNG can hold; CMYK through its own profile."""
     image = picture.image
     if image.mode in _SENDABLE_MODES:
-        return replace(picture, profile=_sound_profile(picture.profile, image.mode))
+        return replace(picture, profile=_usable_profile(picture.profile, image.mode))
     if image.mode in {"I", "F"}:
         what = "negative numbers" if picture.depth == 16 else f"{picture.depth} bits"  # noqa: PLR2004
         raise UnsupportedFormat(
-            f"The image has {what} in a channel, which is not read. Save it as an 8-bit JPEG or PNG."
+            f"The image has {what} in a channel, which is not supported. Save it as an 8-bit JPEG or PNG."
         )
     return picture.changed("colours-converted", _through_profile(image, picture.profile), profile=None)
 
@@ -154,7 +154,7 @@ _MAX_PROFILE_BYTES = 1_000_000
 _COLOUR_SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "CMYK": b"CMYK"}
 
 
-def _sound_profile(profile: bytes | None, mode: str) -> bytes | None:
+def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
     """Return the profile where it is one, is for this mode and is no burden (ICC.1, 7.2)."""
     if not profile or not _PROFILE_HEADER_BYTES < len(profile) <= _MAX_PROFILE_BYTES:
         return None
@@ -162,7 +162,7 @@ def _sound_profile(profile: bytes | None, mode: str) -> bytes | None:
 
 
 def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode == "CMYK" and (profile := _sound_profile(profile, "CMYK")) and not _is_slow(profile):
+    if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")) and not _is_slow(profile):
         source = BytesIO(profile)
     elif image.mode == "LAB":
         source = BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())

@@ -18,7 +18,8 @@ import pyvips
 from PIL import Image
 
 from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat
-from shared.image import av1, normalize_image
+from shared.image import normalize_image
+from shared.image.formats import av1
 from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
 from tests.image.test_metadata import chunk, segment
 
@@ -31,8 +32,8 @@ MAX_REFUSAL_BYTES = 10_000_000
 
 
 @cache
-def sound(*, small: bool = False) -> dict[str, bytes]:
-    """Return one sound file of every kind that is read."""
+def intact(*, small: bool = False) -> dict[str, bytes]:
+    """Return one intact file of every kind that is read."""
     size, side = ((48, 36), 16) if small else ((160, 120), 64)
     picture, grey = photo(*size), photo(*size, "L")
     deep = Image.new("I;16", (side, side))
@@ -62,7 +63,7 @@ def sound(*, small: bool = False) -> dict[str, bytes]:
     }
 
 
-KINDS = tuple(sound(small=True))  # which is sooner made
+KINDS = tuple(intact(small=True))  # which is sooner made
 
 
 def damaged(data: bytes, seed: int) -> Iterator[bytes]:
@@ -87,16 +88,16 @@ def damaged(data: bytes, seed: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sound_file_of_every_kind_comes_out_legal(kind: str) -> None:
+def test_an_intact_file_of_every_kind_comes_out_legal(kind: str) -> None:
     """The corpus is worth nothing if its seeds are refused."""
-    normalized = normalize_image(sound()[kind])
+    normalized = normalize_image(intact()[kind])
     assert legal(normalized.data) == (normalized.width, normalized.height)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) -> None:
     """No other exception, no output that another decoder objects to, no second of CPU."""
-    for seed, data in enumerate(damaged(sound()[kind], seed=len(kind))):
+    for seed, data in enumerate(damaged(intact()[kind], seed=len(kind))):
         began = time.process_time()
         try:
             normalized = normalize_image(data)
@@ -112,7 +113,7 @@ def test_a_file_that_was_cut_in_half_is_refused(kind: str) -> None:
     """Half an upload is not an image."""
     if kind == "mpo":
         return  # its first picture is its first half
-    data = sound()[kind]
+    data = intact()[kind]
     with pytest.raises(CorruptImage):
         normalize_image(data[: len(data) // 2])
 
@@ -123,7 +124,7 @@ def test_a_file_that_was_cut_in_half_is_refused(kind: str) -> None:
 )
 def test_a_wrong_magic_is_refused(magic: bytes, name: str) -> None:
     """What a file says it is decides which decoder it is shown to, and that one alone."""
-    data = sound()[name]
+    data = intact()[name]
     if data.startswith(magic[:2]):
         data = b"\0" * 16 + data
     with pytest.raises(ImageRefused):
@@ -192,7 +193,7 @@ def png_with(repeated: bytes, count: int) -> bytes:
 
 
 def webp_of_one_colour(width: int, height: int) -> bytes:
-    """Return a sound lossless WebP whose pixels take no bits at all: five codes of one symbol each, and the end."""
+    """Return a valid lossless WebP whose pixels take no bits at all: five codes of one symbol each, and the end."""
     body = (
         b"\x2f"
         + struct.pack("<I", width - 1 | height - 1 << 14)
@@ -261,16 +262,16 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "a png of 90,000 empty chunks of pixels": lambda: png_with(chunk(b"IDAT", b""), 90_000),
     "a tiff of one pixel in a tile of 67 million": lambda: tiff_of_one_tile(8_192),
-    "an avif that is put together of ten million": lambda: with_item_boxes(sound()["avif"], iref=many_references(150)),
+    "an avif that is put together of ten million": lambda: with_item_boxes(intact()["avif"], iref=many_references(150)),
     "an avif whose picture lies in a million places": lambda: with_item_boxes(
-        sound()["avif"], iloc=b"\0\0\0\0\x11\0\0\x20" + struct.pack(">HHH", 1, 0, 65_535) * 32 + b"\1" * 2_000_000
+        intact()["avif"], iloc=b"\0\0\0\0\x11\0\0\x20" + struct.pack(">HHH", 1, 0, 65_535) * 32 + b"\1" * 2_000_000
     ),
     "an avif whose items have a million properties": lambda: with_item_boxes(
-        sound()["avif"],
+        intact()["avif"],
         iprp=box(b"ipma", bytes(4), struct.pack(">I", 4_000), (b"\0\1\xff" + b"\1" * 255) * 4_000),
     ),
     "an avif of a million empty boxes": lambda: with_item_boxes(
-        sound()["avif"], iref=bytes(4) + box(b"free") * 1_000_000
+        intact()["avif"], iref=bytes(4) + box(b"free") * 1_000_000
     ),
     "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
 }
@@ -329,7 +330,7 @@ def test_an_avif_whose_exif_points_everywhere_costs_nothing() -> None:
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 20_000_000
 
 
-def test_a_webp_of_28_bytes_is_sound_while_it_is_small() -> None:
+def test_a_webp_of_28_bytes_is_intact_while_it_is_small() -> None:
     """The bomb above is refused for its size, not because it were damaged."""
     assert normalize_image(webp_of_one_colour(64, 64)).width == 64
 
@@ -354,7 +355,7 @@ def test_an_exif_that_points_everywhere_is_cut_off_unread() -> None:
 @pytest.mark.parametrize("second", [b"<script>alert(1)</script>", b"PK\3\4", b"%PDF-1.7"])
 def test_a_polyglot_leaves_as_an_image_and_nothing_else(first: str, second: bytes) -> None:
     """A file that is two things at once is one when it leaves."""
-    normalized = normalize_image(sound()[first] + second)
+    normalized = normalize_image(intact()[first] + second)
     assert second not in normalized.data
     legal(normalized.data)
 
@@ -364,7 +365,7 @@ def test_native_libraries_do_not_flood_the_log(kind: str, capfd: pytest.CaptureF
     """Libtiff prints every error that it finds, Pillow warns, and a log line costs money."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        for data in damaged(sound()[kind], seed=1):
+        for data in damaged(intact()[kind], seed=1):
             with suppress(DropError):
                 normalize_image(data)
     assert not heard
@@ -535,7 +536,7 @@ def test_a_jpeg_of_a_rare_kind_is_refused_by_name(process: int) -> None:
 @pytest.mark.parametrize("kind", ["avif", "heic"])
 def test_more_bytes_than_a_slow_decoder_can_take_are_refused(kind: str) -> None:
     """Noise costs by the byte there."""
-    data = sound()[kind]
+    data = intact()[kind]
     with pytest.raises(UnsupportedFormat, match="MB of this kind"):
         normalize_image(data + bytes(20_000_000))
 
@@ -551,7 +552,7 @@ def test_a_thread_is_padded_within_the_pixels_that_may_leave(size: tuple[int, in
 @pytest.mark.parametrize("was", [b"Exif", b"hvc1"])
 def test_a_heic_whose_items_are_of_no_kind_is_refused(was: bytes) -> None:
     """The decoder's binding would end the process: found by the fuzzer."""
-    data = sound()["heic"]
+    data = intact()["heic"]
     at = data.index(b"iinf")
     with pytest.raises(CorruptImage):
         normalize_image(data[:at] + data[at:].replace(was, b"E\xff\xd0f", 1))
@@ -583,7 +584,7 @@ def progressive_in_tiff(kind: tuple[int, str] | None, *missing: int) -> bytes:
 
 @pytest.mark.parametrize("hidden", [((9, "i"),), ((16, "Q"),), ((13, "I"),), (None, 279), (None, 273, 279)])
 def test_a_progressive_jpeg_cannot_hide_in_a_tiff(hidden: tuple[tuple[int, str] | None, int]) -> None:
-    """The library reads more kinds of numbers than a sound file has, and guesses a length that is missing."""
+    """The library reads more kinds of numbers than an intact file has, and guesses a length that is missing."""
     with pytest.raises(CorruptImage):
         normalize_image(progressive_in_tiff(*hidden))
 

@@ -187,12 +187,12 @@ def profile(size: int) -> bytes:
 def test_no_picture_is_encoded_more_than_twice(
     picture: Callable[[], Image.Image], options: dict[str, Any], max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its size is foretold instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
+    """Its size is predicted instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
     assert 1 <= full_encodes(monkeypatch, encoded(picture(), "TIFF", **options), max_bytes) <= 2
 
 
 def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first encode fits, as far as anything can be foretold."""
+    """The first encode fits, as far as anything can be predicted."""
     assert full_encodes(monkeypatch, encoded(photo(2400, 1810), "JPEG", quality=95), 700_000) == 1
 
 

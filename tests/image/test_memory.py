@@ -15,9 +15,9 @@ from PIL import Image
 
 from shared.errors import ImageRefused
 from shared.image import ImageLimits, examine_image
-from shared.image.formats import FORMATS
+from shared.image.formats.recognition import FORMATS
 from tests.image.pictures import encoded, exif, photo
-from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, sound, tiff
+from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,23 +89,23 @@ def scale() -> Iterator[Popen[str]]:
 
 @pytest.mark.parametrize("limits", [ImageLimits(), SMALL], ids=["roomy", "small"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_no_image_takes_more_memory_than_was_foretold(
+def test_no_image_takes_more_memory_than_was_predicted(
     name: str, limits: ImageLimits, scale: Popen[str], tmp_path: Path
 ) -> None:
-    """And the foretold is not idle: of the same order as what was taken."""
+    """And the predicted is not idle: of the same order as what was taken."""
     path = tmp_path / "source"
     path.write_bytes(source(name))
     print(json.dumps([str(path), limits.max_output_pixels]), file=scale.stdin, flush=True)
-    foretold, taken = json.loads(scale.stdout.readline() if scale.stdout else "")
-    assert taken <= foretold
-    assert foretold <= 4 * taken + 100_000_000
+    predicted, taken = json.loads(scale.stdout.readline() if scale.stdout else "")
+    assert taken <= predicted
+    assert predicted <= 4 * taken + 100_000_000
 
 
 MEASURE = """
 import json, os, re, sys
 from pathlib import Path
 from shared.image import ImageLimits, examine_image, normalize_image
-from tests.image.test_hostile import sound
+from tests.image.test_hostile import intact
 
 def most_resident():
     return 1024 * int(re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[0])
@@ -118,7 +118,7 @@ def measure(path, max_output_pixels):
     taken = most_resident() - before
     print(json.dumps([examine_image(data, limits).peak_bytes, taken]), flush=True)
 
-for data in sound().values():
+for data in intact().values():
     normalize_image(data)
 for line in sys.stdin:
     if not os.fork():
@@ -137,9 +137,9 @@ def test_what_is_refused_by_its_header_takes_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_is_done_to_a_file_its_memory_can_be_foretold(kind: str) -> None:
+def test_whatever_is_done_to_a_file_its_memory_can_be_predicted(kind: str) -> None:
     """Never more than the largest image that is read may take."""
-    for data in damaged(sound()[kind], seed=3):
+    for data in damaged(intact()[kind], seed=3):
         with suppress(ImageRefused):
             assert examine_image(data).peak_bytes < 900_000_000
 

@@ -117,7 +117,7 @@ def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP"])
-def test_nothing_personal_is_in_what_was_made_anew(kind: str) -> None:
+def test_nothing_personal_is_in_what_was_re_encoded(kind: str) -> None:
     """An encoder of Pillow's writes what it finds in the image's own notes."""
     options: dict[str, Any] = {"exif": exif(6)} if kind not in {"GIF", "BMP"} else {}
     if kind in {"JPEG", "GIF"}:
@@ -145,7 +145,7 @@ def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
-def test_a_colour_profile_stays_where_it_is_made_anew(kind: str) -> None:
+def test_a_colour_profile_stays_where_it_is_re_encoded(kind: str) -> None:
     """Applying it would cost twice a decode; every viewer can."""
     normalized = normalize_image(encoded(photo(1000, 100), kind, icc_profile=PROFILE))
     assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE

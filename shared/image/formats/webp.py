@@ -8,14 +8,14 @@ from __future__ import annotations
 import struct
 
 from shared.errors import CorruptImage
-from shared.image import exif
+from shared.image.formats import exif
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 _MAX_CHUNKS = 1_000
 
 
-def survey(data: bytes) -> Survey:
+def inspect(data: bytes) -> Inspection:
     """Read the size from the first chunk, and the orientation from the EXIF one."""
     try:
         width, height = _size(data)
@@ -23,7 +23,7 @@ def survey(data: bytes) -> Survey:
     except struct.error:
         raise _broken() from None
     block = chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
-    return Survey(
+    return Inspection(
         data,
         ImageHeader("image/webp", width, height),
         orientation=exif.orientation(block),

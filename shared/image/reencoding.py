@@ -9,9 +9,9 @@ from shared.image.encoding import Encoded, encode, recognize_drawing
 from shared.image.transforming import convert_colours, fit_ratio, orient, reduce_depth, resize, unpack_palette
 
 if TYPE_CHECKING:
-    from shared.image.formats import Format
+    from shared.image.formats.recognition import Format
+    from shared.image.inspection import Inspection
     from shared.image.model import ImageLimits
-    from shared.image.survey import Survey
 
 STEPS = (
     reduce_depth,
@@ -25,7 +25,7 @@ STEPS = (
 """Fewer bits and fewer pixels first, so that every later step has less to do."""
 
 
-def remake(source: Survey, kind: Format, limits: ImageLimits) -> Encoded:
+def reencode(source: Inspection, kind: Format, limits: ImageLimits) -> Encoded:
     """Decode once, change where there is a reason, encode once."""
     picture = decode(source, kind, limits)
     for step in STEPS:

@@ -103,7 +103,7 @@ def is_accepted_by_pillow(data: bytes) -> bool:
 @pytest.mark.parametrize("quality", [5, 50, 95, 100])
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 9), (300, 200)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_no_sound_jpeg_is_refused(options: dict[str, Any], quality: int, size: tuple[int, int], mode: str) -> None:
+def test_no_intact_jpeg_is_refused(options: dict[str, Any], quality: int, size: tuple[int, int], mode: str) -> None:
     """Flat and busy, tiny and large: its very bytes are passed on."""
     for picture in (photo(*size, mode), Image.new(mode, size), Image.linear_gradient("L").resize(size).convert(mode)):
         ratio = max(size) / min(size)
@@ -112,13 +112,13 @@ def test_no_sound_jpeg_is_refused(options: dict[str, Any], quality: int, size: t
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 7])
-def test_a_restart_marker_after_every_block_is_sound(blocks: int) -> None:
+def test_a_restart_marker_after_every_block_is_intact(blocks: int) -> None:
     """More runs than are checked one by one."""
     data = encoded(photo(400, 300), "JPEG", restart_marker_blocks=blocks)
     assert normalize_image(data).data is data
 
 
-def test_fill_bytes_before_a_marker_are_sound() -> None:
+def test_fill_bytes_before_a_marker_are_intact() -> None:
     """The format allows any number of 0xFF there, and zeros of some cameras do no harm."""
     data = encoded(photo(), "JPEG")
     normalized = normalize_image(data[:-2] + b"\xff\xff\xff" + data[-2:])
@@ -127,7 +127,7 @@ def test_fill_bytes_before_a_marker_are_sound() -> None:
     assert normalize_image(padded).data == data
 
 
-def test_a_damaged_jpeg_that_must_be_made_anew_is_refused_as_well() -> None:
+def test_a_damaged_jpeg_that_must_be_re_encoded_is_refused_as_well() -> None:
     """Or grey rubbish would be baked into a legal picture."""
     data = encoded(photo(1000, 100), "JPEG")
     body = data.index(b"\xff\xda") + 14
@@ -138,7 +138,7 @@ def test_a_damaged_jpeg_that_must_be_made_anew_is_refused_as_well() -> None:
 
 @pytest.mark.parametrize("at", [50, 1_000, -14])
 def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
-    """Its checksums see to it, also where it must be made anew."""
+    """Its checksums see to it, also where it must be re-encoded."""
     for picture in (photo(), photo(1000, 100)):
         data = bytearray(encoded(picture, "PNG"))
         data[at] ^= 1

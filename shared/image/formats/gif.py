@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 
 from shared.errors import CorruptImage
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 _EXTENSION, _FRAME = 0x21, 0x2C
 _COMMENT, _APPLICATION = 0xFE, 0xFF
@@ -21,7 +21,7 @@ _MAX_BLOCKS = 200_000
 """Of the first frame: 51 MB, which no 40 million pixels take. What follows where there are more, is not looked at."""
 
 
-def survey(file: bytes) -> Survey:
+def inspect(file: bytes) -> Inspection:
     """Walk to the first frame, which may be larger than the screen that it is drawn on (20), and over it."""
     data = file[:_MAX_HEAD_BYTES]
     try:
@@ -38,7 +38,7 @@ def survey(file: bytes) -> Survey:
     except (IndexError, struct.error):
         raise _broken() from None
     header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
-    return Survey(file, header, has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE)
+    return Inspection(file, header, has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE)
 
 
 def _palette_bytes(flags: int) -> int:

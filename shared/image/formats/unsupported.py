@@ -48,19 +48,19 @@ _SIGNATURES = (
     _Signature(0, b"IIRO", "a camera's raw file", "Develop it to a JPEG."),
     _Signature(0, b"IIU\0", "a camera's raw file", "Develop it to a JPEG."),
     _Signature(4, b"ftypcrx", "a camera's raw file", "Develop it to a JPEG."),
-    _Signature(4, b"ftyp", "a video", _FRAME),
-    _Signature(4, b"moov", "a video", _FRAME),
-    _Signature(4, b"mdat", "a video", _FRAME),
-    _Signature(0, b"\x1a\x45\xdf\xa3", "a video", _FRAME),
-    _Signature(8, b"AVI ", "a video", _FRAME),
-    _Signature(0, b"FLV\1", "a video", _FRAME),
-    _Signature(0, b"\0\0\1\xba", "a video", _FRAME),
-    _Signature(0, b"\0\0\1\xb3", "a video", _FRAME),
-    _Signature(0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video", _FRAME),
-    _Signature(8, b"WAVE", "a sound"),
-    _Signature(0, b"ID3", "a sound"),
-    _Signature(0, b"fLaC", "a sound"),
-    _Signature(0, b"OggS", "a sound or a video", _FRAME),
+    _Signature(4, b"ftyp", "a video file", _FRAME),
+    _Signature(4, b"moov", "a video file", _FRAME),
+    _Signature(4, b"mdat", "a video file", _FRAME),
+    _Signature(0, b"\x1a\x45\xdf\xa3", "a video file", _FRAME),
+    _Signature(8, b"AVI ", "a video file", _FRAME),
+    _Signature(0, b"FLV\1", "a video file", _FRAME),
+    _Signature(0, b"\0\0\1\xba", "a video file", _FRAME),
+    _Signature(0, b"\0\0\1\xb3", "a video file", _FRAME),
+    _Signature(0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video file", _FRAME),
+    _Signature(8, b"WAVE", "an audio file"),
+    _Signature(0, b"ID3", "an audio file"),
+    _Signature(0, b"fLaC", "an audio file"),
+    _Signature(0, b"OggS", "an audio or video file", _FRAME),
     _Signature(0, b"AC10", "a drawing (DWG)", _EXPORT),
     _Signature(0, b"\x08\x09\xfe\x02", "a design file (DGN)", _EXPORT),
     _Signature(0, b"ISO-10303-21", "a model (IFC or STEP)", _EXPORT),
@@ -90,7 +90,7 @@ _TEXT = (
     (re.compile(rb"\A[\[{]"), "a JSON document", _SEND),
     (re.compile(rb"\AP[1-7]\s"), "a Netpbm image", _SEND),
     (re.compile(rb"\Adata:image/|\A(iVBORw0KGgo|/9j/)"), "an image as Base64 text", "Send its bytes as they are."),
-    (re.compile(rb""), "a text", _SEND),
+    (re.compile(rb""), "a text file", _SEND),
 )
 
 
@@ -101,11 +101,11 @@ def describe(data: bytes) -> str:
         return "The file holds nothing but zeros: its upload was not completed. Upload it again."
     for offset, magic, what, advice in _SIGNATURES:
         if head.startswith(magic, offset):
-            return f"The file is {what}, not an image that is read. {advice}"
+            return f"The file is {what}, not a supported image. {advice}"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _is_text(text):
         what, advice = next((what, advice) for pattern, what, advice in _TEXT if pattern.search(text))
-        return f"The file is {what}, not an image that is read. {advice}"
+        return f"The file is {what}, not a supported image. {advice}"
     return f"The file is not an image, or of a kind that is not known. {_SEND}"
 
 

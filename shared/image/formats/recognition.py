@@ -1,6 +1,6 @@
 """Decides which formats are read, by content alone: the one place to add one.
 
-A format needs one entry in `FORMATS`: how its first bytes look, which walker surveys it without decoding it, and which
+A format needs one entry in `FORMATS`: how its first bytes look, which parser inspects it without decoding it, and which
 of Pillow's plugins decodes it. JPEG and PNG have one thing more: who passes them on untouched.
 
 A decode takes `bytes_per_pixel` for each pixel that is decoded, measured with the worst of each format; `memory` says
@@ -16,14 +16,14 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EmptySource, UnsupportedFormat
-from shared.image import bmp, gif, heif, jpeg, png, strangers, tiff, webp
+from shared.image.formats import bmp, gif, heif, jpeg, png, tiff, unsupported, webp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL.Image import Image
 
-    from shared.image.survey import Survey
+    from shared.image.inspection import Inspection
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Format:
 
     `max_bytes` is less than what is read where every byte is slow to decode: 70 ns in a HEIC, 50 in an AVIF.
 
-    `plugin` names one of Pillow's plugins, or `decoder` a function of ours that opens a survey at a scale of 1, 2, 4 or
-    8; `passer` names a function that returns the file without its metadata once it is found sound. They are names
-    because Pillow is slow to import: 40 ms that a refusal does not need.
+    `plugin` names one of Pillow's plugins, or `decoder` a function of ours that opens an inspected file at a scale of
+    1, 2, 4 or 8; `passer` names a function that returns the file without its metadata once it is found intact. They are
+    names because Pillow is slow to import: 40 ms that a refusal does not need.
     """
 
     name: str
     recognizes: Callable[[bytes], bool]
-    survey: Callable[[bytes], Survey]
+    inspect: Callable[[bytes], Inspection]
     bytes_per_pixel: int
     max_pixels: int = 100_000_000
     max_bytes: int = 2_000_000_000
@@ -47,8 +47,8 @@ class Format:
     decoder: str = ""
     passer: str = ""
 
-    def open_image(self, source: Survey, scale: int) -> Image:
-        """Open what was surveyed, so that it can be loaded."""
+    def open_image(self, source: Inspection, scale: int) -> Image:
+        """Open what was inspected, so that it can be loaded."""
         opened: Any = (
             resolve_name(self.decoder)(source, scale)
             if self.decoder
@@ -61,23 +61,23 @@ FORMATS = (
     Format(
         "JPEG",
         lambda head: head.startswith(b"\xff\xd8\xff"),
-        jpeg.survey,
+        jpeg.inspect,
         bytes_per_pixel=4,  # and the coefficients where it has several scans
-        decoder="shared.image.jpeg_soundness:decode",
-        passer="shared.image.jpeg_soundness:pass_on",
+        decoder="shared.image.formats.jpeg_integrity:decode",
+        passer="shared.image.formats.jpeg_integrity:pass_on",
     ),
     Format(
         "PNG",
         lambda head: head.startswith(png.SIGNATURE),
-        png.survey,
+        png.inspect,
         bytes_per_pixel=4,
-        decoder="shared.image.png_soundness:open_image",
-        passer="shared.image.png_soundness:pass_on",
+        decoder="shared.image.formats.png_integrity:open_image",
+        passer="shared.image.formats.png_integrity:pass_on",
     ),
     Format(
         "GIF",
         lambda head: head.startswith((b"GIF87a", b"GIF89a")),
-        gif.survey,
+        gif.inspect,
         bytes_per_pixel=5,
         max_pixels=40_000_000,  # all of them may be transparent
         plugin="PIL.GifImagePlugin:GifImageFile",
@@ -85,22 +85,22 @@ FORMATS = (
     Format(
         "BMP",
         lambda head: head.startswith(b"BM"),
-        bmp.survey,
+        bmp.inspect,
         bytes_per_pixel=4,
         plugin="PIL.BmpImagePlugin:BmpImageFile",
     ),
     Format(
         "TIFF",
         lambda head: head.startswith((b"II*\0", b"MM\0*")),
-        tiff.survey,
+        tiff.inspect,
         bytes_per_pixel=4,
         max_pixels=89_000_000,  # Pillow warns of more by itself
-        plugin="shared.image.tiff_plugin:FirstPage",
+        plugin="shared.image.formats.tiff_plugin:FirstPage",
     ),
     Format(
         "WebP",
         lambda head: head[:4] + head[8:12] == b"RIFFWEBP",
-        webp.survey,
+        webp.inspect,
         bytes_per_pixel=16,
         max_pixels=25_000_000,
         plugin="PIL.WebPImagePlugin:WebPImageFile",
@@ -108,20 +108,20 @@ FORMATS = (
     Format(
         "AVIF",
         heif.is_avif,
-        heif.survey_avif,
+        heif.inspect_avif,
         bytes_per_pixel=9,
         max_pixels=40_000_000,
         max_bytes=20_000_000,
-        plugin="shared.image.avif_plugin:StillImage",
+        plugin="shared.image.formats.avif_plugin:StillImage",
     ),
     Format(
         "HEIC",
         heif.is_heic,
-        heif.survey_heic,
+        heif.inspect_heic,
         bytes_per_pixel=7,
         max_pixels=50_000_000,
         max_bytes=16_000_000,
-        plugin="shared.image.heic_plugin:StillImage",
+        plugin="shared.image.formats.heic_plugin:StillImage",
     ),
 )
 
@@ -136,4 +136,4 @@ def recognize(data: bytes) -> Format:
     for candidate in FORMATS:
         if candidate.recognizes(head):
             return candidate
-    raise UnsupportedFormat(strangers.describe(data))
+    raise UnsupportedFormat(unsupported.describe(data))

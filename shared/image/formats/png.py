@@ -3,7 +3,7 @@
 The format is https://www.w3.org/TR/png-3/ (section 5 for the chunks). APNG's frames and
 every text, time and EXIF chunk are cut off; what a decoder needs to show the right colours stays, where it has the
 length of that and hides nothing.
-Whether the pixels are all there is decided in `png_soundness`.
+Whether the pixels are all there is decided in `png_integrity`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import exif
+from shared.image.formats import exif
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -36,7 +36,7 @@ _MAX_PROFILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
-class PngSurvey(Survey):
+class PngInspection(Inspection):
     """What the chunks say. `pixel_data` are the (start, end) of the bodies of IDAT."""
 
     colour_type: int = 2
@@ -44,7 +44,7 @@ class PngSurvey(Survey):
     pixel_data: tuple[tuple[int, int], ...] = ()
 
 
-def survey(data: bytes) -> PngSurvey:
+def inspect(data: bytes) -> PngInspection:
     """Walk the chunks up to IEND; refuse what is cut short or malformed. Looks at no pixel data."""
     found = list(chunks(data))
     if not found or found[0][0] != b"IHDR" or not any(kind == b"IDAT" for kind, *_ in found):
@@ -68,7 +68,7 @@ def survey(data: bytes) -> PngSurvey:
         if kind in _CRITICAL or (kind in lengths and end - 4 - body in lengths[kind])
     ]
     pieces = _joined([(0, len(SIGNATURE)), *kept])
-    return PngSurvey(
+    return PngInspection(
         data=data,
         header=ImageHeader("image/png", width, height),
         orientation=orientation,
@@ -111,7 +111,7 @@ def _demand_palette(length: int | None, indices: int | None) -> None:
     if length is None and indices is None:
         return
     if not length or length % 3 or length // 3 > (indices or 256):
-        raise CorruptImage("The PNG is damaged: it lacks its colours, or has more than it can show. Save it anew.")
+        raise CorruptImage("The PNG is damaged: it lacks its colours, or has more than it can show. Save it again.")
 
 
 def _demand_order(kinds: list[bytes]) -> None:
@@ -119,11 +119,11 @@ def _demand_order(kinds: list[bytes]) -> None:
     first, last = kinds.index(b"IDAT"), len(kinds) - 1 - kinds[::-1].index(b"IDAT")
     once = [kind for kind in kinds if kind in _ONCE]
     if len(set(once)) < len(once) or set(kinds[first : last + 1]) != {b"IDAT"}:
-        raise CorruptImage("The PNG is damaged: its parts are not in order. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its parts are not in order. Save it again.")
     if not _COLOURS.union({b"PLTE"}).isdisjoint(kinds[last:]):
-        raise CorruptImage("The PNG is damaged: its colours come after its pixels. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its colours come after its pixels. Save it again.")
     if any(kind[:1].isupper() and kind not in _CRITICAL for kind in kinds):
-        raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it anew.")
+        raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it again.")
 
 
 def _joined(pieces: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -143,7 +143,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
         size, kind = struct.unpack_from(">I4s", data, start)
         body, end = start + 8, start + 12 + size
         if not kind.isalpha() or (kind == b"IEND" and size):
-            raise CorruptImage("The PNG is damaged: its parts do not follow one another. Save it anew.")
+            raise CorruptImage("The PNG is damaged: its parts do not follow one another. Save it again.")
         if end > len(data):
             raise _truncated()
         yield kind, start, body, end
@@ -151,7 +151,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
             return
         start = end
     else:
-        raise UnsupportedFormat("The PNG is in far more parts than a usual one. Save it anew.")
+        raise UnsupportedFormat("The PNG is in far more parts than a usual one. Save it again.")
     raise _truncated()
 
 
@@ -161,9 +161,9 @@ def _header(body: bytes) -> tuple[int, int, int, int, bool]:
     except struct.error:
         raise _truncated() from None
     if not width or not height or depth not in _DEPTHS.get(colour_type, ()):
-        raise CorruptImage("The PNG is damaged: its header describes no picture. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its header describes no picture. Save it again.")
     if compression or filtering or interlace > 1:
-        raise CorruptImage("The PNG is damaged: its header describes an unknown method. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its header describes an unknown method. Save it again.")
     return width, height, depth, colour_type, bool(interlace)
 
 
@@ -173,11 +173,11 @@ def _demand_sane_profile(body: bytes) -> None:
     try:
         inflater.decompress(body[body.index(b"\0") + 2 :], _MAX_PROFILE_BYTES)
     except (ValueError, zlib.error):
-        raise CorruptImage("The PNG is damaged: its colour profile cannot be read. Save it anew.") from None
+        raise CorruptImage("The PNG is damaged: its colour profile cannot be read. Save it again.") from None
     if inflater.unconsumed_tail:
         raise UnsupportedFormat("The PNG's colour profile has more than 1 MB. Save it with a usual one, such as sRGB.")
     if not inflater.eof or inflater.unused_data:
-        raise CorruptImage("The PNG is damaged: its colour profile is cut short or too long. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its colour profile is cut short or too long. Save it again.")
 
 
 def _truncated() -> CorruptImage:

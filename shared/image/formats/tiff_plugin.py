@@ -1,6 +1,6 @@
 """Pillow's TIFF plugin without what it does after loading, without libtiff's voice, and with words for what it cannot.
 
-After loading, the plugin reads EXIF and its sub-directories, which nobody has walked, and turns the picture; here that
+After loading, the plugin reads EXIF and its sub-directories, which nobody has checked, and turns the picture; here that
 is a step like for every other format. libtiff prints every error that it finds to stderr, which would flood the log. It
 has one handler for a whole process; this module takes it away once, when it is imported, which Python's import lock
 makes safe among threads. Redirecting file descriptor 2 around each decode would not be.
@@ -34,8 +34,8 @@ class FirstPage(TiffImageFile):
             further = " and further channels" if _EXTRA_SAMPLES in tags else ""
             bits, numbers = tags.get(_BITS, (1,)), _NUMBERS.get(max(tags.get(_SAMPLE_FORMAT, (1,))), "numbers")
             raise UnsupportedFormat(
-                f"The TIFF holds {colours}{further} as {max(bits)}-bit {order}-endian {numbers}, which is not read. "
-                "Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
+                f"The TIFF holds {colours}{further} as {max(bits)}-bit {order}-endian {numbers}, "
+                "which is not supported. Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
             ) from error
 
     def load_end(self) -> None:

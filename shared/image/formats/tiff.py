@@ -2,7 +2,7 @@
 
 The format is TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, section 2 for the directory).
 Pillow copies the value of every entry, wherever its offset points, and warns of every one that it does not: thousands
-of lines in the log. Sound values do not overlap, so together they are not larger than the file; and what is one number
+of lines in the log. Valid values do not overlap, so together they are not larger than the file; and what is one number
 is written as one, once, or Pillow would warn again and take another than libtiff.
 """
 
@@ -12,8 +12,8 @@ import struct
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
@@ -39,7 +39,7 @@ _MAX_ENTRIES = 1_000
 _TEXT_KINDS = {_BYTE, 2, 6, _UNDEFINED}
 _TRANSFER_FUNCTION = 301
 _MAX_VALUES = 70_000
-"""Pillow makes an object of each, and a decoder for each strip that is not compressed: 5 us of CPU. Sound pictures have
+"""Pillow makes an object of each, and a decoder for each strip that is not compressed: 5 us of CPU. Usual pictures have
 a strip for each row at the most; a transfer function has more values, but is not read."""
 
 _MAX_SCANS = 4
@@ -51,7 +51,7 @@ _MAX_OVERHANG = 16_000_000
 """How many pixels tiles may have beyond the picture, at the right and at the bottom: half a second of CPU."""
 
 
-def survey(data: bytes) -> Survey:
+def inspect(data: bytes) -> Inspection:
     """Read the first directory; refuse camera raws, which keep a thumbnail where a TIFF keeps its picture."""
     if data[8:10] == b"CR":
         raise _raw()
@@ -66,24 +66,25 @@ def survey(data: bytes) -> Survey:
         raise UnsupportedFormat("The TIFF begins with a small preview, as cameras' raw files do. Export it to a JPEG.")
     width, height = values.get(_WIDTH, 0), values.get(_HEIGHT, 0)
     if not width or not height:
-        raise CorruptImage("The TIFF is damaged: its directory describes no picture. Save it anew.")
+        raise CorruptImage("The TIFF is damaged: its directory describes no picture. Save it again.")
     across, down = values.get(_TILE_WIDTH, width), values.get(_TILE_HEIGHT, height)
     if ceil(width / across) * across * ceil(height / down) * down > width * height + _MAX_OVERHANG:
         raise UnsupportedFormat("The TIFF has tiles of an unusual size. Save it without tiles, or as a PNG.")
     if values.get(_COMPRESSION, 1) not in _COMPRESSIONS:
         raise UnsupportedFormat(
-            f"The TIFF is compressed in a way that is not read ({values[_COMPRESSION]}). Save it with LZW, or as a PNG."
+            f"The TIFF is compressed in a way that is not supported ({values[_COMPRESSION]}). "
+            "Save it with LZW, or as a PNG."
         )
     if values.get(_COMPRESSION) in _JPEG_COMPRESSIONS:
         _refuse_many_scans(data, order)
     if values.get(_SAMPLES, 1) > _MAX_SAMPLES:
-        raise UnsupportedFormat(f"The TIFF has {values[_SAMPLES]} channels; 4 are read. Save it in RGB.")
+        raise UnsupportedFormat(f"The TIFF has {values[_SAMPLES]} channels; 4 are supported. Save it in RGB.")
     orientation = values.get(_ORIENTATION, 1)
     depth = values.get(_BITS, 1)
     samples = values.get(_SAMPLES, 1)
     is_plain = depth <= 8 and samples in {1, 3}  # noqa: PLR2004 - bits
     rows = down if _TILE_HEIGHT in values else min(height, values.get(_ROWS_PER_STRIP, height))
-    return Survey(
+    return Inspection(
         data,
         ImageHeader("image/tiff", width, height),
         orientation=orientation if orientation in range(1, 9) else 1,
@@ -132,13 +133,13 @@ def _directory(data: bytes, order: str) -> tuple[dict[int, int], bool]:
     (start,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, start)
     if count > _MAX_ENTRIES:
-        raise CorruptImage(f"The TIFF is damaged: its directory has {count} entries. Save it anew.")
+        raise CorruptImage(f"The TIFF is damaged: its directory has {count} entries. Save it again.")
     values: dict[int, int] = {}
     apart = 0
     for entry in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
         if tag in values or (tag in _SINGLE and number != 1) or (tag == _PROFILE and kind not in {_BYTE, _UNDEFINED}):
-            raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it anew.")
+            raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")
         at, size = entry + 8, number * _BYTES.get(kind, 1)
         if size > 4:  # noqa: PLR2004 - what fits in the entry itself
             (at,) = struct.unpack_from(order + "I", data, at)
@@ -146,14 +147,14 @@ def _directory(data: bytes, order: str) -> tuple[dict[int, int], bool]:
             if at + size > len(data) or apart > len(data):
                 raise _broken()
         if number > _MAX_VALUES and kind not in _TEXT_KINDS and tag != _TRANSFER_FUNCTION:
-            raise UnsupportedFormat("The TIFF is in far more pieces than a sound one. Save it in fewer, or as a PNG.")
+            raise UnsupportedFormat("The TIFF is in far more pieces than a usual one. Save it in fewer, or as a PNG.")
         (values[tag],) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, at)
     (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
     return values, bool(further)
 
 
 def _raw() -> UnsupportedFormat:
-    return UnsupportedFormat("The file is a camera's raw file, not an image that is read. Develop it to a JPEG.")
+    return UnsupportedFormat("The file is a camera's raw file, not a supported image. Develop it to a JPEG.")
 
 
 def _broken() -> CorruptImage:

@@ -12,9 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import av1
+from shared.image.formats import av1
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,24 +51,24 @@ def is_heic(head: bytes) -> bool:
     return not brands.isdisjoint(_HEIC | _EITHER) and brands.isdisjoint(_AVIF)
 
 
-def survey_avif(data: bytes) -> Survey:
-    """Survey an AVIF, and what is in it: its decoder takes memory for that."""
-    source = _survey(data, "image/avif", "AVIF")
+def inspect_avif(data: bytes) -> Inspection:
+    """Inspect an AVIF, and what is in it: its decoder takes memory for that."""
+    source = _inspect(data, "image/avif", "AVIF")
     if any(av1.largest_picture(stream) > source.pixels + _MAX_HIDDEN for stream in _streams(data)):
-        raise CorruptImage("The AVIF is damaged: its picture is larger than it says. Save it anew.")
+        raise CorruptImage("The AVIF is damaged: its picture is larger than it says. Save it again.")
     return source
 
 
-def survey_heic(data: bytes) -> Survey:
-    """Survey a HEIC."""
-    return _survey(data, "image/heic", "HEIC")
+def inspect_heic(data: bytes) -> Inspection:
+    """Inspect a HEIC."""
+    return _inspect(data, "image/heic", "HEIC")
 
 
-def _survey(data: bytes, media_type: str, name: str) -> Survey:
+def _inspect(data: bytes, media_type: str, name: str) -> Inspection:
     found = list(_boxes(data, 0, len(data)))
     boxes = {kind: (body, stop) for kind, body, stop in found}
     if sum(kind == b"meta" for kind, *_ in found) > 1:
-        raise CorruptImage(f"The {name} is damaged: it describes itself twice. Save it anew.")
+        raise CorruptImage(f"The {name} is damaged: it describes itself twice. Save it again.")
     if b"meta" not in boxes and b"moov" in boxes:
         raise UnsupportedFormat(f"The {name} holds no still image. Send one frame of it as a JPEG or PNG.")
     if b"meta" not in boxes:
@@ -84,14 +84,14 @@ def _survey(data: bytes, media_type: str, name: str) -> Survey:
         raise CorruptImage(f"The {name} is damaged or cut short: it states no size. Upload the whole file.")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
-        raise CorruptImage(f"The {name} is damaged: it states no size. Save it anew.")
+        raise CorruptImage(f"The {name} is damaged: it states no size. Save it again.")
     _types(data, start + 4, end)
     budget = _Budget()
     if sum(length or len(data) for *_, length in _extents(data, start + 4, end, budget)) > len(data):
         raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
     if _decoded_pixels(data, start + 4, end, budget) > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
-    return Survey(
+    return Inspection(
         data,
         ImageHeader(media_type, width, height),
         has_metadata=b"moov" in boxes or any(data.find(word, start, end) >= 0 for word in _METADATA),
@@ -196,7 +196,7 @@ def _parts(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, tupl
                     whole, count = struct.unpack_from(f">{item}H", data, inside)
                     budget.spend(count)
                     if whole in parts:
-                        raise CorruptImage("The image is damaged: it is put together in two ways. Save it anew.")
+                        raise CorruptImage("The image is damaged: it is put together in two ways. Save it again.")
                     parts[whole] = struct.unpack_from(f">{count}{item}", data, named)
     return parts
 

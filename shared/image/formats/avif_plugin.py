@@ -1,7 +1,7 @@
 """Pillow's AVIF plugin without its reading of EXIF.
 
 The plugin parses the whole EXIF block when it opens a file, to write the container's rotation into it, and warns of
-every entry that is not sound: thousands of lines in the log for one file. The rotation is all that is wanted.
+every entry that is not valid: thousands of lines in the log for one file. The rotation is all that is wanted.
 """
 
 from __future__ import annotations

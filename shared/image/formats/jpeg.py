@@ -3,7 +3,7 @@
 The format is ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B for the markers); JFIF is T.871, Adobe's
 marker is in T.872, the ICC segments are in ICC.1 annex B.
 
-Whether the pixels between the markers are sound is decided in `jpeg_soundness`, while they are decoded.
+Whether the pixels between the markers are intact is decided in `jpeg_integrity`, while they are decoded.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import exif
+from shared.image.formats import exif
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,17 +34,17 @@ _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 """Of a segment that tells the colours and nothing else: no thumbnail, nothing hidden behind."""
 
 MAX_SCANS = 64
-"""A sound progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
+"""A usual progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
 
 MAX_WORK = 3_000_000_000
 """How many pixels all scans together may walk over, where they are more than usual: 2 s of CPU at the most."""
 
 _USUAL_SCANS = 16
 _MAX_RESTARTS = 1_000_000
-"""In all scans: each of them is looked at. A sound file has one for a row of blocks or so."""
+"""In all scans: each of them is looked at. An intact file has one for a row of blocks or so."""
 
 _MAX_PARTS = 2_500
-"""Segments, and the tables in them. A sound file has some hundreds: what is long comes in pieces of 65,533 bytes."""
+"""Segments, and the tables in them. An intact file has some hundreds: what is long comes in pieces of 65,533 bytes."""
 
 _MAX_FILL_BYTES = 16
 """Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
@@ -83,7 +83,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class JpegSurvey(Survey):
+class JpegInspection(Inspection):
     """What the markers say."""
 
     scans: tuple[Scan, ...] = ()
@@ -101,53 +101,53 @@ class JpegSurvey(Survey):
         return sum(scan.end - scan.start for scan in self.scans)
 
 
-def survey(data: bytes) -> JpegSurvey:
+def inspect(data: bytes) -> JpegInspection:
     """Walk the markers up to the first end marker; refuse what is cut short, malformed or built to be slow."""
-    walk = _Walk(data)
-    for marker, start, body, end in _segments(data, walk):
+    parser = _Parser(data)
+    for marker, start, body, end in _segments(data, parser):
         if marker in _FRAMES:
-            walk.frame(marker, body, end)
+            parser.frame(marker, body, end)
         elif marker == DQT:
-            walk.quantization(body, end)
+            parser.quantization(body, end)
         elif marker == DHT:
-            walk.huffman(body, end)
+            parser.huffman(body, end)
         elif marker == DRI:
-            walk.restart_interval = int.from_bytes(data[body:end], "big")
+            parser.restart_interval = int.from_bytes(data[body:end], "big")
         elif marker == DNL:
-            raise UnsupportedFormat("The JPEG states its height only after its pixels. Save it anew as a JPEG.")
+            raise UnsupportedFormat("The JPEG states its height only after its pixels. Save it again as a JPEG.")
         if marker in _APPLICATION or marker == COM:
-            walk.application(marker, start, body, end)
+            parser.application(marker, start, body, end)
         else:
-            walk.keep(start, end)
-    return walk.result()
+            parser.keep(start, end)
+    return parser.result()
 
 
-def _segments(data: bytes, walk: _Walk) -> Iterator[tuple[int, int, int, int]]:
-    """Yield each segment as marker, start, start of its body, end; the entropy data go to `walk` as scans."""
+def _segments(data: bytes, parser: _Parser) -> Iterator[tuple[int, int, int, int]]:
+    """Yield each segment as marker, start, start of its body, end; the entropy data go to `parser` as scans."""
     position = 2
-    walk.keep(0, position)
+    parser.keep(0, position)
     for _ in range(_MAX_PARTS):
         start = _next_marker(data, position)
         if data[position] == 0 or start - position > _MAX_FILL_BYTES:
-            walk.drop()
+            parser.drop()
         else:
-            walk.keep(position, start)
+            parser.keep(position, start)
         marker, body = data[start + 1], start + 4
         if marker == EOI:
-            walk.keep(start, start + 2)
+            parser.keep(start, start + 2)
             if start + 2 < len(data):
-                walk.drop()
+                parser.drop()
             return
         if marker in _RESTARTS or marker in {0x00, 0x01, SOI}:
-            raise CorruptImage("The JPEG is damaged: a marker stands where none may be. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: a marker stands where none may be. Save it again.")
         end = start + 2 + int.from_bytes(data[start + 2 : body], "big")
         if end < body or end > len(data):
             raise _truncated()
         yield marker, start, body, end
         position = end
         if marker == SOS:
-            position = walk.scan(body, end)
-            walk.keep(end, position)
+            position = parser.scan(body, end)
+            parser.keep(end, position)
     raise _too_many_parts()
 
 
@@ -158,11 +158,11 @@ def _next_marker(data: bytes, position: int) -> int:
     if stop == len(data):
         raise _truncated()
     if data[stop - 1 : stop] != b"\xff" or stop == position:
-        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it anew.")
+        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
     return stop - 1
 
 
-class _Walk:
+class _Parser:
     """What has been learnt on the way through one file."""
 
     def __init__(self, data: bytes) -> None:
@@ -210,7 +210,7 @@ class _Walk:
 
     def frame(self, marker: int, body: int, end: int) -> None:
         if self._process:
-            raise CorruptImage("The JPEG is damaged: it begins a second picture. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: it begins a second picture. Save it again.")
         precision, height, width, count = (
             self.data[body],
             int.from_bytes(self.data[body + 1 : body + 3], "big"),
@@ -224,15 +224,17 @@ class _Walk:
                 "The JPEG is of an arithmetic, lossless or other rare kind. Save it as a usual JPEG."
             )
         if precision != 8:  # noqa: PLR2004 - bits
-            raise UnsupportedFormat(f"The JPEG has {precision} bits a channel; 8 are read. Save it as an 8-bit JPEG.")
+            raise UnsupportedFormat(
+                f"The JPEG has {precision} bits a channel; 8 are supported. Save it as an 8-bit JPEG."
+            )
         if not width or not height:
-            raise CorruptImage("The JPEG states no size. Save it anew.")
+            raise CorruptImage("The JPEG states no size. Save it again.")
         self._process, self._size = marker, (width, height)
         for offset in range(body + 6, end, 3):
             identifier, sampling, table = self.data[offset : offset + 3]
             self._sampling[identifier] = (sampling >> 4 or 1, sampling & 15 or 1, table)
         if len(self._sampling) != count[0] or count[0] not in {1, 3, 4}:
-            raise CorruptImage(f"The JPEG is damaged: it has {count[0]} components. Save it anew.")
+            raise CorruptImage(f"The JPEG is damaged: it has {count[0]} components. Save it again.")
 
     def quantization(self, body: int, end: int) -> None:
         while body < end:
@@ -259,16 +261,16 @@ class _Walk:
     def scan(self, body: int, end: int) -> int:
         """Take one scan in; return where its entropy data end, which is where the next marker begins."""
         if not self._process:
-            raise CorruptImage("The JPEG is damaged: its pixels come before its size. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: its pixels come before its size. Save it again.")
         count = self.data[body] if body < end else 0
         components = tuple(self.data[body + 1 : body + 1 + 2 * count : 2])
         if end - body != 4 + 2 * count or not count or not set(components) <= set(self._sampling):
-            raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: a scan is malformed. Save it again.")
         first, last, bits = self.data[end - 3 : end]
         refines = self._process == PROGRESSIVE and first and bits >> 4
         if refines and self._most_bits.get(_AC_TABLE | self.data[body + 2] & 15, 0) > 1:
             # A coefficient that appears while others are refined has one bit (G.1.2.3); libjpeg takes more for one.
-            raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it again.")
         stop, restarts = self._entropy_end(end, components)
         self._scans.append(
             Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, end, stop), restarts)
@@ -282,13 +284,13 @@ class _Walk:
         expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
         self._restarts += expected
         if self._restarts > _MAX_RESTARTS:
-            raise CorruptImage("The JPEG has far more restart markers than a sound one. Save it anew.")
+            raise CorruptImage("The JPEG has far more restart markers than a usual one. Save it again.")
         for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
             if code not in _RESTARTS and restarts in {expected, expected + 1}:
                 return match.start(), restarts
             if code - 0xD0 != restarts % 8 or restarts > expected:
-                raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
+                raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it again.")
         raise _truncated()
 
     def _largest_unit(self) -> int:
@@ -315,7 +317,7 @@ class _Walk:
         has_many_passes = len(self._scans) > 1 or self._process == PROGRESSIVE
         return ceil(2 * samples * self._size[0] * self._size[1]) if has_many_passes else 0
 
-    def result(self) -> JpegSurvey:
+    def result(self) -> JpegInspection:
         if not self._scans:
             raise _truncated()
         _demand_every_component(self._scans, set(self._sampling), progressive=self._process == PROGRESSIVE)
@@ -326,7 +328,7 @@ class _Walk:
         # Of all components, for each pixel: 3, or 1.5 where colours have less.
         samples = sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit()
         depends = self._colours_depend_on_what_was_cut()
-        return JpegSurvey(
+        return JpegInspection(
             data=self.data,
             header=ImageHeader("image/jpeg", *self._size),
             orientation=self._orientation or 1,
@@ -387,15 +389,15 @@ def _demand_every_component(scans: Sequence[Scan], components: set[int], *, prog
 
 
 def _out_of_order() -> CorruptImage:
-    return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it anew.")
+    return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it again.")
 
 
 def _too_many_parts() -> CorruptImage:
-    return CorruptImage("The JPEG has far more parts than a sound one. Save it anew.")
+    return CorruptImage("The JPEG has far more parts than a usual one. Save it again.")
 
 
 def _too_many_scans() -> CorruptImage:
-    return CorruptImage("The JPEG has far more scans than the 10 or so of a sound one. Save it anew.")
+    return CorruptImage("The JPEG has far more scans than the 10 or so of a usual one. Save it again.")
 
 
 def _truncated() -> CorruptImage:

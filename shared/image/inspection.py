@@ -1,4 +1,4 @@
-"""What a walker learns from a file without decoding it: enough to refuse it, to pass it or to open it."""
+"""What a parser learns from a file without decoding it: enough to refuse it, to pass it or to open it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Inspection:
     """A file as its structure describes it.
 
     `orientation` is the EXIF one, 1 to 8, that still has to be applied once it is decoded. `has_metadata` says whether

@@ -9,8 +9,8 @@ import struct
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
-from shared.image.survey import Survey
 
 _OS2_HEADER_BYTES = 12
 _COLOUR_BITS = 24
@@ -19,7 +19,7 @@ _MAX_RUN_LENGTH_BYTES = 2_000_000
 """Pillow decodes run lengths in Python: 1 s of CPU for 1 MB of them."""
 
 
-def survey(data: bytes) -> Survey:
+def inspect(data: bytes) -> Inspection:
     """Read the header."""
     try:
         (offset, header_bytes) = struct.unpack_from("<II", data, 10)
@@ -30,14 +30,16 @@ def survey(data: bytes) -> Survey:
     except struct.error:
         raise _broken() from None
     if width <= 0 or not height:
-        raise CorruptImage("The BMP is damaged: its header describes no picture. Save it anew.")
+        raise CorruptImage("The BMP is damaged: its header describes no picture. Save it again.")
     if compression in _RUN_LENGTHS:
         if len(data) > _MAX_RUN_LENGTH_BYTES:
             raise UnsupportedFormat("The BMP is large and compressed by run lengths. Save it as a PNG.")
     elif offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
     is_opaque = bits <= _COLOUR_BITS
-    return Survey(data, ImageHeader("image/bmp", width, abs(height)), weight=1 if is_opaque else 2, is_opaque=is_opaque)
+    return Inspection(
+        data, ImageHeader("image/bmp", width, abs(height)), weight=1 if is_opaque else 2, is_opaque=is_opaque
+    )
 
 
 def _broken() -> CorruptImage:

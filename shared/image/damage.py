@@ -1,4 +1,4 @@
-"""Decides who is at fault when a walker or a decoder throws: the file."""
+"""Turns what a parser or a decoder throws for a damaged file into one error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def blaming_the_file(name: str) -> Iterator[None]:
+def as_corrupt_image(name: str) -> Iterator[None]:
     """Turn whatever is thrown into a refusal.
 
     OSError, ValueError, SyntaxError, struct.error, zlib.error, EOFError, TypeError, IndexError, RuntimeError,
@@ -24,5 +24,5 @@ def blaming_the_file(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise CorruptImage(
-            f"The {name} cannot be decoded: it is damaged, cut short or of an unusual kind. Save it anew."
+            f"The {name} cannot be decoded: it is damaged, cut short or of an unusual kind. Save it again."
         ) from error

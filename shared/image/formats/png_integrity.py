@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from PIL.PngImagePlugin import PngImageFile
 
 from shared.errors import CorruptImage
-from shared.image import png
+from shared.image.formats import png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.image.png import PngSurvey
+    from shared.image.formats.png import PngInspection
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _FEED_BYTES = 65_536
@@ -28,30 +28,30 @@ _INFLATE_BYTES = 1_048_576
 """The most that is inflated at once: 64 KB could become 67 MB."""
 
 
-def pass_on(source: PngSurvey) -> bytes:
-    """Return the file without its metadata, once it is found sound and a decoder has opened what will be sent."""
-    sound = source.lossless()
-    PngImageFile(BytesIO(sound))
-    _demand_checksums(sound)
+def pass_on(source: PngInspection) -> bytes:
+    """Return the file without its metadata, once it is found intact and a decoder has opened what will be sent."""
+    lossless = source.lossless()
+    PngImageFile(BytesIO(lossless))
+    _demand_checksums(lossless)
     _demand_every_row(source)
-    return sound
+    return lossless
 
 
-def open_image(source: PngSurvey, _scale: int = 1) -> PngImageFile:
+def open_image(source: PngInspection, _scale: int = 1) -> PngImageFile:
     """Open it without its metadata, every checksum of the rest compared: Pillow skips those of the pixel data."""
-    sound = source.lossless()
-    _demand_checksums(sound)
-    return PngImageFile(BytesIO(sound))
+    lossless = source.lossless()
+    _demand_checksums(lossless)
+    return PngImageFile(BytesIO(lossless))
 
 
 def _demand_checksums(data: bytes) -> None:
     view = memoryview(data)
     for _, start, _, end in png.chunks(data):
         if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise CorruptImage("The PNG is damaged: a checksum does not match. Upload the file again or save it anew.")
+            raise CorruptImage("The PNG is damaged: a checksum does not match. Upload it again, or save it again.")
 
 
-def _demand_every_row(source: PngSurvey) -> None:
+def _demand_every_row(source: PngInspection) -> None:
     inflater = zlib.decompressobj(wbits=0)  # the window that the stream says it needs: other decoders take no more
     rows = _Rows(source)
     view = memoryview(source.data)
@@ -62,13 +62,13 @@ def _demand_every_row(source: PngSurvey) -> None:
                 rows.take(inflater.decompress(feed, _INFLATE_BYTES))
                 feed = inflater.unconsumed_tail
     if not inflater.eof or inflater.unused_data or rows.missing:
-        raise CorruptImage("The PNG is damaged: its pixel data are not complete. Save it anew.")
+        raise CorruptImage("The PNG is damaged: its pixel data are not complete. Save it again.")
 
 
 class _Rows:
     """Counts the bytes of the rows as they come and looks at the filter byte before each."""
 
-    def __init__(self, source: PngSurvey) -> None:
+    def __init__(self, source: PngInspection) -> None:
         self._passes = list(_passes(source))[::-1]
         self._offset = 0
 
@@ -80,12 +80,12 @@ class _Rows:
         taken = 0
         while taken < len(piece):
             if not self._passes:
-                raise CorruptImage("The PNG is damaged: it holds more data than its picture needs. Save it anew.")
+                raise CorruptImage("The PNG is damaged: it holds more data than its picture needs. Save it again.")
             stride, rows = self._passes[-1]
             here = min(len(piece) - taken, stride * rows - self._offset)
             filters = piece[taken + -self._offset % stride : taken + here : stride]
             if filters.strip(b"\0\1\2\3\4"):
-                raise CorruptImage("The PNG is damaged: a row is filtered in no known way. Save it anew.")
+                raise CorruptImage("The PNG is damaged: a row is filtered in no known way. Save it again.")
             taken += here
             self._offset += here
             if self._offset == stride * rows:
@@ -93,7 +93,7 @@ class _Rows:
                 self._offset = 0
 
 
-def _passes(source: PngSurvey) -> Iterator[tuple[int, int]]:
+def _passes(source: PngInspection) -> Iterator[tuple[int, int]]:
     """Yield the bytes of a row, with its filter byte, and the number of rows, of each pass that has any."""
     width, height = source.header.width, source.header.height
     bits = source.depth * png.CHANNELS[source.colour_type]

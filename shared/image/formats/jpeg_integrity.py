@@ -5,13 +5,13 @@ be starved, though: it stops where its data end and says how much of them it has
 data (from one marker to the next) is handed over without the marker behind it:
 
 - a decoder that is still at work waits for more after nearly every byte (at least 3 of any 4, measured on 1,100 runs of
-  sound files), because it fills a register of 64 bits ahead; one that takes the last 4 and waits for none had finished
+  intact files), because it fills a register of 64 bits ahead; one that takes the last 4 and waits for none had finished
   before, so that there was too much;
 - after some zeros for that register it has finished and skips all that comes, as it does between markers; one that
   still waits takes zeros for pixels, so that there was too little.
 
 Of 466 visibly harmful corruptions, a third of them in progressive files and files with restart markers, Pillow's
-`load()` accepts 400 and this 29; it refuses no sound file. It costs 2 ms for 4 MB.
+`load()` accepts 400 and this 29; it refuses no intact file. It costs 2 ms for 4 MB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.errors import CorruptImage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.image.jpeg import JpegSurvey
+    from shared.image.formats.jpeg import JpegInspection
 
 _TAIL_BYTES = 4
 _REGISTER = bytes(8)
@@ -41,8 +41,8 @@ _MAX_CHECKED_RUNS = 1_024
 """Restart markers may stand after every 8 x 8 pixels; where there are more, only every so manieth run is checked."""
 
 
-def pass_on(source: JpegSurvey) -> bytes:
-    """Return the file without its metadata, once it is found sound.
+def pass_on(source: JpegInspection) -> bytes:
+    """Return the file without its metadata, once it is found intact.
 
     All of it is decoded, in grey at an eighth of its size: a third of the cost of the whole, and every bit is read.
     """
@@ -50,7 +50,7 @@ def pass_on(source: JpegSurvey) -> bytes:
     return source.lossless()
 
 
-def decode(source: JpegSurvey, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:
+def decode(source: JpegInspection, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:
     """Decode exactly what belongs to the picture, at 1, 1/2, 1/4 or 1/8 of its size; refuse it where it is damaged."""
     view = memoryview(source.data)
     start = source.scans[0].start
@@ -91,7 +91,7 @@ class _Feeder:
         block = self._left + data if self._left else data
         taken, error = self._decoder.decode(block)
         if error:
-            raise CorruptImage("The JPEG is damaged: it cannot be decoded. Save it anew.")
+            raise CorruptImage("The JPEG is damaged: it cannot be decoded. Save it again.")
         self.finished = taken < 0
         self._left = b"" if self.finished else bytes(block[taken:])
         return len(self._left)
@@ -100,7 +100,7 @@ class _Feeder:
         self._decoder.cleanup()
 
 
-def _runs(source: JpegSurvey) -> Iterator[tuple[int, int]]:
+def _runs(source: JpegInspection) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each run, or of several as one where there are too many."""
     at_once = 1 + sum(scan.restarts for scan in source.scans) // _MAX_CHECKED_RUNS
     for scan in source.scans:
@@ -125,8 +125,8 @@ def _give_run(feeder: _Feeder, run: memoryview) -> None:
 
 
 def _too_much() -> CorruptImage:
-    return CorruptImage("The JPEG is damaged: it holds more data than its picture needs. Save it anew.")
+    return CorruptImage("The JPEG is damaged: it holds more data than its picture needs. Save it again.")
 
 
 def _too_little() -> CorruptImage:
-    return CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it anew.")
+    return CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it again.")
