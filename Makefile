@@ -24,9 +24,9 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
-without = $(1:%=--ignore=tests/%.py)
+without = $(1:%=--ignore-glob='tests/%*.py')
 LOWEST_ALONE := test_docs test_infra test_simulation
-HIGHEST_ALONE := test_bench test_benchmarks
+HIGHEST_ALONE := test_bench
 
 .PHONY: help
 help: ## list the targets
@@ -60,23 +60,23 @@ test-highest:
 
 .PHONY: chaos
 chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
-	.venv/bin/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+	.venv/bin/python -m tools.chaos $(if $(SEED),--seed $(SEED))
 
 # Beside the other tests, for it needs a browser, which no package manager of Python or Node.js should install.
 .PHONY: test-console
 test-console: .venv/ready node_modules/ready ## test the console in a real browser (SCREENSHOTS=1 takes the docs' pictures)
 	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
-	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest tests/console.py $(PYTEST_ARGS)
+	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest -m browser $(PYTEST_ARGS)
 
 # rclone is the system's own, or Debian's, unpacked beside the project without being installed.
 .PHONY: test-rclone
 test-rclone: .venv/ready node_modules/ready $(if $(RCLONE),,.local/rclone/ready) ## test the rclone recipe with the real rclone
-	RCLONE=$(or $(RCLONE),$(CURDIR)/.local/rclone/usr/bin/rclone) .venv/bin/python -m pytest tests/rclone.py $(PYTEST_ARGS)
+	RCLONE=$(or $(RCLONE),$(CURDIR)/.local/rclone/usr/bin/rclone) .venv/bin/python -m pytest -m rclone $(PYTEST_ARGS)
 
 .PHONY: docs
 docs: .venv/ready ## write the pages and pictures that are made of the code
-	.venv/bin/python -m tests.limits_and_errors
-	.venv/bin/python -m tests.before_and_after
+	.venv/bin/python -m tools.limits_and_errors
+	.venv/bin/python -m tools.before_and_after
 
 .PHONY: lint
 lint: .venv/ready ## check style, format and types
@@ -86,7 +86,7 @@ lint: .venv/ready ## check style, format and types
 
 .PHONY: fuzz
 fuzz: .venv/ready ## look for files that break the image work, guided by coverage, for ten minutes (FUZZ_S=60 for one)
-	.venv/bin/python -m tests.fuzz_normalize_image $(or $(FUZZ_S),600) .local/fuzz
+	.venv/bin/python -m tools.fuzz_normalize_image $(or $(FUZZ_S),600) .local/fuzz
 
 .PHONY: bench
 bench: .local/bench/ready node_modules/ready ## measure the app beside its peers and limits (BENCH_ARGS="growth" for one)

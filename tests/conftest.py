@@ -40,6 +40,12 @@ def pytest_configure() -> None:
     spare_loopback()
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which marked tests are left out, and why."""
+    marks = [str(mark) for mark in config.getini("markers")]
+    return [f"left out: {mark}" for mark in marks if f"not {mark.partition(':')[0]}" in config.option.markexpr]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with some files."""
     items.sort(key=lambda item: FIRST.index(name) if (name := item.path.stem) in FIRST else len(FIRST))

@@ -16,8 +16,8 @@ from local.fault_proxy import Exchange, proxy_storage
 from local.itwin_platform import ReceivedRequest
 from local.serving import LOOPBACK
 from shared.drop import Version
-from tests.chaos import Chaos, Storm
-from tests.chaos_judge import Evidence, Written, judge
+from tools.chaos import Chaos, Storm
+from tools.chaos_judge import Evidence, Written, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from shared.drop import HOUSEKEEPING_NAMES, Drop
 from shared.image import Change
 from shared.results import Status
 from shared.settings import Settings
-from tests.before_and_after import pictures
-from tests.limits_and_errors import PAGE, page
+from tools.before_and_after import pictures
+from tools.limits_and_errors import PAGE, page
 
 if TYPE_CHECKING:
     from pathlib import Path

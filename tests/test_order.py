@@ -14,9 +14,9 @@ from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chaos_judge import judge
 from tests.model.storage import Account, BlobService
 from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Strike, World, Write
+from tools.chaos_judge import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

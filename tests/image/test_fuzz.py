@@ -1,4 +1,4 @@
-"""A short run of the coverage-guided fuzzer; `python -m tests.fuzz_normalize_image 600` is a long one."""
+"""A short run of the coverage-guided fuzzer; `python -m tools.fuzz_normalize_image 600` is a long one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alon
 def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     """Thousands of mutated files, each refused or made legal, and nothing left behind that broke it."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz_normalize_image", "5", str(tmp_path)],
+        [sys.executable, "-m", "tools.fuzz_normalize_image", "5", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -30,6 +30,6 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
 
 def test_a_machine_that_has_no_fuzzer_says_so() -> None:
     """One sentence, and no traceback."""
-    without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_module('tests.fuzz_normalize_image')"
+    without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_module('tools.fuzz_normalize_image')"
     run = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (1, SENTENCE)

@@ -38,8 +38,8 @@ from shared.retries import Attempt, RetryQueue
 from shared.services import DOUBT_TIMEOUTS, TURN_MARGIN_S, App, Services
 from shared.settings import Settings
 from shared.throttle import Throttle
-from tests.chaos_judge import Evidence, Written
 from tests.model.storage import Account, BlobService, Kind, storage_error
+from tools.chaos_judge import Evidence, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -42,6 +42,7 @@ OWN_ERRANDS = re.compile(rb"[\w.-]+\.google(apis)?\.com[:/]")
 IS_UNDER_WAY = "bar => 0.2 < bar.value && bar.value < 1"
 IS_SEEN = "image => image.complete || !image.checkVisibility() || image.getBoundingClientRect().top > innerHeight"
 
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=30_000)
 
 

@@ -29,6 +29,7 @@ NAMES = (
     "a b+c%41#d.jpg",
     "folder/n.jpg",
 )
+pytestmark = pytest.mark.rclone
 LEFT_ALONE = ("big.jpg.part", "young.jpg")
 
 

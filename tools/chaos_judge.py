@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonschema import ValidationError
@@ -109,7 +110,7 @@ class Evidence:
     @cached_property
     def brought_up(self) -> set[tuple[str, str]]:
         """The requests that the platform carried out: their path and the SHA-256 of the image."""
-        return {(answer.path, answer.body_sha256) for answer in self.answers if answer.status == 201}
+        return {(answer.path, answer.body_sha256) for answer in self.answers if answer.status == HTTPStatus.CREATED}
 
 
 def judge(evidence: Evidence) -> list[str]:

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of `normalize_image`: `python -m tests.fuzz_normalize_image [seconds] [folder]`.
+"""Coverage-guided fuzzing of `normalize_image`: `python -m tools.fuzz_normalize_image [seconds] [folder]`.
 
 libFuzzer (through https://github.com/google/atheris) mutates small intact files of every kind and keeps what reaches
 new code in our own modules and in Pillow's, as far as it is Python; its C code is reached, but not followed. A mutated
@@ -42,7 +42,9 @@ from tests.image.pictures import decodable
 from tests.image.test_hostile import intact
 
 FOLLOWED = (_avif_plugin, _heic_plugin, _jpeg_integrity, _png_integrity, _reencoding, _tiff_plugin)
+DEFAULTS = ("30", "")
 MAX_CPU_S = 3.0
+CHECKSUMMED_SHARE = 0.9
 MAX_INPUT_BYTES = 20_000
 LIMITS = ImageLimits(max_source_pixels=1_000_000, max_output_pixels=50_000, max_output_bytes=5_000)
 
@@ -67,7 +69,8 @@ def judge(data: bytes) -> None:
 def mutate(data: bytes, max_bytes: int, _seed: int) -> bytes:
     """Mutate as libFuzzer does; give most PNGs the checksums that belong to them."""
     mutated: bytes = atheris.Mutate(data, max_bytes)
-    return with_checksums(mutated) if mutated.startswith(png.SIGNATURE) and random.random() < 0.9 else mutated  # noqa: S311 - no secret; nine of ten
+    repair = mutated.startswith(png.SIGNATURE) and random.random() < CHECKSUMMED_SHARE  # noqa: S311 - no secret
+    return with_checksums(mutated) if repair else mutated
 
 
 def with_checksums(data: bytes) -> bytes:
@@ -126,7 +129,5 @@ _WORDS = (
 """What the formats are made of, in libFuzzer's spelling."""
 
 if __name__ == "__main__":
-    fuzz(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 30,
-        Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="fuzz-")),
-    )
+    seconds, folder = (*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :])
+    fuzz(int(seconds), Path(folder or tempfile.mkdtemp(prefix="fuzz-")))

@@ -1,6 +1,6 @@
 """Chaos: images are dropped for many iTwins while everything around the app fails; then it is judged.
 
-`python -m tests.chaos --seed 7` repeats a run: the same drops, events, kills and faults in the same order, as nearly at
+`python -m tools.chaos --seed 7` repeats a run: the same drops, events, kills and faults in the same order, as nearly at
 the same moments as the machine allows. Time is scaled by the app's own settings; nothing in the app knows that it is
 tried.
 """
@@ -48,7 +48,7 @@ from shared.drop import Drop, Version
 from shared.image import normalize_image
 from shared.image.model import ImageLimits
 from shared.results import result_name
-from tests.chaos_judge import FINAL_ANSWERS, Evidence, Kind, Written, judge
+from tools.chaos_judge import FINAL_ANSWERS, Evidence, Kind, Written, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -471,7 +471,8 @@ def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
 def _given_up(body: bytes) -> tuple[str, str | None]:
     """Return the result's name and the ETag of the drop that a message of a poison queue is about."""
     text = re.search(rb"<MessageText>(.*?)</MessageText>", body, re.DOTALL)
-    assert text
+    if not text:
+        raise ValueError("Expected a queue message, but found no <MessageText>.")
     message = json.loads(base64.b64decode(text[1]))
     named = message.get("drop") or {"container": message["ContainerName"], "blob": message["BlobName"]}
     etag = message.get("etag") or message.get("ETag")
@@ -514,7 +515,7 @@ def _free_port() -> int:
 
 def main() -> int:
     """Run it from the command line; 1 where a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what happens (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="how long the storm lasts (default: %(default)s)")
     parser.add_argument("--drops", type=int, default=3000, help="how many versions are written (default: %(default)s)")
