@@ -1,0 +1,74 @@
+"""A client with a secret gets a token, as from any OAuth authority."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import requests
+
+from tests.local_itwin_platform.client import TIMEOUT_S, TOKEN_REQUEST, Client, ask_token, picture
+
+BASIC = base64.b64encode(b"service-1:s3cr%3At+%26%25%C3%A4").decode()
+
+
+@pytest.mark.parametrize("way", ["form", "basic"])
+def test_a_client_gets_a_token_for_its_secret(client: Client, itwin: str, way: str) -> None:
+    """The secret comes in the form or as HTTP Basic; the token is good for an upload by that client."""
+    if way == "form":
+        answer = ask_token(client)
+    else:
+        answer = ask_token(client, {"authorization": f"Basic {BASIC}"}, client_id=None, client_secret=None)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    granted = answer.json()
+    assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("Bearer", 3600, "itwin-platform")
+    own = client.platform.add_itwin(permissions={"service-1": ["itwins_modify"]})
+    headers = {"authorization": f"Bearer {granted['access_token']}", "content-type": "image/png"}
+    for itwin_id in (itwin, own):
+        assert client.call("PUT", f"/itwins/{itwin_id}/image", picture(), headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"client_secret": "wrong"}, 401, "invalid_client"),
+        ({"client_secret": None}, 401, "invalid_client"),
+        ({"client_id": "nobody"}, 401, "invalid_client"),
+        ({"client_id": None}, 401, "invalid_client"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ({"grant_type": None}, 400, "invalid_request"),
+        ({"scope": "itwins:read"}, 400, "invalid_scope"),
+        ({"scope": None}, 400, "invalid_scope"),
+        ({"padding": "x" * 100_000}, 400, "invalid_request"),
+    ],
+)
+def test_a_bad_token_request_is_refused(client: Client, changes: dict[str, Any], status: int, code: str) -> None:
+    """With the error JSON of OAuth 2.0, which is not that of the API."""
+    answer = ask_token(client, **changes)
+    assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert answer.json()["error_description"]
+    assert "www-authenticate" not in answer.headers
+
+
+def test_a_client_authenticates_in_one_way(client: Client) -> None:
+    """Two ways at once, a wrong secret in the header, and a header that is none."""
+    both = ask_token(client, {"authorization": f"Basic {BASIC}"})
+    assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
+    wrong = base64.b64encode(b"service-1:wrong").decode()
+    refused = ask_token(client, {"authorization": f"Basic {wrong}"}, client_secret=None)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    assert refused.headers["www-authenticate"].startswith("Basic")
+    for header in ("Basic ###", "Bearer abc", "Basic /w==", "Basic ä"):
+        answer = ask_token(client, {"authorization": header}, client_secret=None)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_a_token_request_is_a_form_without_repetition(client: Client) -> None:
+    """JSON is refused, and so is a parameter given twice."""
+    url = f"{client.address}/connect/token"
+    assert requests.post(url, json=TOKEN_REQUEST, timeout=TIMEOUT_S).json()["error"] == "invalid_request"
+    twice = [*TOKEN_REQUEST.items(), ("scope", "itwin-platform")]
+    assert requests.post(url, data=twice, timeout=TIMEOUT_S).json()["error"] == "invalid_request"
+    assert requests.get(url, timeout=TIMEOUT_S).status_code == 405
