@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 RUNNER = Path(__file__).with_name("run_azurite.js")
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 
 # For clients of the storage SDK: storage on this machine answers at once, or has ended. By default they would wait for
 # most of a minute.

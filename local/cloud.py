@@ -145,7 +145,7 @@ class LocalCloud:
         """Upload a blob as any uploader does."""
         return drop_file(self.drops, itwin_id, name, content)
 
-    def result(self, drop: DroppedFile, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    def result(self, drop: DroppedFile, *, timeout_s: float = 300.0) -> dict[str, Any]:
         """Wait for the drop's final result; LocalCloudError when none comes in time."""
         document = wait_for_result(self.drops, RESULTS_CONTAINER, drop, timeout_s=timeout_s)
         if document is None:

@@ -77,7 +77,7 @@ def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -
 
 
 def wait_for_result(
-    storage: BlobServiceClient, container: str, drop: DroppedFile, *, timeout_s: float = 30.0, final: bool = True
+    storage: BlobServiceClient, container: str, drop: DroppedFile, *, timeout_s: float = 300.0, final: bool = True
 ) -> dict[str, Any] | None:
     """Wait for the drop's result; None when the time was over first, or the last that was seen."""
     ((_, result),) = wait_for_results(storage, container, [drop], timeout_s=timeout_s, final=final)

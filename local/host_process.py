@@ -25,7 +25,7 @@ INHERITED = (
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE"),
     *("no_proxy", "NO_PROXY"),  # where these are not set, macOS asks the proxies of its own settings
 )
-START_TIMEOUT_S = {"embedded": 30.0, "func": 120.0}
+START_TIMEOUT_S = 120.0
 
 
 class HostProcess:
@@ -61,15 +61,14 @@ class HostProcess:
             directory=PROJECT if self._kind == "embedded" else self._app_folder,
             on_line=self._on_line,
         )
-        timeout_s = START_TIMEOUT_S[self._kind]
-        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=timeout_s, interval_s=0.05)
+        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=START_TIMEOUT_S, interval_s=0.05)
         if child.exit_code is not None:
             self.stop()
             reason = child.lines[-1] if child.lines else "it said nothing"
             raise LocalCloudError(f"The Functions host could not start: {reason}")
         if not self._answers():
             self.kill()
-            raise LocalCloudError(f"The Functions host did not answer within {timeout_s:.0f} s.")
+            raise LocalCloudError(f"The Functions host did not answer within {START_TIMEOUT_S:.0f} s.")
 
     def stop(self) -> int | None:
         """End it as a deployment does: functions that run may finish. Returns its exit code."""

@@ -25,6 +25,7 @@ from local.console import observer, open_console
 from local.event_grid import AdvancedFilter
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ IS_UNDER_WAY = "bar => 0.2 < bar.value && bar.value < 1"
 IS_SEEN = "image => image.complete || !image.checkVisibility() || image.getBoundingClientRect().top > innerHeight"
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=1_000 * HANG_S)
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def itwin_named(page: Page, name: str) -> Locator:
 def wait_for_next_second() -> None:
     """Storage dates in whole seconds: only a drop of a later one is certainly the newer."""
     now = int(time.time())
-    assert wait_until(lambda: time.time() >= now + 1, timeout_s=2)
+    assert wait_until(lambda: time.time() >= now + 1, timeout_s=HANG_S)
 
 
 def take_picture(page: Page, name: str) -> None:
@@ -401,10 +402,10 @@ def test_five_hundred_drops_stay_quick(browser: Browser) -> None:
             longest_ms = max(page.evaluate(REACTION) for _ in range(10))
             for drop in coming:
                 drop.result()
-        expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded", timeout=10_000)
+        expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded")
         assert longest_ms < 1000
         page.reload()
-        expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded", timeout=10_000)
+        expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded")
         page.locator(".drop > details > summary").last.click()
         expect(page.locator(".drop").last.get_by_text("What it means")).to_be_visible()
         assert page.evaluate(REACTION) < 1000

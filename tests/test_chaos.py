@@ -16,6 +16,7 @@ from local.fault_proxy import Exchange, proxy_storage
 from local.itwin_platform import ReceivedRequest
 from local.serving import LOOPBACK
 from shared.drop import Version
+from tests.deadlines import HANG_S
 from tools.chaos import Chaos, Storm
 from tools.chaos_judge import Evidence, Written, judge
 
@@ -42,7 +43,7 @@ def test_a_client_that_dies_while_it_sends_holds_nobody_up(azurite: Azurite) -> 
     with proxy_storage(int(azurite.blob_url.split(":")[2].split("/")[0]), lambda _: None, seen.append) as address:
         with socket.create_connection((LOOPBACK, int(address.rpartition(":")[2]))) as dying:
             dying.sendall(f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf".encode())
-        assert requests.put(address + target, data=b"{}", timeout=10).status_code
+        assert requests.put(address + target, data=b"{}", timeout=HANG_S).status_code
     assert [exchange.body for exchange in seen] == [b"{}"]
 
 

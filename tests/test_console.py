@@ -30,6 +30,7 @@ from local.itwin_platform import ITwinPlatform, ScriptedAnswer
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode, phone_photo
 from local.serving import listen
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ class Page:
         self.address = address
         self._changed = threading.Condition()
         self._items: dict[str, dict[str, Any] | None] = {}
-        self._connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
+        self._connection = HTTPConnection(address.removeprefix("http://"), timeout=HANG_S)
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
@@ -62,11 +63,13 @@ class Page:
     def send(self, method: str, path: str, body: object = None) -> requests.Response:
         """Send as the page does."""
         data = body if isinstance(body, bytes) else json.dumps(body)
-        return requests.request(method, self.address + path, data=data, headers={"Origin": self.address}, timeout=30)
+        return requests.request(
+            method, self.address + path, data=data, headers={"Origin": self.address}, timeout=HANG_S
+        )
 
     def get(self, path: str) -> requests.Response:
         """Read something."""
-        return requests.get(self.address + path, timeout=30)
+        return requests.get(self.address + path, timeout=HANG_S)
 
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the first item that is as wanted, with its key."""
@@ -78,7 +81,7 @@ class Page:
             return bool(found)
 
         with self._changed:
-            assert self._changed.wait_for(there, timeout=30), self._items
+            assert self._changed.wait_for(there, timeout=HANG_S), self._items
         return found[0]
 
     def names(self) -> set[str]:
@@ -126,11 +129,11 @@ def page(running: tuple[LocalCloud, str]) -> Iterator[Page]:
 def test_only_loopback_names_are_answered(running: tuple[LocalCloud, str], host: str) -> None:
     """A name of the attacker's that leads to loopback does not make the console theirs."""
     for path in ("/", "/static/console.js", "/api/events"):
-        answer = requests.get(running[1] + path, headers={"Host": host}, timeout=5)
+        answer = requests.get(running[1] + path, headers={"Host": host}, timeout=HANG_S)
         assert answer.status_code in (400, 403)
         assert "iTwin Image Drop" not in answer.text
     port = running[1].rpartition(":")[2]
-    assert requests.get(running[1], headers={"Host": f"localhost:{port}"}, timeout=5).ok
+    assert requests.get(running[1], headers={"Host": f"localhost:{port}"}, timeout=HANG_S).ok
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://attacker.example", "http://127.0.0.1:1", "http://localhost"])
@@ -146,7 +149,7 @@ def test_another_page_cannot_change_anything(running: tuple[LocalCloud, str], or
         ("PUT", "/api/faults/outage"),
         ("DELETE", "/api/itwins"),
     ):
-        answer = requests.request(method, address + path, data='{"on": true}', headers=headers, timeout=5)
+        answer = requests.request(method, address + path, data='{"on": true}', headers=headers, timeout=HANG_S)
         assert answer.status_code == 403
     assert len(cloud.platform.itwins()) == before
     assert cloud.platform.remaining_script() == []
@@ -325,7 +328,7 @@ def test_of_more_drops_than_are_shown_the_newest_are(monkeypatch: pytest.MonkeyP
     with LocalCloud() as cloud:
         for name in ("c.jpg", "b.jpg", "a.jpg"):
             before = int(time.time())
-            assert wait_until(lambda before=before: time.time() >= before + 1, timeout_s=2)  # type: ignore[misc]  # a lambda may have a default
+            assert wait_until(lambda before=before: time.time() >= before + 1, timeout_s=HANG_S)  # type: ignore[misc]  # a lambda may have a default
             cloud.result(cloud.drop(cloud.itwin(), name, PHOTO))
         with open_console(cloud) as address, Page(address) as page:
             assert page.drop("b.jpg", status="uploaded")["sequence"] == 2
@@ -405,10 +408,12 @@ def test_python_m_local_prints_the_consoles_address_first(tmp_path: Path) -> Non
         directory=PROJECT,
     )
     try:
-        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=30), child.lines
+        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=HANG_S), (
+            child.lines
+        )
         address = re.findall(r"http://\S+", "\n".join(child.lines))[0]
         assert address == f"http://127.0.0.1:{port}"
-        assert "<title>iTwin Image Drop" in requests.get(address, timeout=5).text
+        assert "<title>iTwin Image Drop" in requests.get(address, timeout=HANG_S).text
         with Page(address) as page:
             page.send("PUT", "/api/faults/login", {"on": True})
             page.send("POST", "/api/drops?itwin=&name=gate.jpg", PHOTO)

@@ -18,6 +18,7 @@ from shared import deliveries
 from shared.drop import Drop
 from shared.results import result_name
 from shared.retries import Attempt
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def test_foreign_messages_leave_every_queue(cloud: LocalCloud) -> None:
     for queue in ("drop-retries", *POISON_QUEUES):
         for body in bodies:
             send(cloud, queue, body)
-    assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=30, interval_s=0.1)
-    assert wait_until(lambda: waiting(cloud, "drop-retries") <= retries, timeout_s=30, interval_s=0.1)
+    assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)
+    assert wait_until(lambda: waiting(cloud, "drop-retries") <= retries, timeout_s=HANG_S, interval_s=0.1)
     assert not [line for line in cloud.host.lines[before:] if "Exception while executing" in line]
 
 
@@ -101,8 +102,8 @@ def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
     results = cloud.drops.get_container_client(RESULTS_CONTAINER)
     name = result_name(drop)
     assert wait_until(
-        lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=30, interval_s=0.1
+        lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=HANG_S, interval_s=0.1
     )
     result = check_result(json.loads(results.download_blob(name).readall()))
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
-    assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=10, interval_s=0.1)
+    assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)

@@ -21,6 +21,7 @@ from shared.drop import HOUSEKEEPING_NAMES, Drop
 from shared.image import Change
 from shared.results import Status
 from shared.settings import Settings
+from tests.deadlines import HANG_S
 from tools.before_and_after import pictures
 from tools.limits_and_errors import PAGE, page
 
@@ -81,7 +82,7 @@ def test_every_command_that_is_named_is_understood(module: str, arguments: str) 
     if not options and not commands:
         return
     command = [sys.executable, "-m", module, *((commands or ["up"]) if module == "local" else []), "--help"]
-    known = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout
+    known = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=HANG_S, check=True).stdout
     assert options <= set(re.findall(r"--[a-z-]+", known))
 
 
@@ -203,4 +204,4 @@ def test_the_console_has_a_word_for_everything_that_happens() -> None:
 def test_nothing_deployed_needs_what_only_developers_have() -> None:
     """The app imports what requirements.txt has; a bar that only a terminal shows may want more."""
     code = "import sys, function_app, shared.deliveries, shared.preview.__main__; sys.exit('rich' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=HANG_S)

@@ -17,8 +17,7 @@ from local.azurite import ACCOUNT, QUICK_RETRIES, Azurite
 from local.commands.running import hearing_from_cloud
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
-
-TIMEOUT_S = 20.0
+from tests.deadlines import HANG_S
 
 
 def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
@@ -70,7 +69,7 @@ def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -
         azurite.watch(lines.append)
         container = blobs.create_container("watched")
         wanted = '"PUT /devstoreaccount1/watched?restype=container HTTP/1.1" 201'
-        assert wait_until(lambda: any(wanted in line for line in lines), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: any(wanted in line for line in lines), timeout_s=HANG_S)
         azurite.unwatch(lines.append)
         lines.clear()
         container.delete_container()
@@ -188,11 +187,11 @@ threading.Event().wait()
 """
     parent = Child([sys.executable, "-c", program], environment=os.environ, directory=PROJECT)
     try:
-        assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: bool(parent.lines), timeout_s=HANG_S)
         azurite = psutil.Process(int(parent.lines[0].split()[1]))
         assert azurite.name() == "node"
         folder = Path(azurite.cwd())
     finally:
         parent.kill()
-    assert wait_until(lambda: not azurite.is_running() or azurite.status() == "zombie", timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: not azurite.is_running() or azurite.status() == "zombie", timeout_s=HANG_S)
     assert not folder.exists()

@@ -20,13 +20,13 @@ from local.drops import DroppedFile
 from local.processes import LEASH, PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 from tests.apps.probe.function_app import told
+from tests.deadlines import HANG_S
 from tests.test_local_functions_host import TRIGGER_QUEUE, is_running, read_said
 
 if TYPE_CHECKING:
     from typing import Any
 
 PROBE = Path(__file__).parent / "apps" / "probe"
-TIMEOUT_S = 20.0
 PROBE_SETTINGS = {"PROBE_QUEUE": "probe-messages"}
 
 
@@ -42,7 +42,7 @@ class ProbeCloud(LocalCloud):
 
     def wait_for(self, count: int = 1, **facts: Any) -> list[dict[str, Any]]:
         """Wait until these facts were said so often."""
-        assert wait_until(lambda: len(read_said(self.lines, **facts)) >= count, timeout_s=TIMEOUT_S), self.lines[-20:]
+        assert wait_until(lambda: len(read_said(self.lines, **facts)) >= count, timeout_s=HANG_S), self.lines[-20:]
         return read_said(self.lines, **facts)
 
     def wait_until_idle(self) -> None:
@@ -50,7 +50,7 @@ class ProbeCloud(LocalCloud):
         with QueueClient.from_connection_string(self.connection_string, TRIGGER_QUEUE) as queue:
             assert wait_until(
                 lambda: queue.get_queue_properties().approximate_message_count == 0,
-                timeout_s=TIMEOUT_S,
+                timeout_s=HANG_S,
                 interval_s=0.1,
             )
 
@@ -124,7 +124,7 @@ def test_it_is_gone_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not state.exists()
     for address in addresses:
         with pytest.raises(requests.ConnectionError):
-            requests.get(address, timeout=5)
+            requests.get(address, timeout=HANG_S)
 
 
 def test_a_cloud_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_a_part_that_ends_by_itself_is_noticed() -> None:
     with ProbeCloud() as cloud:
         cloud.check()
         os.kill(cloud.host.pid or 0, signal.SIGKILL)
-        assert wait_until(lambda: cloud.host.exit_code is not None, timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: cloud.host.exit_code is not None, timeout_s=HANG_S)
         with pytest.raises(LocalCloudError, match=r"^The Functions host has stopped \(exit code -9\)\.$"):
             cloud.check()
         os.kill(cloud.azurite.pid or 0, signal.SIGKILL)
-        assert wait_until(lambda: cloud.azurite.exit_code is not None, timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: cloud.azurite.exit_code is not None, timeout_s=HANG_S)
         with pytest.raises(LocalCloudError, match=r"^Azurite has stopped \(exit code -9\)\.$"):
             cloud.check()
 
@@ -231,10 +231,10 @@ def test_core_tools_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch)
 def test_a_program_on_a_leash_ends_when_its_input_closes(tmp_path: Path) -> None:
     """However its parent ended, with all that it started itself."""
     parent = Child([*LEASH, "sh", "-c", "sleep 600 & echo $!; wait"], environment=dict(os.environ), directory=tmp_path)
-    assert wait_until(lambda: bool(parent.lines), timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: bool(parent.lines), timeout_s=HANG_S)
     pid = int(parent.lines[0])
     assert is_running(pid)
     assert parent._process.stdin
     parent._process.stdin.close()
-    assert wait_until(lambda: not is_running(pid), timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: not is_running(pid), timeout_s=HANG_S)
     parent.stop()

@@ -12,6 +12,7 @@ from local.drops import result_name, why_left_alone
 from local.samples import building_site, encode
 from shared import results
 from shared.drop import Drop
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -81,5 +82,5 @@ def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
 
 def test_a_name_that_leads_elsewhere_has_its_result_at_once(cloud: LocalCloud) -> None:
     """A file may have such a name where only `/` parts folders; nobody waits for what is there."""
-    result = check_result(cloud.result(cloud.drop(cloud.itwin(), "a\\..\\b.jpg", PHOTO), timeout_s=20))
+    result = check_result(cloud.result(cloud.drop(cloud.itwin(), "a\\..\\b.jpg", PHOTO), timeout_s=HANG_S))
     assert (result["status"], result["error"]["code"]) == ("rejected", "BlobNameRefused")

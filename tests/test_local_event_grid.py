@@ -28,6 +28,7 @@ from local.event_grid import (
 from local.functions_host.http import parse_blob_url
 from local.processes import wait_until
 from local.serving import LocalCloudError, serve
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
 
-TIMEOUT_S = 15.0
 IN_CONTAINERS = "/blobServices/default/containers"
 
 
@@ -66,7 +66,7 @@ class Endpoint:
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         """Wait for so many events."""
-        assert wait_until(lambda: len(self.events) >= count, timeout_s=TIMEOUT_S), self.events
+        assert wait_until(lambda: len(self.events) >= count, timeout_s=HANG_S), self.events
         return self.events
 
 
@@ -98,7 +98,7 @@ def only(container: ContainerClient) -> dict[str, Any]:
     ("request_line", "status", "write"),
     [
         ("PUT /devstoreaccount1/box/a.png", 201, BlobWrite("PutBlob", "box", "a.png")),
-        ("PUT /devstoreaccount1/box/a/b.png?timeout=30", 201, BlobWrite("PutBlob", "box", "a/b.png")),
+        ("PUT /devstoreaccount1/box/a/b.png?timeout=HANG_S", 201, BlobWrite("PutBlob", "box", "a/b.png")),
         ("PUT /devstoreaccount1/box/a.png?comp=blocklist", 201, BlobWrite("PutBlockList", "box", "a.png")),
         (
             "PUT /devstoreaccount1/box/a.png?sv=2021&sig=x%3D&comp=blocklist",
@@ -339,7 +339,7 @@ def test_what_cannot_be_delivered_becomes_a_dead_letter(  # noqa: PLR0917 - a ta
     ):
         container.upload_blob("a.png", b"1")
         box = blobs.get_container_client(letters)
-        assert wait_until(lambda: box.exists() and any(box.list_blob_names()), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: box.exists() and any(box.list_blob_names()), timeout_s=HANG_S)
         (name,) = box.list_blob_names()
         (letter,) = json.loads(box.download_blob(name).readall())
     assert re.fullmatch(r"DROPS/\d{4}/\d{1,2}/\d{1,2}/\d{1,2}/[-0-9a-f]{36}\.json", name)
@@ -377,7 +377,7 @@ def test_a_blob_that_was_deleted_before_its_delivery_raises_no_event(
     try:
         with relay(azurite, endpoint, **only(container)):
             container.upload_blob("gone.png", b"1")
-            assert written.wait(TIMEOUT_S)
+            assert written.wait(HANG_S)
             container.upload_blob("stays.png", b"1")
             endpoint.wait_for(1)
     finally:

@@ -25,12 +25,12 @@ from local.functions_host.settings import QueueOptions, blob_service, queue_serv
 from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROBE = Path(__file__).parent / "apps" / "probe"
-TIMEOUT_S = 20.0
 TRIGGER_QUEUE = "azure-webjobs-blobtrigger-local"
 POISON_QUEUE = "webjobs-blobtrigger-poison"
 QUEUE = "probe-messages"
@@ -81,9 +81,7 @@ class Probe:
 
     def post(self, body: object, *, function: str = "on_blob", kind: str = "Notification") -> requests.Response:
         """Call the webhook with the right key."""
-        return requests.post(
-            self.host.webhook(function), json=body, headers={"aeg-event-type": kind}, timeout=TIMEOUT_S
-        )
+        return requests.post(self.host.webhook(function), json=body, headers={"aeg-event-type": kind}, timeout=HANG_S)
 
     def said(self, **facts: Any) -> list[dict[str, Any]]:
         """Return what was said so far with these facts in it."""
@@ -91,14 +89,14 @@ class Probe:
 
     def wait_for(self, count: int = 1, **facts: Any) -> list[dict[str, Any]]:
         """Wait until these facts were said so often."""
-        assert wait_until(lambda: len(self.said(**facts)) >= count, timeout_s=TIMEOUT_S), self.lines[-20:]
+        assert wait_until(lambda: len(self.said(**facts)) >= count, timeout_s=HANG_S), self.lines[-20:]
         return self.said(**facts)
 
     def wait_until_idle(self) -> None:
         """Wait until no trigger message is left."""
         queue = self.host_queues.get_queue_client(TRIGGER_QUEUE)
         assert wait_until(
-            lambda: queue.get_queue_properties().approximate_message_count == 0, timeout_s=TIMEOUT_S, interval_s=0.1
+            lambda: queue.get_queue_properties().approximate_message_count == 0, timeout_s=HANG_S, interval_s=0.1
         )
 
     def take_poison(self, queue: str) -> str:
@@ -106,7 +104,7 @@ class Probe:
         client = self.data_queues.get_queue_client(queue)
         assert wait_until(
             lambda: queue in [found.name for found in self.data_queues.list_queues()] and bool(client.peek_messages()),
-            timeout_s=TIMEOUT_S,
+            timeout_s=HANG_S,
             interval_s=0.1,
         )
         message = client.receive_message()
@@ -148,7 +146,7 @@ def event(url: str) -> dict[str, Any]:
 def test_the_webhook_is_closed_without_its_key(probe: Probe, code: str) -> None:
     """Whoever does not know the blobs_extension key is refused with 401."""
     url = probe.host.webhook("on_blob").partition("&code=")[0] + code
-    assert requests.post(url, json=[], headers={"aeg-event-type": "Notification"}, timeout=5).status_code == 401
+    assert requests.post(url, json=[], headers={"aeg-event-type": "Notification"}, timeout=HANG_S).status_code == 401
 
 
 def test_the_validation_handshake_returns_the_code(probe: Probe) -> None:
@@ -163,7 +161,9 @@ def test_the_validation_handshake_returns_the_code(probe: Probe) -> None:
 )
 def test_the_cloud_events_handshake_names_the_allowed_origin(probe: Probe, origin: str, allowed: str) -> None:
     """OPTIONS is answered as the CloudEvents webhook specification asks."""
-    response = requests.options(probe.host.webhook("on_blob"), headers={"WebHook-Request-Origin": origin}, timeout=5)
+    response = requests.options(
+        probe.host.webhook("on_blob"), headers={"WebHook-Request-Origin": origin}, timeout=HANG_S
+    )
     assert (response.status_code, response.headers["Webhook-Allowed-Origin"]) == (200, allowed)
 
 
@@ -317,9 +317,9 @@ def test_a_failing_drop_is_tried_five_times_at_once_and_then_poison(probe: Probe
     }
     assert len(probe.said(function="on_blob", blob="fail.png")) == 5
     assert POISON_QUEUE not in [queue.name for queue in probe.host_queues.list_queues()]
-    assert wait_until(lambda: any("RuntimeError: asked to fail" in line for line in probe.lines), timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: any("RuntimeError: asked to fail" in line for line in probe.lines), timeout_s=HANG_S)
     assert wait_until(
-        lambda: any("Message has reached MaxDequeueCount of 5" in line for line in probe.lines), timeout_s=TIMEOUT_S
+        lambda: any("Message has reached MaxDequeueCount of 5" in line for line in probe.lines), timeout_s=HANG_S
     )
 
 
@@ -341,7 +341,7 @@ def test_a_message_stays_invisible_while_its_function_runs(probe: Probe) -> None
         probe.notify(container, "gone.png")  # so that the host looks for messages again and again
         return bool(probe.said(function="on_blob ended", blob="slow.png"))
 
-    assert wait_until(ended, timeout_s=TIMEOUT_S, interval_s=0.1)
+    assert wait_until(ended, timeout_s=HANG_S, interval_s=0.1)
     probe.wait_until_idle()
     assert len(probe.said(function="on_blob", blob="slow.png")) == 1
 
@@ -391,10 +391,10 @@ def test_an_http_trigger_answers_whoever_has_its_key(probe: Probe) -> None:
     """Route, query, body, status and headers come through; the key may be in a header or in the query."""
     url = f"{probe.host.address}/api/hello/you"
     key = probe.host.function_key
-    assert requests.post(url, timeout=5).status_code == 401
-    assert requests.post(url, headers={"x-functions-key": "wrong"}, timeout=5).status_code == 401
+    assert requests.post(url, timeout=HANG_S).status_code == 401
+    assert requests.post(url, headers={"x-functions-key": "wrong"}, timeout=HANG_S).status_code == 401
     for headers, params in (({"x-functions-key": key}, {}), ({}, {"code": key})):
-        response = requests.post(url, headers=headers, params={"mood": "happy", **params}, data=b"Bo", timeout=5)
+        response = requests.post(url, headers=headers, params={"mood": "happy", **params}, data=b"Bo", timeout=HANG_S)
         assert (response.status_code, response.text) == (201, "Hello, you happy Bo!")
         assert (response.headers["x-probe"], response.headers["content-type"]) == ("1", "text/greeting; charset=utf-8")
 
@@ -402,8 +402,8 @@ def test_an_http_trigger_answers_whoever_has_its_key(probe: Probe) -> None:
 def test_an_http_trigger_that_raises_is_a_500(probe: Probe) -> None:
     """What it raised stays in the log."""
     headers = {"x-functions-key": probe.host.function_key}
-    assert requests.get(f"{probe.host.address}/api/raises", headers=headers, timeout=5).status_code == 500
-    assert wait_until(lambda: any("RuntimeError: asked to raise" in line for line in probe.lines), timeout_s=TIMEOUT_S)
+    assert requests.get(f"{probe.host.address}/api/raises", headers=headers, timeout=HANG_S).status_code == 500
+    assert wait_until(lambda: any("RuntimeError: asked to raise" in line for line in probe.lines), timeout_s=HANG_S)
 
 
 # The host's own life
@@ -465,12 +465,12 @@ threading.Event().wait()
 """
     parent = Child([sys.executable, "-c", program], environment=os.environ, directory=PROJECT)
     try:
-        assert wait_until(lambda: any(line.startswith("pid ") for line in parent.lines), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: any(line.startswith("pid ") for line in parent.lines), timeout_s=HANG_S)
         pid = int(next(line for line in parent.lines if line.startswith("pid ")).split()[1])
         assert is_running(pid)
     finally:
         parent.kill()
-    assert wait_until(lambda: not is_running(pid), timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: not is_running(pid), timeout_s=HANG_S)
 
 
 @pytest.mark.parametrize(

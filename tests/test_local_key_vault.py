@@ -12,6 +12,7 @@ import requests
 from local.key_vault import AUDIENCE, KeyVault
 from local.serving import serve
 from local.tokens import TokenIssuer
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ class Reader:
         """Ask for a secret, with a good token unless another or none is given."""
         headers = {} if token is None else {"Authorization": f"Bearer {token or ENTRA.issue(**READER)}"}
         query = query or {"api-version": "7.4"}
-        return requests.get(f"{self.address}/secrets/{path}", headers=headers, params=query, timeout=5)
+        return requests.get(f"{self.address}/secrets/{path}", headers=headers, params=query, timeout=HANG_S)
 
 
 READER: dict[str, Any] = {"subject": "reader", "audience": AUDIENCE}

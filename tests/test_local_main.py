@@ -25,11 +25,11 @@ from local.commands.up import HostLog
 from local.processes import PROJECT, Child, wait_until
 from local.samples import make_samples
 from local.serving import listen
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-TIMEOUT_S = 30.0
 TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds from 0\.1 up; see .*"
 
 
@@ -48,7 +48,7 @@ def start(folder: Path, *arguments: str, **variables: str) -> Iterator[Child]:
 def running(folder: Path, *arguments: str, **variables: str) -> Iterator[Child]:
     """Start the program, and wait until the cloud runs."""
     with start(folder, *arguments, **variables) as child:
-        assert wait_until(lambda: says(child, "Drop a file:") or child.exit_code is not None, timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: says(child, "Drop a file:") or child.exit_code is not None, timeout_s=HANG_S)
         assert child.exit_code is None, child.lines
         yield child
 
@@ -62,7 +62,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 def script(folder: Path, answer: dict[str, object]) -> None:
     """Make the platform of a running cloud answer like this."""
     address = f"{state_of(folder)['platform']}/_control/script"
-    requests.put(address, json={"answers": [answer]}, timeout=10).raise_for_status()
+    requests.put(address, json={"answers": [answer]}, timeout=HANG_S).raise_for_status()
 
 
 def says(child: Child, text: str) -> bool:
@@ -77,7 +77,7 @@ def run(
     environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder), **variables}
     command = [*shell, sys.executable, "-m", "local", *map(str, arguments)]
     return subprocess.run(
-        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=HANG_S, check=False
     )
 
 
@@ -112,7 +112,7 @@ def test_one_ctrl_c_ends_everything_with_0(tmp_path: Path, arguments: Sequence[s
         processes = psutil.Process(child.pid).children(recursive=True)
         assert len(processes) == 2
         os.kill(child.pid, number)
-        assert wait_until(lambda: child.exit_code is not None, timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
         assert child.exit_code == 0
         assert not [process for process in processes if process.is_running()]
         assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ def children_when_there_are(least: int, child: Child, folder: Path) -> int:
         seen = len(children.read_text().split()) if (folder / "cloud.json").exists() else -1
         return seen >= least
 
-    assert wait_until(are_there, timeout_s=TIMEOUT_S, interval_s=0.001)
+    assert wait_until(are_there, timeout_s=HANG_S, interval_s=0.001)
     return seen
 
 
@@ -148,9 +148,9 @@ def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: 
                 continue  # a busy machine has missed the moment
             processes = psutil.Process(child.pid).children(recursive=True)
             os.kill(child.pid, number)
-            assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+            assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
             assert (child.exit_code, [line for line in child.lines if "Traceback" in line]) == (0, [])
-            assert not psutil.wait_procs(processes, timeout=TIMEOUT_S)[1]
+            assert not psutil.wait_procs(processes, timeout=HANG_S)[1]
         assert list(tmp_path.iterdir()) == []
         return
     pytest.fail("This machine is too busy to meet the moment.")
@@ -165,9 +165,9 @@ def catches(number: signal.Signals, pid: int) -> bool:
 def test_it_can_be_ended_while_it_is_read_in(tmp_path: Path) -> None:
     """A program that is still importing has nothing to end, and no traceback to show."""
     with start(tmp_path) as child:
-        assert wait_until(lambda: catches(signal.SIGTERM, child.pid), timeout_s=TIMEOUT_S, interval_s=0.001)
+        assert wait_until(lambda: catches(signal.SIGTERM, child.pid), timeout_s=HANG_S, interval_s=0.001)
         os.kill(child.pid, signal.SIGINT)
-        assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
         assert (child.exit_code, list(child.lines)) == (130, [])
 
 
@@ -175,13 +175,13 @@ def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
     """The other one says so, and disturbs nothing."""
     with start(tmp_path) as one, start(tmp_path) as other:
         pair = (one, other)
-        assert wait_until(lambda: any(child.exit_code is not None for child in pair), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: any(child.exit_code is not None for child in pair), timeout_s=HANG_S)
         (refused,) = [child for child in pair if child.exit_code is not None]
         (first,) = [child for child in pair if child is not refused]
         assert refused.exit_code == 1
         (sentence,) = refused.lines
         assert re.fullmatch(rf"A local cloud of this project runs already( \(process {first.pid}\))?: .*", sentence)
-        assert wait_until(lambda: says(first, "Drop a file:"), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: says(first, "Drop a file:"), timeout_s=HANG_S)
         assert state_of(tmp_path)["pid"] == first.pid
 
 
@@ -192,12 +192,12 @@ def test_a_kill_leaves_no_process_behind_and_a_drop_says_so(tmp_path: Path, pict
         itwin_id = str(uuid.uuid4())
         script(tmp_path, {"status": 503, "times": 1000, "path": f"/itwins/{itwin_id}/image"})
         with start(tmp_path, "drop", str(pictures / "logo.png"), "--itwin", itwin_id, "--timeout", "600") as child:
-            assert wait_until(lambda: says(cloud, "Executed 'Functions.process_drop'"), timeout_s=TIMEOUT_S)
+            assert wait_until(lambda: says(cloud, "Executed 'Functions.process_drop'"), timeout_s=HANG_S)
             os.kill(cloud.pid, signal.SIGKILL)
-            assert wait_until(lambda: child.exit_code is not None, timeout_s=10)
+            assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
             assert child.exit_code == 1
             assert list(child.lines) == ["The local cloud does not answer: it has ended, or is ending."]
-        assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=HANG_S)
     assert "No local cloud is running" in run(tmp_path, "drop", PROJECT / "README.md").stderr
 
 
@@ -206,7 +206,7 @@ def test_it_ends_with_one_sentence_when_azurite_dies(tmp_path: Path) -> None:
     with running(tmp_path) as child:
         (azurite,) = [one for one in psutil.Process(child.pid).children() if one.name() == "node"]
         azurite.kill()
-        assert wait_until(lambda: child.exit_code is not None, timeout_s=TIMEOUT_S)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
         assert child.exit_code == 1
         assert child.lines[-1] == "Azurite has stopped (exit code -9)."
         assert not says(child, "Traceback")
@@ -269,12 +269,12 @@ def test_drop_on_an_itwin_changes_nothing_else_of_it(folder: Path, pictures: Pat
     """A new one is called like the file."""
     control = f"{state_of(folder)['platform']}/_control/itwins"
     itwin_id = str(uuid.uuid4())
-    requests.put(f"{control}/{itwin_id}", json={"displayName": "Town Hall"}, timeout=10)
+    requests.put(f"{control}/{itwin_id}", json={"displayName": "Town Hall"}, timeout=HANG_S)
     run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id)
     new = str(uuid.uuid4())
     run(folder, "drop", pictures / "notes.jpg", "--itwin", new)
     run(folder, "drop", pictures / "scan.tif")
-    names = {known["id"]: known["displayName"] for known in requests.get(control, timeout=10).json()["iTwins"]}
+    names = {known["id"]: known["displayName"] for known in requests.get(control, timeout=HANG_S).json()["iTwins"]}
     assert (names[itwin_id], names[new]) == ("Town Hall", "notes")
     assert "scan" in names.values()
 
@@ -288,9 +288,9 @@ def test_drop_ends_at_once_on_ctrl_c(folder: Path, pictures: Path) -> None:
         state = state_of(folder)
         with BlobServiceClient.from_connection_string(state["connectionString"]) as storage:
             result = storage.get_blob_client(state["resultsContainer"], f"{itwin_id}/logo.png.json")
-            assert wait_until(result.exists, timeout_s=TIMEOUT_S)
+            assert wait_until(result.exists, timeout_s=HANG_S)
         os.kill(child.pid, signal.SIGINT)
-        assert wait_until(lambda: child.exit_code is not None, timeout_s=5)
+        assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
         assert (child.exit_code, list(child.lines)) == (130, [])
 
 
@@ -499,7 +499,7 @@ def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: s
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -516,7 +516,7 @@ def test_missing_tools_are_said(tmp_path: Path) -> None:
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
         assert done.returncode == 1

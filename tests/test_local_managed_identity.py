@@ -14,6 +14,7 @@ from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
 from local.managed_identity import SYSTEM_ASSIGNED_ID, TENANT_ID, UNKNOWN_IDENTITY, ManagedIdentity
 from local.serving import serve
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def test_a_wrong_request_is_refused(
             settings["IDENTITY_ENDPOINT"],
             headers={"X-IDENTITY-HEADER": settings["IDENTITY_HEADER"]} if headers is None else headers,
             params={"api-version": "2019-08-01", "resource": "api://some-api", **params},
-            timeout=5,
+            timeout=HANG_S,
         )
     assert response.status_code == response.json()["statusCode"] == status
     assert response.json().keys() == {"statusCode", "message", "correlationId"}

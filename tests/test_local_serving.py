@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local.serving import serve
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -26,7 +27,7 @@ def test_who_is_still_connected_at_the_end_is_let_go() -> None:
         client = socket.create_connection((urlsplit(address).hostname, urlsplit(address).port))
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         client.recv(1)
-    client.settimeout(10)
+    client.settimeout(HANG_S)
     with client:
         received = sum(map(len, iter(lambda: client.recv(MANY_BYTES), b"")))
     assert received < MANY_BYTES

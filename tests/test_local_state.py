@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from local.serving import LocalCloudError, serve
 from local.state import claim_state, find_state
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def test_there_is_one_cloud_at_a_time(file: Path) -> None:
         ready.wait()
         try:
             with claim_state():
-                done.wait(10)
+                done.wait(HANG_S)
         except LocalCloudError as error:
             refusals.append(str(error))
             if len(refusals) == ready.parties - 1:

@@ -15,6 +15,7 @@ from local.commands import main
 from local.commands.watch import settled_files
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ PHOTO = encode(building_site(320, 240), "JPEG")
 
 def says(child: Child, text: str) -> bool:
     """Wait until it has printed the text."""
-    return wait_until(lambda: any(text in line for line in list(child.lines)), timeout_s=30)
+    return wait_until(lambda: any(text in line for line in list(child.lines)), timeout_s=HANG_S)
 
 
 def names_of_itwins(cloud: LocalCloud) -> dict[str, object]:
@@ -65,7 +66,7 @@ def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tu
     assert cloud.platform.image(itwin) == (PHOTO, "image/jpeg")
     assert list(cloud.drops.get_container_client(itwin).list_blob_names()) == ["north gate/cam 1.jpg"]
     os.kill(child.pid, signal.SIGINT)
-    assert wait_until(lambda: child.exit_code == 0, timeout_s=10)
+    assert wait_until(lambda: child.exit_code == 0, timeout_s=HANG_S)
     skipped = sorted(line for line in child.lines if "skipped" in line)
     by_its_name = "skipped -> by its name it is a system file or an unfinished copy, which the app leaves alone"
     assert skipped == sorted(

@@ -23,18 +23,17 @@ from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.serving import serve
 from shared.preflight import GIVEN_UP_QUEUES, Report, examine
 from shared.retries import RETRY_QUEUE
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-TIMEOUT_S = 60
-
 
 def ask(cloud: LocalCloud, *, key: str | None = None, **params: str) -> requests.Response:
     """Call the app's own function."""
     headers = {"x-functions-key": cloud.host.function_key if key is None else key}
-    return requests.get(f"{cloud.host.address}/api/preflight", params=params, headers=headers, timeout=TIMEOUT_S)
+    return requests.get(f"{cloud.host.address}/api/preflight", params=params, headers=headers, timeout=HANG_S)
 
 
 def finding(report: Report, subject: str) -> tuple[str, str]:
@@ -74,7 +73,7 @@ def test_it_wants_the_function_key(cloud: LocalCloud) -> None:
 def test_it_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  # noqa: ARG001 - sets the environment
     """Neither the whole token nor one of its parts is in the report."""
     token = cloud.identity.tokens.issue(subject=SYSTEM_ASSIGNED_ID, audience=PLATFORM_AUDIENCE)
-    text = str(examine(environment(cloud), event_timeout_s=TIMEOUT_S))
+    text = str(examine(environment(cloud), event_timeout_s=HANG_S))
     header = token.split(".")[0]
     assert jwt.get_unverified_header(token)
     assert header not in text
@@ -120,7 +119,7 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
     itwin_id = cloud.itwin()
     headers = {"location": "https://elsewhere.example/"}
     cloud.platform.script([ScriptedAnswer(status=status, headers=headers, method="GET", path="/accesscontrol/*")])
-    verdict, text = finding(examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S), "iTwin")
+    verdict, text = finding(examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S), "iTwin")
     assert verdict == "fails"
     assert says in text
     assert cloud.platform_address in text
@@ -132,7 +131,7 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
 )
 def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
     """A misspelt ID is found here and not by the first drop."""
-    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S)
+    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S)
     assert not report.is_good
     assert says in finding(report, "iTwin")[1]
 
@@ -141,7 +140,7 @@ def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: s
 def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
     """The permission alone lets nobody drop."""
     itwin_id = cloud.platform.add_itwin(display_name="No container")
-    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=TIMEOUT_S)
+    report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S)
     assert finding(report, "iTwin")[0] == "works"
     assert finding(report, "Drops") == ("fails", f"There is no container {itwin_id}: make one, and drop images there.")
 
@@ -149,7 +148,7 @@ def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
 @pytest.mark.usefixtures("identity")
 def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalCloud) -> None:
     """Every problem at once; what needs no wrong setting is checked all the same."""
-    report = examine(environment(cloud, ITWIN_LOGIN="password", ITWIN_TIMEOUT_S="soon"), event_timeout_s=TIMEOUT_S)
+    report = examine(environment(cloud, ITWIN_LOGIN="password", ITWIN_TIMEOUT_S="soon"), event_timeout_s=HANG_S)
     verdict, text = finding(report, "Settings")
     assert verdict == "fails"
     assert "ITWIN_LOGIN" in text
@@ -288,7 +287,7 @@ def test_without_storage_settings_nothing_is_tried_there() -> None:
 def test_a_token_that_cannot_be_had_is_told(cloud: LocalCloud) -> None:
     """The message names the settings to check."""
     settings = environment(cloud, AZURE_CLIENT_ID=str(uuid.uuid4()))
-    verdict, text = finding(examine(settings, event_timeout_s=TIMEOUT_S), "Access token")
+    verdict, text = finding(examine(settings, event_timeout_s=HANG_S), "Access token")
     assert verdict == "fails"
     assert "AZURE_CLIENT_ID" in text
 
@@ -321,7 +320,7 @@ def test_the_queues_are_named_with_what_waits_in_them(cloud: LocalCloud) -> None
     """An operator sees at once whether drops pile up; what the check itself sends is not among them."""
     with QueueClient.from_connection_string(cloud.connection_string, RETRY_QUEUE) as queue:
         before = queue.get_queue_properties().approximate_message_count or 0
-        verdict, text = finding(examine(environment(cloud), event_timeout_s=TIMEOUT_S), "Queues")
+        verdict, text = finding(examine(environment(cloud), event_timeout_s=HANG_S), "Queues")
         assert (queue.get_queue_properties().approximate_message_count or 0) <= before
     assert verdict == "works"
     assert all(name in text for name in (RETRY_QUEUE, *GIVEN_UP_QUEUES))

@@ -25,6 +25,7 @@ from shared.image import ImageLimits
 from shared.preview import __main__ as program
 from shared.preview.__main__ import main
 from shared.preview.looking import Question, Rules, look_at
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -230,9 +231,11 @@ def test_a_folder_of_a_thousand_photos_goes_through_on_all_cores(folder: Path) -
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
     process = subprocess.Popen(command(folder, "--json"), cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
-    assert wait_until(lambda: process.poll() is not None or len(workers(process.pid)) == os.cpu_count(), timeout_s=30)
+    assert wait_until(
+        lambda: process.poll() is not None or len(workers(process.pid)) == os.cpu_count(), timeout_s=HANG_S
+    )
     assert process.poll() is None
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert list(documents(output)) == [f"{number:04}.jpg" for number in range(1000)] + ["photo.jpg"]
 
@@ -252,7 +255,7 @@ def test_large_images_wait_for_one_another(folder: Path, monkeypatch: pytest.Mon
                 taken.append([worker.memory_info().rss for worker in workers(os.getpid())])
             return previews.done()
 
-        assert wait_until(weighed_to_the_end, timeout_s=60, interval_s=0.005)
+        assert wait_until(weighed_to_the_end, timeout_s=HANG_S, interval_s=0.005)
     assert previews.result() == 0
     second = max((sorted(sizes)[-2] for sizes in taken if len(sizes) > 1), default=0)
     assert second < 0.8 * max(size for sizes in taken for size in sizes)
@@ -273,7 +276,7 @@ def test_a_process_that_is_killed_is_said_with_its_file(folder: Path) -> None:
     said = process.stderr.read()
     process.stdout.close()
     process.stderr.close()
-    assert process.wait(60) == 2
+    assert process.wait(HANG_S) == 2
     assert re.fullmatch(r"A process was ended from outside, .* while it looked at (\S+\.jpg)( or \S+\.jpg)*\.\n", said)
     assert not [name for name in documents("".join(answered)) if name in said]
 
@@ -286,7 +289,7 @@ def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
     process = subprocess.Popen(
         command(folder, "--json"), cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True
     )
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HANG_S)
     shown = os.read(controller, 100_000).decode()
     os.close(controller)
     os.close(terminal)
@@ -305,7 +308,7 @@ def test_who_reads_no_further_sees_no_traceback(folder: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(60) == 141
+    assert process.wait(HANG_S) == 141
 
 
 def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: Path) -> None:
@@ -318,12 +321,12 @@ def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: 
     )
     signal.signal(signal.SIGINT, before)
     parent = psutil.Process(process.pid)
-    assert wait_until(lambda: len(parent.children()) > 1, timeout_s=30)
+    assert wait_until(lambda: len(parent.children()) > 1, timeout_s=HANG_S)
     children = parent.children()
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HANG_S)
     assert (process.returncode, said) == (130, b"")
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=HANG_S)[1] == []
 
 
 def test_a_terminal_that_lacks_a_letter_shows_its_number(folder: Path) -> None:

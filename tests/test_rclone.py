@@ -15,6 +15,7 @@ from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import LocalCloud
 from local.drops import DroppedFile
 from local.samples import building_site, encode
+from tests.deadlines import HANG_S
 from tests.test_recipes import recipe
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_a_folder_is_kept_in_sync(cloud: LocalCloud, tmp_path: Path) -> None:
     seen: list[dict[str, str]] = []
     for _ in range(2):
         script = ["bash", "-euo", "pipefail", "-c", recipe("sh", "--azureblob-sas-url")]
-        subprocess.run(script, cwd=tmp_path, env=environment, check=True, timeout=120)
+        subprocess.run(script, cwd=tmp_path, env=environment, check=True, timeout=HANG_S)
         seen.append({blob.name: str(blob.etag) for blob in container.list_blobs()})
     assert set(seen[0]) == set(NAMES)
     assert seen[1] == seen[0]

@@ -20,6 +20,7 @@ from shared.errors import InvalidSettings
 from shared.pipeline import process_drop
 from shared.retries import Attempt
 from shared.settings import Settings
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_pipeline import PICTURES, Bench
 from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
@@ -156,7 +157,7 @@ def test_a_drop_costs_the_requests_that_the_readme_says(request: pytest.FixtureR
     first = bench.write(PICTURES[0])
     costs = {"uploaded, the first for its iTwin": cost(first), "delivered a second time": cost(first)}
     rested_at = time.time() + 1.1
-    assert wait_until(lambda: time.time() > rested_at, timeout_s=5)
+    assert wait_until(lambda: time.time() > rested_at, timeout_s=HANG_S)
     later = bench.write_later(PICTURES[1], Drop(first.container, "later.png"), first)
     costs["uploaded, a later one"] = cost(later)
     costs["rejected by the app"] = cost(bench.write(b"no image"))

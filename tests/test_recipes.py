@@ -31,6 +31,7 @@ from local.samples import building_site, encode
 from local.serving import serve
 from shared.drop import Drop
 from shared.results import result_name
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +140,7 @@ def test_python_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
 def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
     """A token by the first command, a blob by the second."""
     script = recipe("sh", "TOKEN=$(curl") + recipe("sh", "--upload-file")
-    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, timeout=60)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, timeout=HANG_S)
     check_dropped(in_azure)
 
 
@@ -151,7 +152,7 @@ def test_javascript_writes_with_its_identity(in_azure: BlobServiceClient, work: 
     assert set(re.findall(r' from "(.*)"', program)) <= set(declared)
     (work / "drop.mjs").write_text(program)
     (work / "node_modules").symlink_to(PROJECT / "node_modules")
-    done = subprocess.run(["node", "drop.mjs"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["node", "drop.mjs"], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r'"0x[0-9A-F]+"', done.stdout.strip())
     check_dropped(in_azure)
@@ -225,7 +226,7 @@ def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
         cloud.itwin(ITWIN)
         cloud.result(cloud.drop(cloud.itwin(), "other.jpg", b"no image"))
         cloud.result(cloud.drop(ITWIN, NAME, b"no image"))
-        assert wait_until(lambda: bool(told), timeout_s=30)
+        assert wait_until(lambda: bool(told), timeout_s=HANG_S)
     assert {event["data"]["url"] for event in told} == {f"{cloud.drops.url}results/{ITWIN}/{quote(NAME)}.json"}
 
 
@@ -239,7 +240,7 @@ def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
         ACCOUNT, itwin, account_key=ACCOUNT_KEY, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
     )
     headers = {"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob", "x-ms-meta-order": "4711"}
-    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=60)
+    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=HANG_S)
     assert answer.status_code == 201
     written = cloud.drops.get_blob_client(itwin, name).get_blob_properties()
     result = names["wait_for_result"](cloud.drops, itwin, name, written.etag.strip('"'), written.last_modified)
@@ -288,7 +289,7 @@ def test_a_condition_can_be_typed_at_a_prompt() -> None:
         ITWIN_ID={ITWIN} WRITER_OBJECT_ID=w DROP_ACCOUNT_ID=d
         {recipe("sh", "--condition ")}"""
     prompt = ["bash", "--noprofile", "--norc", "-i"]
-    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=HANG_S, check=True)
     *_, option, condition = done.stdout.splitlines()
     assert option == "--condition"
     assert condition.startswith("((!(ActionMatches{'Microsoft.Storage/")

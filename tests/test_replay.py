@@ -19,6 +19,7 @@ from local.processes import wait_until
 from local.samples import building_site, encode
 from local.tokens import TokenIssuer
 from shared import replay
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_storage import trusted_certificate
 
@@ -98,7 +99,7 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
     assert replay.main(["--status", "rejected", "--itwin", itwin_id], settings) == 0
     assert capsys.readouterr().out.endswith("1 drops are on their way.\n")
     blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{itwin_id}/photo.jpg.json")
-    assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=30)
+    assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=HANG_S)
     assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
 
 

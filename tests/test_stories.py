@@ -18,6 +18,7 @@ from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
 from local.serving import serve
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def wait_for_document(cloud: LocalCloud, name: str) -> dict[str, Any]:
             return False
         return True
 
-    assert wait_until(arrived, timeout_s=30)
+    assert wait_until(arrived, timeout_s=HANG_S)
     return check_result(found[0])
 
 

@@ -10,6 +10,7 @@ import pytest
 from local.processes import wait_until
 from shared.errors import PlatformThrottled
 from shared.throttle import MAX_INTERVAL_S, MAX_PAUSE_S, PATIENCE_S, PAUSE_S, WINDOW_S, Throttle, faster, slower
+from tests.deadlines import HANG_S
 
 
 @dataclass
@@ -172,7 +173,7 @@ def test_threads_wait_for_turns_of_their_own() -> None:
     threads = [threading.Thread(target=throttle.wait) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: len(slept) == 3, timeout_s=10)
+    assert wait_until(lambda: len(slept) == 3, timeout_s=HANG_S)
     for thread in threads:
         thread.join()
     assert sorted(slept) == [10, 20, 30]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadlines import HANG_S
+
 ROOT = Path(__file__).parents[2]
 SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.\n"
 
@@ -21,7 +23,7 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]

@@ -15,6 +15,7 @@ from PIL import Image
 
 from shared.errors import AspectRatioRefused, Rejected
 from shared.image import ImageLimits, NormalizedImage, normalize_image
+from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, exif, legal, photo
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def test_threads_do_not_disturb_one_another() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=HANG_S)
     assert [together[turn] for turn in range(8)] == alone
 
 

@@ -16,6 +16,7 @@ import requests
 from PIL import Image
 
 from local.tokens import TokenIssuer
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,9 +39,6 @@ ADMINISTRATOR = "john.doe@example.com"
 
 
 CLIENTS = {"service-1": "s3cr:t &%ä"}
-
-
-TIMEOUT_S = 30
 
 
 class Clock:
@@ -74,7 +72,7 @@ class Client:
         token = IDENTITY.issue(subject=subject, audience=AUDIENCE)
         sent = {"authorization": f"Bearer {token}", **(headers or {})}
         url = self.address + path
-        return requests.request(method, url, data=data, headers=sent, timeout=TIMEOUT_S, allow_redirects=False)
+        return requests.request(method, url, data=data, headers=sent, timeout=HANG_S, allow_redirects=False)
 
     def put(
         self, itwin_id: str, data: Any, media_type: str | None = "image/png", *, subject: str = "app"
@@ -89,7 +87,7 @@ class Client:
 
     def control(self, method: str, path: str, body: Any = None) -> requests.Response:
         """Use /_control."""
-        return requests.request(method, f"{self.address}/_control{path}", json=body, timeout=TIMEOUT_S)
+        return requests.request(method, f"{self.address}/_control{path}", json=body, timeout=HANG_S)
 
 
 def picture(image_format: str = "PNG", size: tuple[int, int] = (64, 48), colour: str = "teal") -> bytes:
@@ -164,4 +162,4 @@ TOKEN_REQUEST = {
 def ask_token(client: Client, headers: Mapping[str, str] | None = None, **changes: Any) -> requests.Response:
     """Ask for a token; None leaves a parameter out."""
     form = {name: value for name, value in {**TOKEN_REQUEST, **changes}.items() if value is not None}
-    return requests.post(f"{client.address}/connect/token", data=form, headers=headers, timeout=TIMEOUT_S)
+    return requests.post(f"{client.address}/connect/token", data=form, headers=headers, timeout=HANG_S)

@@ -10,12 +10,12 @@ import pytest
 import requests
 
 from local.tokens import TokenIssuer
+from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import (
     ADMINISTRATOR,
     AUDIENCE,
     IDENTITY,
     STRANGER,
-    TIMEOUT_S,
     Client,
     error_of,
     picture,
@@ -52,7 +52,7 @@ BAD_AUTHORIZATION: dict[str, Callable[[ITwinPlatform], str]] = {
 
 def test_a_request_without_a_token_is_refused_as_the_page_shows(client: Client, itwin: str) -> None:
     """401 HeaderNotFound."""
-    answer = requests.put(f"{client.address}/itwins/{itwin}/image", data=picture(), timeout=TIMEOUT_S)
+    answer = requests.put(f"{client.address}/itwins/{itwin}/image", data=picture(), timeout=HANG_S)
     assert error_of(answer, 401) == sample("401_header_not_found")["error"]
 
 

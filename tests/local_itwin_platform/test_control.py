@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
-from tests.local_itwin_platform.client import TIMEOUT_S, Client, Clock, create, error_of, picture
+from tests.deadlines import HANG_S
+from tests.local_itwin_platform.client import Client, Clock, create, error_of, picture
 
 
 def test_itwins_are_made_and_images_read_over_http(client: Client) -> None:
@@ -45,7 +46,7 @@ def test_what_is_not_given_stays(client: Client) -> None:
 def test_an_itwin_can_be_put_without_a_body(client: Client) -> None:
     """As `curl -X PUT` does."""
     itwin = uuid.uuid4()
-    made = requests.put(f"{client.address}/_control/itwins/{itwin}", timeout=TIMEOUT_S)
+    made = requests.put(f"{client.address}/_control/itwins/{itwin}", timeout=HANG_S)
     assert (made.status_code, made.json()) == (201, {"iTwin": {"id": str(itwin)}})
 
 
@@ -150,6 +151,6 @@ def test_the_control_answers_this_machine_alone(host: str, status: int) -> None:
 )
 def test_no_web_page_uses_the_control(client: Client, itwin: str, headers: dict[str, str], status: int) -> None:
     """Neither under a name of its own that was made to lead here, nor from another origin."""
-    answer = requests.post(f"{client.address}/_control/reset", headers=headers, timeout=TIMEOUT_S)
+    answer = requests.post(f"{client.address}/_control/reset", headers=headers, timeout=HANG_S)
     assert answer.status_code == status
     assert (itwin in [known.id for known in client.platform.itwins()]) is (status == 403)

@@ -16,10 +16,10 @@ from PIL import Image
 
 from local.itwin_platform.image import read_header
 from local.processes import wait_until
+from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import (
     AUDIENCE,
     IDENTITY,
-    TIMEOUT_S,
     Client,
     details_of,
     error_of,
@@ -83,9 +83,9 @@ def test_the_links_lead_to_the_thumbnail_and_to_the_image(client: Client, itwin:
     """The small one is a real, smaller JPEG; the large one is what was uploaded."""
     data = picture(size=(1200, 600))
     image = client.put(itwin, data).json()["image"]
-    large = requests.get(image["largeImageUrl"], timeout=TIMEOUT_S)
+    large = requests.get(image["largeImageUrl"], timeout=HANG_S)
     assert (large.content, large.headers["content-type"]) == (data, "image/png")
-    small = requests.get(image["smallImageUrl"], timeout=TIMEOUT_S)
+    small = requests.get(image["smallImageUrl"], timeout=HANG_S)
     assert small.headers["content-type"] == "image/jpeg"
     with Image.open(io.BytesIO(small.content)) as thumbnail:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (400, 200))
@@ -99,7 +99,7 @@ def test_every_kind_of_png_gets_a_thumbnail(client: Client, itwin: str, mode: st
     made = io.BytesIO()
     Image.new(mode, (30, 20)).save(made, "PNG")
     image = client.put(itwin, made.getvalue()).json()["image"]
-    small = requests.get(image["smallImageUrl"], timeout=TIMEOUT_S)
+    small = requests.get(image["smallImageUrl"], timeout=HANG_S)
     with Image.open(io.BytesIO(small.content)) as thumbnail:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", (30, 20))
 
@@ -110,7 +110,7 @@ def test_a_thumbnail_of_16_bits_is_as_bright_as_the_image(client: Client, itwin:
     ramp = b"".join((257 * grey).to_bytes(2, "little") for grey in range(256)) * 60
     Image.frombytes("I;16", (256, 60), ramp).save(made, "PNG")
     image = client.put(itwin, made.getvalue()).json()["image"]
-    with Image.open(io.BytesIO(requests.get(image["smallImageUrl"], timeout=TIMEOUT_S).content)) as thumbnail:
+    with Image.open(io.BytesIO(requests.get(image["smallImageUrl"], timeout=HANG_S).content)) as thumbnail:
         shown = [thumbnail.convert("L").getpixel((grey, 30)) for grey in (0, 64, 128, 192, 255)]
     assert shown == pytest.approx([0, 64, 128, 192, 255], abs=6)
 
@@ -119,7 +119,7 @@ def test_the_links_of_a_replaced_image_lead_nowhere(client: Client, itwin: str) 
     """An image that is gone is not served, however good the signature."""
     old = client.put(itwin, picture()).json()["image"]
     client.put(itwin, picture(colour="red"))
-    gone = requests.get(old["smallImageUrl"], timeout=TIMEOUT_S)
+    gone = requests.get(old["smallImageUrl"], timeout=HANG_S)
     assert (gone.status_code, gone.headers["x-ms-error-code"]) == (404, "BlobNotFound")
 
 
@@ -313,8 +313,8 @@ def test_a_client_that_leaves_midway_changes_nothing(client: Client, itwin: str)
         f"PUT /itwins/{itwin}/image HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n"
         "content-type: image/png\r\ncontent-length: 100000\r\n\r\n"
     )
-    with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
+    with socket.create_connection((host, int(port)), timeout=HANG_S) as connection:
         connection.sendall(head.encode() + picture(colour="red")[:50])
-    assert wait_until(lambda: len(client.platform.requests()) == 2, timeout_s=TIMEOUT_S)
+    assert wait_until(lambda: len(client.platform.requests()) == 2, timeout_s=HANG_S)
     assert client.platform.requests()[-1].status == 400
     assert client.platform.image(itwin) == (picture(), "image/png")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
+from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import (
     ADMINISTRATOR,
     NEW_ITWIN,
-    TIMEOUT_S,
     Client,
     create,
     details_of,
@@ -39,7 +39,7 @@ def test_an_itwin_shows_its_thumbnail(client: Client, itwin: str) -> None:
     assert got.status_code == 200
     shown = got.json()["iTwin"]
     assert (shown["id"], shown["imageName"]) == (itwin, image["smallImageName"])
-    assert requests.get(shown["image"], timeout=TIMEOUT_S).headers["content-type"] == "image/jpeg"
+    assert requests.get(shown["image"], timeout=HANG_S).headers["content-type"] == "image/jpeg"
 
 
 def test_a_number_cannot_be_used_twice(client: Client) -> None:
@@ -107,7 +107,7 @@ def test_what_no_answer_could_repeat_is_refused(client: Client, value: str) -> N
     body = f'{{"class": "Thing", "subClass": "Asset", "displayName": "x", "latitude": {value}}}'
     assert details_of(client.call("POST", "/itwins/", body)) == [("InvalidRequestBody", None)]
     address = f"{client.address}/_control/itwins/{uuid.uuid4()}"
-    assert requests.put(address, data=f'{{"displayName": {value}}}', timeout=TIMEOUT_S).status_code == 422
+    assert requests.put(address, data=f'{{"displayName": {value}}}', timeout=HANG_S).status_code == 422
 
 
 def test_an_itwin_is_deleted_by_its_owner_or_an_administrator(client: Client) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import requests
 
-from tests.local_itwin_platform.client import TIMEOUT_S, TOKEN_REQUEST, Client, picture
+from tests.deadlines import HANG_S
+from tests.local_itwin_platform.client import TOKEN_REQUEST, Client, picture
 
 
 def start_program(*arguments: str) -> subprocess.Popen[str]:
@@ -34,15 +35,15 @@ def test_the_program_serves_until_interrupted() -> None:
         _, _, client_id, _, _, secret = program.stdout.readline().split()
         try:
             form = {**TOKEN_REQUEST, "client_id": client_id.rstrip(","), "client_secret": secret}
-            token = requests.post(f"{address}/connect/token", data=form, timeout=TIMEOUT_S).json()["access_token"]
+            token = requests.post(f"{address}/connect/token", data=form, timeout=HANG_S).json()["access_token"]
             itwin = uuid.uuid4()
-            assert requests.put(f"{address}/_control/itwins/{itwin}", timeout=TIMEOUT_S).status_code == 201
+            assert requests.put(f"{address}/_control/itwins/{itwin}", timeout=HANG_S).status_code == 201
             headers = {"authorization": f"Bearer {token}", "content-type": "image/png"}
             url = f"{address}/itwins/{itwin}/image"
-            assert requests.put(url, data=picture(), headers=headers, timeout=TIMEOUT_S).status_code == 201
+            assert requests.put(url, data=picture(), headers=headers, timeout=HANG_S).status_code == 201
         finally:
             program.send_signal(signal.SIGINT)
-        _, complaints = program.communicate(timeout=TIMEOUT_S)
+        _, complaints = program.communicate(timeout=HANG_S)
         assert (program.returncode, complaints) == (0, "")
 
 
@@ -50,7 +51,7 @@ def test_the_program_says_that_its_port_is_taken(client: Client) -> None:
     """One sentence, exit code 1."""
     port = client.address.rsplit(":", 1)[1]
     with start_program("--port", port) as program:
-        _, complaints = program.communicate(timeout=TIMEOUT_S)
+        _, complaints = program.communicate(timeout=HANG_S)
     assert program.returncode == 1
     assert complaints.startswith(f"Port {port} cannot be used")
     assert len(complaints.splitlines()) == 1

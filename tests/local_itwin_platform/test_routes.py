@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from local.itwin_platform import ScriptedAnswer
-from tests.local_itwin_platform.client import TIMEOUT_S, Client, ask_token, error_of, picture
+from tests.deadlines import HANG_S
+from tests.local_itwin_platform.client import Client, ask_token, error_of, picture
 
 
 @pytest.mark.parametrize("path", ["/", "/itwins", "/itwins/x/y/z", "/itwins/x/image/", "/connect", "/_control/nothing"])
@@ -52,7 +53,7 @@ def test_every_answer_has_its_own_correlation_id(client: Client, itwin: str) -> 
         client.put(itwin, picture()),
         client.get(str(uuid.uuid4())),
         client.call("GET", "/nothing"),
-        requests.get(link, timeout=TIMEOUT_S),
+        requests.get(link, timeout=HANG_S),
         ask_token(client),
         client.control("GET", "/requests"),
     ]
