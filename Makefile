@@ -73,6 +73,11 @@ test-console: .venv/ready node_modules/ready ## test the console in a real brows
 test-rclone: .venv/ready node_modules/ready $(if $(RCLONE),,.local/rclone/ready) ## test the rclone recipe with the real rclone
 	RCLONE=$(or $(RCLONE),$(CURDIR)/.local/rclone/usr/bin/rclone) .venv/bin/python -m pytest -m rclone $(PYTEST_ARGS)
 
+# Beside the other tests, for its writers and its judge are 300 MB that no other test needs.
+.PHONY: test-matrix
+test-matrix: .local/matrix/ready ## compare what leaves with what went in, for every layout that other writers know
+	.local/matrix/venv/bin/python -m pytest tests/matrix $(PYTEST_ARGS)
+
 .PHONY: docs
 docs: .venv/ready ## write the pages and pictures that are made of the code
 	.venv/bin/python -m tools.limits_and_errors
@@ -119,6 +124,11 @@ node_modules/ready: package.json package-lock.json
 	@command -v apt-get dpkg >/dev/null || { echo "rclone is needed and was not found: install it, or name it in RCLONE." >&2; exit 1; }
 	mkdir -p $(@D)
 	cd $(@D) && apt-get download -q rclone && dpkg -x rclone_*.deb .
+	touch $@
+
+.local/matrix/ready: tests/matrix/requirements.txt requirements-dev.txt requirements.txt
+	$(HIGHEST) -m venv .local/matrix/venv
+	.local/matrix/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/matrix/requirements.txt
 	touch $@
 
 # Peers and photos are taken where they can be had; the benchmark says which were not.

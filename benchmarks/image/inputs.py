@@ -149,7 +149,7 @@ def _cmyk(photos: tuple[Path, ...]) -> bytes:
 
 
 def _heic(photos: tuple[Path, ...]) -> bytes:
-    import pillow_heif  # type: ignore[import-not-found] # noqa: PLC0415 - the only encoder; only benchmarks have it
+    import pillow_heif  # noqa: PLC0415 - the only encoder; only benchmarks have it
 
     pillow_heif.register_heif_opener()
     return _save(compose(4_032, 3_024, photos), "HEIF", quality=60)

@@ -31,7 +31,6 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         orientation=info.get("orientation", source.orientation),
         quality=source.quality,
         depth=source.depth,
-        is_negative=source.is_negative,
         profile=info.get("icc_profile"),
         changes=("depth-reduced",) if source.depth > 8 else (),  # noqa: PLR2004 - bits
     )

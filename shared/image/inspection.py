@@ -18,8 +18,8 @@ class Inspection:
     format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
     IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 or 4 where each pixel takes so many times
     the memory or time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than
-    8 bits. `depth` is the bits of a channel; `is_negative` says that 0 stands for white, and is left to us.
-    `buffer_bytes` is what a decoder keeps beside the pixels, whatever the scale.
+    8 bits. `depth` is the bits of a channel. `buffer_bytes` is what a decoder keeps beside the pixels, whatever the
+    scale.
     """
 
     data: bytes
@@ -27,7 +27,6 @@ class Inspection:
     orientation: int = 1
     has_metadata: bool = False
     depth: int = 8
-    is_negative: bool = False
     buffer_bytes: int = 0
     fits_as_is: bool = False
     quality: int | None = None

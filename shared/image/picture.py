@@ -16,8 +16,8 @@ class Picture:
     """Decoded pixels on their way out. Every step returns a new one, or the same where it has nothing to do.
 
     `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was no JPEG;
-    `depth` is the bits that a channel had, and `is_negative` says that 0 stood for white among more than 8 of them;
-    `profile` is the ICC profile that the pixels are to be read with; `is_drawing` says that a JPEG would spoil it.
+    `depth` is the bits that a channel had; `profile` is the ICC profile that the pixels are to be read with;
+    `is_drawing` says that a JPEG would spoil it.
     """
 
     image: Image
@@ -25,7 +25,6 @@ class Picture:
     orientation: int = 1
     quality: int | None = None
     depth: int = 8
-    is_negative: bool = False
     profile: bytes | None = None
     is_drawing: bool = False
     changes: tuple[Change, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from io import BytesIO
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageCms
 
 from shared.errors import UnsupportedFormat
+from shared.image.depth import DEEP_VALUES, to_8_bits
 from shared.image.refusals import fits_ratio, padded, refuse_ratio
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_DEEP_VALUES = 2**16
 _SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
@@ -37,20 +36,12 @@ def reduce_depth(picture: Picture) -> Picture:
     """
     if not picture.image.mode.startswith("I;16"):
         return picture
-    deep = picture.image.convert("I")
-    reduced = deep.point(_in_8_bits(picture.depth, is_negative=picture.is_negative), "L")
+    reduced = to_8_bits(picture.image, picture.depth)
     key = picture.image.info.get("transparency")
     if key is not None:
-        reduced.putalpha(deep.point([255 * (value != key) for value in range(_DEEP_VALUES)], "L"))
+        reduced.putalpha(picture.image.convert("I").point([255 * (value != key) for value in range(DEEP_VALUES)], "L"))
     reduced.info = {}
     return picture.changed("depth-reduced", reduced)
-
-
-@cache
-def _in_8_bits(depth: int, *, is_negative: bool) -> bytes:
-    white = 2**depth - 1
-    scaled = (min(255, (510 * value + white) // (2 * white)) for value in range(_DEEP_VALUES))
-    return bytes(255 - value if is_negative else value for value in scaled)
 
 
 def unpack_palette(picture: Picture) -> Picture:

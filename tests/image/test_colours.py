@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.errors import UnsupportedFormat
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, normalize_image
 from tests.image.pictures import encoded, exif, pattern, photo, seen
 from tests.image.test_hostile import png_header, tiff
@@ -240,7 +240,9 @@ def grey_tiff(order: str, photometric: int, depth: int, kind: int = 1, extra: in
     return tiff({**entries, **shape, **more}, pixels, order, short)
 
 
-@pytest.mark.parametrize(("order", "photometric", "depth"), [("<", 1, 16), (">", 1, 16), ("<", 0, 16), ("<", 1, 12)])
+@pytest.mark.parametrize(
+    ("order", "photometric", "depth"), [("<", 1, 16), (">", 1, 16), ("<", 0, 16), (">", 0, 16), ("<", 1, 12)]
+)
 def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: int) -> None:
     """Whatever stands for white, and however many bits it has."""
     normalized = normalize_image(grey_tiff(order, photometric, depth))
@@ -252,19 +254,72 @@ def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: i
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (grey_tiff(">", 0, 16), "grey with white at 0 as 16-bit big-endian integers"),
         (grey_tiff(">", 1, 12), "grey as 12-bit big-endian integers"),
         (grey_tiff("<", 1, 16, extra=1), "grey and further channels as 16-bit"),
         (grey_tiff("<", 5, 8, extra=4), "CMYK and further channels as 8-bit"),
         (grey_tiff("<", 5, 16, extra=4), "CMYK and further channels as 16-bit"),
         (grey_tiff("<", 1, 16, kind=3), "grey as 16-bit little-endian floating-point numbers"),
         (grey_tiff("<", 1, 16, kind=2), "negative numbers"),
+        (grey_tiff("<", 1, 8, kind=2), "grey as 8-bit little-endian signed integers"),
     ],
 )
 def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: str) -> None:
     """It is not damaged, and whoever made it can save it otherwise."""
     with pytest.raises(UnsupportedFormat, match=what):
         normalize_image(data)
+
+
+def tiff_of_planes(order: str, photometric: int, depth: int, planes: int, **more: tuple[int, ...]) -> bytes:
+    """Return a TIFF of 16 x 16 whose n-th plane has nothing but the n-th of these values, in strips of 6 rows."""
+    values = [(2**depth - 1) * level // 10 for level in (9, 5, 2, 1)][:planes]
+    rows = [struct.pack(f"{order}16{'H' if depth == 16 else 'B'}", *[value] * 16) for value in values]
+    lengths = [len(rows[0]) * count for count in (6, 6, 4)] * planes
+    entries = {256: (16,), 257: (16,), 258: (depth,) * planes, 259: (1,), 262: (photometric,), 277: (planes,)}
+    entries |= {273: tuple(8 + sum(lengths[:strip]) for strip in range(len(lengths))), 279: tuple(lengths)}
+    entries |= {278: (6,), 284: (2,), **{int(tag): value for tag, value in more.items()}}
+    short = dict.fromkeys((258, 259, 262, 277, 284, 338, 339), (3, "H"))
+    return tiff(entries, b"".join(row * 16 for row in rows), order, short)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize(
+    ("photometric", "planes", "extra", "shown"),
+    [
+        (1, 1, (), (230,)),
+        (0, 1, (), (25,)),
+        (1, 2, (2,), (230, 128)),
+        (1, 2, (0,), (230,)),
+        (2, 3, (), (230, 128, 51)),
+        (2, 4, (2,), (230, 128, 51, 25)),
+        (2, 4, (0,), (230, 128, 51)),
+        (5, 4, (), (23, 114, 184)),
+    ],
+)
+def test_channels_that_lie_apart_are_put_together(
+    order: str, depth: int, photometric: int, planes: int, *, extra: tuple[int, ...], shown: tuple[int, ...]
+) -> None:
+    """As grey, as colours, with their transparency and without what is neither."""
+    more = {"338": extra} if extra else {}
+    _, _, pixels = seen(normalize_image(tiff_of_planes(order, photometric, depth, planes, **more)).data)
+    assert len(set(pixels)) == 1
+    seen_at = pixels[0] if len(pixels[0]) in {len(shown), 3} else pixels[0][:1]
+    expected = shown if len(seen_at) == len(shown) else shown * 3
+    assert all(abs(value - level) <= 1 for value, level in zip(seen_at, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+def test_planes_of_other_numbers_are_refused_by_name(kind: int) -> None:
+    """They are not damaged."""
+    with pytest.raises(UnsupportedFormat, match="RGB as 16-bit little-endian"):
+        normalize_image(tiff_of_planes("<", 2, 16, 3, **{"339": (kind,) * 3}))
+
+
+def test_planes_that_are_not_all_there_are_damaged() -> None:
+    """A strip too few."""
+    whole = {"273": tuple(range(8, 16)), "279": (1,) * 8}
+    with pytest.raises(CorruptImage, match="planes"):
+        normalize_image(tiff_of_planes("<", 2, 8, 3, **whole))
 
 
 def with_burdened(data: bytes, jfif: bytes) -> bytes:

@@ -45,6 +45,22 @@ def tiff_of_one_strip(side: int) -> bytes:
     return tiff({**shape, 273: (8,), 279: (len(pixels),)}, pixels)
 
 
+def tiff_of_planes(side: int, planes: int, depth: int = 8) -> bytes:
+    """Return a TIFF whose channels lie one after another, each of runs of 128 zeros (PackBits)."""
+    size = 2 * side * side * depth // 8 // 128
+    shape = {
+        256: (side,),
+        257: (side,),
+        258: (depth,) * planes,
+        259: (32_773,),
+        262: (2,),
+        277: (planes,),
+        278: (side,),
+    }
+    pieces = {273: tuple(8 + plane * size for plane in range(planes)), 279: (size,) * planes, 284: (2,)}
+    return tiff({**shape, **pieces}, b"\x81\0" * (planes * size // 2))
+
+
 SOURCES: dict[str, Callable[[], bytes]] = {
     "a jpeg that passes": lambda: encoded(noise(4000, 3000), "JPEG", quality=70),
     "a jpeg that passes without its metadata": lambda: encoded(noise(4000, 3000), "JPEG", quality=70, exif=exif()),
@@ -68,6 +84,8 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a transparent tiff": lambda: encoded(transparent(3000, 2000), "TIFF", compression="tiff_adobe_deflate"),
     "a tiff of grey and transparency": lambda: encoded(noise(5000, 4000, "LA"), "TIFF", compression="packbits"),
     "a tiff of one strip": lambda: tiff_of_one_strip(9_344),
+    "a tiff of planes": lambda: tiff_of_planes(4_992, 3),
+    "a tiff of deep planes": lambda: tiff_of_planes(3_008, 4, depth=16),
     "a webp": lambda: encoded(transparent(2000, 1500), "WEBP", method=0),
     "a lossless webp": lambda: encoded(transparent(2000, 1500), "WEBP", lossless=True, method=0),
     "an avif": lambda: encoded(transparent(2000, 1500), "AVIF", speed=10),

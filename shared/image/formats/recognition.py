@@ -95,7 +95,7 @@ FORMATS = (
         tiff.inspect,
         bytes_per_pixel=4,
         max_pixels=89_000_000,  # Pillow warns of more by itself
-        plugin="shared.image.formats.tiff_plugin:FirstPage",
+        decoder="shared.image.formats.tiff_decoding:open_image",
     ),
     Format(
         "WebP",

@@ -9,6 +9,7 @@ is written as one, once, or Pillow would warn again and take another than libtif
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
@@ -18,20 +19,35 @@ from shared.image.model import ImageHeader
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
 _START_OF_SCAN = b"\xff\xda"
-_REDUCED, _WIDTH, _HEIGHT, _BITS, _ORIENTATION = 254, 256, 257, 258, 274
-_COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 259, 262, 277, 278, 322, 323
-_PROFILE, _DNG_VERSION = 34_675, 50_706
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES = 256, 257, 258, 259, 262, 266, 277
+ROWS_PER_STRIP, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, JPEG_TABLES = 278, 317, 320, 322, 323, 347
+SUBSAMPLING, PROFILE = 530, 34_675
+_REDUCED, _ORIENTATION, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 254, 274, 284, 338, 339, 50_706
 _SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322, 323}
 """Entries of one number each."""
 
-_WHITE_IS_ZERO, _YCBCR = 0, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 """Kinds of pixels. Of YCbCr, libtiff makes 4 bytes each, whatever they had."""
+
+_COLOURS = {
+    WHITE_IS_ZERO: "grey with white at 0",
+    BLACK_IS_ZERO: "grey",
+    RGB: "RGB",
+    PALETTE: "a palette",
+    CMYK: "CMYK",
+    YCBCR: "YCbCr",
+    LAB: "Lab",
+}
+_SIGNED = 2
+_NUMBERS = {1: "integers", _SIGNED: "signed integers", 3: "floating-point numbers"}
+_ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
+"""Kinds of alpha channels: 1 where the colours are multiplied by it, 2 where not; and one program's own word for 2."""
 
 _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
 """None, CCITT's, LZW, JPEG in the old way and the new, deflate, PackBits, deflate by its old number."""
 
 _JPEG_COMPRESSIONS = {6, 7}
-_PIECES = {273: 279, 324: 325}
+PIECES = {273: 279, 324: 325}
 """Offsets of strips and of tiles, and how many bytes each has."""
 
 _METADATA = {270, 271, 272, 305, 306, 315, 316, 700, 33_432, 33_723, 34_377, 34_665, 34_853, 37_724}
@@ -47,61 +63,191 @@ _MAX_SCANS = 4
 
 _MAX_SAMPLES = 6
 """Pillow reads no more, and writes a line into the log."""
+
+_APART = 2
+_DEPTHS = {1, 2, 4, 8, 16}
+_DEEP_PLANES = 7
+"""Bytes for each pixel beside the picture, while the last of four planes of 16 bits is reduced to 8."""
+
 _MAX_OVERHANG = 16_000_000
 """How many pixels tiles may have beyond the picture, at the right and at the bottom: half a second of CPU."""
 
 
-def inspect(data: bytes) -> Inspection:
+Entry = tuple[int, int, bytes]
+"""Its kind, how many values it has, and these as they are stored."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """What is said of one page: each entry as its kind, how many values it has, and where they stand."""
+
+    data: bytes
+    order: str
+    entries: dict[int, tuple[int, int, int]]
+    has_next: bool
+
+    @classmethod
+    def read(cls, data: bytes, start: int | None = None) -> Directory:
+        """Read the first directory, or the one that begins at `start`; refuse one that is a bomb."""
+        order = "<" if data.startswith(b"II") else ">"
+        try:
+            if start is None:
+                (start,) = struct.unpack_from(order + "I", data, 4)
+            return cls._read(data, order, start)
+        except struct.error:
+            raise _broken() from None
+
+    @classmethod
+    def _read(cls, data: bytes, order: str, start: int) -> Directory:
+        (count,) = struct.unpack_from(order + "H", data, start)
+        if count > _MAX_ENTRIES:
+            raise CorruptImage(f"The TIFF is damaged: its directory has {count} entries. Save it again.")
+        entries: dict[int, tuple[int, int, int]] = {}
+        apart = 0
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+            is_twice = tag in entries or (tag in _SINGLE and number != 1)
+            if is_twice or (tag == PROFILE and kind not in {_BYTE, _UNDEFINED}):
+                raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")
+            at, size = entry + 8, number * _BYTES.get(kind, 1)
+            if size > 4:  # noqa: PLR2004 - what fits in the entry itself
+                (at,) = struct.unpack_from(order + "I", data, at)
+                apart += size
+                if at + size > len(data) or apart > len(data):
+                    raise _broken()
+            if number > _MAX_VALUES and kind not in _TEXT_KINDS and tag != _TRANSFER_FUNCTION:
+                raise UnsupportedFormat(
+                    "The TIFF is in far more pieces than a usual one. Save it in fewer, or as a PNG."
+                )
+            entries[tag] = kind, number, at
+        (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
+        return cls(data, order, entries, bool(further))
+
+    def first(self, tag: int, default: int) -> int:
+        """Return the first value of an entry."""
+        if tag not in self.entries:
+            return default
+        kind, _, at = self.entries[tag]
+        (value,) = struct.unpack_from(self.order + ("H" if kind == _SHORT else "I"), self.data, at)
+        return int(value)
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """Return all values of an entry of numbers, none where there is no such entry."""
+        kind, count, at = self.entries.get(tag, (_SHORT, 0, 0))
+        if kind not in {_SHORT, _LONG}:
+            raise _broken()
+        return struct.unpack_from(f"{self.order}{count}{'H' if kind == _SHORT else 'I'}", self.data, at)
+
+    def bytes_of(self, tag: int) -> bytes:
+        """Return the values of an entry as they are stored, none where there is no such entry."""
+        kind, count, at = self.entries.get(tag, (_BYTE, 0, 0))
+        return self.data[at : at + count * _BYTES.get(kind, 1)]
+
+    def entry(self, tag: int) -> Entry:
+        """Return an entry as `file_of` takes it."""
+        kind, count, _ = self.entries.get(tag, (_BYTE, 0, 0))
+        return kind, count, self.bytes_of(tag)
+
+    def alpha(self, colours: int) -> tuple[int, int] | None:
+        """Return which channel says how transparent the others are, and of which kind it is (ExtraSamples)."""
+        extra = self.numbers(_EXTRA_SAMPLES)
+        if not extra and self.first(PHOTOMETRIC, 0) == RGB and self.first(SAMPLES, 1) == colours + 1:
+            return colours, _UNASSOCIATED
+        for number, kind in enumerate(extra, colours):
+            if kind in {_ASSOCIATED, _UNASSOCIATED, _OF_COREL}:
+                return number, _ASSOCIATED if kind == _ASSOCIATED else _UNASSOCIATED
+        return None
+
+    def unsupported_pixels(self) -> UnsupportedFormat:
+        """Say what pixels it has."""
+        colours = _COLOURS.get(self.first(PHOTOMETRIC, 0), "pixels of a rare kind")
+        further = " and further channels" if _EXTRA_SAMPLES in self.entries else ""
+        bits = max(self.numbers(BITS) or (1,))
+        order = "little" if self.order == "<" else "big"
+        numbers = _NUMBERS.get(max(self.numbers(_SAMPLE_FORMAT) or (1,)), "numbers")
+        return UnsupportedFormat(
+            f"The TIFF holds {colours}{further} as {bits}-bit {order}-endian {numbers}, which is not supported. "
+            "Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
+        )
+
+    def has_alike_integers(self) -> bool:
+        """Say whether all channels hold numbers of as many bits, from 0 on."""
+        return len(set(self.numbers(BITS))) <= 1 and set(self.numbers(_SAMPLE_FORMAT)) <= {1}
+
+
+@dataclass(frozen=True)
+class TiffInspection(Inspection):
+    """What the first directory says. `has_planes` where the channels lie one after another."""
+
+    directory: Directory = Directory(b"", "<", {}, has_next=False)
+    has_planes: bool = False
+
+
+def inspect(data: bytes) -> TiffInspection:
     """Read the first directory; refuse camera raws, which keep a thumbnail where a TIFF keeps its picture."""
     if data[8:10] == b"CR":
         raise _raw()
-    order = "<" if data.startswith(b"II") else ">"
-    try:
-        values, has_next = _directory(data, order)
-    except struct.error:
-        raise _broken() from None
-    if _DNG_VERSION in values:
+    directory = Directory.read(data)
+    if _DNG_VERSION in directory.entries:
         raise _raw()
-    if values.get(_REDUCED, 0) & 1:
+    if directory.first(_REDUCED, 0) & 1:
         raise UnsupportedFormat("The TIFF begins with a small preview, as cameras' raw files do. Export it to a JPEG.")
-    width, height = values.get(_WIDTH, 0), values.get(_HEIGHT, 0)
+    width, height = directory.first(WIDTH, 0), directory.first(HEIGHT, 0)
     if not width or not height:
         raise CorruptImage("The TIFF is damaged: its directory describes no picture. Save it again.")
-    across, down = values.get(_TILE_WIDTH, width), values.get(_TILE_HEIGHT, height)
+    across, down = directory.first(TILE_WIDTH, width), directory.first(TILE_HEIGHT, height)
     if ceil(width / across) * across * ceil(height / down) * down > width * height + _MAX_OVERHANG:
         raise UnsupportedFormat("The TIFF has tiles of an unusual size. Save it without tiles, or as a PNG.")
-    if values.get(_COMPRESSION, 1) not in _COMPRESSIONS:
+    compression = directory.first(COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
         raise UnsupportedFormat(
-            f"The TIFF is compressed in a way that is not supported ({values[_COMPRESSION]}). "
-            "Save it with LZW, or as a PNG."
+            f"The TIFF is compressed in a way that is not supported ({compression}). Save it with LZW, or as a PNG."
         )
-    if values.get(_COMPRESSION) in _JPEG_COMPRESSIONS:
-        _refuse_many_scans(data, order)
-    if values.get(_SAMPLES, 1) > _MAX_SAMPLES:
-        raise UnsupportedFormat(f"The TIFF has {values[_SAMPLES]} channels; 4 are supported. Save it in RGB.")
-    orientation = values.get(_ORIENTATION, 1)
-    depth = values.get(_BITS, 1)
-    samples = values.get(_SAMPLES, 1)
-    is_plain = depth <= 8 and samples in {1, 3}  # noqa: PLR2004 - bits
-    rows = down if _TILE_HEIGHT in values else min(height, values.get(_ROWS_PER_STRIP, height))
-    return Inspection(
+    if compression in _JPEG_COMPRESSIONS:
+        _refuse_many_scans(directory)
+    depth, samples, has_planes = directory.first(BITS, 1), directory.first(SAMPLES, 1), _has_planes(directory)
+    if samples > _MAX_SAMPLES and not has_planes:
+        raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
+    if depth == 8 and _SIGNED in directory.numbers(_SAMPLE_FORMAT):  # noqa: PLR2004 - bits
+        raise directory.unsupported_pixels()
+    orientation = directory.first(_ORIENTATION, 1)
+    is_deep = depth > 8  # noqa: PLR2004 - bits
+    is_plain = not is_deep and samples in {1, 3}
+    rows = down if TILE_HEIGHT in directory.entries else min(height, directory.first(ROWS_PER_STRIP, height))
+    photometric = directory.first(PHOTOMETRIC, WHITE_IS_ZERO)
+    pixel_bytes = depth / 8 if has_planes else max(samples * depth / 8, 4 if photometric == YCBCR else 0)
+    return TiffInspection(
         data,
         ImageHeader("image/tiff", width, height),
         orientation=orientation if orientation in range(1, 9) else 1,
-        has_metadata=has_next or not _METADATA.isdisjoint(values),
+        has_metadata=directory.has_next or not _METADATA.isdisjoint(directory.entries),
         depth=depth,
-        is_negative=depth > 8 and values.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,  # noqa: PLR2004 - bits
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
-        buffer_bytes=ceil(across * rows * max(samples * depth / 8, 4 if values.get(_PHOTOMETRIC) == _YCBCR else 0)),
+        buffer_bytes=ceil(across * rows * pixel_bytes) + has_planes * (_DEEP_PLANES if is_deep else 4) * width * height,
+        directory=directory,
+        has_planes=has_planes,
     )
 
 
-def _refuse_many_scans(data: bytes, order: str) -> None:
+def _has_planes(directory: Directory) -> bool:
+    """Say whether channels lie one after another; refuse what would be taken for another picture then.
+
+    One channel is a plane as well, and is taken for one where Pillow would read it in one order of bytes alone.
+    """
+    shape = directory.first(PHOTOMETRIC, WHITE_IS_ZERO), directory.first(BITS, 1), directory.first(SAMPLES, 1)
+    if directory.first(_PLANES, 1) != _APART and shape != (WHITE_IS_ZERO, 16, 1):
+        return False
+    if directory.first(BITS, 1) not in _DEPTHS or not directory.has_alike_integers():
+        raise directory.unsupported_pixels()
+    return True
+
+
+def _refuse_many_scans(directory: Directory) -> None:
     """Count the scans in each JPEG inside; what a strip has not in its own bytes, no decoder reads."""
-    found = 0
-    for offsets, counts in _PIECES.items():
-        pieces = list(zip(_values(data, order, offsets), _values(data, order, counts), strict=True))
+    found, data = 0, directory.data
+    for offsets, counts in PIECES.items():
+        pieces = list(zip(directory.numbers(offsets), directory.numbers(counts), strict=True))
         found += len(pieces)
         if sum(size for _, size in pieces) > len(data):
             raise _broken()
@@ -111,46 +257,23 @@ def _refuse_many_scans(data: bytes, order: str) -> None:
         raise _broken()
 
 
-def _values(data: bytes, order: str, wanted: int) -> tuple[int, ...]:
-    """Return all values of an entry of numbers, none where there is no such entry."""
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
-        if tag == wanted and kind not in {_SHORT, _LONG}:
-            raise _broken()
-        if tag == wanted:
-            layout = f"{order}{number}{'H' if kind == _SHORT else 'I'}"
-            at = entry + 8
-            if struct.calcsize(layout) > 4:  # noqa: PLR2004 - what fits in the entry itself
-                (at,) = struct.unpack_from(order + "I", data, at)
-            return struct.unpack_from(layout, data, at)
-    return ()
+def longs(order: str, *numbers: int) -> Entry:
+    """Return an entry of numbers."""
+    return _LONG, len(numbers), struct.pack(f"{order}{len(numbers)}I", *numbers)
 
 
-def _directory(data: bytes, order: str) -> tuple[dict[int, int], bool]:
-    """Return the first value of every entry, and whether another directory follows."""
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    if count > _MAX_ENTRIES:
-        raise CorruptImage(f"The TIFF is damaged: its directory has {count} entries. Save it again.")
-    values: dict[int, int] = {}
-    apart = 0
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
-        if tag in values or (tag in _SINGLE and number != 1) or (tag == _PROFILE and kind not in {_BYTE, _UNDEFINED}):
-            raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")
-        at, size = entry + 8, number * _BYTES.get(kind, 1)
-        if size > 4:  # noqa: PLR2004 - what fits in the entry itself
-            (at,) = struct.unpack_from(order + "I", data, at)
-            apart += size
-            if at + size > len(data) or apart > len(data):
-                raise _broken()
-        if number > _MAX_VALUES and kind not in _TEXT_KINDS and tag != _TRANSFER_FUNCTION:
-            raise UnsupportedFormat("The TIFF is in far more pieces than a usual one. Save it in fewer, or as a PNG.")
-        (values[tag],) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, at)
-    (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
-    return values, bool(further)
+def file_of(order: str, pixels: bytes, entries: dict[int, Entry]) -> bytes:
+    """Write a TIFF of one directory, whose pixels stand at 8."""
+    start = 8 + len(pixels) + len(pixels) % 2
+    at = start + 6 + 12 * len(entries)
+    head, values = struct.pack(order + "H", len(entries)), b""
+    for tag, (kind, count, value) in sorted(entries.items()):
+        apart = len(value) > 4  # noqa: PLR2004 - what fits in the entry itself
+        head += struct.pack(order + "HHI", tag, kind, count)
+        head += struct.pack(order + "I", at + len(values)) if apart else value.ljust(4, b"\0")
+        values += value + bytes(len(value) % 2) if apart else b""
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return b"".join((magic, struct.pack(order + "I", start), pixels, bytes(len(pixels) % 2), head, bytes(4), values))
 
 
 def _raw() -> UnsupportedFormat:

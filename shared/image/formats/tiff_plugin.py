@@ -1,4 +1,4 @@
-"""Pillow's TIFF plugin without what it does after loading, without libtiff's voice, and with words for what it cannot.
+"""Pillow's TIFF plugin without what it does after loading and without libtiff's voice.
 
 After loading, the plugin reads EXIF and its sub-directories, which nobody has checked, and turns the picture; here that
 is a step like for every other format. libtiff prints every error that it finds to stderr, which would flood the log. It
@@ -14,32 +14,23 @@ from pathlib import Path
 
 from PIL.TiffImagePlugin import TiffImageFile
 
-from shared.errors import UnsupportedFormat
-
-_BITS, _PHOTOMETRIC, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 338, 339
-_COLOURS = {0: "grey with white at 0", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
-_NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
-
 
 class FirstPage(TiffImageFile):
     """The first page of a TIFF, as it is stored."""
 
     def _setup(self) -> None:
-        """Say what pixels it has where Pillow has no name for them."""
+        """Tell pixels that Pillow has no name for from a damaged file."""
         try:
             super()._setup()
         except SyntaxError as error:
-            tags, order = self.tag_v2, "little" if self.tag_v2.prefix == b"II" else "big"
-            colours = _COLOURS.get(tags.get(_PHOTOMETRIC, 0), "pixels of a rare kind")
-            further = " and further channels" if _EXTRA_SAMPLES in tags else ""
-            bits, numbers = tags.get(_BITS, (1,)), _NUMBERS.get(max(tags.get(_SAMPLE_FORMAT, (1,))), "numbers")
-            raise UnsupportedFormat(
-                f"The TIFF holds {colours}{further} as {max(bits)}-bit {order}-endian {numbers}, "
-                "which is not supported. Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
-            ) from error
+            raise UnknownPixels from error
 
     def load_end(self) -> None:
         """Leave the picture as it lies."""
+
+
+class UnknownPixels(Exception):
+    """Pillow has no name for the pixels."""
 
 
 def _silence_libtiff() -> None:

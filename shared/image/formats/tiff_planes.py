@@ -1,0 +1,115 @@
+"""Reads a TIFF whose channels lie one after another: each plane is a grey picture of its own.
+
+PlanarConfiguration 2 (TIFF 6.0, page 38) is what GDAL calls INTERLEAVE=BAND. Pillow takes some of such planes for
+pixels of another depth or order, so each is given to it as a file of one channel, and the picture is put together of
+them. Channels that are neither a colour nor transparency, such as near infrared, are left out.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from itertools import accumulate
+
+from PIL import Image, ImageChops
+
+from shared.errors import CorruptImage
+from shared.image.depth import to_8_bits
+from shared.image.formats import tiff
+from shared.image.formats.tiff_plugin import FirstPage
+
+_MODES = {
+    tiff.WHITE_IS_ZERO: "L",
+    tiff.BLACK_IS_ZERO: "L",
+    tiff.RGB: "RGB",
+    tiff.PALETTE: "P",
+    tiff.CMYK: "CMYK",
+    tiff.YCBCR: "YCbCr",
+    tiff.LAB: "LAB",
+}
+_TRANSPARENT_MODES = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
+"""By what ExtraSamples says of the alpha channel: 1 where the colours are multiplied by it."""
+
+_COPIED = (
+    tiff.WIDTH,
+    tiff.HEIGHT,
+    tiff.COMPRESSION,
+    tiff.FILL_ORDER,
+    tiff.ROWS_PER_STRIP,
+    tiff.PREDICTOR,
+    tiff.TILE_WIDTH,
+    tiff.TILE_HEIGHT,
+    tiff.JPEG_TABLES,
+)
+"""What says of each plane what it says of all."""
+
+
+def assemble(source: tiff.TiffInspection) -> Image.Image:
+    """Decode the planes that are shown, and return the picture that they make, of 8 bits a channel."""
+    directory = source.directory
+    photometric = directory.first(tiff.PHOTOMETRIC, tiff.WHITE_IS_ZERO)
+    if photometric not in _MODES or (photometric == tiff.YCBCR and directory.numbers(tiff.SUBSAMPLING) not in _WHOLE):
+        raise directory.unsupported_pixels()
+    mode = _MODES[photometric]
+    colours = [_plane(source, number) for number in range(len(Image.new(mode, (1, 1)).getbands()))]
+    if mode == "P":
+        mode, colours = "RGB", list(colours[0].convert("RGB").split())
+    elif mode == "LAB":
+        colours[1:] = [plane.point(_UNSIGNED) for plane in colours[1:]]
+    elif photometric == tiff.WHITE_IS_ZERO:
+        colours = [ImageChops.invert(colours[0])]
+    image = _with_alpha(source, mode, colours)
+    profile = directory.bytes_of(tiff.PROFILE)
+    image.info = {"icc_profile": profile} if profile else {}
+    return image
+
+
+_WHOLE = ((), (1, 1))
+_UNSIGNED = [value ^ 0x80 for value in range(256)]
+
+
+def _with_alpha(source: tiff.TiffInspection, mode: str, colours: list[Image.Image]) -> Image.Image:
+    alpha = source.directory.alpha(len(colours))
+    if not alpha or (mode, alpha[1]) not in _TRANSPARENT_MODES:
+        return Image.merge(mode, colours)
+    number, kind = alpha
+    return Image.merge(_TRANSPARENT_MODES[mode, kind], [*colours, _plane(source, number)])
+
+
+def _plane(source: tiff.TiffInspection, number: int) -> Image.Image:
+    """Decode one plane; reduce it to 8 bits at once, for the others need their room."""
+    image = FirstPage(BytesIO(_file_of_plane(source, number)))
+    image.load()
+    plane = image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
+    if _is_palette(source.directory, number):
+        return plane
+    return to_8_bits(plane, source.depth) if plane.mode.startswith("I;16") else plane.convert("L")
+
+
+def _file_of_plane(source: tiff.TiffInspection, number: int) -> bytes:
+    """Return a TIFF that holds one plane alone."""
+    directory = source.directory
+    where, sizes = next(tags for tags in tiff.PIECES.items() if directory.numbers(tags[0]))
+    places = list(zip(directory.numbers(where), directory.numbers(sizes), strict=True))
+    count, rest = divmod(len(places), directory.first(tiff.SAMPLES, 1))
+    if rest or not count or sum(size for _, size in places) > len(source.data):
+        raise CorruptImage("The TIFF is damaged: its planes do not have as many parts as its directory says.")
+    places = places[number * count : (number + 1) * count]
+    view = memoryview(source.data)
+    pixels = b"".join(view[at : at + size] for at, size in places)
+    starts = list(accumulate((size for _, size in places[:-1]), initial=8))
+    entries = {
+        **{tag: directory.entry(tag) for tag in _COPIED if tag in directory.entries},
+        tiff.BITS: tiff.longs(directory.order, source.depth),
+        tiff.PHOTOMETRIC: tiff.longs(directory.order, tiff.BLACK_IS_ZERO),
+        tiff.SAMPLES: tiff.longs(directory.order, 1),
+        where: tiff.longs(directory.order, *starts),
+        sizes: tiff.longs(directory.order, *(size for _, size in places)),
+    }
+    if _is_palette(directory, number):
+        entries[tiff.PHOTOMETRIC] = directory.entry(tiff.PHOTOMETRIC)
+        entries[tiff.COLOUR_MAP] = directory.entry(tiff.COLOUR_MAP)
+    return tiff.file_of(directory.order, pixels, entries)
+
+
+def _is_palette(directory: tiff.Directory, number: int) -> bool:
+    return number == 0 and directory.first(tiff.PHOTOMETRIC, tiff.WHITE_IS_ZERO) == tiff.PALETTE
