@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_log = logging.getLogger(__name__)
 PROJECT = Path(__file__).resolve().parent.parent
 STOP_GRACE_S = 10.0
 KEPT_LINES = 1000
@@ -30,7 +32,7 @@ LEASH = ("sh", "-c", '("$@"; kill -TERM 0) & read -r _; kill -TERM 0', "leash")
 
 
 class Child:
-    """A running program in a session of its own; its output is passed on line by line."""
+    """A running program in a session of its own; its output is passed on line by line, and logged for debugging."""
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Child:
         for raw in self._process.stdout:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
             self.lines.append(line)
+            _log.debug(line, extra={"command": self._process.args})
             with contextlib.suppress(OSError):  # nobody reads it any more; the child must not wait for that
                 self._on_line(line)
 

@@ -6,7 +6,7 @@
 - what every program prints that is started as a `Child`: Functions hosts, and `python -m local` with the host in it;
   Azurite's access log, which names what its clients ask for, is not the app's;
 - all results and ledger entries that were ever written to an Azurite, be they overwritten, which it still has on its
-  disk when it is stopped: by its own object, or by ending the `Child` that it belongs to.
+  disk when it is stopped, or the program that it belongs to, and when its folder is removed.
 
 Not heard are programs that a test runs to their end to see what they print, and stores that are gone when their
 program has ended by itself. The test at whose end a secret is found fails. Secrets that tests invent have `hush` in
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -26,13 +27,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from local.azurite import ACCOUNT_KEY, Azurite
+from local.azurite import ACCOUNT_KEY
 from local.functions_host.contract import BLOBS_EXTENSION_KEY, FUNCTION_KEY
-from local.host_process import HostProcess
-from local.processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w|hush")
 SIGNATURE = re.compile(r"[?&;](sig|code)=")
@@ -68,8 +67,10 @@ class Ear(logging.Handler):
         self._guard = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in a record of this process, with its traceback."""
-        self.line(logging.Formatter().format(record))
+        """Take in a record of this process, with its traceback, or what a program printed."""
+        command = getattr(record, "command", ())
+        if not is_azurite(command) and not str(record.msg).startswith(TOLD_ON_PURPOSE):
+            self.line(logging.Formatter().format(record))
 
     def line(self, line: str) -> None:
         """Take in a line of a program."""
@@ -99,53 +100,29 @@ class Ear(logging.Handler):
         return found
 
 
-def listen_to_programs(ear: Ear, patch: pytest.MonkeyPatch) -> None:
-    """Have every program heard that is started, beside whoever starts it, and learn the keys of the hosts."""
-    make_child, make_host = Child.__init__, HostProcess.__init__
+class Watch:
+    """Sees what this process does to others by Python's own audit events, and shows it to an ear.
 
-    def make_child_heard(
-        child: Child, command: Sequence[str], *, on_line: Callable[[str], None] = lambda _: None, **options: Any
-    ) -> None:
-        def hear(line: str) -> None:
-            if not line.startswith(TOLD_ON_PURPOSE):
-                ear.line(line)
-            on_line(line)
+    https://docs.python.org/3/library/audit_events.html: a hook stays as long as its process, so this one can be closed.
+    """
 
-        make_child(child, command, on_line=on_line if is_azurite(command) else hear, **options)
+    def __init__(self, ear: Ear) -> None:
+        self._ear: Ear | None = ear
+        sys.addaudithook(self._see)
 
-    def make_host_known(host: HostProcess, *arguments: Any, **options: Any) -> None:
-        make_host(host, *arguments, **options)
-        ear.keep_secrets(host._environment())
+    def close(self) -> None:
+        """See nothing more."""
+        self._ear = None
 
-    patch.setattr(Child, "__init__", make_child_heard)
-    patch.setattr(HostProcess, "__init__", make_host_known)
-
-
-def search_what_is_stored(ear: Ear, patch: pytest.MonkeyPatch) -> None:
-    """Have every Azurite searched before its data goes with it."""
-    stop, signal_child = Azurite.stop, Child._signal
-
-    def search_and_stop(azurite: Azurite) -> None:
-        folder = azurite._temporary.name if azurite._temporary else azurite._data
-        try:
-            if folder:
-                search(Path(folder))
-        finally:
-            stop(azurite)
-
-    def search_and_signal(child: Child, *arguments: Any) -> None:
-        try:
-            for folder in stores_within(child.pid):
-                search(folder)
-        finally:
-            signal_child(child, *arguments)
-
-    def search(folder: Path) -> None:
-        for document in stored_documents(folder):
-            ear.document(str(folder), document)
-
-    patch.setattr(Azurite, "stop", search_and_stop)
-    patch.setattr(Child, "_signal", search_and_signal)
+    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._ear is None or event not in ("subprocess.Popen", "os.kill", "os.killpg", "shutil.rmtree"):
+            return
+        if event == "subprocess.Popen":
+            self._ear.keep_secrets(arguments[3] or {})
+            return
+        for folder in [Path(arguments[0])] if event == "shutil.rmtree" else stores_of(arguments[0]):
+            for document in stored_documents(folder):
+                self._ear.document(str(folder), document)
 
 
 def is_azurite(command: Sequence[str]) -> bool:
@@ -153,13 +130,14 @@ def is_azurite(command: Sequence[str]) -> bool:
     return any(part.endswith("azurite.js") for part in command)
 
 
-def stores_within(pid: int) -> Iterator[Path]:
-    """Yield the folders of the Azurites that a process has started."""
+def stores_of(pid: int) -> Iterator[Path]:
+    """Yield the folders of the Azurites that a process is or has started."""
     with suppress(psutil.Error):  # it has ended
-        for process in psutil.Process(pid).children(recursive=True):
+        process = psutil.Process(pid)
+        for found in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
-                if is_azurite(process.cmdline()):
-                    yield Path(process.cwd())
+                if is_azurite(found.cmdline()):
+                    yield Path(found.cwd())
 
 
 def stored_documents(folder: Path) -> Iterator[dict[str, Any]]:
@@ -176,13 +154,16 @@ def stored_documents(folder: Path) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="session", autouse=True)
 def ear() -> Iterator[Ear]:
     """Listen while tests run."""
-    ear, app = Ear(), logging.getLogger("itwin_image_drop")
+    ear, app, programs = Ear(), logging.getLogger("itwin_image_drop"), logging.getLogger("local.processes")
     logging.getLogger().addHandler(ear)
+    programs.addHandler(ear)
     app.setLevel(logging.INFO)
-    with pytest.MonkeyPatch.context() as patch:
-        listen_to_programs(ear, patch)
-        search_what_is_stored(ear, patch)
-        yield ear
+    programs.setLevel(logging.DEBUG)
+    programs.propagate = False  # or a test's own log were full of them
+    watch = Watch(ear)
+    yield ear
+    watch.close()
+    programs.removeHandler(ear)
     logging.getLogger().removeHandler(ear)
     assert ear.leaks() == []
 

@@ -33,21 +33,15 @@ LEAKS = {
             logging.getLogger("any").exception("failed")
     """,
     "what a host prints": """
-        class Loud(HostProcess):
-            def _command(self):
-                return ["sh", "-c", "echo code is $BLOBS_KEY; sleep 5"]
-            def _environment(self):
-                environment = super()._environment()
-                return environment | {"BLOBS_KEY": environment[BLOBS_EXTENSION_KEY]}
-        host = Loud(PROJECT, {})
-        child = host._child = Child(host._command(), environment=host._environment(), directory=PROJECT,
-                                    on_line=host._on_line)
-        assert wait_until(lambda: len(child.lines) > 0, timeout_s=10)
-        host.kill()
+        (tmp_path / "host.json").write_text('{"version": "2.0"}')
+        (tmp_path / "function_app.py").write_text("import os; print('it is', os.environ['IDENTITY_HEADER'])")
+        storage = "AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:9;QueueEndpoint=http://127.0.0.1:9"
+        with suppress(LocalCloudError):
+            HostProcess(tmp_path, {"AzureWebJobsStorage": storage, "IDENTITY_HEADER": "open sesame"}).start()
     """,
     "what any program prints": """
         child = Child(["sh", "-c", "echo it is hu''sh; sleep 5"], environment={}, directory=PROJECT)
-        assert wait_until(lambda: len(child.lines) > 0, timeout_s=10)
+        assert wait_until(lambda: len(child.lines) > 0, timeout_s=300)
         child.kill()
     """,
     "a result": """
@@ -63,7 +57,7 @@ LEAKS = {
     "a result in a store that dies": """
         with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
             storage.create_container("results").upload_blob("x.json", LEAKING_RESULT)
-            azurite._child.kill()
+            os.kill(azurite.pid, signal.SIGKILL)
     """,
     "a result in the ledger": """
         with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
@@ -72,7 +66,7 @@ LEAKS = {
     "a result in the cloud of another program": """
         environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)}
         child = Child([sys.executable, "-m", "local"], environment=environment, directory=PROJECT)
-        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=60)
+        assert wait_until(lambda: any("Drop a file:" in line for line in list(child.lines)), timeout_s=300)
         connection_string = json.loads((tmp_path / "cloud.json").read_text())["connectionString"]
         with BlobServiceClient.from_connection_string(connection_string) as storage:
             storage.get_container_client("results").upload_blob("x.json", LEAKING_RESULT)
@@ -83,12 +77,14 @@ HEAD = """
 import json
 import logging
 import os
+import signal
 import sys
+from contextlib import suppress
 from azure.storage.blob import BlobServiceClient
 from local.azurite import Azurite
-from local.functions_host.contract import BLOBS_EXTENSION_KEY
 from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
+from local.serving import LocalCloudError
 
 LEAKING_RESULT = '{"status": "retrying", "reason": "https://host/x?sig=abc"}'
 """
