@@ -1,4 +1,4 @@
-"""What the programs take on their command lines: anything else is one sentence and exit code 1."""
+"""What the programs take on their command lines: anything else is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import uuid
 from typing import TYPE_CHECKING, NoReturn
 
+from local.serving import UsageError
 from local.terminal import printable
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program."""
-        self.exit(1, printable(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.") + "\n")
+        self.exit(
+            UsageError.exit_code, printable(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.") + "\n"
+        )
 
 
 def port(text: str) -> int:
     """Read a port; 0 stands for a free one."""
     if not _is_number(text, 0, MAX_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port: it must be from 0 to {MAX_PORT}")
     return int(text)
 
 
@@ -62,7 +65,7 @@ def itwin_id(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no iTwin ID, which is a GUID") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not an iTwin ID: it must be a GUID") from error
 
 
 def _is_number(text: str, least: int, most: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from azure.core.exceptions import ResourceExistsError
@@ -19,8 +18,9 @@ from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
 from local.key_vault import KeyVault
 from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
+from local.ports import Ports
 from local.processes import PROJECT
-from local.serving import LocalCloudError, listen, serve
+from local.serving import LocalCloudError, serve
 from local.state import claim_state
 
 if TYPE_CHECKING:
@@ -41,34 +41,6 @@ DEFAULT_FILTERS = (
     not_in_containers(*CONTRACT["events"]["notInContainers"]),
     AdvancedFilter("StringIn", "data.api", tuple(CONTRACT["events"]["apis"])),
 )
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where the parts listen; 0 takes a free port. Raises LocalCloudError where two are to listen on the same one."""
-
-    console: int = 0
-    blob: int = 0
-    queue: int = 0
-    platform: int = 0
-    identity: int = 0
-    vault: int = 0
-    host: int = 0
-
-    def __post_init__(self) -> None:
-        """Say what the second one would say of the first."""
-        taken: dict[int, str] = {}
-        for part, port in asdict(self).items():
-            if port and port in taken:
-                raise LocalCloudError(
-                    f"Port {port} is given to the {taken[port]} service and to the {part} service: choose another one."
-                )
-            taken[port] = part
-
-    def check(self) -> None:
-        """Raise LocalCloudError where one of them is taken, before anything is started."""
-        for port in filter(None, asdict(self).values()):
-            listen(port).close()
 
 
 class LocalCloud:

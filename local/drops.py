@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from azure.storage.blob import BlobServiceClient
 
 MAX_BLOB_NAME = 1024
+ITWIN_NOT_FOUND = "iTwinNotFound"
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
 POLL_INTERVAL_S = 0.1
 
@@ -91,8 +92,12 @@ def wait_for_results(
     *,
     timeout_s: float,
     final: bool = True,
+    on_wait: Callable[[DroppedFile, dict[str, Any]], object] = lambda _, __: None,
 ) -> Iterator[tuple[DroppedFile, dict[str, Any] | None]]:
-    """Yield each drop with its result as it comes; at last those whose time was over, with the last that was seen."""
+    """Yield each drop with its result as it comes; at last those whose time was over, with the last that was seen.
+
+    `on_wait` is told once of each drop that has a result which is not its last.
+    """
     seen: dict[DroppedFile, dict[str, Any] | None] = dict.fromkeys(drops)
     deadline = time.monotonic() + timeout_s
     while seen:
@@ -102,8 +107,19 @@ def wait_for_results(
             if is_over or (result is not None and (not final or result.get("status") in FINAL_STATUSES)):
                 del seen[drop]
                 yield drop, result
+            elif result is not None and before is None:
+                on_wait(drop, result)
         if seen:
             time.sleep(POLL_INTERVAL_S)
+
+
+def outcome(drop: DroppedFile, result: Mapping[str, Any]) -> str:
+    """Say on a line what became of a drop: its status, what was changed or why not, and what can be done about it."""
+    changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
+    error = result.get("error") or {}
+    what = changes if result["status"] == "uploaded" else result.get("reason") or error.get("message")
+    hint = f"make it with `python -m local itwin {drop.itwin_id}`" if error.get("code") == ITWIN_NOT_FOUND else ""
+    return " -> ".join(filter(None, [result["status"], what, hint]))
 
 
 def files_in(folder: Path) -> Iterator[Path]:

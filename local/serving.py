@@ -21,6 +21,14 @@ LOOPBACK = "127.0.0.1"
 class LocalCloudError(Exception):
     """The local cloud cannot run; the message is one sentence that says why and what to do."""
 
+    exit_code = 1
+
+
+class UsageError(LocalCloudError):
+    """What was asked for makes no sense, whatever runs on this machine."""
+
+    exit_code = 2
+
 
 def listen(port: int = 0) -> socket.socket:
     """Bind a loopback port; 0 takes a free one. Raises LocalCloudError where it is taken."""

@@ -15,8 +15,9 @@ import pytest
 import requests
 from azure.storage.queue import QueueClient
 
-from local.cloud import DEAD_LETTER_CONTAINER, RESULTS_CONTAINER, LocalCloud, Ports
+from local.cloud import DEAD_LETTER_CONTAINER, RESULTS_CONTAINER, LocalCloud
 from local.drops import DroppedFile
+from local.ports import Ports
 from local.processes import LEASH, PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 from tests.apps.probe.function_app import told

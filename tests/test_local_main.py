@@ -10,9 +10,11 @@ import stat
 import subprocess
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -22,13 +24,14 @@ from azure.storage.blob import BlobServiceClient
 from local.__main__ import spare_loopback
 from local.commands import main
 from local.commands.up import HostLog
+from local.ports import DEFAULT_PORTS
 from local.processes import PROJECT, Child, wait_until
 from local.samples import make_samples
-from local.serving import listen
+from local.serving import LocalCloudError, listen
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds from 0\.1 up; see .*"
 
@@ -223,6 +226,28 @@ def test_it_prints_where_everything_is(up: Child, folder: Path) -> None:
         assert state["resultsContainer"] in [container.name for container in storage.list_containers()]
 
 
+def test_it_is_on_its_usual_ports_or_says_where_else(up: Child, folder: Path) -> None:
+    """Whoever has an address in a script learns why it leads nowhere today."""
+    state = state_of(folder)
+    found = {part: urlsplit(state[part]).port for part in ("platform", "identity", "vault", "host")}
+    found["blob"], found["queue"] = map(int, re.findall(r":(\d+)/devstoreaccount1", state["connectionString"]))
+    for part, port in found.items():
+        usual = getattr(DEFAULT_PORTS, part)
+        assert (port == usual) is not says(up, f"Port {usual} is in use, so the {part} service listens on {port}.")
+
+
+def test_a_port_in_use_is_no_hindrance(tmp_path: Path) -> None:
+    """A free one stands in for it, and that is said, in a sentence for each part."""
+    with ExitStack() as users:
+        for port in asdict(DEFAULT_PORTS).values():
+            with suppress(LocalCloudError):  # somebody else's already
+                users.enter_context(listen(port))
+        with running(tmp_path) as child:
+            for part, port in asdict(DEFAULT_PORTS).items():
+                assert says(child, f"Port {port} is in use, so the {part} service listens on ")
+            assert says(child, "UseDevelopmentStorage=true leads elsewhere")
+
+
 def test_a_second_cloud_is_refused(up: Child, folder: Path) -> None:
     """Other commands could not tell which one is meant."""
     second = run(folder)
@@ -244,8 +269,8 @@ def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Pa
 
 
 def test_drop_on_an_itwin_prints_the_whole_document(up: Child, folder: Path, pictures: Path) -> None:
-    """One JSON object a line; 0 when all were uploaded; the iTwin is made where it is new."""
-    itwin_id = str(uuid.uuid4())
+    """One JSON object a line; 0 when all were uploaded; an ID is the same in any case."""
+    itwin_id = run(folder, "itwin").stdout.strip()
     done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id.upper(), "--json", "--timeout", "30")
     (document,) = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, done.stderr) == (0, ""), list(up.lines)[-50:]
@@ -264,19 +289,67 @@ def test_drop_says_when_no_result_came_in_time(folder: Path, pictures: Path) -> 
     assert done.stdout.endswith("logo.png -> no result after 0.1 s\n")
 
 
+def names_of_itwins(folder: Path) -> dict[str, str]:
+    """Return what each iTwin is called."""
+    listed = requests.get(f"{state_of(folder)['platform']}/_control/itwins", timeout=HANG_S).json()["iTwins"]
+    return {itwin["id"]: itwin["displayName"] for itwin in listed}
+
+
 @pytest.mark.usefixtures("up")
-def test_drop_on_an_itwin_changes_nothing_else_of_it(folder: Path, pictures: Path) -> None:
-    """A new one is called like the file."""
-    control = f"{state_of(folder)['platform']}/_control/itwins"
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_drop_does_not_hide_that_an_itwin_is_unknown(folder: Path, pictures: Path, how: list[str]) -> None:
+    """In Azure nobody would make it either; the line says how it can be made here."""
     itwin_id = str(uuid.uuid4())
-    requests.put(f"{control}/{itwin_id}", json={"displayName": "Town Hall"}, timeout=HANG_S)
-    run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id)
-    new = str(uuid.uuid4())
-    run(folder, "drop", pictures / "notes.jpg", "--itwin", new)
+    done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id, *how, "--timeout", "5")
+    assert done.returncode == 1
+    assert "iTwinNotFound" in done.stdout if how else f"make it with `python -m local itwin {itwin_id}`" in done.stdout
+    assert itwin_id not in names_of_itwins(folder)
+
+
+@pytest.mark.usefixtures("up")
+def test_without_an_itwin_each_file_gets_one_that_is_called_like_it(folder: Path, pictures: Path) -> None:
+    """An iTwin has one image."""
     run(folder, "drop", pictures / "scan.tif")
-    names = {known["id"]: known["displayName"] for known in requests.get(control, timeout=HANG_S).json()["iTwins"]}
-    assert (names[itwin_id], names[new]) == ("Town Hall", "notes")
-    assert "scan" in names.values()
+    assert "scan" in names_of_itwins(folder).values()
+
+
+@pytest.mark.usefixtures("up")
+def test_itwin_makes_an_itwin_and_prints_its_id(folder: Path, pictures: Path) -> None:
+    """With the container for its drops; one that is there keeps its image, and its name unless another is given."""
+    made = run(folder, "itwin", "--name", "Town Hall")
+    itwin_id = made.stdout.strip()
+    assert (made.returncode, made.stderr, names_of_itwins(folder)[itwin_id]) == (0, "", "Town Hall")
+    with BlobServiceClient.from_connection_string(state_of(folder)["connectionString"]) as storage:
+        assert storage.get_container_client(itwin_id).exists()
+    assert run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id).returncode == 0
+    assert run(folder, "itwin", itwin_id.upper()).stdout.strip() == itwin_id
+    assert names_of_itwins(folder)[itwin_id] == "Town Hall"
+    assert run(folder, "itwin", itwin_id, "--name", "City Hall").stdout.strip() == itwin_id
+    assert names_of_itwins(folder)[itwin_id] == "City Hall"
+    image = requests.get(f"{state_of(folder)['platform']}/_control/itwins/{itwin_id}/image", timeout=HANG_S)
+    assert image.content == (pictures / "logo.png").read_bytes()
+
+
+@pytest.mark.usefixtures("up")
+@pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:9"}])
+def test_env_gives_a_shell_what_other_programs_need(folder: Path, proxy: dict[str, str]) -> None:
+    """The connection string as Azure's tools want it; and where there is a proxy, that it is not for this machine."""
+    command = f'eval "$({sys.executable} -m local env)"; echo "$AZURE_STORAGE_CONNECTION_STRING"; echo "$no_proxy"'
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**kept, **proxy, "LOCAL_CLOUD_FOLDER": str(folder)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        state_of(folder)["connectionString"],
+        "127.0.0.1,localhost" if proxy else "",
+    ]
 
 
 @pytest.mark.usefixtures("up")
@@ -415,10 +488,33 @@ def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, how: list[str]
             assert re.search(r" -> skipped -> .*its name ", line)
 
 
+@pytest.fixture
+def bad_input(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Run a command that must not get far, {names} replaced; returns its exit code and what it said on stderr."""
+    before = psutil.Process().children(recursive=True)
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    (tmp_path / "logo.png").touch()
+    (tmp_path / "empty").mkdir()
+
+    with listen() as taken:
+
+        def run(arguments: str) -> tuple[int, str]:
+            names = {"logo": pictures / "logo.png", "folder": tmp_path, "port": taken.getsockname()[1]}
+            try:
+                code = main(arguments.format(**names).split())
+            except SystemExit as error:  # argparse ends the program itself
+                code = int(str(error.code))
+            return code, capsys.readouterr().err
+
+        yield run
+    assert psutil.Process().children(recursive=True) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("drop {logo}", r"No local cloud is running: start one with `python -m local`\."),
         ("drop {folder}/nothing.png", r".*nothing\.png cannot be read \(No such file or directory\)\."),
         ("drop {folder}/empty", r"There is no file in .*/empty\."),
         (
@@ -430,49 +526,55 @@ def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, how: list[str]
             for text in ("nan", "-1", "0", "inf", "x")
         ),
         ("watch {folder} --min-age nan", r"Argument --min-age: 'nan' is not a number of seconds from 0 up; see .*"),
-        ("drop {logo} --itwin x", r"Argument --itwin: 'x' is no iTwin ID, which is a GUID; see .*"),
+        ("drop {logo} --itwin x", r"Argument --itwin: 'x' is not an iTwin ID: it must be a GUID; see .*"),
         ("drop", r"The following arguments are required: FILE; see .*"),
         ("fly", r"Unrecognized arguments: fly; see .*"),
-        ("--blob-port 70000", r"Argument --blob-port: '70000' is no port; see .*"),
-        (f"--blob-port {'1' * 5000}", r"Argument --blob-port: '1+' is no port; see .*"),
+        ("--blob-port 70000", r"Argument --blob-port: '70000' is not a valid port: .*; see .*"),
+        (f"--blob-port {'1' * 5000}", r"Argument --blob-port: '1+' is not a valid port: .*; see .*"),
         ("drop {logo} --\x1b[31m", r"Unrecognized arguments: --\\x1b\[31m; see .*"),
-        ("--blob-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
-        ("--console-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--blob-port 5000 --queue-port 5000", r"Port 5000 is given to the blob service and to the queue service: .*"),
         ("--console-port 5000 --host-port 5000", r"Port 5000 is given to the console service and to the host .*"),
-        ("up --host-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--host iis", r"Argument --host: invalid choice: 'iis' .*"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(
+    bad_input: Callable[[str], tuple[int, str]], arguments: str, sentence: str
+) -> None:
+    """As with the tools of every system; no traceback, nothing started."""
+    code, said = bad_input(arguments)
+    assert code == 2
+    assert re.fullmatch(sentence + r"\n", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("drop {logo}", r"No local cloud is running: start one with `python -m local`\."),
+        ("itwin", r"No local cloud is running: .*"),
+        ("env", r"No local cloud is running: .*"),
+        ("preflight", r"No local cloud is running: .*"),
+        ("--blob-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
+        ("--console-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
+        ("up --host-port {port}", r"Port \d+ cannot be used \(.*\): .*"),
         ("--data {folder}/logo.png", r"The data folder .* cannot be used \(.*\)\."),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
-    tmp_path: Path,
-    pictures: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: str,
-    sentence: str,
+def test_what_this_machine_does_not_allow_is_one_sentence_and_exit_code_1(
+    bad_input: Callable[[str], tuple[int, str]], arguments: str, sentence: str
 ) -> None:
-    """No traceback, nothing started."""
-    before = psutil.Process().children(recursive=True)
-    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
-    (tmp_path / "logo.png").touch()
-    (tmp_path / "empty").mkdir()
-    with listen() as taken:
-        names = {"logo": pictures / "logo.png", "folder": tmp_path, "port": taken.getsockname()[1]}
-        try:
-            code = main(arguments.format(**names).split())
-        except SystemExit as error:  # argparse ends the program itself
-            code = int(str(error.code))
+    """The same command may work later, or elsewhere."""
+    code, said = bad_input(arguments)
     assert code == 1
-    assert re.fullmatch(sentence + r"\n", capsys.readouterr().err)
-    assert psutil.Process().children(recursive=True) == before
+    assert re.fullmatch(sentence + r"\n", said)
 
 
 @pytest.mark.parametrize(
     ("program", "sentence"),
     [
-        ("local.itwin_platform --port 99999", "Argument --port: '99999' is no port; see "),
+        (
+            "local.itwin_platform --port 99999",
+            "Argument --port: '99999' is not a valid port: it must ",
+        ),
         (
             "local.itwin_platform --requests-per-hour 0",
             "Argument --requests-per-hour: '0' is not a whole number from 1 ",
@@ -481,18 +583,21 @@ def test_bad_input_is_one_sentence_and_exit_code_1(  # noqa: PLR0917 - a table
             f"local.itwin_platform --requests-per-hour {'9' * 5000}",
             f"Argument --requests-per-hour: '{'9' * 5000}' is not a whole number from 1 ",
         ),
-        ("local.functions_host --port 99999", "Argument --port: '99999' is no port; see "),
+        (
+            "local.functions_host --port 99999",
+            "Argument --port: '99999' is not a valid port: it must ",
+        ),
         ("local.functions_host --visibility-timeout nan", "Argument --visibility-timeout: 'nan' is not a number of "),
         (
             "local.functions_host --visibility-timeout 1e9",
             "Argument --visibility-timeout: '1e9' is not a number of seconds from 1 to 604800; see ",
         ),
-        ("local preflight --itwin x", "Argument --itwin: 'x' is no iTwin ID, which is a GUID; see "),
-        ("local preflight", "No local cloud is running: start one with "),
+        ("local preflight --itwin x", "Argument --itwin: 'x' is not an iTwin ID: it must be a GUID; see "),
+        ("local.itwin_platform now", "Unrecognized arguments: now; see "),
     ],
 )
 def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: str, sentence: str) -> None:
-    """No usage, no traceback, exit code 1."""
+    """No usage, no traceback, exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", *program.split()],
         env={**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)},
@@ -502,7 +607,7 @@ def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: s
         timeout=HANG_S,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(sentence)
     assert len(done.stderr.splitlines()) == 1
 

@@ -36,11 +36,12 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from PIL import Image
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
-from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud, Ports
+from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud
 from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.functions_host.listeners import BLOB_POISON_QUEUE
 from local.host_process import HostProcess
 from local.itwin_platform import ScriptedAnswer
+from local.ports import Ports
 from local.processes import PROJECT, wait_until
 from local.samples import encode
 from local.serving import listen, serve

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.arguments import Parser, itwin_id, port, seconds
+from local.ports import DEFAULT_PORTS, PARTS
 from local.serving import LocalCloudError
 from local.terminal import say
 
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 DEFAULT_COMMAND = "up"
-COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "preflight", "demo")
-PARTS = ("console", "blob", "queue", "platform", "identity", "vault", "host")
+COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "itwin", "env", "preflight", "demo")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; 0 when all went well, 1 with one sentence on stderr when not."""
+    """Run a command; 0 when all went well, 1 with a sentence on stderr when not, 2 when it made no sense."""
     return read(arguments)()
 
 
@@ -43,7 +43,7 @@ def _run(command: ModuleType, options: argparse.Namespace) -> int:
         code: int = command.run(options)
     except LocalCloudError as error:
         say(str(error), sys.stderr)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         return 0 if options.command in ("up", "watch") else 130
     return code
@@ -65,15 +65,15 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument(
             f"--{part}-port",
             type=port,
-            default=0,
             metavar="PORT",
-            help=f"where the {part} service listens (default: a free port)",
+            help=f"where the {part} service listens; 0 takes a free port "
+            f"(default: {getattr(DEFAULT_PORTS, part)}, or a free one while that is in use)",
         )
 
     drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
     drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it")
     drop.add_argument(
-        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
+        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one is made for each file)"
     )
     drop.add_argument("--json", action="store_true", help="print whole result documents, one a line")
     drop.add_argument(
@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="leave alone what was written to more lately (default: %(default)s)",
     )
+
+    itwin = commands.add_parser("itwin", help="make an iTwin with the container for its drops, and print its ID")
+    itwin.add_argument("id", nargs="?", type=itwin_id, metavar="ID", help="its ID (default: a new one)")
+    itwin.add_argument("--name", help="what it is called; one that is there is renamed")
+
+    commands.add_parser("env", help="print the variables that other programs need, for `eval` in a shell")
 
     preflight = commands.add_parser("preflight", help="ask the app of the cloud that runs what works and what does not")
     preflight.add_argument(

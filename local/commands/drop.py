@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from azure.storage.blob import BlobServiceClient
-
-from local.azurite import QUICK_RETRIES
-from local.commands.running import find_running, hearing_from_cloud, make_itwin
-from local.drops import FINAL_STATUSES, DroppedFile, drop_file, files_in, wait_for_results, why_left_alone
-from local.serving import LocalCloudError
+from local.commands.running import find_running, hearing_from_cloud, make_itwin, open_storage
+from local.drops import FINAL_STATUSES, DroppedFile, drop_file, files_in, outcome, wait_for_results, why_left_alone
+from local.serving import UsageError
 from local.terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Drop them all; 1 when any was not uploaded.
 
-    An iTwin has one image: without an iTwin's id every file gets one of its own.
+    An iTwin has one image: without an iTwin's ID a new one is made for every file. One that is named is not made, so
+    that an unknown one becomes the 404 that it would be in Azure.
     """
     names = {file: name for path in options.files for file, name in _files(path)}
     left_alone = {file: why for file, name in names.items() if (why := why_left_alone(name))}
@@ -36,24 +35,32 @@ def run(options: argparse.Namespace) -> int:
     if not names:
         return 1
     if options.itwin and len(set(names.values())) < len(names):
-        raise LocalCloudError("Two of the files have the same name, and one would replace the other: drop them apart.")
+        raise UsageError("Two of the files have the same name, and one would replace the other: drop them separately.")
     for file in names:
         with _reading(file):
             file.open("rb").close()
     state = find_running()
     uploaded = not left_alone
-    with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
+    with open_storage(state) as storage:
         files: dict[DroppedFile, Path] = {}
         for file, name in names.items():  # one after the other: the newest wins
             with _reading(file):
                 content = file.read_bytes()
             target = options.itwin or str(uuid.uuid4())
-            make_itwin(state["platform"], target, file.stem)
+            if not options.itwin:
+                make_itwin(state, target, file.stem)
             files[drop_file(storage, target, name, content)] = file
-        for drop, result in wait_for_results(storage, state["resultsContainer"], files, timeout_s=options.timeout):
-            file = files[drop]
-            line = json.dumps({"file": str(file), "result": result})
-            say(line if options.json else _line(file, result, options.timeout))
+
+        def tell_waiting(drop: DroppedFile, result: dict[str, Any]) -> None:
+            if not options.json:
+                told = f"{files[drop]} -> {outcome(drop, result)} -> waiting for at most {options.timeout:g} s"
+                say(told, sys.stderr)
+
+        for drop, result in wait_for_results(
+            storage, state["resultsContainer"], files, timeout_s=options.timeout, on_wait=tell_waiting
+        ):
+            document = json.dumps({"file": str(files[drop]), "result": result})
+            say(document if options.json else f"{files[drop]} -> {_last_word(drop, result, options.timeout)}")
             uploaded = uploaded and result is not None and result["status"] == "uploaded"
     return 0 if uploaded else 1
 
@@ -65,7 +72,7 @@ def _files(path: Path) -> list[tuple[Path, str]]:
             return [(path, path.name)]
         found = [(file, file.relative_to(path).as_posix()) for file in files_in(path)]
     if not found:
-        raise LocalCloudError(f"There is no file in {path}.")
+        raise UsageError(f"There is no file in {path}.")
     return found
 
 
@@ -74,15 +81,11 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalCloudError(f"{path} cannot be read ({error.strerror}).") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _line(file: Path, result: dict[str, Any] | None, timeout_s: float) -> str:
+def _last_word(drop: DroppedFile, result: dict[str, Any] | None, timeout_s: float) -> str:
     if result is None:
-        return f"{file} -> no result after {timeout_s:g} s"
-    changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
-    error = result.get("error") or {}
-    reason = result.get("reason") or error.get("message")
-    parts = [str(file), result["status"], changes if result["status"] == "uploaded" else "", reason or ""]
-    waiting = "" if result["status"] in FINAL_STATUSES else f"not final after {timeout_s:g} s"
-    return " -> ".join(filter(None, [*parts, waiting]))
+        return f"no result after {timeout_s:g} s"
+    is_final = result["status"] in FINAL_STATUSES
+    return outcome(drop, result) + ("" if is_final else f" -> not final after {timeout_s:g} s")

@@ -7,13 +7,21 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import requests
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.storage.blob import BlobServiceClient
 
+from local.azurite import QUICK_RETRIES
 from local.serving import LocalCloudError
 from local.state import find_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # What the SDK has to say beside its errors would come between our sentences.
 logging.getLogger("azure").addHandler(logging.NullHandler())
@@ -41,18 +49,26 @@ def find_running() -> dict[str, Any]:
     return state
 
 
-def make_itwin(platform: str, itwin_id: str, name: str) -> None:
-    """Make the iTwin under that name where it is new; what is known of it stays. Raises LocalCloudError."""
-    address = f"{platform}/_control/itwins/{itwin_id}"
+def make_itwin(state: Mapping[str, Any], itwin_id: str, name: str | None = None) -> None:
+    """Make the iTwin where it is new, and the container for its drops; rename it where a name is given.
+
+    Raises LocalCloudError.
+    """
     try:
-        made = requests.put(address, timeout=10)
+        address = f"{state['platform']}/_control/itwins/{itwin_id}"
+        made = requests.put(address, json={} if name is None else {"displayName": name}, timeout=10)
         made.raise_for_status()
-        if made.status_code == requests.codes.created:
-            requests.put(address, json={"displayName": name}, timeout=10).raise_for_status()
     except requests.ConnectionError:
         raise
     except requests.RequestException as error:
         raise LocalCloudError(f"The iTwin {itwin_id} could not be made: {_first_line(error)}") from error
+    with open_storage(state) as storage, contextlib.suppress(ResourceExistsError):
+        storage.create_container(itwin_id)
+
+
+def open_storage(state: Mapping[str, Any]) -> BlobServiceClient:
+    """Return a client for the storage of the cloud that runs; it is to be closed."""
+    return BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES)
 
 
 def _first_line(error: Exception) -> str:

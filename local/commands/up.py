@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from local.cloud import LocalCloud, Ports
-from local.commands import PARTS
+from local.cloud import LocalCloud
 from local.commands.running import hearing_from_cloud
 from local.console import open_console
+from local.ports import DEFAULT_PORTS, PARTS, claim_ports
 from local.state import claim_state
 from local.terminal import say
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 HEALTH_INTERVAL_S = 0.5
 # Whoever watches would not wait for an hour to see a drop survive an outage.
@@ -27,9 +30,9 @@ SHORT_WAITS = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "10"}
 @hearing_from_cloud()
 def run(options: argparse.Namespace) -> int:
     """Run the cloud."""
-    ports = Ports(**{part: getattr(options, f"{part}_port") for part in PARTS})
+    asked = {part: getattr(options, f"{part}_port") for part in PARTS}
     host_log = HostLog()
-    with claim_state() as publish:
+    with claim_ports(asked) as ports, claim_state() as publish:
         cloud = LocalCloud(
             app_settings=SHORT_WAITS,
             host=options.host,
@@ -40,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         try:
             with cloud, open_console(cloud, ports.console) as console:
                 publish(cloud.state)
-                for line in _describe(cloud, console):
+                moved = [part for part in PARTS if asked[part] is None and not getattr(ports, part)]
+                for line in _describe(cloud, console, moved):
                     say(line)
                 host_log.release()
                 while True:
@@ -73,19 +77,38 @@ class HostLog:
                 say(line)
 
 
-def _describe(cloud: LocalCloud, console: str) -> list[str]:
+def _describe(cloud: LocalCloud, console: str, moved: Sequence[str]) -> list[str]:
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    command = f"{shlex.quote(python)} -m local"
+    addresses = {
+        "console": console,
+        "blob": cloud.azurite.blob_url,
+        "queue": cloud.azurite.queue_url,
+        "platform": cloud.platform_address,
+        "identity": cloud.identity_address,
+        "vault": cloud.vault_address,
+        "host": cloud.host.address,
+    }
     return [
         "",
         "The cloud runs; Ctrl-C ends it.",
         "",
-        f"  console           {console}",
-        f"  iTwin Platform    {cloud.platform_address}",
-        f"  managed identity  {cloud.identity_address}",
-        f"  Key Vault         {cloud.vault_address}",
-        f"  Functions host    {cloud.host.address}",
+        f"  console           {addresses['console']}",
+        f"  iTwin Platform    {addresses['platform']}",
+        f"  managed identity  {addresses['identity']}",
+        f"  Key Vault         {addresses['vault']}",
+        f"  Functions host    {addresses['host']}",
         f"  drop storage      {cloud.connection_string}",
         "",
-        f"Drop a file:  {python} -m local drop FILE",
+        *(_fallback(part, addresses[part]) for part in moved),
+        *([""] if moved else []),
+        f"Drop a file:        {command} drop FILE",
+        f'For other programs: eval "$({command} env)"',
         "",
     ]
+
+
+def _fallback(part: str, address: str) -> str:
+    usual, port = getattr(DEFAULT_PORTS, part), urlsplit(address).port
+    instead = " UseDevelopmentStorage=true leads elsewhere." if part in ("blob", "queue") else ""
+    return f"Port {usual} is in use, so the {part} service listens on {port}.{instead}"

@@ -6,21 +6,19 @@ A file is dropped when nobody has written to it for a while, and again whenever 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobServiceClient
 
-from local.azurite import QUICK_RETRIES
-from local.commands.running import find_running, hearing_from_cloud, make_itwin
-from local.drops import FINAL_STATUSES, drop_file, files_in, read_result, why_left_alone
+from local.commands.running import find_running, hearing_from_cloud, open_storage
+from local.drops import FINAL_STATUSES, drop_file, files_in, outcome, read_result, why_left_alone
 from local.itwin_platform import as_itwin_id
-from local.serving import LocalCloudError
-from local.terminal import printable, say
+from local.serving import UsageError
+from local.terminal import say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from local.drops import DroppedFile
@@ -34,20 +32,19 @@ Stamp = tuple[int, int]
 def run(options: argparse.Namespace) -> int:
     """Drop what is new and print what becomes of it, until Ctrl-C.
 
-    With an iTwin's id all goes to it; else what lies in a folder that is named by one. A new iTwin is called like the
-    folder.
+    With an iTwin's ID all goes to it; else what lies in a folder that is named by one. No iTwin is made: an unknown one
+    becomes the 404 that it would be in Azure.
     """
     state = find_running()
     folder: Path = options.folder
     if not folder.is_dir():
-        raise LocalCloudError(f"{folder} is no folder.")
+        raise UsageError(f"{folder} is not a folder.")
     say(f"Watching {folder}; Ctrl-C ends it.")
     seen: dict[Path, Stamp] = {}
     waiting: dict[DroppedFile, tuple[str, int]] = {}
-    with BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES) as storage:
+    with open_storage(state) as storage:
         while True:
             for itwin, name, content in _news(folder, options.itwin, options.min_age, seen):
-                make_itwin(state["platform"], itwin, printable(folder.resolve().name) if options.itwin else itwin)
                 try:
                     waiting[drop_file(storage, itwin, name, content)] = ("", 0)
                 except HttpResponseError as error:  # of this file; storage that is gone is no response
@@ -56,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
                 document = read_result(storage, state["resultsContainer"], drop)
                 if document is None or told == (document["status"], document["attempts"]):
                     continue
-                say(_line(drop, document))
+                say(f"{drop.itwin_id}/{drop.name} -> {outcome(drop, document)}")
                 waiting[drop] = (document["status"], document["attempts"])
                 if document["status"] in FINAL_STATUSES:
                     del waiting[drop]
@@ -110,9 +107,3 @@ def _target(folder: Path, file: Path, itwin_id: str | None) -> tuple[str | None,
         return (as_itwin_id(first), rest) if rest else (None, name)
     except ValueError:
         return None, name
-
-
-def _line(drop: DroppedFile, document: Mapping[str, Any]) -> str:
-    changes = ", ".join((document["sent"] or {}).get("changes") or ()) or "nothing changed"
-    what = changes if document["status"] == "uploaded" else document["reason"]
-    return f"{drop.itwin_id}/{drop.name} -> {document['status']} -> {what}"
