@@ -27,6 +27,7 @@ API_VERSION = "2019-08-01"
 TOKEN_PATH = "/msi/token"  # noqa: S105 - a path, as App Service has it
 TENANT_ID = "9b6f1a52-5c0e-4d0a-8b3c-2f4f7f5f6c11"
 SYSTEM_ASSIGNED_ID = "5f1c6a0e-0d53-4a6e-9d5b-6d9a0f2d7e34"
+SYSTEM_ASSIGNED_CLIENT_ID = "c1d0e3f2-7a4b-4c59-8e6d-0b1f2a3c4d5e"
 UNKNOWN_IDENTITY = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
 LIFETIME_S = 24 * 3600.0  # Azure's are valid for 24 hours
 
@@ -45,12 +46,25 @@ class ManagedIdentity:
         self.lifetime_s = LIFETIME_S
         self.failing_with: int | None = None
         self.requests = 0
-        self._user_assigned = {key.lower(): principal for key, principal in (user_assigned or {}).items()}
+        self._tenant_id = tenant_id
+        self._principals = {
+            SYSTEM_ASSIGNED_CLIENT_ID: SYSTEM_ASSIGNED_ID,
+            **{key.lower(): principal for key, principal in (user_assigned or {}).items()},
+        }
         self.app = Starlette(routes=[Route(TOKEN_PATH, self._token, methods=["GET"])])
 
     def settings(self, address: str) -> dict[str, str]:
         """Return the variables that App Service gives an app whose endpoint is served at `address`."""
         return {"IDENTITY_ENDPOINT": address + TOKEN_PATH, "IDENTITY_HEADER": self.header}
+
+    def issue(self, client_id: str, resource: str) -> str:
+        """Issue a token to one of the identities, with the claims of a version 1.0 token.
+
+        https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+        """
+        principal = self._principals[client_id]
+        claims = {"appid": client_id, "oid": principal, "tid": self._tenant_id, "idtyp": "app", "ver": "1.0"}
+        return self.tokens.issue(subject=principal, audience=resource, lifetime_s=self.lifetime_s, claims=claims)
 
     async def _token(self, request: Request) -> Response:
         self.requests += 1
@@ -63,18 +77,17 @@ class ManagedIdentity:
         resource = request.query_params.get("resource")
         if not resource:
             return _refusal(400, "The query parameter resource is missing.")
-        client_id = request.query_params.get("client_id")
-        principal = self._user_assigned.get(client_id.lower()) if client_id else SYSTEM_ASSIGNED_ID
-        if principal is None:
+        client_id = request.query_params.get("client_id", SYSTEM_ASSIGNED_CLIENT_ID).lower()
+        if client_id not in self._principals:
             return _refusal(400, UNKNOWN_IDENTITY)
-        token = self.tokens.issue(subject=principal, audience=resource, lifetime_s=self.lifetime_s)
+        token = self.issue(client_id, resource)
         return JSONResponse(
             {
                 "access_token": token,
                 "expires_on": str(int(time.time() + self.lifetime_s)),
                 "resource": resource,
                 "token_type": "Bearer",
-                "client_id": (client_id or principal).upper(),
+                "client_id": client_id.upper(),
             }
         )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class TokenIssuer:
@@ -17,10 +20,19 @@ class TokenIssuer:
         self.issuer = issuer
         self._key = ec.generate_private_key(ec.SECP256R1())
 
-    def issue(self, *, subject: str, audience: str, scope: str | None = None, lifetime_s: float = 3600) -> str:
-        """Make an access token for `subject`; a negative lifetime makes one that has expired."""
+    def issue(
+        self,
+        *,
+        subject: str,
+        audience: str,
+        scope: str | None = None,
+        lifetime_s: float = 3600,
+        claims: Mapping[str, str] | None = None,
+    ) -> str:
+        """Make an access token for `subject`, with more `claims`; a negative lifetime makes one that has expired."""
         now = int(time.time())
-        claims: dict[str, Any] = {
+        told: dict[str, Any] = {
+            **(claims or {}),
             "iss": self.issuer,
             "sub": subject,
             "aud": audience,
@@ -30,11 +42,14 @@ class TokenIssuer:
             "jti": str(uuid.uuid4()),
         }
         if scope is not None:
-            claims["scope"] = scope
-        return jwt.encode(claims, self._key, algorithm="ES256")
+            told["scope"] = scope
+        return jwt.encode(told, self._key, algorithm="ES256")
 
-    def verify(self, token: str, *, audience: str) -> dict[str, Any]:
-        """Return the claims of a token of this issuer; raises jwt.InvalidTokenError where it is not one, or expired."""
+    def verify(self, token: str, *, audience: str | Sequence[str]) -> dict[str, Any]:
+        """Return the claims of a token of this issuer for an audience, or one of several.
+
+        Raises jwt.InvalidTokenError where it is not one, or expired.
+        """
         return jwt.decode(
             token,
             self._key.public_key(),

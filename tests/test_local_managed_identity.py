@@ -12,7 +12,13 @@ import requests
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
-from local.managed_identity import SYSTEM_ASSIGNED_ID, TENANT_ID, UNKNOWN_IDENTITY, ManagedIdentity
+from local.managed_identity import (
+    SYSTEM_ASSIGNED_CLIENT_ID,
+    SYSTEM_ASSIGNED_ID,
+    TENANT_ID,
+    UNKNOWN_IDENTITY,
+    ManagedIdentity,
+)
 from local.serving import serve
 from tests.deadlines import HANG_S
 
@@ -44,6 +50,15 @@ def test_the_credential_gets_a_token_of_the_tenant_for_the_resource(
     claims = identity.tokens.verify(token.token, audience="api://some-api")
     assert (claims["iss"], claims["sub"]) == (f"https://sts.windows.net/{TENANT_ID}/", principal)
     assert abs(token.expires_on - (time.time() + identity.lifetime_s)) < 60
+
+
+@pytest.mark.parametrize("client_id", [None, CLIENT_ID])
+def test_the_token_names_the_identity_as_its_client(identity: ManagedIdentity, client_id: str | None) -> None:
+    """`appid` is what whoever takes the token knows its callers by; `tid` is the tenant."""
+    with ManagedIdentityCredential(client_id=client_id) as credential:
+        token = credential.get_token(SCOPE)
+    claims = identity.tokens.verify(token.token, audience="api://some-api")
+    assert (claims["appid"], claims["tid"]) == (client_id or SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID)
 
 
 def test_requests_are_counted(identity: ManagedIdentity) -> None:

@@ -60,7 +60,7 @@ class ITwinPlatform:
             SignedUrls(url_lifetime_s, clock),
             frozenset(organization_administrators),
         )
-        token_endpoint = TokenEndpoint(self._tokens, dict(clients or {}))
+        self._token_endpoint = TokenEndpoint(self._tokens, clients or {})
         control = Control(self._itwins, self._exchanges, reset=self.reset)
         answers = {
             errors.Refusal: errors.answer_refusal,
@@ -69,7 +69,9 @@ class ITwinPlatform:
             ClientDisconnect: errors.answer_nobody,
             Exception: errors.answer_bug,
         }
-        starlette = Starlette(routes=[*api.routes, *token_endpoint.routes, *control.routes], exception_handlers=answers)
+        starlette = Starlette(
+            routes=[*api.routes, *self._token_endpoint.routes, *control.routes], exception_handlers=answers
+        )
         starlette.router.redirect_slashes = False
         self.app: ASGIApp = ExchangeMiddleware(starlette, self._exchanges)
 
@@ -103,6 +105,10 @@ class ITwinPlatform:
     def token(self, subject: str, *, scope: str | None = SCOPE, lifetime_s: float = LIFETIME_S) -> str:
         """Issue an access token as the token endpoint does, to whomever; a negative lifetime makes an expired one."""
         return self._tokens.issue(subject=subject, audience=AUDIENCE, scope=scope, lifetime_s=lifetime_s)
+
+    def set_secrets(self, client_id: str, *secrets: str) -> None:
+        """Let a client authenticate at the token endpoint with any of these secrets and no other."""
+        self._token_endpoint.set_secrets(client_id, *secrets)
 
     def requests(self) -> list[ReceivedRequest]:
         """Return the last 10,000 requests answered, oldest first; those under /_control are not among them."""

@@ -46,8 +46,12 @@ class TokenEndpoint:
 
     def __init__(self, tokens: TokenIssuer, clients: Mapping[str, str]) -> None:
         self._tokens = tokens
-        self._clients = clients
+        self._secrets: dict[str, tuple[str, ...]] = {client_id: (secret,) for client_id, secret in clients.items()}
         self.routes = [Route("/connect/token", self._answer, methods=["POST"])]
+
+    def set_secrets(self, client_id: str, *secrets: str) -> None:
+        """Let a client authenticate with any of these secrets and no other, as while one replaces another."""
+        self._secrets[client_id] = secrets
 
     async def _answer(self, request: Request) -> JSONResponse:
         try:
@@ -67,8 +71,8 @@ class TokenEndpoint:
             raise OAuthError("invalid_request", "The client authenticated in more than one way.")
         else:
             client_id, secret = _basic_credentials(authorization)
-        expected = self._clients.get(client_id)
-        if expected is None or not hmac.compare_digest(secret.encode(), expected.encode()):
+        expected = self._secrets.get(client_id, ())
+        if not any(hmac.compare_digest(secret.encode(), each.encode()) for each in expected):
             challenge = {} if authorization is None else {"www-authenticate": 'Basic realm="iTwin Platform"'}
             message = "Invalid client or client credentials."
             raise OAuthError("invalid_client", message, status=401, headers=challenge)

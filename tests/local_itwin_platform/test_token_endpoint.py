@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import requests
 
+from local.itwin_platform import ITwinPlatform
+from local.serving import serve
 from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import TOKEN_REQUEST, Client, ask_token, picture
 
@@ -51,6 +53,19 @@ def test_a_bad_token_request_is_refused(client: Client, changes: dict[str, Any],
     assert (answer.status_code, answer.json()["error"]) == (status, code)
     assert answer.json()["error_description"]
     assert "www-authenticate" not in answer.headers
+
+
+def test_a_secret_can_be_replaced_while_clients_still_use_the_old_one() -> None:
+    """As in the platform's own pages: a second secret is made, then the first is deleted; tokens stay good."""
+    platform = ITwinPlatform(clients={"service-1": "hush-1"})
+    with serve(platform.app) as address:
+        client = Client(platform, address)
+        platform.set_secrets("service-1", "hush-1", "hush-2")
+        old, new = ask_token(client, client_secret="hush-1"), ask_token(client, client_secret="hush-2")
+        assert (old.status_code, new.status_code) == (200, 200)
+        platform.set_secrets("service-1", "hush-2")
+        assert ask_token(client, client_secret="hush-1").json()["error"] == "invalid_client"
+        assert ask_token(client, client_secret="hush-2").status_code == 200
 
 
 def test_a_client_authenticates_in_one_way(client: Client) -> None:
