@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, ViewportSize, expect, sync_playwright
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
-from local.console import observer, open_console
+from local.console import open_console
 from local.event_grid import AdvancedFilter
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
@@ -279,15 +279,12 @@ def test_a_time_of_another_day_has_its_date(page: Page) -> None:
     assert re.fullmatch(r"3 Feb 2020, \d\d:05:06", shown[1])
 
 
-def test_older_drops_do_not_vanish_without_a_word(
-    browser: Browser, running: tuple[LocalCloud, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_drops_do_not_vanish_without_a_word(browser: Browser, running: tuple[LocalCloud, str]) -> None:
     """The page says that there were more than it shows."""
-    monkeypatch.setattr(observer, "MAX_DROPS", 2)
     cloud, _ = running
     for name in ("a.jpg.part", "b.jpg.part"):
         cloud.drop(cloud.itwin(), name, PHOTO)
-    with open_console(cloud) as address, browser.new_page() as page:
+    with open_console(cloud, max_drops=2) as address, browser.new_page() as page:
         page.goto(address)
         expect(page.locator(".drop")).to_have_count(2)
         cloud.drop(cloud.itwin(), "c.jpg.part", PHOTO)

@@ -22,7 +22,7 @@ import requests
 from PIL import Image
 
 from local.cloud import LocalCloud
-from local.console import observer, open_console
+from local.console import open_console
 from local.console.board import Board
 from local.console.faults import Faults
 from local.console.pictures import Pictures
@@ -322,15 +322,14 @@ def test_what_an_earlier_run_left_is_recalled(tmp_path: Path) -> None:
         assert page.drop("old.jpg", status="uploaded", itwin=itwin)
 
 
-def test_of_more_drops_than_are_shown_the_newest_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_more_drops_than_are_shown_the_newest_are() -> None:
     """Also of those that were there before, whatever they are called; and the page can tell that there were more."""
-    monkeypatch.setattr(observer, "MAX_DROPS", 2)
     with LocalCloud() as cloud:
         for name in ("c.jpg", "b.jpg", "a.jpg"):
             before = int(time.time())
             assert wait_until(lambda before=before: time.time() >= before + 1, timeout_s=HANG_S)  # type: ignore[misc]  # a lambda may have a default
             cloud.result(cloud.drop(cloud.itwin(), name, PHOTO))
-        with open_console(cloud) as address, Page(address) as page:
+        with open_console(cloud, max_drops=2) as address, Page(address) as page:
             assert page.drop("b.jpg", status="uploaded")["sequence"] == 2
             assert page.drop("a.jpg", status="uploaded")["sequence"] == 3
             cloud.drop(cloud.itwin(), "d.jpg", PHOTO)

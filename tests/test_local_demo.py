@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.commands import demo, main
+from local.commands import demo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_every_result_and_every_picture_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_result_and_every_picture_is_kept(tmp_path: Path) -> None:
     """Whatever is in a result, half a character too; what an earlier run kept is gone."""
-    monkeypatch.setattr(demo, "OUTPUT", tmp_path)
     (tmp_path / "earlier.json").touch()
     document = {"status": "uploaded", "source": {"blob": "写真 \ud800.jpg"}, "sent": {"bytes": 3}}
-    demo.keep([demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))])
+    demo.keep([demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))], tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {
         "town-hall.phone.jpg.json",
         "town-hall.phone.jpg.uploaded.jpeg",
@@ -65,13 +64,9 @@ def test_what_was_rejected_is_not_there(picture: bytes | None, *, as_expected: b
     assert outcome.as_expected is as_expected
 
 
-def test_every_drop_of_the_demo_ends_as_it_should(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_drop_of_the_demo_ends_as_it_should(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Through the whole cloud, and its exit code says so; with another expectation it is 1."""
-    monkeypatch.setattr(demo, "OUTPUT", tmp_path)
-    assert main(["demo"]) == 0
+    assert demo.perform(demo.STEPS, tmp_path) == 0
     assert "unexpected" not in capsys.readouterr().out
-    monkeypatch.setattr(demo, "STEPS", (demo.Step("logo.png", "Harbour", ("padded",)),))
-    assert main(["demo"]) == 1
+    assert demo.perform([demo.Step("logo.png", "Harbour", ("padded",))], tmp_path) == 1
     assert "(unexpected)" in capsys.readouterr().out

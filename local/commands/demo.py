@@ -19,7 +19,8 @@ from local.samples import make_samples
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 OUTPUT = PROJECT / ".local" / "demo"
 RESULT_TIMEOUT_S = 60.0
@@ -71,12 +72,12 @@ class Outcome:
         )
 
 
-def run_demo() -> list[Outcome]:
-    """Drop every sample at once and wait for its result. Raises LocalCloudError."""
+def drop_samples(steps: Iterable[Step]) -> list[Outcome]:
+    """Drop the samples of all steps at once and wait for their results. Raises LocalCloudError."""
     samples = make_samples()
     with LocalCloud() as cloud:
         dropped = {}
-        for step in STEPS:
+        for step in steps:
             itwin_id = str(uuid.uuid4()) if step.error_code == "iTwinNotFound" else cloud.itwin(display_name=step.itwin)
             dropped[step] = cloud.drop(itwin_id, step.file, samples[step.file])
         return [
@@ -90,13 +91,13 @@ def run_demo() -> list[Outcome]:
         ]
 
 
-def keep(outcomes: list[Outcome]) -> None:
+def keep(outcomes: list[Outcome], folder: Path) -> None:
     """Write every result and every uploaded picture where they can be looked at."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    for old in OUTPUT.iterdir():
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
         old.unlink()
     for outcome in outcomes:
-        name = OUTPUT / f"{outcome.step.itwin.strip('()').replace(' ', '-').lower()}.{outcome.step.file}"
+        name = folder / f"{outcome.step.itwin.strip('()').replace(' ', '-').lower()}.{outcome.step.file}"
         text = json.dumps(outcome.document, ensure_ascii=False, indent=2)
         name.with_name(f"{name.name}.json").write_text(text, encoding="utf-8", errors="backslashreplace")
         if outcome.picture:
@@ -120,7 +121,6 @@ def show(outcomes: list[Outcome], console: Console) -> None:
             document["reason"] or "",
         )
     console.print(table)
-    console.print(f"Results and uploaded pictures: {OUTPUT}")
 
 
 def _extent(part: Mapping[str, Any] | None) -> str:
@@ -133,7 +133,14 @@ def _extent(part: Mapping[str, Any] | None) -> str:
 @hearing_from_cloud()
 def run(_: argparse.Namespace) -> int:
     """Return 0 only when every drop ended as it should. Raises LocalCloudError."""
-    outcomes = run_demo()
-    keep(outcomes)
-    show(outcomes, Console() if sys.stdout.isatty() else Console(width=160))
+    return perform(STEPS, OUTPUT)
+
+
+def perform(steps: Iterable[Step], folder: Path) -> int:
+    """Drop the samples, keep in the folder what came of them, and print it; 1 where any ended unexpectedly."""
+    outcomes = drop_samples(steps)
+    keep(outcomes, folder)
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    show(outcomes, console)
+    console.print(f"Results and uploaded pictures: {folder}")
     return 0 if all(outcome.as_expected for outcome in outcomes) else 1

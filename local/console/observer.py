@@ -40,11 +40,14 @@ INTERNAL_CONTAINERS = (DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, "azure-webjobs-*
 class Observer:
     """Watches a cloud from its own thread until the `with` block ends."""
 
-    def __init__(self, cloud: LocalCloud, board: Board, faults: Faults, pictures: Pictures) -> None:
+    def __init__(
+        self, cloud: LocalCloud, board: Board, faults: Faults, pictures: Pictures, *, max_drops: int = MAX_DROPS
+    ) -> None:
         self._cloud = cloud
         self._board = board
         self._faults = faults
         self._pictures = pictures
+        self._max_drops = max_drops
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._drops: deque[str] = deque()
         self._sequence = 0
@@ -118,8 +121,8 @@ class Observer:
                 found = results if container == RESULTS_CONTAINER else drops
                 blobs = self._storage.get_container_client(container).list_blobs()
                 found += [(blob.last_modified, container, blob.name) for blob in blobs]
-        self._sequence = max(0, len(drops) - MAX_DROPS)
-        for _, container, name in (*sorted(drops)[-MAX_DROPS:], *sorted(results)[-MAX_DROPS:]):
+        self._sequence = max(0, len(drops) - self._max_drops)
+        for _, container, name in (*sorted(drops)[-self._max_drops :], *sorted(results)[-self._max_drops :]):
             self._attempt(self._note, container, name)
 
     def _note(self, container: str, name: str) -> None:
@@ -173,7 +176,7 @@ class Observer:
         if key not in self._drops:
             self._sequence += 1
             self._drops.append(key)
-            if len(self._drops) > MAX_DROPS:
+            if len(self._drops) > self._max_drops:
                 self._board.put(self._drops.popleft(), None)
         shown = {"sequence": self._sequence, **item, "result": result}
         shown["hasAfter"] = bool(self.sent_key(shown))

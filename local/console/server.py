@@ -32,7 +32,7 @@ from local.body import read_body, read_json
 from local.console.board import Board
 from local.console.faults import Faults
 from local.console.guard import Guard
-from local.console.observer import Observer
+from local.console.observer import MAX_DROPS, Observer
 from local.console.pictures import Pictures
 from local.itwin_platform import as_itwin_id
 from local.samples import make_samples
@@ -55,10 +55,10 @@ HEARTBEAT_S = 15.0
 
 
 @contextlib.contextmanager
-def open_console(cloud: LocalCloud, port: int = 0) -> Iterator[str]:
+def open_console(cloud: LocalCloud, port: int = 0, *, max_drops: int = MAX_DROPS) -> Iterator[str]:
     """Serve the page of a cloud that runs until the block ends; yields its address."""
     board, faults, pictures = Board(), Faults(cloud.platform), Pictures()
-    with Observer(cloud, board, faults, pictures) as observer:
+    with Observer(cloud, board, faults, pictures, max_drops=max_drops) as observer:
         console = _Console(cloud, board, faults, pictures, observer)
         with serve(console.app, port) as address:
             try:
