@@ -1,0 +1,639 @@
+"""The one way out: what comes back, in which time, and whether the request can have arrived."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+import socket
+import ssl
+import threading
+import time
+import zlib
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from shared.http_client import (
+    KEEPALIVE_S,
+    MAX_BODY_BYTES,
+    MAX_IDLE_S,
+    HttpClient,
+    NoResponse,
+    Response,
+    look_up,
+    proxy_of_environment,
+)
+from tests.wire import conversing, read_request, reset, respond, responding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from shared.http_client import Address
+
+LONG_S = 60
+# What must run out in a test does so soon.
+SHORT_S = 0.3
+BODY = b"image" * 1000
+
+
+@pytest.fixture
+def client() -> Iterator[HttpClient]:
+    """Return a client that speaks to its peers directly."""
+    client = HttpClient(proxy_for=lambda _: None)
+    yield client
+    client.close()
+
+
+def send(client: HttpClient, url: str, method: str = "GET", body: bytes = b"", *, within_s: float = LONG_S) -> Response:
+    """Send a request that must end in the time."""
+    return client.send(method, url, body=body, deadline=time.monotonic() + within_s)
+
+
+def refused(
+    client: HttpClient, url: str, method: str = "GET", body: bytes = b"", *, within_s: float = 60
+) -> NoResponse:
+    """Send a request that nobody responds to."""
+    with pytest.raises(NoResponse) as caught:
+        send(client, url, method, body, within_s=within_s)
+    return caught.value
+
+
+def test_a_request_goes_out_as_it_was_given(client: HttpClient) -> None:
+    """With its length, its type and nothing of a browser."""
+    heard: list[bytes] = []
+
+    def conversation(connection: socket.socket) -> None:
+        heard.append(read_request(connection))
+        connection.sendall(respond("201 Created", b'{"a": 1}', "X-Twice: 1", "X-Twice: 2"))
+
+    with conversing(conversation) as address:
+        headers = {"Content-Type": "image/png", "Authorization": "Bearer abc"}
+        deadline = time.monotonic() + LONG_S
+        response = client.send("PUT", f"{address}/itwins/1?a=b", headers=headers, body=BODY, deadline=deadline)
+    assert response == Response(201, {"content-length": "8", "x-twice": "1, 2"}, b'{"a": 1}')
+    head, _, body = heard[0].partition(b"\r\n\r\n")
+    assert body == BODY
+    assert head.decode().split("\r\n") == [
+        "PUT /itwins/1?a=b HTTP/1.1",
+        f"Host: {urlsplit(address).netloc}",
+        "User-Agent: itwin-image-drop",
+        "Accept-Encoding: identity",
+        "Content-Length: 5000",
+        "Content-Type: image/png",
+        "Authorization: Bearer abc",
+    ]
+
+
+def test_a_connection_is_kept_for_the_next_request(client: HttpClient) -> None:
+    """A second connection would find nobody to talk to."""
+    with conversing(responding(respond(body=b"1"), respond(body=b"2"))) as address:
+        assert [send(client, address).body for _ in range(2)] == [b"1", b"2"]
+
+
+def test_threads_share_the_client(client: HttpClient) -> None:
+    """Each exchange has a connection of its own, and each thread its own response."""
+
+    def echo(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            connection.sendall(respond(body=request.partition(b"\r\n\r\n")[2]))
+
+    seen: list[bool] = []
+
+    def exchange(number: int) -> None:
+        body = str(number).encode() * 1000
+        seen.extend(send(client, address, "PUT", body).body == body for _ in range(20))
+
+    with conversing(echo, again=True) as address:
+        threads = [threading.Thread(target=exchange, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [True] * 160
+
+
+def dripping(before: bytes, drop: bytes, after: bytes) -> Callable[[socket.socket], None]:
+    """Respond with the drop again and again, for far longer than the client has, and then to the end."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(before)
+        connection.settimeout(0.05)
+        for _ in range(200):
+            connection.sendall(drop)
+            with suppress(TimeoutError):
+                if not connection.recv(1):
+                    return
+        connection.sendall(after)
+
+    return conversation
+
+
+@pytest.mark.parametrize(
+    ("before", "drop", "after"),
+    [
+        (b"", b"", respond()),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", b"\r\nContent-Length: 0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Slow: x\r\n", b"Content-Length: 0\r\n\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", respond()),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n", respond()),
+    ],
+    ids=["nothing", "a byte at a time", "a header at a time", "always about to continue", "hints without end"],
+)
+def test_slow_headers_end_at_the_deadline(client: HttpClient, before: bytes, drop: bytes, after: bytes) -> None:
+    """Every byte comes in time, and the response in none; the request has arrived."""
+    with conversing(dripping(before, drop, after)) as address:
+        error = refused(client, address, within_s=SHORT_S)
+    assert (error.cause, error.may_have_arrived) == ("time", True)
+    assert error.message == "127.0.0.1 did not respond within 0.3 s."
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 200", "Transfer-Encoding: chunked", "X-Until: closed"])
+def test_a_slow_body_ends_at_the_deadline_and_its_status_counts(client: HttpClient, framing: str) -> None:
+    """However the end of the body is told."""
+    drop = b"1\r\nx\r\n" if "chunked" in framing else b"x"
+    with conversing(dripping(f"HTTP/1.1 429 Slow\r\n{framing}\r\n\r\n".encode(), drop, b"")) as address:
+        response = send(client, address, within_s=SHORT_S)
+    assert (response.status, response.body, response.is_whole) == (429, b"", False)
+
+
+def test_a_request_that_nobody_reads_ends_at_the_deadline(client: HttpClient) -> None:
+    """The peer takes a part of a large body and no more."""
+    enough = threading.Event()
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(100)
+        enough.wait(LONG_S)
+
+    with conversing(conversation) as address:
+        error = refused(client, address, "PUT", bytes(50_000_000), within_s=SHORT_S)
+        enough.set()
+    assert (error.cause, error.may_have_arrived) == ("time", True)
+
+
+def test_a_listener_that_accepts_nobody_ends_at_the_deadline(client: HttpClient) -> None:
+    """Its backlog is full, so that not even a connection is made."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        crowd = [socket.socket() for _ in range(8)]
+        for one in crowd:
+            one.settimeout(0)
+            one.connect_ex(listener.getsockname())
+        error = refused(client, f"http://127.0.0.1:{listener.getsockname()[1]}", within_s=SHORT_S)
+        for one in crowd:
+            one.close()
+    assert (error.cause, error.may_have_arrived) == ("connection", False)
+    assert re.fullmatch(r"No connection to 127.0.0.1:\d+ could be made within 0.3 s.", error.message)
+
+
+def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
+    """The look-up is left to itself; the next request waits for the same one, and none at all for one that is old."""
+    hanging, looked_up, now = threading.Event(), [], 0.0
+
+    def resolve(host: str, port: int) -> Sequence[Address]:
+        looked_up.append(host)
+        if len(looked_up) == 1:
+            hanging.wait(LONG_S)
+        return look_up("127.0.0.1", port)
+
+    client = HttpClient(resolve=resolve, proxy_for=lambda _: None, clock=lambda: time.monotonic() + now)
+    with conversing(responding(respond())) as address:
+        url = address.replace("127.0.0.1", "peer.example")
+        for _ in range(2):
+            error = refused(client, url, within_s=SHORT_S)
+            assert (error.cause, error.may_have_arrived) == ("name", False)
+            assert error.message == "The name peer.example was not resolved within 0.3 s."
+        assert looked_up == ["peer.example"]
+        now = 60.0
+        assert client.send("GET", url, deadline=time.monotonic() + 120).status == 200
+    hanging.set()
+    client.close()
+
+
+def test_a_name_that_is_none_says_so() -> None:
+    """The system's own words are told."""
+
+    def resolve(_host: str, _port: int) -> Sequence[Address]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    error = refused(HttpClient(resolve=resolve, proxy_for=lambda _: None), "https://api.example")
+    assert (error.cause, error.may_have_arrived) == ("name", False)
+    assert error.message == "The name api.example could not be resolved: Name or service not known."
+
+
+def test_a_port_where_nobody_listens_says_so(client: HttpClient) -> None:
+    """Nothing was sent."""
+    error = refused(client, "http://127.0.0.1:1")
+    assert (error.cause, error.may_have_arrived) == ("connection", False)
+    assert error.message == "No connection to 127.0.0.1:1 could be made: Connection refused."
+
+
+def test_the_next_address_of_a_name_is_tried() -> None:
+    """One of two front ends is down."""
+
+    def resolve(_host: str, port: int) -> Sequence[Address]:
+        return [*look_up("127.0.0.1", 1), *look_up("127.0.0.1", port)]
+
+    client = HttpClient(resolve=resolve, proxy_for=lambda _: None)
+    with conversing(responding(respond())) as address:
+        assert send(client, address).status == 200
+    client.close()
+
+
+def bomb(kind: str) -> bytes:
+    """Return a compressed body of a few bytes that is far too large."""
+    zeros = bytes(100 * MAX_BODY_BYTES)
+    return gzip.compress(zeros) if kind == "gzip" else zlib.compress(zeros)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_is_bounded_after_decompression(client: HttpClient, encoding: str) -> None:
+    """A hundred megabytes in a hundred kilobytes; the status counts."""
+    with conversing(responding(respond("201 Created", bomb(encoding), f"Content-Encoding: {encoding}"))) as address:
+        response = send(client, address)
+    assert (response.status, response.body, response.is_whole) == (201, b"", False)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "read"),
+    [
+        (gzip.compress(b"{}"), "gzip", b"{}"),
+        (gzip.compress(b"{}"), "X-GZIP", b"{}"),
+        (zlib.compress(b"{}"), "deflate", b"{}"),
+        (b"{}", "identity", b"{}"),
+        (gzip.compress(b"{}")[:-1], "gzip", None),
+        (b"{}", "gzip", None),
+        (b"{}", "br", None),
+        (gzip.compress(b"{}"), "gzip, gzip", None),
+        (gzip.compress(b"{}") + b"more", "gzip", None),
+        (b"x" * (MAX_BODY_BYTES + 1), "identity", None),
+        (b"x" * MAX_BODY_BYTES, "identity", b"x" * MAX_BODY_BYTES),
+    ],
+)
+def test_a_body_is_what_it_was_before_its_encoding_or_nothing(
+    client: HttpClient, body: bytes, encoding: str, read: bytes | None
+) -> None:
+    """Nobody was asked for compression; what cannot be undone is no body."""
+    with conversing(responding(respond("200 OK", body, f"Content-Encoding: {encoding}"))) as address:
+        response = send(client, address)
+    assert (response.status, response.body, response.is_whole) == (200, read or b"", read is not None)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 100\r\n\r\n{",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"Transfer-Encoding: chunked\r\n\r\nmany\r\n{",
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MAX_BODY_BYTES + 1),
+        b"Content-Length: 99999999999\r\n\r\n" + bytes(MAX_BODY_BYTES + 1),
+    ],
+    ids=["cut", "chunk cut", "chunk without size", "chunks without end", "too long"],
+)
+def test_a_status_counts_though_its_body_is_broken(client: HttpClient, rest: bytes) -> None:
+    """What the peer said of the request it has said."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\n" + rest)
+
+    with conversing(conversation) as address:
+        response = send(client, address)
+    assert (response.status, response.body, response.is_whole) == (404, b"", False)
+
+
+def test_interim_responses_are_passed_over(client: HttpClient) -> None:
+    """RFC 9110, 15.2: a client must be able to take them, asked for or not."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    with conversing(responding(interim + respond("201 Created"))) as address:
+        assert send(client, address, "PUT", BODY).status == 201
+
+
+def test_a_response_before_the_whole_request_counts(client: HttpClient) -> None:
+    """A gateway refuses a large body by its header, and reads no more of it; the next request goes elsewhere."""
+    enough = threading.Event()
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(respond("413 Too Large"))
+        enough.wait(LONG_S)
+
+    with conversing(conversation, responding(respond())) as address:
+        assert send(client, address, "PUT", bytes(50_000_000)).status == 413
+        assert send(client, address).status == 200
+        enough.set()
+
+
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"<html>\r\n\r\n", b"HTTP/2.0 9\r\n\r\n", b"x" * 200_000]
+)
+def test_what_is_not_http_is_no_response(client: HttpClient, said: bytes) -> None:
+    """Something else listens there."""
+    with conversing(responding(said)) as address:
+        error = refused(client, address)
+    assert (error.cause, error.may_have_arrived) == ("not HTTP", True)
+
+
+def test_a_redirect_is_a_response_like_any_other(client: HttpClient) -> None:
+    """It is never followed: nothing would come of a second connection."""
+    with conversing(responding(respond("302 Found", b"", "Location: http://127.0.0.1:1/"))) as address:
+        response = send(client, address)
+    assert (response.status, response.headers["location"]) == (302, "http://127.0.0.1:1/")
+
+
+def test_no_cookie_and_no_netrc_ever_goes_out(
+    client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a peer wants to be remembered by, and what a developer's machine knows, is nobody's here."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password pw")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    heard: list[bytes] = []
+
+    def conversation(connection: socket.socket) -> None:
+        for _ in range(2):
+            heard.append(read_request(connection).lower())
+            connection.sendall(respond("200 OK", b"", "Set-Cookie: a=b"))
+
+    with conversing(conversation) as address:
+        for _ in range(2):
+            send(client, address)
+    assert not [request for request in heard if b"cookie" in request or b"authorization" in request]
+
+
+def breaking(connection: socket.socket) -> None:
+    """Respond once, and break the connection off when the next request comes."""
+    read_request(connection)
+    connection.sendall(respond())
+    read_request(connection)
+    reset(connection)
+
+
+def closing(connection: socket.socket) -> None:
+    """Respond once, and close the connection when the next request has come."""
+    read_request(connection)
+    connection.sendall(respond())
+    read_request(connection)
+
+
+@pytest.mark.parametrize("broken", [breaking, closing])
+def test_a_kept_connection_that_breaks_is_replaced_once(
+    client: HttpClient, broken: Callable[[socket.socket], None]
+) -> None:
+    """NAT had forgotten it; that the request was sent twice is told, for the first may have arrived as well."""
+    with conversing(broken, responding(respond("201 Created"))) as address:
+        assert not send(client, address).resent
+        response = send(client, address, "PUT", BODY)
+    assert (response.status, response.resent) == (201, True)
+
+
+def test_a_fresh_connection_that_breaks_is_not_replaced(client: HttpClient) -> None:
+    """What a peer breaks off may be its word on the request."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        reset(connection)
+
+    with conversing(conversation, responding(respond())) as address:
+        error = refused(client, address)
+    assert (error.cause, error.may_have_arrived) == ("cut", True)
+
+
+def test_the_second_connection_is_the_last(client: HttpClient) -> None:
+    """One retry, and where that cannot even connect, the first may have arrived still."""
+    with conversing(breaking) as address:
+        send(client, address)
+        assert refused(client, address).may_have_arrived
+
+
+def test_a_kept_connection_that_broke_in_its_response_is_not_replaced(client: HttpClient) -> None:
+    """The peer has the request, and a byte of the response proves it."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(respond())
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 20")
+
+    with conversing(conversation, responding(respond())) as address:
+        send(client, address)
+        error = refused(client, address)
+    assert (error.cause, error.may_have_arrived) == ("cut", True)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used(client: HttpClient) -> None:
+    """It is seen before anything is sent, so that nothing is sent twice."""
+    closed = threading.Event()
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(respond())
+        connection.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    with conversing(conversation, responding(respond())) as address:
+        send(client, address)
+        assert closed.wait(LONG_S)
+        assert not send(client, address, "PUT", BODY).resent
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used() -> None:
+    """Azure forgets it after four minutes, and what is sent on it then is lost without a word."""
+    passed_s = 0.0
+    client = HttpClient(proxy_for=lambda _: None, clock=lambda: time.monotonic() + passed_s)
+    with conversing(responding(respond(body=b"1"), respond(body=b"2")), responding(respond(body=b"3"))) as address:
+        assert send(client, address).body == b"1"
+        passed_s = MAX_IDLE_S - 60
+        assert send(client, address, within_s=2 * MAX_IDLE_S).body == b"2"
+        passed_s += 2 * MAX_IDLE_S
+        assert send(client, address, within_s=4 * MAX_IDLE_S).body == b"3"
+    client.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system's list of connections is Linux's")
+def test_a_connection_is_kept_alive(client: HttpClient) -> None:
+    """The system's own list has its timer: a probe within a minute."""
+    with conversing(responding(respond())) as address:
+        send(client, address)
+        port = f":{urlsplit(address).port:04X}"
+        connections = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()]
+        timers = [fields[5] for fields in connections if fields[2].endswith(port) and fields[3] == "01"]
+    kind, _, ticks = timers[0].partition(":")
+    assert kind == "02"
+    assert 0 < int(ticks, 16) <= KEEPALIVE_S * 100
+
+
+def proxy_refusing(status: str) -> Callable[[socket.socket], None]:
+    """Refuse to connect to anywhere."""
+    return responding(respond(status, b"<html>no</html>"))
+
+
+@pytest.mark.parametrize("status", [403, 407, 502, 503])
+def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int) -> None:
+    """It is the proxy's word, never taken for the platform's; its address, which may hold a password, is not told."""
+    with conversing(proxy_refusing(f"{status} No")) as proxy:
+        named = proxy.replace("//", "//me:hush@")
+        error = refused(HttpClient(proxy_for=lambda _: named), "https://api.example", "PUT", BODY)
+    assert (error.cause, error.may_have_arrived) == ("proxy", False)
+    assert error.message == f"The proxy did not connect to api.example:443: it responded {status}."
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("http://127.0.0.1:1", "No connection to the proxy could be made: Connection refused."),
+        ("socks5://127.0.0.1:1", "The proxy that the environment names is not an http:// address."),
+        ("http://[", "The proxy that the environment names is not an http:// address."),
+    ],
+)
+def test_a_proxy_that_is_none_is_told(proxy: str, says: str) -> None:
+    """Nothing was sent."""
+    error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example")
+    assert (error.cause, error.message, error.may_have_arrived) == ("proxy", says, False)
+
+
+def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
+    """It accepted the connection, and that was all."""
+    with conversing(dripping(b"", b"", b"")) as proxy:
+        error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example", within_s=SHORT_S)
+    assert (error.cause, error.may_have_arrived) == ("proxy", False)
+    assert error.message == "The proxy did not respond within 0.3 s."
+
+
+@contextmanager
+def serving_tls(
+    authority: trustme.CA, name: str, conversation: Callable[[socket.socket], None], *, tunnel: bool = False
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve a conversation over TLS, after a proxy's tunnel or without; yields the address, and what a proxy heard."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    heard: list[bytes] = []
+
+    def encrypted(connection: socket.socket) -> None:
+        if tunnel:
+            heard.append(read_request(connection))
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as secure:
+            conversation(secure)
+
+    with conversing(encrypted) as address:
+        yield address.replace("http:", "https:"), heard
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """Return what a client trusts."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def test_tls_carries_requests_and_keeps_connections() -> None:
+    """The same bytes, encrypted, in both directions at once."""
+    authority = trustme.CA()
+    client = HttpClient(proxy_for=lambda _: None, tls=trusting(authority))
+    large = bytes(range(256)) * 3000
+    with serving_tls(authority, "127.0.0.1", responding(respond(body=large), respond())) as (address, _):
+        assert send(client, address, "PUT", large).body == large
+        assert send(client, address).body == b"{}"
+    client.close()
+
+
+def test_a_tunnel_leads_through_the_proxy_to_the_peers_own_tls() -> None:
+    """The proxy hears where to, with its own password, and nothing of the request."""
+    authority = trustme.CA()
+    with serving_tls(authority, "api.example", responding(respond()), tunnel=True) as (address, heard):
+        proxy = address.replace("https://", "http://me:p%40ss@")
+        client = HttpClient(proxy_for=lambda _: proxy, tls=trusting(authority))
+        assert send(client, "https://api.example/secret").status == 200
+        client.close()
+    lines = heard[0].decode().split("\r\n")
+    assert lines[0] == "CONNECT api.example:443 HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'me:p@ss').decode()}" in lines
+    assert b"secret" not in heard[0]
+
+
+@pytest.mark.parametrize(("name", "trusts"), [("127.0.0.1", False), ("elsewhere.example", True)])
+def test_a_certificate_that_is_not_accepted_means_that_nothing_was_sent(name: str, *, trusts: bool) -> None:
+    """OpenSSL's own words say why."""
+    authority = trustme.CA()
+    tls = trusting(authority if trusts else trustme.CA())
+    with serving_tls(authority, name, responding(respond())) as (address, _):
+        error = refused(HttpClient(proxy_for=lambda _: None, tls=tls), address, "PUT", BODY)
+    assert (error.cause, error.may_have_arrived) == ("certificate", False)
+    reason = "IP address mismatch, certificate is not valid for '127.0.0.1'"
+    assert reason in error.message if trusts else "unable to get" in error.message
+
+
+def test_a_peer_without_tls_means_that_nothing_was_sent(client: HttpClient) -> None:
+    """An http:// service behind an https:// address."""
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.sendall(respond())
+
+    with conversing(conversation) as address:
+        error = refused(client, address.replace("http:", "https:"))
+    assert (error.cause, error.may_have_arrived) == ("tls", False)
+
+
+def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None:
+    """Whoever listens there accepts, and says nothing."""
+
+    def conversation(connection: socket.socket) -> None:
+        while connection.recv(10**6):
+            pass
+
+    with conversing(conversation) as address:
+        error = refused(client, address.replace("http:", "https:"), within_s=SHORT_S)
+    assert (error.cause, error.may_have_arrived) == ("tls", False)
+    assert error.message == "TLS with 127.0.0.1 was not agreed on within 0.3 s."
+
+
+def test_certificates_of_the_environment_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that the storage clients know as well; a file that is not there is told."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    client = HttpClient(proxy_for=lambda _: None)
+    with serving_tls(authority, "127.0.0.1", responding(respond())) as (address, _):
+        assert send(client, address).status == 200
+    client.close()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
+    with conversing(responding(respond())) as address:
+        error = refused(HttpClient(proxy_for=lambda _: None), address.replace("http:", "https:"))
+    assert error.cause == "certificate"
+    assert "REQUESTS_CA_BUNDLE" in error.message
+    assert str(tmp_path) not in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://api.example/", "http://proxy:3128"),
+        ("https://spared.example/", None),
+        ("http://localhost:8081/msi/token", None),
+        ("http://127.0.0.1:41741/msi/token", None),
+        ("http://169.254.130.4:8081/msi/token", None),
+        ("http://[::1]:8081/msi/token", None),
+    ],
+)
+def test_no_proxy_hears_what_is_for_this_machine(url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity endpoint is asked with a secret, and no proxy could reach it."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "spared.example")
+    assert proxy_of_environment(url) == proxy
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nB: c"}, {"X Y": "a"}, {"X": "a\0"}])
+def test_no_header_can_be_forged(client: HttpClient, headers: dict[str, str]) -> None:
+    """Nothing is sent, not even a connection is made."""
+    with pytest.raises(Exception, match="Illegal header"):
+        client.send("GET", "http://127.0.0.1:1", headers=headers, deadline=time.monotonic() + LONG_S)
