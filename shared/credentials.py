@@ -18,7 +18,7 @@ from azure.core.credentials import AccessToken
 from azure.identity import ManagedIdentityCredential
 
 from shared.errors import TokenUnavailable
-from shared.foreign_json import parse_object
+from shared.untrusted_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 
 from shared.drop import Drop
-from shared.foreign_json import parse_object
 from shared.pipeline import bury_drop, process_drop
 from shared.retries import Attempt
 from shared.services import open_services
+from shared.untrusted_json import parse_object
 
 log = logging.getLogger("itwin_image_drop")
 

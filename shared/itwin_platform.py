@@ -28,7 +28,7 @@ from shared.errors import (
     PlatformUnauthorized,
     PlatformUnavailable,
 )
-from shared.foreign_json import parse_object
+from shared.untrusted_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,7 +25,7 @@ from azure.storage.blob import BlobLeaseClient
 
 from shared.drop import Version
 from shared.errors import ITwinBusy
-from shared.foreign_json import parse_object, parse_time
+from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

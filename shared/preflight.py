@@ -22,13 +22,13 @@ from azure.storage.blob import StorageErrorCode
 from shared.credentials import ManagedIdentityLogin, open_tokens
 from shared.drop import ITWIN_ID, Drop
 from shared.errors import DropError, InvalidSettings, StorageUnavailable, TokenUnavailable
-from shared.foreign_json import parse_object
 from shared.itwin_platform import USER_AGENT
 from shared.ledger import LEDGER_CONTAINER
 from shared.results import result_name
 from shared.retries import RETRY_QUEUE
 from shared.settings import Settings, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error
+from shared.untrusted_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

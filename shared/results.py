@@ -20,7 +20,7 @@ from azure.storage.blob import ContentSettings
 
 from shared.drop import MAX_BLOB_NAME, Drop, Version
 from shared.errors import DropError
-from shared.foreign_json import parse_object, parse_time
+from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient

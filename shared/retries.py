@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shared.drop import Drop, Version
 from shared.errors import DropError, NeedsOperator, NeedsTime
-from shared.foreign_json import parse_object, parse_time
+from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

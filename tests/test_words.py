@@ -58,7 +58,6 @@ UNFINISHED = {
     "local/console/static/words.js",
     "local/functions_host/http.py",
     "shared/deliveries.py",
-    "shared/foreign_json.py",
     "shared/itwin_platform.py",
     "shared/pipeline.py",
     "shared/preflight.py",

@@ -1,4 +1,4 @@
-"""JSON that others wrote, or may have damaged: which of it is believed."""
+"""Strict parsing of JSON and times that others wrote, or may have damaged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object that the text holds. Raises ValueError where it holds none.
+    """Return the JSON object that the text holds. Raises ValueError where it holds something else.
 
     Python reads NaN and Infinity, which RFC 8259 does not know and other readers refuse.
     """
@@ -18,14 +18,14 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep.") from error
     if not isinstance(document, dict):
-        raise ValueError("No JSON object.")  # noqa: TRY004 - every way to be none is the same to the caller
+        raise ValueError("Not a JSON object.")  # noqa: TRY004 - to the caller, whatever else it is makes no difference
     return document
 
 
 def parse_time(text: str) -> datetime:
     """Return an ISO 8601 time, in UTC.
 
-    Raises ValueError where it is none or has no zone, and TypeError where it is no text.
+    Raises ValueError where it is not a time or has no zone, and TypeError where it is not a string.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -42,4 +42,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse(text: str) -> float:
-    raise ValueError(f"{text[:20]} is no JSON number.")
+    raise ValueError(f"{text[:20]} is not a JSON number.")
