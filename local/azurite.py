@@ -5,6 +5,7 @@ https://github.com/Azure/Azurite
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from local.locks import claim_folder
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LOOPBACK, LocalCloudError, listen
 
@@ -44,6 +46,8 @@ _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening
 class Azurite:
     """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it.
 
+    A data folder is locked, for two that write to one lose what is in it.
+
     With a certificate and its key (PEM files) it speaks https, and takes the access tokens of managed identities too.
     """
 
@@ -64,7 +68,7 @@ class Azurite:
         self._addresses: dict[str, str] = {}
         self._listening = threading.Event()
         self._child: Child | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,7 +93,7 @@ class Azurite:
             raise LocalCloudError("Azurite is not installed: run `make` first, or `npm ci` in the project folder.")
         for port in filter(None, self._ports):
             listen(port).close()
-        folder = self._data_folder()
+        folder, locks = self._open_folder()
         blob_port, queue_port = map(str, self._ports)
         command = [node, str(RUNNER), str(self._program), "--location", str(folder)]
         command += ["--blobHost", LOOPBACK, "--blobPort", blob_port]
@@ -99,10 +103,10 @@ class Azurite:
         if self._certificate:
             certificate, key = (str(file.resolve()) for file in self._certificate)
             command += ["--cert", certificate, "--key", key, "--oauth", "basic"]
-        environment = {"PATH": os.environ.get("PATH", ""), "TEMPORARY": "1" if self._temporary else ""}
+        environment = {"PATH": os.environ.get("PATH", ""), "TEMPORARY": "" if self._data else "1"}
         self._listening.clear()
         self._addresses.clear()
-        self._child = Child(command, environment=environment, directory=folder, on_line=self._read)
+        self._child = Child(command, environment=environment, directory=folder, on_line=self._read, inherited=locks)
 
     def wait(self) -> None:
         """Wait until what was launched listens. Raises LocalCloudError."""
@@ -120,11 +124,9 @@ class Azurite:
         """End it; stopping what does not run is no error."""
         if self._child:
             # What is temporary need not be saved.
-            _ = self._child.kill() if self._temporary else self._child.stop()
+            _ = self._child.stop() if self._data else self._child.kill()
             self._child = None
-        if self._temporary:
-            self._temporary.cleanup()
-            self._temporary = None
+        self._folder.close()
 
     def watch(self, on_access: Callable[[str], None]) -> None:
         """Pass every line of the access log to `on_access` from now on; it must return quickly."""
@@ -162,15 +164,16 @@ class Azurite:
             f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
         )
 
-    def _data_folder(self) -> Path:
+    def _open_folder(self) -> tuple[Path, list[int]]:
+        """Return where the data is, and the descriptors of its locks. Raises LocalCloudError."""
         if self._data is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True)
-            return Path(self._temporary.name)
+            temporary = tempfile.TemporaryDirectory(prefix="azurite-", ignore_cleanup_errors=True)
+            return Path(self._folder.enter_context(temporary)), []
         try:
             self._data.mkdir(parents=True, exist_ok=True)
+            return self._data.resolve(), [self._folder.enter_context(claim_folder(self._data))]
         except OSError as error:
             raise LocalCloudError(f"The data folder {self._data} cannot be used ({error.strerror}).") from error
-        return self._data.resolve()
 
     def _read(self, line: str) -> None:
         if not self._listening.is_set():

@@ -68,6 +68,7 @@ class LocalCloud:
         self._app_folder = app_folder
         self._function = function
         self._kind: HostKind = host
+        self._data = data
         self._ports = ports or Ports()
         self._filters = filters
         self._retry_scale = retry_scale
@@ -173,6 +174,8 @@ class LocalCloud:
     def _start(self, stack: contextlib.ExitStack) -> None:
         stack.callback(self.azurite.stop)
         self.azurite.launch()
+        if self._data:  # which is Azurite's by now, and nobody else's
+            self.platform.keep_in(self._data / "itwin-platform")
         self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
         self.vault_address = stack.enter_context(serve(self.vault.app, self._ports.vault))
         self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))

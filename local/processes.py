@@ -41,7 +41,9 @@ class Child:
         environment: Mapping[str, str],
         directory: Path,
         on_line: Callable[[str], None] = lambda _: None,
+        inherited: Sequence[int] = (),
     ) -> None:
+        """Start it; `inherited` are descriptors that it gets as they are."""
         self.lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._on_line = on_line
         self._process = subprocess.Popen(  # noqa: S603 - commands are built by this project, never from input
@@ -52,6 +54,7 @@ class Child:
             env=dict(environment),
             cwd=directory,
             start_new_session=True,
+            pass_fds=inherited,
         )
         self._pump = threading.Thread(target=self._pump_lines, daemon=True, name=f"output of {self.pid}")
         self._pump.start()

@@ -1,21 +1,59 @@
 // Runs Azurite, the script that is its first argument, as this project needs it; see azurite.py.
 "use strict";
 const fs = require("fs");
+const http = require("http");
+const https = require("https");
 const Module = require("module");
 const path = require("path");
 
-// It ends with its input, see processes.py: then it also takes its temporary data away, as nobody else is left to do
-// it. The input alone must not keep it running: hence unref().
+const SAVING_MS = 3000;
+
+// It ends with its input, see processes.py: then it also takes its temporary data away, or saves what is to be kept, as
+// nobody else is left to do it. The input alone must not keep it running: hence unref().
 process.stdin
   .resume()
   .on("end", () => {
     try {
       if (process.env.TEMPORARY) fs.rmSync(process.cwd(), { recursive: true, force: true });
-    } finally {
-      process.exit(1);
-    }
+      else if (save()) return;
+    } catch {}
+    process.exit(1);
   })
   .unref();
+
+function save() {
+  process.stdout.on("error", () => {}); // nobody reads it any more
+  setTimeout(() => process.exit(1), SAVING_MS).unref();
+  return process.emit("SIGTERM");
+}
+
+// Any page that a browser here shows can send to these ports, signed with the key that all the world knows, and a POST of
+// plain text goes out unasked. What it cannot do is hide where it comes from: so a page of another site is refused, and
+// one that came here by a name of its own (DNS rebinding).
+for (const { Server } of [http, https]) {
+  const { emit } = Server.prototype;
+  Server.prototype.emit = function (event, request, response, ...rest) {
+    if (event !== "request" || isOfThisMachine(request.headers)) return emit.call(this, event, request, response, ...rest);
+    response.writeHead(403, { "content-type": "application/xml", "x-ms-error-code": "CrossSiteRequestRefused" });
+    response.end(
+      '<?xml version="1.0" encoding="utf-8"?><Error><Code>CrossSiteRequestRefused</Code>' +
+        "<Message>Only programs and pages of this machine may use the emulated storage.</Message></Error>",
+    );
+    return true;
+  };
+}
+
+function isOfThisMachine({ host, origin }) {
+  return isLoopback(`http://${host ?? "localhost"}`) && (origin === undefined || isLoopback(origin));
+}
+
+function isLoopback(address) {
+  try {
+    return /^(.+\.)?localhost$|^127\.\d+\.\d+\.\d+$|^\[::1\]$/.test(new URL(address).hostname);
+  } catch {
+    return false; // "null", as a page without an address says
+  }
+}
 
 // To read in what is never used here would be half of the start: telemetry, a database, tables, and the client that comes
 // with the messages of the protocol. What copies from other accounts, access tokens and debug logs need is read later.

@@ -7,13 +7,13 @@ of a cloud, whatever listens on its ports by now; and of two clouds that start a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.locks import name_holder, try_lock
 from local.processes import PROJECT, wait_until
 from local.serving import LocalCloudError
 
@@ -59,7 +59,7 @@ def find_state() -> dict[str, Any] | None:
     """Return where this project's cloud is, as it was published; None where none runs, or not yet."""
     try:
         with _state_file().open("rb") as file:
-            if _lock(file.fileno(), fcntl.LOCK_SH):
+            if try_lock(file.fileno(), shared=True):
                 return None
             state: dict[str, Any] = json.loads(file.read())
     except (OSError, ValueError):
@@ -74,29 +74,14 @@ def _open_locked(path: Path) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise LocalCloudError(f"{path} cannot be written ({error.strerror}).") from error
-        if not wait_until(lambda: _lock(descriptor, fcntl.LOCK_EX), timeout_s=READERS_PATIENCE_S):  # noqa: B023 - called here alone
-            holder = os.pread(descriptor, 4096, 0)
+        if not wait_until(lambda: try_lock(descriptor), timeout_s=READERS_PATIENCE_S):  # noqa: B023 - called here alone
+            holder = name_holder(descriptor)
             os.close(descriptor)
-            raise LocalCloudError(f"A local cloud of this project runs already{_process(holder)}: end it first.")
+            raise LocalCloudError(f"A local cloud of this project runs already{holder}: end it first.")
         if os.fstat(descriptor).st_nlink:
             os.fchmod(descriptor, 0o600)
             return descriptor
         os.close(descriptor)  # a cloud that has just ended took this file away
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _process(state: bytes) -> str:
-    try:
-        return f" (process {json.loads(state)['pid']})"
-    except (ValueError, KeyError):
-        return ""  # it has only just begun
 
 
 def _state_file() -> Path:

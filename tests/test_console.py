@@ -313,13 +313,16 @@ def test_a_damaged_result_does_not_end_the_console(running: tuple[LocalCloud, st
 
 
 def test_what_an_earlier_run_left_is_recalled(tmp_path: Path) -> None:
-    """With a data folder, a new cloud shows the old drops."""
+    """With a data folder, a new cloud shows the old drops, and the platform knows its iTwins and their images."""
     itwin = str(uuid.uuid4())
     with LocalCloud(data=tmp_path) as cloud:
-        cloud.itwin(itwin)
+        cloud.itwin(itwin, "Town Hall")
         cloud.result(cloud.drop(itwin, "old.jpg", PHOTO))
+        image = cloud.platform.image(itwin)
     with LocalCloud(data=tmp_path) as cloud, open_console(cloud) as address, Page(address) as page:
         assert page.drop("old.jpg", status="uploaded", itwin=itwin)
+        assert cloud.platform.image(itwin) == image
+        assert [known.properties["displayName"] for known in cloud.platform.itwins()] == ["Town Hall"]
 
 
 def test_of_more_drops_than_are_shown_the_newest_are() -> None:

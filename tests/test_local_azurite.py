@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
-from azure.storage.queue import QueueServiceClient
+from azure.storage.queue import QueueSasPermissions, QueueServiceClient, generate_queue_sas
 
-from local.azurite import ACCOUNT, QUICK_RETRIES, Azurite
+from local.azurite import ACCOUNT, ACCOUNT_KEY, QUICK_RETRIES, Azurite
 from local.commands.running import hearing_from_cloud
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
@@ -89,6 +91,92 @@ def test_a_data_folder_outlives_azurite(tmp_path: Path) -> None:
         blobs.create_container("kept").upload_blob("a", b"1")
     with Azurite(data=data) as second, BlobServiceClient.from_connection_string(second.connection_string) as blobs:
         assert blobs.get_blob_client("kept", "a").download_blob().readall() == b"1"
+
+
+def test_two_never_share_a_data_folder(tmp_path: Path) -> None:
+    """They would lose each other's data; the folder is free again when the first has ended."""
+    with Azurite(data=tmp_path) as first:
+        second = Azurite(data=tmp_path)
+        with pytest.raises(LocalCloudError, match=rf"^Another local cloud \(process {os.getpid()}\) uses"):
+            second.start()
+        assert first.exit_code is None
+    with second:
+        assert second.exit_code is None
+
+
+def test_a_killed_owner_loses_no_data(tmp_path: Path) -> None:
+    """Azurite saves what it has before it ends, and holds the folder until then."""
+    program = """
+import sys, threading
+from pathlib import Path
+from local.azurite import Azurite
+azurite = Azurite(data=Path(sys.argv[1]))
+azurite.start()
+print(azurite.blob_url, flush=True)
+threading.Event().wait()
+"""
+    parent = Child([sys.executable, "-c", program, str(tmp_path)], environment=os.environ, directory=PROJECT)
+    try:
+        assert wait_until(lambda: bool(parent.lines), timeout_s=HANG_S)
+        with BlobServiceClient(parent.lines[0], credential=ACCOUNT_KEY) as blobs:
+            blobs.create_container("kept").upload_blob("a", b"1")
+    finally:
+        parent.kill()
+    with (
+        Azurite(data=tmp_path) as azurite,
+        BlobServiceClient.from_connection_string(azurite.connection_string) as blobs,
+    ):
+        assert blobs.get_blob_client("kept", "a").download_blob().readall() == b"1"
+
+
+OF_ANOTHER_SITE = [
+    {"Origin": "https://attacker.example"},
+    {"Origin": "http://localhost.attacker.example"},
+    {"Origin": "http://127.0.0.1.attacker.example"},
+    {"Origin": "https://127.0.0.1@attacker.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "file://"},
+    {"Host": "attacker.example"},
+    {"Host": "attacker.example:10000", "Origin": "http://attacker.example:10000"},
+]
+OF_THIS_MACHINE = [
+    {},
+    {"Origin": "http://127.0.0.1:10000"},
+    {"Origin": "http://localhost:5173"},
+    {"Origin": "http://[::1]:5173"},
+    {"Host": "devstoreaccount1.blob.localhost"},
+]
+
+
+@pytest.mark.parametrize("headers", [*OF_ANOTHER_SITE, *OF_THIS_MACHINE], ids=str)
+@pytest.mark.parametrize("service", ["blob", "queue"])
+def test_no_web_page_of_another_site_uses_storage(azurite: Azurite, service: str, headers: dict[str, str]) -> None:
+    """A page knows the key as all the world does, and a browser sends its POST unasked: it could fill the queues."""
+    address = azurite.queue_url if service == "queue" else azurite.blob_url
+    answer = requests.post(address, data="1", headers={"Content-Type": "text/plain", **headers}, timeout=HANG_S)
+    is_refused = answer.headers.get("x-ms-error-code") == "CrossSiteRequestRefused"
+    assert is_refused is (headers in OF_ANOTHER_SITE)
+    assert answer.status_code == 403 or not is_refused
+
+
+def test_a_refused_request_leaves_nothing_behind(azurite: Azurite) -> None:
+    """The one that a page could send: a signed message for a queue, as plain text."""
+    with QueueServiceClient.from_connection_string(azurite.connection_string) as queues:
+        queue = queues.create_queue("cross-site")
+        key = queues.credential.account_key
+        signature = generate_queue_sas(
+            ACCOUNT, "cross-site", key, QueueSasPermissions(add=True), expiry=datetime.now(UTC) + timedelta(hours=1)
+        )
+        address = f"{queue.url}/messages?{signature}"
+        message = "<QueueMessage><MessageText>1</MessageText></QueueMessage>"
+        plain = {"Content-Type": "text/plain"}
+        cross_site = requests.post(
+            address, data=message, headers={**plain, "Origin": "https://attacker.example"}, timeout=HANG_S
+        )
+        assert (cross_site.status_code, queue.peek_messages()) == (403, [])
+        assert requests.post(address, data=message, headers=plain, timeout=HANG_S).status_code == 201
+        assert len(queue.peek_messages()) == 1
 
 
 def test_temporary_data_and_the_process_end_with_it() -> None:

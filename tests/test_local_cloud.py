@@ -107,6 +107,19 @@ def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> No
         assert len(read_said(cloud.lines, function="on_blob", blob="before.png")) == 1
 
 
+def test_a_blobs_name_never_splits_a_line_of_the_log() -> None:
+    """Else whoever names a blob could write lines of their own, whether its function succeeds or not."""
+    forged = "[2026-01-01T00:00:00.000Z] Executed"
+    names = [f"{beginning}{end}{forged}.png" for beginning in ("a", "fail") for end in ("\n", "\r\n", "\u2028")]
+    with ProbeCloud() as cloud:
+        for name in names:
+            cloud.drop("drops-of-a-test", name, b"1")
+            cloud.wait_for(function="on_blob", blob=name)
+    told = [line for line in cloud.lines if forged in line]
+    assert len(told) >= len(names)
+    assert not [line for line in cloud.lines if line.startswith(forged)]
+
+
 def test_it_is_gone_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process, no port, no file."""
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))

@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         default="embedded",
         help="who runs the app: the embedded host, or Azure Functions Core Tools",
     )
-    up.add_argument("--data", type=Path, metavar="FOLDER", help="keep what is in storage in this folder")
+    up.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="keep everything in this folder: storage, iTwins, images"
+    )
     for part in PARTS:
         up.add_argument(
             f"--{part}-port",

@@ -27,6 +27,7 @@ from azurefunctions.extensions.base import Datum as SdkTypeDatum
 from azurefunctions.extensions.base import get_binding_registry as get_sdk_type_registry
 
 from local.functions_host.indexing import QUEUE_TRIGGER
+from local.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,6 +195,14 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 class _Formatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("[%(asctime)s] %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - inherited
+        """Keep to one line, whatever a blob in the message is called."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - inherited
+        """Indent each line, so that none of an error's text can pass for a line of the log."""
+        return "\n".join(f"    {printable(line)}" for line in super().formatException(ei).splitlines())
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - inherited
         return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -10,6 +10,7 @@ refuse is refused here. Each module decides one thing::
     token_endpoint  who gets a token for a client id and secret
     image           what is accepted as an iTwin's image, and what its thumbnail looks like
     itwins          what the platform knows: iTwins and their images
+    folder          how they are kept from one run to the next
     signed_urls     who may read an image: whoever holds a link that has not expired
     rate_limit      how often a client may call
     exchanges       what every answer has, what is remembered of a request, and what a script answers instead

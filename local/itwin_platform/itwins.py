@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 ORGANIZATION = "Example Industries"
 NEW_PROPERTIES = {"class": "Endeavor", "subClass": "Project"}
@@ -65,6 +65,15 @@ class ITwins:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_id: dict[str, ITwin] = {}
+        self._keep: Callable[[str, ITwin | None], object] = lambda _, __: None
+
+    def keep(self, kept: Iterable[ITwin], keep: Callable[[str, ITwin | None], object]) -> None:
+        """Know these too, and tell `keep` of each change from now on: the ID, and the iTwin, None where it is gone."""
+        with self._lock:
+            new, self._by_id = self._by_id, {itwin.id: itwin for itwin in kept}
+            self._keep = keep
+            for itwin_id in new.keys() - self._by_id.keys():
+                self._set(itwin_id, new[itwin_id])
 
     def all(self) -> list[ITwin]:
         """Return them in the order in which they were made."""
@@ -82,7 +91,7 @@ class ITwins:
             taken = {other.number for other in self._by_id.values() if other.organization == itwin.organization}
             if itwin.number in taken:
                 raise NumberTaken(itwin.number)
-            self._by_id[itwin.id] = itwin
+            self._set(itwin.id, itwin)
 
     def put(
         self,
@@ -101,20 +110,20 @@ class ITwins:
             known = self._by_id.get(itwin_id)
             itwin = known or ITwin(itwin_id, NEW_PROPERTIES, organization, permissions)
             properties = {**itwin.properties, "displayName": display_name}
-            self._by_id[itwin_id] = replace(
-                itwin, properties=properties, organization=organization, permissions=permissions
-            )
+            changed = replace(itwin, properties=properties, organization=organization, permissions=permissions)
+            self._set(itwin_id, changed)
             return itwin_id, known is None
 
     def delete(self, itwin_id: str) -> None:
         """Forget it with its image."""
         with self._lock:
-            self._by_id.pop(itwin_id, None)
+            self._set(itwin_id, None)
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
-            self._by_id.clear()
+            for itwin_id in tuple(self._by_id):
+                self._set(itwin_id, None)
 
     def set_image(self, itwin_id: str, data: bytes, media_type: str, thumbnail: bytes) -> ITwinImage | None:
         """Make it the image; the same bytes keep their id. None where the iTwin has gone meanwhile."""
@@ -125,7 +134,7 @@ class ITwins:
             if itwin.image is not None and (itwin.image.data, itwin.image.media_type) == (data, media_type):
                 return itwin.image
             image = ITwinImage(str(uuid.uuid4()), data, media_type, thumbnail)
-            self._by_id[itwin_id] = replace(itwin, image=image)
+            self._set(itwin_id, replace(itwin, image=image))
             return image
 
     def delete_image(self, itwin_id: str) -> bool:
@@ -134,8 +143,15 @@ class ITwins:
             itwin = self._by_id.get(itwin_id)
             if itwin is None or itwin.image is None:
                 return False
-            self._by_id[itwin_id] = replace(itwin, image=None)
+            self._set(itwin_id, replace(itwin, image=None))
             return True
+
+    def _set(self, itwin_id: str, itwin: ITwin | None) -> None:
+        self._keep(itwin_id, itwin)  # first: what cannot be kept is not done
+        if itwin is None:
+            self._by_id.pop(itwin_id, None)
+        else:
+            self._by_id[itwin_id] = itwin
 
 
 def as_itwin_id(text: str) -> str:

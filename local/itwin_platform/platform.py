@@ -12,6 +12,7 @@ from local.itwin_platform import errors
 from local.itwin_platform.authorization import AUDIENCE, SCOPE, Authentication
 from local.itwin_platform.control import Control
 from local.itwin_platform.exchanges import ExchangeMiddleware, Exchanges
+from local.itwin_platform.folder import ITwinFolder
 from local.itwin_platform.itwins import ORGANIZATION, ITwin, ITwins
 from local.itwin_platform.rate_limit import RateLimit
 from local.itwin_platform.routes import Api
@@ -21,6 +22,7 @@ from local.tokens import TokenIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from starlette.types import ASGIApp
 
@@ -92,6 +94,14 @@ class ITwinPlatform:
             itwin_id, display_name=display_name, permissions=permissions, organization=organization
         )
         return itwin_id
+
+    def keep_in(self, folder: Path) -> None:
+        """Know again the iTwins that an earlier platform kept in this folder, and keep there those of this one.
+
+        Raises LocalCloudError.
+        """
+        kept = ITwinFolder(folder)
+        self._itwins.keep(kept.read(), kept.keep)
 
     def itwins(self) -> list[ITwin]:
         """Return the iTwins with their images, in the order in which they were made."""
