@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Self
+import secrets
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
+from local.api_management import Gateway
 from local.azurite import QUICK_RETRIES, Azurite
 from local.drops import DroppedFile, drop_file, wait_for_result
 from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
 from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
 from local.key_vault import KeyVault
-from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
+from local.managed_identity import SYSTEM_ASSIGNED_CLIENT_ID, SYSTEM_ASSIGNED_ID, TENANT_ID, ManagedIdentity
 from local.ports import Ports
 from local.processes import PROJECT
 from local.serving import LocalCloudError, serve
@@ -35,12 +37,21 @@ RESULTS_CONTAINER: str = CONTRACT["containers"]["results"]
 DEAD_LETTER_CONTAINER: str = CONTRACT["containers"]["deadLetters"]
 LEDGER_CONTAINER: str = CONTRACT["containers"]["ledger"]
 PLATFORM_AUDIENCE = "api://itwin-platform"
+# The app registration that stands for the gateway, and the gateway's own identity.
+GATEWAY_APPLICATION_ID = "7d3f0c52-93d1-4f0e-b7a6-2c8e5d4b1a90"
+GATEWAY_PRINCIPAL_ID = "e8a1b7c4-5d26-4e3f-9a08-6f7c2b1d0e95"
+SERVICE_APP = "service-app"
+SECRET_NAME = "itwin-client-secret"  # noqa: S105 - its name
 RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
 
 DEFAULT_FILTERS = (
     not_in_containers(*CONTRACT["events"]["notInContainers"]),
     AdvancedFilter("StringIn", "data.api", tuple(CONTRACT["events"]["apis"])),
 )
+
+# Whose token the platform gets: the app's own, which the stand-in of the platform trusts as the platform does not, or
+# that of the service app, for which a gateway exchanges it.
+Login = Literal["managed-identity", "gateway"]
 
 
 class LocalCloud:
@@ -56,6 +67,7 @@ class LocalCloud:
         app_folder: Path = PROJECT,
         function: str = FUNCTION,
         host: HostKind = "embedded",
+        login: Login = "managed-identity",
         data: Path | None = None,
         ports: Ports | None = None,
         platform_options: Mapping[str, Any] | None = None,
@@ -69,6 +81,7 @@ class LocalCloud:
         self._function = function
         self._kind: HostKind = host
         self._data = data
+        self._login: Login = login
         self._ports = ports or Ports()
         self._filters = filters
         self._retry_scale = retry_scale
@@ -77,10 +90,14 @@ class LocalCloud:
         self._stack = contextlib.ExitStack()
         self.azurite = Azurite(data=data, blob_port=self._ports.blob, queue_port=self._ports.queue)
         self.identity = ManagedIdentity()
-        self.vault = KeyVault(self.identity.tokens, readers=[SYSTEM_ASSIGNED_ID])
+        reader = GATEWAY_PRINCIPAL_ID if login == "gateway" else SYSTEM_ASSIGNED_ID
+        self.vault = KeyVault(self.identity.tokens, readers=[reader])
         self.platform = ITwinPlatform(
-            identity=self.identity.tokens, identity_audience=PLATFORM_AUDIENCE, **(platform_options or {})
+            identity=self.identity.tokens if login == "managed-identity" else None,
+            identity_audience=PLATFORM_AUDIENCE,
+            **(platform_options or {}),
         )
+        self.gateway_address = ""
         self.platform_address = ""
         self.identity_address = ""
         self.vault_address = ""
@@ -125,16 +142,22 @@ class LocalCloud:
             raise LocalCloudError(f"{drop.itwin_id}/{drop.name} has no result after {timeout_s:.0f} s.")
         return document
 
+    def rotate_secret(self) -> None:
+        """Give the service app of the platform another secret, and put it into the vault, as an operator does."""
+        secret = f"hush-{secrets.token_urlsafe(24)}"
+        self.platform.set_secrets(SERVICE_APP, secret)
+        self.vault.set_secret(SECRET_NAME, secret)
+
     def settings(self) -> dict[str, str]:
         """Return the app's settings; nothing else tells a laptop from Azure."""
         settings: dict[str, str | None] = {
             "AzureWebJobsStorage": self.connection_string,
             "DropStorage": self.connection_string,
             "RESULTS_CONTAINER": RESULTS_CONTAINER,
-            "ITWIN_API_URL": self.platform_address,
+            "ITWIN_API_URL": self.gateway_address or self.platform_address,
             "ITWIN_LOGIN": "managed-identity",
             "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
-            "ITWIN_TOKEN_SCOPE": f"{PLATFORM_AUDIENCE}/.default",
+            "ITWIN_TOKEN_SCOPE": f"{self._audience}/.default",
             "PYTHON_THREADPOOL_THREAD_COUNT": str(CONTRACT["threads"]),
             # Nobody waits for a poll on a laptop.
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
@@ -171,6 +194,26 @@ class LocalCloud:
         publish = self._stack.enter_context(claim_state())
         publish(self.state)
 
+    @property
+    def _audience(self) -> str:
+        return f"api://{GATEWAY_APPLICATION_ID}" if self._login == "gateway" else PLATFORM_AUDIENCE
+
+    def _make_gateway(self) -> Gateway:
+        self.rotate_secret()
+        return Gateway(
+            named_values={
+                "entra-tenant-id": TENANT_ID,
+                "app-client-id": SYSTEM_ASSIGNED_CLIENT_ID,
+                "gateway-application-id": GATEWAY_APPLICATION_ID,
+                "itwin-client-id": SERVICE_APP,
+                "itwin-secret-url": f"{self.vault_address}/secrets/{SECRET_NAME}",
+                "itwin-token-url": f"{self.platform_address}/connect/token",
+            },
+            backend_url=self.platform_address,
+            entra=self.identity.tokens,
+            principal_id=GATEWAY_PRINCIPAL_ID,
+        )
+
     def _start(self, stack: contextlib.ExitStack) -> None:
         stack.callback(self.azurite.stop)
         self.azurite.launch()
@@ -179,6 +222,8 @@ class LocalCloud:
         self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
         self.vault_address = stack.enter_context(serve(self.vault.app, self._ports.vault))
         self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
+        if self._login == "gateway":
+            self.gateway_address = stack.enter_context(serve(self._make_gateway().app))
         self.azurite.wait()
         self.drops = stack.enter_context(
             BlobServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES)

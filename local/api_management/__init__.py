@@ -1,0 +1,5 @@
+"""The gateway of Azure API Management that is deployed with the login `gateway`: it executes the policy of `infra`."""
+
+from local.api_management.gateway import Gateway, deployed_policy
+
+__all__ = ["Gateway", "deployed_policy"]
