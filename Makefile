@@ -14,8 +14,6 @@ HIGHEST := $(call find_python,3.13 3.12 3.11)
 
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-RCLONE ?= $(shell command -v rclone)
-
 # Tests start hundreds of programs: none shall compile again what another one has.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -68,10 +66,10 @@ test-console: .venv/ready node_modules/ready ## test the console in a real brows
 	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest -m browser $(PYTEST_ARGS)
 
-# rclone is the system's own, or Debian's, unpacked beside the project without being installed.
-.PHONY: test-rclone
-test-rclone: .venv/ready node_modules/ready $(if $(RCLONE),,.local/rclone/ready) ## test the rclone recipe with the real rclone
-	RCLONE=$(or $(RCLONE),$(CURDIR)/.local/rclone/usr/bin/rclone) .venv/bin/python -m pytest -m rclone $(PYTEST_ARGS)
+# Beside the other tests, for it needs other people's tools: a gigabyte, in a folder of its own.
+.PHONY: test-vendors
+test-vendors: .venv/ready node_modules/ready .local/vendors/ready ## test the recipes and the schema with az, azcopy, rclone and generators
+	PATH="$(CURDIR)/.local/vendors/bin:$$PATH" .venv/bin/python -m pytest -m vendors $(PYTEST_ARGS)
 
 # Beside the other tests, for its writers and its judge are 300 MB that no other test needs.
 .PHONY: test-matrix
@@ -120,11 +118,8 @@ node_modules/ready: package.json package-lock.json
 	npm ci --loglevel=error
 	touch $@
 
-.local/rclone/ready:
-	@command -v apt-get dpkg >/dev/null || { echo "rclone is needed and was not found: install it, or name it in RCLONE." >&2; exit 1; }
-	mkdir -p $(@D)
-	cd $(@D) && apt-get download -q rclone && dpkg -x rclone_*.deb .
-	touch $@
+.local/vendors/ready: tests/vendors/install.sh tests/vendors/az.txt tests/vendors/generators.txt tests/vendors/package-lock.json
+	bash tests/vendors/install.sh $(@D) "$(LOWEST)"
 
 .local/matrix/ready: tests/matrix/requirements.txt requirements-dev.txt requirements.txt
 	$(HIGHEST) -m venv .local/matrix/venv

@@ -109,7 +109,7 @@ def test_every_test_that_security_names_is_there() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
-    """What is installed, and what that needs in turn, has one version; of npm's packages, one content too."""
+    """What is installed, and what that needs in turn, has one version."""
     lines = "".join((PROJECT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")).splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
     assert [str(pin) for pin in pins if not re.fullmatch(r"==[\d.]+", str(pin.specifier))] == []
@@ -117,11 +117,24 @@ def test_every_dependency_is_pinned() -> None:
     needed = [Requirement(need) for name in here for need in metadata.requires(name) or ()]
     in_turn = {canonicalize_name(n.name) for n in needed if n.marker is None or n.marker.evaluate({"extra": ""})}
     assert in_turn - here == set()
-    package = json.loads((PROJECT / "package.json").read_text())
-    locked = json.loads((PROJECT / "package-lock.json").read_text())["packages"]
-    for name, version in {**package["dependencies"], **package["devDependencies"]}.items():
+
+
+@pytest.mark.parametrize("folder", [PROJECT, PROJECT / "tests" / "vendors"])
+def test_every_package_of_npm_is_pinned(folder: Path) -> None:
+    """To one version, and to one content, with what it needs in turn."""
+    package = json.loads((folder / "package.json").read_text())
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    for name, version in {**package.get("dependencies", {}), **package["devDependencies"]}.items():
         assert locked[f"node_modules/{name}"]["version"] == version
     assert [name for name, found in locked.items() if name and "integrity" not in found] == []
+
+
+@pytest.mark.parametrize("name", ["az", "generators"])
+def test_every_tool_of_others_is_pinned(name: str) -> None:
+    """In environments of their own, whose every package is listed."""
+    lines = (PROJECT / "tests" / "vendors" / f"{name}.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
 
 
 def test_no_pull_request_is_deployed() -> None:

@@ -1,25 +1,20 @@
-"""The rclone recipe, run with the real rclone by the whole local cloud: `make test-rclone`."""
+"""The rclone recipe, run with the real rclone by the whole local cloud: `make test-vendors`."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import LocalCloud
 from local.drops import DroppedFile
 from local.samples import building_site, encode
-from tests.deadlines import HANG_S
-from tests.test_recipes import recipe
+from tests.recipes import local_variables, run_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Oldest first, which is neither the order of their names nor that of their folders or sizes.
 NAMES = (
@@ -30,7 +25,7 @@ NAMES = (
     "a b+c%41#d.jpg",
     "folder/n.jpg",
 )
-pytestmark = pytest.mark.rclone
+pytestmark = pytest.mark.vendors
 LEFT_ALONE = ("big.jpg.part", "young.jpg")
 
 
@@ -52,24 +47,15 @@ def test_a_folder_is_kept_in_sync(cloud: LocalCloud, tmp_path: Path) -> None:
         if name != "young.jpg":
             os.utime(file, (1e9 + number, 1e9 + number))
     container = cloud.drops.get_container_client(itwin)
-    sas = generate_container_sas(
-        ACCOUNT,
-        itwin,
-        account_key=ACCOUNT_KEY,
-        permission=ContainerSasPermissions(read=True, list=True, create=True, write=True),
-        expiry=datetime.now(UTC) + timedelta(hours=1),
-    )
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(os.environ['RCLONE']).parent}:{os.environ['PATH']}",
-        "RCLONE_CONFIG": str(tmp_path / "none.conf"),
+    variables = {
+        **local_variables(cloud),
         "ITWIN_ID": itwin,
-        "CONTAINER_SAS_URL": f"{container.url}?{sas}",
+        "AZURE_CONFIG_DIR": str(tmp_path / "azure"),
+        "RCLONE_CONFIG": str(tmp_path / "none.conf"),
     }
     seen: list[dict[str, str]] = []
     for _ in range(2):
-        script = ["bash", "-euo", "pipefail", "-c", recipe("sh", "--azureblob-sas-url")]
-        subprocess.run(script, cwd=tmp_path, env=environment, check=True, timeout=HANG_S)
+        run_shell(tmp_path, variables, "generate-sas", "--azureblob-sas-url")
         seen.append({blob.name: str(blob.etag) for blob in container.list_blobs()})
     assert set(seen[0]) == set(NAMES)
     assert seen[1] == seen[0]

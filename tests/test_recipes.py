@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
 import shlex
 import shutil
@@ -23,15 +21,25 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from client.itwin_image_drop import Drop, wait_for_result
 from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 from local.event_grid import Subscription
 from local.managed_identity import ManagedIdentity
-from local.processes import PROJECT, wait_until
-from local.samples import building_site, encode
+from local.processes import wait_until
 from local.serving import serve
-from shared.drop import Drop
-from shared.results import result_name
 from tests.deadlines import HANG_S
+from tests.recipes import (
+    NAME,
+    PHOTO,
+    RECIPES,
+    SHELL_BLOCKS,
+    local_variables,
+    prepare,
+    recipe,
+    run_javascript,
+    run_python,
+    run_shell,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,10 +49,6 @@ if TYPE_CHECKING:
 
     from local.cloud import LocalCloud
 
-RECIPES = (PROJECT / "docs" / "recipes.md").read_text(encoding="utf-8")
-SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
-PHOTO = encode(building_site(320, 240), "JPEG")
-NAME = "north gate/photo.jpg"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 NAMES = ("a b.jpg", "1+1=2.jpg", "100 % & 50%25.jpg", "#1?.jpg", "größe/日本/写真.jpg", "folder/" + "x" * 1013 + ".jpg")
 
@@ -62,28 +66,10 @@ def has_node_20() -> bool:
 needs_node_20 = pytest.mark.skipif(not has_node_20(), reason="the SDK for JavaScript needs Node.js 20")
 
 
-def recipe(language: str, containing: str) -> str:
-    """Return the one block of that language that has the text in it."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
-    (found,) = [block for block in blocks if containing in block]
-    return str(found)
-
-
-def run_python(names: dict[str, Any], *containing: str) -> dict[str, Any]:
-    """Run Python recipes one after the other."""
-    for text in containing:
-        exec(compile(recipe("python", text), "docs/recipes.md", "exec"), names)  # noqa: S102 - it is what is tested
-    return names
-
-
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder with a photo, and the project's docs."""
-    (tmp_path / "photo.jpg").write_bytes(PHOTO)
-    (tmp_path / "docs").symlink_to(PROJECT / "docs")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ITWIN_ID", ITWIN)
-    return tmp_path
+def work(tmp_path: Path) -> Path:
+    """Return a folder with what the page expects there."""
+    return prepare(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +89,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         trusted = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
         yield {
             "DROP_ACCOUNT_URL": azurite.blob_url,
+            "ITWIN_ID": ITWIN,
             **dict.fromkeys(trusted, str(folder / "authority.pem")),
             **identity.settings(address),
         }
 
 
 @pytest.fixture
-def in_azure(work: Path, secured: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobServiceClient]:
+def identified(secured: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobServiceClient]:
     """Be a program with an identity; yields its storage, which has the container."""
     for name, value in secured.items():
         monkeypatch.setenv(name, value)
-    assert work
     with DefaultAzureCredential() as credential, BlobServiceClient(secured["DROP_ACCOUNT_URL"], credential) as storage:
         if not storage.get_container_client(ITWIN).exists():
             storage.create_container(ITWIN)
@@ -121,89 +107,91 @@ def in_azure(work: Path, secured: dict[str, str], monkeypatch: pytest.MonkeyPatc
         yield storage
 
 
-def check_dropped(storage: BlobServiceClient) -> None:
+def check_dropped(storage: BlobServiceClient, itwin: str = ITWIN) -> None:
     """See that the photo is there, with its metadata."""
-    download = storage.get_blob_client(ITWIN, NAME).download_blob()
+    download = storage.get_blob_client(itwin, NAME).download_blob()
     assert download.readall() == PHOTO
     assert download.properties.metadata == {"order": "4711"}
 
 
-def test_python_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
+def test_python_drops_awaits_recognizes_and_validates(cloud: LocalCloud, work: Path) -> None:
+    """The whole way: what was put on the blob comes back in a document of the published shape."""
+    variables = local_variables(cloud)
+    blocks = ("connection = ", "import drop_and_wait", 'result["source"]["metadata"]', "Draft202012Validator")
+    assert run_python(work, variables, *blocks) == "uploaded None\n"
+    check_dropped(cloud.drops, variables["ITWIN_ID"])
+
+
+def test_python_writes_with_its_identity(secured: dict[str, str], identified: BlobServiceClient, work: Path) -> None:
     """Without a key, over https."""
-    names = run_python({}, "import DefaultAzureCredential", "def drop", 'open("photo.jpg"')
-    assert names["dropped"][:2] == (ITWIN, NAME)
-    check_dropped(in_azure)
-    names["storage"].close()
+    write = """
+from itwin_image_drop import drop
 
-
-@needs_curl
-def test_curl_writes_with_its_identity(in_azure: BlobServiceClient) -> None:
-    """A token by the first command, a blob by the second."""
-    script = recipe("sh", "TOKEN=$(curl") + recipe("sh", "--upload-file")
-    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, timeout=HANG_S)
-    check_dropped(in_azure)
+with open("photo.jpg", "rb") as photo:
+    drop(storage, os.environ["ITWIN_ID"], "north gate/photo.jpg", photo, metadata={"order": "4711"})
+"""
+    run_python(work, secured, "connection = ", then=write)
+    check_dropped(identified)
 
 
 @needs_node_20
-def test_javascript_writes_with_its_identity(in_azure: BlobServiceClient, work: Path) -> None:
-    """The vendor's SDK for Node.js, of the versions that the project declares."""
-    program = recipe("js", "BlobServiceClient")
-    declared = json.loads((PROJECT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
-    assert set(re.findall(r' from "(.*)"', program)) <= set(declared)
-    (work / "drop.mjs").write_text(program)
-    (work / "node_modules").symlink_to(PROJECT / "node_modules")
-    done = subprocess.run(["node", "drop.mjs"], capture_output=True, text=True, timeout=HANG_S, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r'"0x[0-9A-F]+"', done.stdout.strip())
-    check_dropped(in_azure)
+def test_javascript_drops_and_awaits(cloud: LocalCloud, work: Path) -> None:
+    """And finds its own result, not that of an earlier drop of the same name."""
+    variables = local_variables(cloud)
+    blocks = ("const storage", "const written", "waitForResult")
+    assert run_javascript(work, variables, *blocks) == "uploaded null\n"
+    check_dropped(cloud.drops, variables["ITWIN_ID"])
+    (work / "photo.jpg").write_bytes(b"not an image")
+    assert run_javascript(work, variables, *blocks).startswith("rejected The file is ")
 
 
-def test_a_signed_address_writes_to_its_container_alone(in_azure: BlobServiceClient) -> None:
+@needs_node_20
+def test_javascript_writes_with_its_identity(
+    secured: dict[str, str], identified: BlobServiceClient, work: Path
+) -> None:
+    """With the vendor's SDK for Node.js."""
+    run_javascript(work, secured, "const storage", "const written")
+    check_dropped(identified)
+
+
+@needs_curl
+def test_curl_writes_with_its_identity(secured: dict[str, str], identified: BlobServiceClient, work: Path) -> None:
+    """A token by the first command, a blob by the second."""
+    run_shell(work, secured, "TOKEN=$(curl", "Authorization: Bearer")
+    check_dropped(identified)
+
+
+@needs_curl
+def test_a_signed_url_is_enough_for_curl(cloud: LocalCloud, work: Path) -> None:
+    """Made by one program, used by another, which knows no SDK and has no login."""
+    variables = local_variables(cloud)
+    signed = run_python(work, variables, "connection = ", "generate_container_sas", then="print(sas)").strip()
+    del variables["AZURE_STORAGE_CONNECTION_STRING"]
+    run_shell(work, {**variables, "SAS": signed}, "photo.jpg?$SAS")
+    check_dropped(cloud.drops, variables["ITWIN_ID"])
+
+
+def test_a_signed_url_writes_to_its_container_alone(cloud: LocalCloud, work: Path) -> None:
     """It creates and overwrites there, and neither reads, nor lists, nor writes elsewhere."""
-    # The emulator signs with delegation keys otherwise than the SDK does, so the account's key stands in for one.
-    signing = re.sub(
-        r"user_delegation_key=.*(?=,\n)", "account_key=ACCOUNT_KEY", recipe("python", "generate_container_sas")
-    )
-    names: dict[str, Any] = {"os": os, "storage": in_azure, "ACCOUNT_KEY": ACCOUNT_KEY}
-    exec(compile(signing, "docs/recipes.md", "exec"), names)  # noqa: S102 - it is what is tested
-    other = "11111111-c5b4-41f5-ba5f-6d8c338d788a"
-    in_azure.create_container(other)
-    with ContainerClient.from_container_url(names["container_sas_url"]) as container:
+    variables = local_variables(cloud)
+    url = run_python(work, variables, "connection = ", "generate_container_sas", then="print(container_url)").strip()
+    with ContainerClient.from_container_url(url) as container:
         container.upload_blob(NAME, PHOTO, overwrite=True)
         with pytest.raises(HttpResponseError, match="AuthorizationPermissionMismatch"):
             container.download_blob(NAME)
         with pytest.raises(HttpResponseError, match="AuthorizationPermissionMismatch"):
             list(container.list_blobs())
     with (
-        ContainerClient.from_container_url(f"{in_azure.url}{other}?{names['sas']}") as container,
+        ContainerClient.from_container_url(url.replace(variables["ITWIN_ID"], cloud.itwin())) as container,
         pytest.raises(HttpResponseError, match="AuthorizationFailure"),
     ):
         container.upload_blob(NAME, PHOTO)
 
 
-def test_a_result_is_awaited_correlated_and_validated(cloud: LocalCloud, work: Path) -> None:
-    """The whole way: what was put on the blob comes back in a document of the published shape."""
-    assert work
-    cloud.itwin(ITWIN)
-    names = run_python(
-        {"os": os, "storage": cloud.drops},
-        "def drop",
-        'open("photo.jpg"',
-        "def wait_for_result",
-        "result = wait_for_result",
-        'result["source"]["metadata"]',
-        "Draft202012Validator",
-    )
-    assert names["result"]["status"] == "uploaded"
-    dropped = names["drop"](cloud.drops, ITWIN, "x" * 1024, b"no image")
-    assert names["wait_for_result"](cloud.drops, *dropped)["status"] == "rejected"
-    dropped = names["drop"](cloud.drops, ITWIN, NAME, b"no image")
-    assert names["wait_for_result"](cloud.drops, *dropped)["status"] == "rejected"
-
-
 def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
     """With the very filter of the recipe, an address is called with the document's, and of no other iTwin."""
-    command = shlex.split(recipe("sh", "event-subscription create").replace("$ITWIN_ID", ITWIN))
+    itwin = cloud.itwin()
+    command = shlex.split(recipe("sh", "event-subscription create").replace("$ITWIN_ID", itwin))
     options = dict(itertools.pairwise(command))
     told: list[dict[str, Any]] = []
 
@@ -223,64 +211,58 @@ def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
                 subject_begins_with=options["--subject-begins-with"],
             )
         )
-        cloud.itwin(ITWIN)
-        cloud.result(cloud.drop(cloud.itwin(), "other.jpg", b"no image"))
-        cloud.result(cloud.drop(ITWIN, NAME, b"no image"))
+        cloud.result(cloud.drop(cloud.itwin(), "other.jpg", b"not an image"))
+        cloud.result(cloud.drop(itwin, NAME, b"not an image"))
         assert wait_until(lambda: bool(told), timeout_s=HANG_S)
-    assert {event["data"]["url"] for event in told} == {f"{cloud.drops.url}results/{ITWIN}/{quote(NAME)}.json"}
+    assert {event["data"]["url"] for event in told} == {f"{cloud.drops.url}results/{itwin}/{quote(NAME)}.json"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
-    """From a program that knows no SDK, by way of everything, to the result that the recipe finds."""
-    names = run_python({"os": os, "storage": cloud.drops}, "def wait_for_result")
+    """From a program that knows no SDK, by way of everything, to the result that the client finds."""
     itwin = cloud.itwin()
     permission = ContainerSasPermissions(create=True, write=True)
     sas = generate_container_sas(
         ACCOUNT, itwin, account_key=ACCOUNT_KEY, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
     )
     headers = {"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob", "x-ms-meta-order": "4711"}
-    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=HANG_S)
+    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=60)
     assert answer.status_code == 201
     written = cloud.drops.get_blob_client(itwin, name).get_blob_properties()
-    result = names["wait_for_result"](cloud.drops, itwin, name, written.etag.strip('"'), written.last_modified)
+    drop = Drop(itwin, name, written.etag.strip('"'), "", written.last_modified)
+    result = wait_for_result(cloud.drops, drop, timeout_s=HANG_S)
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
     assert result["source"]["metadata"] == {"order": "4711"}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "y" * 1024, "a/../b.jpg", "..", "a\\.\\b.jpg"])
-def test_the_recipe_finds_the_result_where_the_app_writes_it(name: str) -> None:
-    """The rule for its name is published, so it must be the app's own."""
-    assert run_python({}, "def result_name")["result_name"](ITWIN, name) == result_name(Drop(ITWIN, name))
-
-
-def test_an_older_result_is_never_taken_for_the_newer_drops(cloud: LocalCloud, work: Path) -> None:
-    """Who waits for one version is not told of another."""
-    assert work
-    names = run_python({"os": os, "storage": cloud.drops}, "def drop", "def wait_for_result")
-    cloud.itwin(ITWIN)
-    dropped = names["drop"](cloud.drops, ITWIN, "once.jpg", PHOTO)
-    names["wait_for_result"](cloud.drops, *dropped)
-    with pytest.raises(TimeoutError):
-        names["wait_for_result"](cloud.drops, ITWIN, "once.jpg", "0xOTHER", dropped[3], timeout_s=1)
-
-
 def test_what_is_not_run_is_at_least_whole() -> None:
     """The languages that are not here: every bracket and quote is closed."""
-    csharp = recipe("csharp", "BlobServiceClient")
-    for opening, closing in ("()", "{}", "[]"):
-        assert csharp.count(opening) == csharp.count(closing)
-    assert csharp.count('"') % 2 == 0
+    for language, containing in (("csharp", "BlobServiceClient"), ("powershell", "New-AzStorageContext")):
+        text = recipe(language, containing)
+        for opening, closing in ("()", "{}", "[]"):
+            assert text.count(opening) == text.count(closing)
+        assert (text.count('"') - text.count("'\"'")) % 2 == 0
     for block in SHELL_BLOCKS:
         subprocess.run(["bash", "-n", "-c", block], check=True)
+
+
+def test_the_page_says_what_is_not_run() -> None:
+    """Whoever follows such a recipe knows that nobody here has done so."""
+    (said,) = re.findall(r"^\*\*Not run:\*\* (.*?)\.\sThey", RECIPES, re.MULTILINE | re.DOTALL)
+    for tool in (".NET", "PowerShell", "Logic Apps", "Power Automate", "Storage Explorer"):
+        assert tool in said
+    headings = {".NET", "PowerShell", "Tools without code"}
+    parts = re.findall(r"^### (.*?)\n(.*?)(?=^##)", RECIPES, re.MULTILINE | re.DOTALL)
+    assert {heading for heading, text in parts if re.search(r"\b[Nn]ot run\b", text)} == headings
 
 
 def test_every_variable_is_assigned_before_its_use() -> None:
     """Whoever goes through the page from its top has them all; App Service sets its own two."""
     assigned = {"IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
     for line in "".join(SHELL_BLOCKS).splitlines():
-        assert set(re.findall(r"\$\{?([A-Z_]+)", line)) <= assigned
-        assigned |= set(re.findall(r"^(?:export )?([A-Z_]+)=", line))
+        # Variables of jq's own are in lower case.
+        assert set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", line)) <= assigned
+        assigned |= set(re.findall(r"(?:^|(?<=export )|(?<= ))([A-Z][A-Z0-9_]+)=", line))
 
 
 def test_a_condition_can_be_typed_at_a_prompt() -> None:
@@ -289,7 +271,7 @@ def test_a_condition_can_be_typed_at_a_prompt() -> None:
         ITWIN_ID={ITWIN} WRITER_OBJECT_ID=w DROP_ACCOUNT_ID=d
         {recipe("sh", "--condition ")}"""
     prompt = ["bash", "--noprofile", "--norc", "-i"]
-    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=HANG_S, check=True)
+    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=60, check=True)
     *_, option, condition = done.stdout.splitlines()
     assert option == "--condition"
     assert condition.startswith("((!(ActionMatches{'Microsoft.Storage/")
