@@ -25,8 +25,9 @@ from client.itwin_image_drop import Drop, wait_for_result
 from local.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 from local.event_grid import Subscription
 from local.managed_identity import ManagedIdentity
-from local.processes import wait_until
+from local.processes import PROJECT, wait_until
 from local.serving import serve
+from local.state import claim_state
 from tests.deadlines import HANG_S
 from tests.recipes import (
     NAME,
@@ -36,6 +37,7 @@ from tests.recipes import (
     local_variables,
     prepare,
     recipe,
+    run,
     run_javascript,
     run_python,
     run_shell,
@@ -107,6 +109,21 @@ def identified(secured: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
         yield storage
 
 
+def test_the_local_cloud_gives_what_the_recipes_read(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the page's own lines, in the project's folder: storage, its address, and an iTwin with a container."""
+    monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path))
+    with claim_state() as publish:
+        publish(cloud.state)
+        lines = recipe("sh", "local env")
+        shown = 'printf \'%s\\n\' "$AZURE_STORAGE_CONNECTION_STRING" "$DROP_ACCOUNT_URL" "$ITWIN_ID"'
+        connection_string, address, itwin = run(["sh", "-euc", lines + shown], PROJECT, {}).splitlines()
+    assert connection_string == cloud.connection_string
+    assert f"{address}/" == cloud.drops.url
+    assert cloud.drops.get_container_client(itwin).exists()
+
+
 def check_dropped(storage: BlobServiceClient, itwin: str = ITWIN) -> None:
     """See that the photo is there, with its metadata."""
     download = storage.get_blob_client(itwin, NAME).download_blob()
@@ -171,7 +188,7 @@ def test_a_signed_url_is_enough_for_curl(cloud: LocalCloud, work: Path) -> None:
     check_dropped(cloud.drops, variables["ITWIN_ID"])
 
 
-def test_a_signed_url_writes_to_its_container_alone(cloud: LocalCloud, work: Path) -> None:
+def test_a_signed_address_writes_to_its_container_alone(cloud: LocalCloud, work: Path) -> None:
     """It creates and overwrites there, and neither reads, nor lists, nor writes elsewhere."""
     variables = local_variables(cloud)
     url = run_python(work, variables, "connection = ", "generate_container_sas", then="print(container_url)").strip()

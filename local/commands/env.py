@@ -17,7 +17,9 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 def run(_: argparse.Namespace) -> int:
     """Print the variables. Raises LocalCloudError where no cloud runs."""
-    variables = {"AZURE_STORAGE_CONNECTION_STRING": find_running()["connectionString"]}
+    connection_string = find_running()["connectionString"]
+    parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";"))
+    variables = {"AZURE_STORAGE_CONNECTION_STRING": connection_string, "DROP_ACCOUNT_URL": parts["BlobEndpoint"]}
     if any(os.environ.get(name) for name in PROXIES):
         variables |= {name: os.environ[name] for name in ("no_proxy", "NO_PROXY")}
     for name, value in variables.items():
