@@ -13,6 +13,8 @@
     │   │   ├── UnsupportedFormat    not an image, or not one of those that are read
     │   │   ├── CorruptImage         truncated or damaged
     │   │   ├── TooManyPixels        more than MAX_SOURCE_PIXELS, or than its decoder may have
+    │   │   ├── TooDemanding         took more CPU or memory than a file may
+    │   │   ├── DecoderCrashed       its decoder crashed on it, twice
     │   │   └── AspectRatioRefused   longer than 5:1 under ASPECT_POLICY=reject
     │   └── PlatformRejected         404, 413, 415, 422 and every other 4xx
     ├── NeedsTime                    nobody needs to do anything; worth another try
@@ -21,6 +23,7 @@
     │   ├── PlatformSilent           no answer, from it or from what is before it: it may still do what it was asked
     │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
     │   ├── ITwinBusy                another drop of the same iTwin has its turn
+    │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
     │   └── StorageUnavailable       the drop account did not do what it was asked
     ├── NeedsOperator                the operator can fix it; worth another try, less often
     │   ├── InvalidSettings          a setting is missing or wrong
@@ -118,6 +121,14 @@ class TooManyPixels(ImageRefused):
     """More pixels than are ever decoded."""
 
 
+class TooDemanding(ImageRefused):
+    """Reading or decoding it took more CPU or memory than one file may take; the message says which, and how much."""
+
+
+class DecoderCrashed(ImageRefused):
+    """Its decoder crashed on it, and crashed once more when it was tried again."""
+
+
 class AspectRatioRefused(ImageRefused):
     """Longer than 5:1 while `ASPECT_POLICY` is `reject`."""
 
@@ -148,6 +159,10 @@ class PlatformAnswerUnreadable(NeedsTime):
 
 class ITwinBusy(NeedsTime):
     """Another drop of the same iTwin has its turn, or had it a moment ago."""
+
+
+class ResourcesExhausted(NeedsTime):
+    """Memory, descriptors or processes of this instance ran out, or a process of its own was killed or stopped."""
 
 
 class StorageUnavailable(NeedsTime):

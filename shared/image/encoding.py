@@ -7,7 +7,6 @@ are encoded as one mosaic, in 9 ms whatever the picture, with a standard error o
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import ceil, log, sqrt
@@ -211,12 +210,6 @@ def _jpeg(image: Image.Image, quality: int, profile: bytes | None = None) -> byt
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Encode into memory that has a file descriptor: Pillow lets other threads run while it writes to one."""
-    if not hasattr(os, "memfd_create"):
-        buffer = BytesIO()
-        image.save(buffer, kind, **options)
-        return buffer.getvalue()
-    with os.fdopen(os.memfd_create("image"), "w+b", buffering=0) as file:
-        image.save(file, kind, **options)
-        file.seek(0)
-        return file.read()
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

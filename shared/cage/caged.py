@@ -1,0 +1,147 @@
+"""The cage, where the system offers one: a forked process per file, its memory shared by descriptor, its limits set."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from shared.cage.file_process import End, ProcessesLost
+from shared.cage.images import EXAMINATION_BYTES, EXAMINATION_CPU_S
+from shared.cage.processes import Template
+from shared.errors import ResourcesExhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.cage.images import CageLimits
+    from shared.cage.processes import Child
+    from shared.image import ImageLimits
+
+_SEALED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Cage:
+    """A template and its children. Another template is started where one was lost."""
+
+    def __init__(self, limits: ImageLimits, cage: CageLimits, program: str = "shared.cage.template") -> None:
+        self._limits = limits
+        self._cage = cage
+        self._program = program
+        self._lock = threading.Lock()
+        self._template: Template | None = None
+
+    def prepare(self) -> None:
+        """Have the template started by the time that a file comes."""
+        self._current()
+
+    def close(self) -> None:
+        """End every process."""
+        with self._lock:
+            if self._template:
+                self._template.close()
+
+    @contextmanager
+    def open_process(self, content: bytes) -> Iterator[CagedFile]:
+        """Have a child take `content`, which is gone when the block is left. Raises ProcessesLost."""
+        template = self._current()
+        process = CagedFile(template.child(), content, self._limits, self._cage)
+        try:
+            process.begin()
+            with suppress(ResourcesExhausted):  # then the next file starts its own
+                template.keep_spare()
+            yield process
+        finally:
+            process.close()
+
+    def _current(self) -> Template:
+        with self._lock:
+            if self._template is None or self._template.is_lost:
+                self._template = Template(self._program, self._cage.wall_s)
+            return self._template
+
+
+class CagedFile:
+    """A child with its file, and the room for its image; both are memory that has a descriptor, and a sealed size.
+
+    Were the room's not sealed, a child could shrink it while it is read, which would end the app (SIGBUS).
+    """
+
+    def __init__(self, child: Child, content: bytes, limits: ImageLimits, cage: CageLimits) -> None:
+        self._child = child
+        self._content = content
+        self._limits = limits
+        self._cage = cage
+        self._room = -1
+        self._mapped_bytes = 0
+        self._has_ended = False
+
+    def begin(self) -> None:
+        """Hand the file over."""
+        self._mapped_bytes = self._child.address_bytes + self._limits.max_output_bytes
+        least = EXAMINATION_BYTES + len(self._content)
+        most = max(least, self._cage.budget_bytes)
+        source = _sealed(self._content)
+        self._room = _room(self._limits.max_output_bytes)
+        job = {
+            "limits": asdict(self._limits),
+            "sourceBytes": len(self._content),
+            "roomBytes": self._limits.max_output_bytes,
+            "memoryBytes": [self._mapped_bytes + least, self._mapped_bytes + most],
+            "cpuS": [EXAMINATION_CPU_S, max(EXAMINATION_CPU_S, self._cage.cpu_s) + 1],
+        }
+        try:
+            self._child.send(job, [source, self._room])
+        finally:
+            os.close(source)
+
+    def receive(self, within_s: float) -> dict[str, Any] | None:
+        """Return what the child says; None once it has ended. Raises TimeoutError and Nonsense."""
+        return self._child.receive(within_s)
+
+    def go_on(self, memory_bytes: int, cpu_s: int) -> None:
+        """Let it decode, with so much memory and so much CPU in all."""
+        self._child.allow(self._mapped_bytes + memory_bytes, cpu_s)
+        self._child.send({"go": True})
+
+    def end(self) -> End:
+        """Have it gone, and return how it ended. Raises ProcessesLost."""
+        self._has_ended = True
+        return self._child.end()
+
+    def image(self) -> bytes:
+        """Return the room's content."""
+        return os.pread(self._room, self._limits.max_output_bytes, 0)
+
+    def close(self) -> None:
+        """Have it gone, whatever it is doing."""
+        if self._room >= 0:
+            os.close(self._room)
+        if not self._has_ended:
+            with suppress(ProcessesLost):
+                self.end()
+
+
+def _sealed(content: bytes) -> int:
+    """Return a descriptor of memory that holds `content` and that nobody can change."""
+    descriptor = os.memfd_create("file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | _SEALED_SIZE)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _room(size: int) -> int:
+    """Return a descriptor of memory of a size that nobody can change."""
+    descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALED_SIZE)
+    return descriptor

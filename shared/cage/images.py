@@ -1,0 +1,167 @@
+"""Every file is examined and decoded in a process of its own, whose limits the kernel enforces: the app's side of it.
+
+The app believes nothing that comes back but a message of a known form, and an image that begins as one. What an end
+means is decided here:
+
+| how the process ended                          | what becomes of the drop                                     |
+|------------------------------------------------|--------------------------------------------------------------|
+| with an image, or a reason to refuse the file  | that                                                         |
+| out of memory, below the budget                | it is decoded once more, alone, with the whole budget        |
+| out of memory, with the whole budget           | `TooDemanding`, final                                        |
+| out of CPU                                     | `TooDemanding`, final                                        |
+| by a signal of its own, or without a word      | it is tried again at once; at the second time `DecoderCrashed` |
+| by SIGKILL from outside, or not in time        | `ResourcesExhausted`, which is ours: tried again later       |
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.admission import Admission
+from shared.cage.conversation import Nonsense, bytes_needed, image_of, refusal_of
+from shared.cage.file_process import ProcessesLost
+from shared.errors import DecoderCrashed, ResourcesExhausted, TooDemanding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.cage.file_process import FileProcess, Processes
+    from shared.image import ImageLimits, NormalizedImage
+
+EXAMINATION_BYTES, EXAMINATION_CPU_S = 64_000_000, 2
+"""What it may take to read a file's structure, beside the file itself. Nothing is decoded for that."""
+
+_MARGIN_BYTES = 32_000_000
+_MOST_CRASHES = _MOST_LOSSES = 2
+_KILLED, _OUT_OF_CPU = getattr(signal, "SIGKILL", None), getattr(signal, "SIGXCPU", None)
+_ADVICE = "Save it again as a usual JPEG or PNG, or send a smaller one."
+
+
+@dataclass(frozen=True)
+class CageLimits:
+    """What files may take: all together of memory, each of CPU; and how many are worked on at once."""
+
+    budget_bytes: int = 1_000_000_000
+    processes: int = 4
+    cpu_s: int = 10
+    wall_s: int = 60
+    """How long a process may be silent: as long as a busy instance keeps one waiting that needs all of its CPU. Beyond,
+    it was stopped, or the instance is hopelessly busy."""
+
+
+class Images:
+    """Normalizes files, in one process each."""
+
+    def __init__(self, limits: ImageLimits, cage: CageLimits, processes: Processes) -> None:
+        self._limits = limits
+        self._cage = cage
+        self._processes = processes
+        self._places = Admission(cage.processes)
+        self._memory = Admission(cage.budget_bytes)
+
+    def prepare(self) -> None:
+        """Begin to start what decodes, so that it is there when the first file has been read."""
+        self._processes.prepare()
+
+    def close(self) -> None:
+        """End every process."""
+        self._processes.close()
+
+    def normalize(self, content: bytes) -> NormalizedImage:
+        """Return `content` as an image that the API accepts, as `shared.image.normalize_image` would.
+
+        Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, Bug where we are.
+        """
+        crashes = losses = least_bytes = 0
+        while True:
+            try:
+                with self._places.admit(1):
+                    return self._attempt(content, least_bytes)
+            except _Starved as starved:
+                stage = starved.stage
+                if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
+                    raise TooDemanding(
+                        f"{stage.doing} took more than {stage.memory_bytes / 1e6:,.0f} MB of memory; no file may take "
+                        f"more. {_ADVICE}"
+                    ) from None
+            except _Crashed:
+                crashes += 1
+                if crashes == _MOST_CRASHES:
+                    raise DecoderCrashed(
+                        f"The decoder crashed on the file, and again when it was tried once more. {_ADVICE}"
+                    ) from None
+            except ProcessesLost:
+                losses += 1
+                if losses == _MOST_LOSSES:
+                    raise
+                continue
+            least_bytes = self._cage.budget_bytes
+
+    def _attempt(self, content: bytes, least_bytes: int) -> NormalizedImage:
+        """Have one process do it, with what it is predicted to need, or `least_bytes`. Raises _Starved and _Crashed."""
+        stage = _Stage("Reading its structure", EXAMINATION_BYTES, EXAMINATION_CPU_S)
+        try:
+            with self._processes.open_process(content) as process:
+                said = self._hear(process)
+                if "needs" not in said:
+                    return self._verdict(process, said, stage, content)
+                wanted_bytes = max(least_bytes, bytes_needed(said) * 5 // 4 + _MARGIN_BYTES)
+                stage = _Stage(
+                    "Decoding it", min(wanted_bytes, self._cage.budget_bytes), self._cage.cpu_s, is_decoding=True
+                )
+                with self._memory.admit(stage.memory_bytes + len(content)):
+                    process.go_on(stage.memory_bytes, stage.cpu_s)
+                    return self._verdict(process, self._hear(process), stage, content)
+        except Nonsense:
+            raise _Crashed from None
+
+    def _verdict(self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, content: bytes) -> NormalizedImage:
+        """Wait until the process has ended, and return or raise what that means."""
+        if said and self._hear(process):
+            raise Nonsense
+        end = process.end()
+        if end.signal == _OUT_OF_CPU or (end.signal == _KILLED and end.cpu_s >= stage.cpu_s):
+            raise TooDemanding(f"{stage.doing} took more than {stage.cpu_s} s of CPU; no file may take more. {_ADVICE}")
+        if end.signal == _KILLED:
+            raise ResourcesExhausted("The process that had the image was killed from outside, before it was done.")
+        if end.signal or end.status or not said:
+            raise _Crashed
+        if "starved" in said:
+            raise _Starved(stage)
+        if "image" in said:
+            return image_of(said["image"], process.image(), content, self._limits)
+        raise refusal_of(said)
+
+    def _hear(self, process: FileProcess) -> Mapping[str, Any]:
+        """Return what the process says next; nothing where it has ended. Raises Nonsense and ResourcesExhausted."""
+        try:
+            return process.receive(self._cage.wall_s) or {}
+        except TimeoutError:
+            raise ResourcesExhausted(
+                f"The process that had the image was not done after {self._cage.wall_s} s, and yet had used less than "
+                f"the {self._cage.cpu_s} s of CPU that it may use."
+            ) from None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What a process does, and what it may take for that."""
+
+    doing: str
+    memory_bytes: int
+    cpu_s: int
+    is_decoding: bool = False
+
+
+class _Starved(Exception):
+    """It was refused memory."""
+
+    def __init__(self, stage: _Stage) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
+class _Crashed(Exception):
+    """It ended by a signal of its own, or said nothing that makes sense."""

@@ -1,0 +1,110 @@
+"""Where there is no cage: a process per file all the same, and the file in a folder that is the app's alone.
+
+That is a developer's Windows or macOS, not Azure. What needs `memfd_create`, `fork`, `resource` or descriptors that are
+sent over sockets is left out; of the limits, only that of time is enforced.
+"""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from shared.cage.conversation import MAX_MESSAGE_BYTES, pack, unpack
+from shared.cage.file_process import End
+from shared.cage.launching import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.image import ImageLimits
+
+
+class PlainProcesses:
+    """Starts a process for each file."""
+
+    def __init__(self, limits: ImageLimits) -> None:
+        self._limits = limits
+
+    def prepare(self) -> None:
+        """Nothing can be made ready."""
+
+    def close(self) -> None:
+        """Nothing is left: every process ends with its file."""
+
+    @contextmanager
+    def open_process(self, content: bytes) -> Iterator[PlainFile]:
+        """Have a process take `content`, which is gone when the block is left."""
+        with tempfile.TemporaryDirectory() as folder:
+            process = PlainFile(Path(folder), content, self._limits)
+            try:
+                yield process
+            finally:
+                process.end()
+
+
+class PlainFile:
+    """A process with its file."""
+
+    def __init__(self, folder: Path, content: bytes, limits: ImageLimits) -> None:
+        source, self._room = folder / "file", folder / "image"
+        source.write_bytes(content)
+        self._max_bytes = limits.max_output_bytes
+        self._process = launch("shared.cage.plain_child", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True)
+        self._reader.start()
+        self._send({"limits": asdict(limits), "source": str(source), "room": str(self._room)})
+
+    def receive(self, within_s: float) -> dict[str, Any] | None:
+        """Return what the process says; None once it has ended. Raises TimeoutError and Nonsense."""
+        try:
+            line = self._lines.get(timeout=within_s)
+        except queue.Empty:
+            raise TimeoutError from None
+        return unpack(line) if line else None
+
+    def go_on(self, memory_bytes: int, cpu_s: int) -> None:  # noqa: ARG002 - neither can be enforced here
+        """Let it decode."""
+        self._send({"go": True})
+
+    def end(self) -> End:
+        """Have it gone, and return how it ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.0 if self._reader.is_alive() else _END_S)
+        self._process.kill()
+        code = self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(OSError):
+                    pipe.close()
+        return End(max(0, -code), max(0, code), 0.0)
+
+    def image(self) -> bytes:
+        """Return what it wrote where the image is to be."""
+        with suppress(FileNotFoundError), self._room.open("rb") as file:
+            return file.read(self._max_bytes)
+        return b""
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        if self._process.stdin:
+            with suppress(OSError):
+                self._process.stdin.write(pack(message) + b"\n")
+                self._process.stdin.flush()
+
+
+_END_S = 20
+"""How long a process that has closed its output may take to end."""
+
+
+def _read_lines(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Hand over every line, and an empty one at the end."""
+    while line := stream.readline(MAX_MESSAGE_BYTES):
+        lines.put(line)
+    lines.put(b"")

@@ -1,0 +1,29 @@
+"""The program of a process without a cage: it reads its one file from where it is told, and ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from shared.cage.conversation import pack, unpack
+from shared.cage.work import normalize_file
+from shared.image.model import ImageLimits
+
+
+def main() -> None:
+    """Take the job from the standard input, and answer on the standard output."""
+    job = unpack(sys.stdin.buffer.readline())
+
+    def ask(message: dict[str, Any]) -> None:
+        _say(message)
+        if not sys.stdin.buffer.readline():
+            sys.exit()
+
+    content = Path(job["source"]).read_bytes()
+    _say(normalize_file(content, ImageLimits(**job["limits"]), ask, Path(job["room"]).write_bytes))
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(pack(message) + b"\n")
+    sys.stdout.buffer.flush()

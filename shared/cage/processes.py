@@ -1,0 +1,154 @@
+"""The processes that see files, as the app holds them: a template, and a child of it for each file.
+
+The app has many threads and never forks; the template has one, and does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from shared.cage.conversation import MAX_MESSAGE_BYTES, Nonsense, ProcessTraceback, pack, unpack
+from shared.cage.file_process import End, ProcessesLost
+from shared.cage.launching import launch
+from shared.errors import Bug, ResourcesExhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Template:
+    """One template process, from its start to its end.
+
+    What it is asked for takes it a moment; where it is not done after `patience_s`, it was stopped, and is lost.
+    """
+
+    def __init__(self, program: str, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._spares: list[tuple[int, socket.socket]] = []
+        self._control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_end:
+            # Its end of the socket is its standard input, so that no number has to be handed over.
+            self._process = launch(program, stdin=its_end, stdout=subprocess.DEVNULL)
+        self._address_bytes: int | None = None
+        self.is_lost = False
+        self._stop = weakref.finalize(self, _stop, self._process, self._control, self._spares)
+
+    def child(self) -> Child:
+        """Return a child that waits for a file. Raises ProcessesLost and ResourcesExhausted."""
+        with self._lock:
+            spare = self._spares.pop() if self._spares else None
+        pid, channel = spare or self._fork()
+        return Child(self, pid, channel, self._address_bytes or 0)
+
+    def keep_spare(self) -> None:
+        """Have a child ready for the next file. Raises as above."""
+        with self._lock:
+            has_one = bool(self._spares)
+        if not has_one:
+            spare = self._fork()
+            with self._lock:
+                self._spares.append(spare)
+
+    def reap(self, pid: int) -> End:
+        """Return how a child ended that has been killed or has ended. Raises ProcessesLost."""
+        said = self._ask({"reap": pid})
+        status = int(said["status"])
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        return End(ended_by, os.WEXITSTATUS(status), float(said["cpuS"]))
+
+    def close(self) -> None:
+        """End it and all of its children."""
+        self.is_lost = True
+        self._stop()
+
+    def _fork(self) -> tuple[int, socket.socket]:
+        """Return a new child's number and the socket to it."""
+        channel, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_end, contextlib.ExitStack() as undo:
+            undo.callback(channel.close)
+            said = self._ask({"fork": True}, [its_end.fileno()])
+            if "pid" not in said:
+                raise ResourcesExhausted(f"No process could be started for the image: {said.get('failed')}.")
+            undo.pop_all()
+        return int(said["pid"]), channel
+
+    def _ask(self, request: Mapping[str, Any], descriptors: Iterable[int] = ()) -> dict[str, Any]:
+        with self._lock:
+            try:
+                self._await_ready()
+                socket.send_fds(self._control, [pack(request)], list(descriptors))
+                return self._said()
+            except (OSError, Nonsense) as error:
+                self.close()
+                raise ProcessesLost from error
+
+    def _await_ready(self) -> None:
+        if self._address_bytes is not None:
+            return
+        said = self._said()
+        if "failed" in said:
+            self.close()
+            raise Bug("The process that decodes images cannot start: see the log.") from ProcessTraceback(
+                said["failed"]
+            )
+        self._address_bytes = int(said["addressBytes"])
+
+    def _said(self) -> dict[str, Any]:
+        self._control.settimeout(self._patience_s)
+        data = self._control.recv(MAX_MESSAGE_BYTES)
+        if not data:
+            raise ConnectionResetError
+        return unpack(data)
+
+
+class Child:
+    """A process that waits for one file, or has it. `address_bytes` is what it has mapped before."""
+
+    def __init__(self, template: Template, pid: int, channel: socket.socket, address_bytes: int) -> None:
+        self._template = template
+        self._channel = channel
+        self.pid = pid
+        self.address_bytes = address_bytes
+
+    def send(self, message: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
+        """Say something. Whether it was heard shows in what comes back."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._channel, [pack(message)], list(descriptors))
+
+    def receive(self, within_s: float) -> dict[str, Any] | None:
+        """Return what it says; None once it has ended. Raises TimeoutError and Nonsense."""
+        self._channel.settimeout(max(within_s, 0.001))
+        try:
+            data = self._channel.recv(MAX_MESSAGE_BYTES)
+        except ConnectionError:
+            return None
+        return unpack(data) if data else None
+
+    def allow(self, memory_bytes: int, cpu_s: int) -> None:
+        """Set what it may take for what is left to do."""
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(self.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+            resource.prlimit(self.pid, resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+
+    def end(self) -> End:
+        """Have it gone, and return how it ended. Raises ProcessesLost."""
+        self._channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)  # which changes nothing about one that is ending
+        return self._template.reap(self.pid)
+
+
+def _stop(process: subprocess.Popen[bytes], control: socket.socket, spares: list[tuple[int, socket.socket]]) -> None:
+    for channel in (control, *(channel for _, channel in spares)):
+        channel.close()
+    process.kill()
+    process.wait()

@@ -1,0 +1,32 @@
+"""Has every format decoded once, so that nothing is left to import, to open or to build when a file comes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from shared.image import ImageLimits, normalize_image
+
+_HEIC = Path(__file__).with_name("sample.heic")
+"""pi-heif, which only decodes, cannot make one."""
+
+_RE_ENCODED = ImageLimits(max_output_pixels=100)
+
+
+def warm_up() -> None:
+    """Decode a tiny picture of every format, passed on and re-encoded; also one of inks, and one with a palette."""
+    colours = Image.new("RGB", (16, 16), "red")
+    inks = colours.convert("CMYK")
+    for picture, kind in [
+        *((colours, kind) for kind in ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "AVIF")),
+        *((inks, kind) for kind in ("JPEG", "TIFF")),
+        (colours.convert("LAB"), "TIFF"),
+        *((colours.quantize(2), kind) for kind in ("GIF", "PNG")),
+    ]:
+        file = BytesIO()
+        picture.save(file, kind)
+        for limits in (ImageLimits(), _RE_ENCODED):
+            normalize_image(file.getvalue(), limits)
+    normalize_image(_HEIC.read_bytes())

@@ -1,0 +1,214 @@
+"""What code can still do that has taken over a decoder: each attack is tried from inside, in a real child."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from subprocess import Popen
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.processes import wait_until
+from shared.cage import CageLimits, Images
+from shared.cage.caged import Cage, CagedFile
+from shared.errors import CorruptImage, DecoderCrashed, ResourcesExhausted, TooDemanding
+from shared.image import ImageLimits
+from tests.deadlines import HANG_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMITS = ImageLimits(max_output_bytes=1_000)
+CAGE = CageLimits(budget_bytes=200_000_000, cpu_s=1, wall_s=int(HANG_S))
+JPEG = b"\xff\xd8\xff\xe0"
+SAID = {
+    "bytes": len(JPEG),
+    "untouched": False,
+    "mediaType": "image/jpeg",
+    "width": 10,
+    "height": 10,
+    "changes": [],
+    "source": ["image/jpeg", 10, 10],
+}
+
+
+@pytest.fixture(scope="module")
+def cage() -> Iterator[Cage]:
+    """Run a template whose children do what their file says."""
+    cage = Cage(LIMITS, CAGE, "tests.cage.hostile")
+    yield cage
+    cage.close()
+
+
+@pytest.fixture
+def images(cage: Cage) -> Images:
+    """Hand it files."""
+    return Images(LIMITS, CAGE, cage)
+
+
+@dataclass
+class Watched:
+    """A cage of which is known which process has a file."""
+
+    cage: Cage
+    seen: list[int]
+
+    def prepare(self) -> None:
+        """Do as the cage does."""
+        self.cage.prepare()
+
+    def close(self) -> None:
+        """Do as the cage does."""
+        self.cage.close()
+
+    @contextmanager
+    def open_process(self, content: bytes) -> Iterator[CagedFile]:
+        """Note its number."""
+        with self.cage.open_process(content) as process:
+            self.seen.append(process._child.pid)
+            yield process
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[int]:
+    """Run a process of the app's own user, with a secret in its environment."""
+    with Popen(["sleep", "1000"], env={"SECRET": "told"}) as process:
+        yield process.pid
+        assert process.poll() is None, "it was ended"
+        process.kill()
+
+
+def order(attack: str, **more: object) -> bytes:
+    """Return a file that makes a child try something."""
+    return json.dumps({"attack": attack, **more}).encode()
+
+
+def saying(said: object, **more: object) -> bytes:
+    """Return a file that makes a child say something."""
+    return json.dumps({"says": said, **more}).encode()
+
+
+@pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
+@pytest.mark.parametrize(
+    "attack",
+    ["open", "socket", "fork", "environment", "memory of another", "signal", "signal to all", "descriptors"],
+)
+def test_a_child_reaches_nothing_but_the_app(images: Images, victim: int, attack: str, needs: int) -> None:
+    """No file, no network, no process: neither another's memory nor its environment, nor a child of its own."""
+    with pytest.raises(CorruptImage, match=r"PermissionError|OSError"):
+        images.normalize(order(attack, victim=victim, needs=needs))
+
+
+def test_a_child_makes_no_code(images: Images) -> None:
+    """Memory that can be executed cannot be had."""
+    with pytest.raises(CorruptImage, match="PermissionError"):
+        images.normalize(order("code"))
+
+
+def test_a_child_does_not_raise_its_own_limits(images: Images) -> None:
+    """Not even to what it may have later."""
+    with pytest.raises(CorruptImage, match=r"PermissionError|ValueError"):
+        images.normalize(order("raise limits"))
+
+
+@pytest.mark.parametrize("attack", ["memory", "mapped memory"])
+@pytest.mark.parametrize(("needs", "most"), [(0, 64), (1_000_000, 34), (200_000_000, 200)])
+def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most: int) -> None:
+    """Whichever way it is taken: that of the examination, that of what was predicted, and never more than there is."""
+    with pytest.raises(CorruptImage) as refusal:
+        images.normalize(order(attack, needs=needs))
+    taken = int(str(refusal.value).split()[-2])
+    assert most // 2 < taken <= most
+
+
+@pytest.mark.parametrize("attack", ["spin", "spin and ignore the signal"])
+@pytest.mark.parametrize(("needs", "most"), [(0, "2 s"), (1_000_000, "1 s")], ids=["examining", "decoding"])
+def test_cpu_ends_at_the_limit(images: Images, attack: str, needs: int, most: str) -> None:
+    """The soft limit ends it, and the hard one if it takes no notice."""
+    with pytest.raises(TooDemanding, match=f"more than {most} of CPU"):
+        images.normalize(order(attack, needs=needs))
+
+
+@pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
+def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
+    """It uses no CPU, so the clock on the wall does it; the file is tried later, for it may not be at fault."""
+    with pytest.raises(ResourcesExhausted, match="after 1 s"):
+        Images(LIMITS, replace(CAGE, wall_s=1), cage).normalize(order("stop", needs=needs))
+
+
+@pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
+@pytest.mark.parametrize("attack", ["crash", "abort", "leave", "leave with a status"])
+def test_a_crash_is_called_a_crash(images: Images, attack: str, needs: int) -> None:
+    """At the second time, and never damage."""
+    with pytest.raises(DecoderCrashed, match="crashed on the file, and again"):
+        images.normalize(order(attack, needs=needs))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"needs": -1},
+        {"needs": 2**70},
+        {"needs": True},
+        {"needs": "1"},
+        {"image": None},
+        {"image": SAID | {"bytes": 0}},
+        {"image": SAID | {"bytes": 1_001}},
+        {"image": SAID | {"bytes": len(JPEG), "mediaType": "image/png"}},
+        {"image": SAID | {"mediaType": "text/html"}},
+        {"image": SAID | {"mediaType": ["image/jpeg"]}},
+        {"image": SAID | {"untouched": True}},
+        {"image": SAID | {"width": 0}},
+        {"image": SAID | {"width": 51}},
+        {"image": SAID | {"height": 1.5}},
+        {"image": SAID | {"changes": ["<script>"]}},
+        {"image": SAID | {"changes": ["resized"] * 100}},
+        {"image": SAID | {"changes": [["resized"]]}},
+        {"image": SAID | {"source": ["image/jpeg", 10]}},
+        {"image": SAID | {"source": ["\x1b[2J", 10, 10]}},
+        {"refused": "InvalidSettings", "message": "open the door"},
+        {"refused": "CorruptImage", "message": "x" * 5_000},
+        {"refused": "CorruptImage"},
+        {"refused": ["CorruptImage"], "message": ""},
+        [],
+        "image",
+    ],
+    ids=json.dumps,
+)
+def test_nothing_is_believed_that_no_child_of_ours_would_say(images: Images, said: Any) -> None:
+    """It is taken for a crash: the file is refused, and nothing of what was said comes further."""
+    with pytest.raises(DecoderCrashed) as refusal:
+        images.normalize(saying(said, leaves=JPEG.hex()))
+    assert "door" not in str(refusal.value)
+
+
+def test_what_a_child_says_does_not_reach_a_terminal_as_commands(images: Images) -> None:
+    """Its text is only text."""
+    with pytest.raises(CorruptImage) as refusal:
+        images.normalize(saying({"refused": "CorruptImage", "message": "\x1b[2Jhello"}))
+    assert str(refusal.value) == "?[2Jhello"
+
+
+def test_a_child_may_say_what_is_legal(images: Images) -> None:
+    """The tests above fail for what they are about, and not for what they share."""
+    image = images.normalize(saying({"image": SAID}, leaves=JPEG.hex(), needs=1))
+    assert (image.data, image.media_type, image.width, image.source.width) == (JPEG, "image/jpeg", 10, 10)
+
+
+@pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
+def test_a_child_that_was_killed_from_outside_says_nothing_about_its_file(cage: Cage, needs: int) -> None:
+    """As the system kills when memory runs out: that is exhaustion, and the drop is tried again later."""
+    seen: list[int] = []
+    watched = Images(LIMITS, CAGE, Watched(cage, seen))
+    with ThreadPoolExecutor() as pool:
+        outcome = pool.submit(watched.normalize, order("wait", needs=needs))
+        assert wait_until(lambda: bool(seen), timeout_s=HANG_S)
+        os.kill(seen[0], signal.SIGKILL)
+        with pytest.raises(ResourcesExhausted, match="killed from outside"):
+            outcome.result(HANG_S)

@@ -1,0 +1,214 @@
+"""What comes out of the cage is what the plain function makes, and every process in it is accounted for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.processes import PROJECT, wait_until
+from shared.cage import CageLimits, Images, open_images
+from shared.errors import DropError
+from shared.image import ImageLimits, normalize_image
+from tests.deadlines import HANG_S
+from tests.image.pictures import encoded, photo
+from tests.image.test_hostile import KINDS, intact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.image import NormalizedImage
+
+LIMITS = ImageLimits()
+SMALL = ImageLimits(max_output_pixels=5_000)
+CAGE = CageLimits(wall_s=int(HANG_S))
+
+
+@pytest.fixture(scope="module", params=[LIMITS, SMALL], ids=["roomy", "small"])
+def images(request: pytest.FixtureRequest) -> Iterator[Images]:
+    """Run the real template."""
+    images = open_images(request.param, CAGE)
+    yield images
+    images.close()
+
+
+def outcome(normalize: object, data: bytes) -> NormalizedImage | tuple[str, str]:
+    """Return the image, or how it was refused."""
+    assert callable(normalize)
+    try:
+        image: NormalizedImage = normalize(data)
+    except DropError as error:
+        return error.code, error.message
+    return image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cage_changes_nothing_about_what_becomes_of_a_file(images: Images, kind: str) -> None:
+    """Nothing is left to be imported, opened or built in it; damaged files are refused in the same words."""
+    data = intact()[kind]
+    limits = images._limits
+    for file in (data, data[: len(data) // 2], data[:20] + b"\xff\xff" + data[22:]):
+        assert outcome(images.normalize, file) == outcome(lambda data: normalize_image(data, limits), file)
+
+
+def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
+    """They are not even copied."""
+    images = open_images(LIMITS, CAGE)
+    data = encoded(photo(), "JPEG")
+    assert images.normalize(data).data is data
+    images.close()
+
+
+def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
+    """More of them than processes, good and bad."""
+    files = [*intact().values()] * 2
+    limits = images._limits
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda data: outcome(images.normalize, data), files))
+    assert outcomes == [outcome(lambda data: normalize_image(data, limits), data) for data in files]
+
+
+def test_a_template_that_was_killed_is_replaced() -> None:
+    """The next drop does not notice."""
+    images = open_images(LIMITS, CAGE)
+    data = encoded(photo(), "BMP")
+    first = images.normalize(data)
+    for template in descendants(os.getpid(), "shared.cage.template"):
+        os.kill(template, signal.SIGKILL)
+    assert images.normalize(data) == first
+    images.close()
+
+
+def test_a_template_that_stands_still_is_replaced() -> None:
+    """It is ended as soon as it was waited for long enough."""
+    images = open_images(LIMITS, CageLimits(wall_s=2))
+    data = encoded(photo(), "BMP")
+    first = images.normalize(data)
+    for template in descendants(os.getpid(), "shared.cage.template"):
+        os.kill(template, signal.SIGSTOP)
+    assert images.normalize(data) == first
+    images.close()
+
+
+def test_no_process_is_left_when_it_is_closed() -> None:
+    """Neither the template nor a child that it keeps ready."""
+    images = open_images(LIMITS, CAGE)
+    images.normalize(encoded(photo(), "BMP"))
+    started = descendants(os.getpid(), "shared.cage")
+    assert len(started) >= 2
+    images.close()
+    assert wait_until(lambda: not any(is_running(pid) for pid in started), timeout_s=HANG_S)
+
+
+APP = """
+import sys
+sys.path[:0] = [{project!r}]
+from shared.cage import CageLimits, open_images
+from shared.image import ImageLimits
+from tests.image.pictures import encoded, photo
+images = open_images(ImageLimits(), CageLimits())
+images.normalize(encoded(photo(), "BMP"))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_app(ending: signal.Signals) -> None:
+    """However it ends."""
+    command = [sys.executable, "-c", APP.format(project=str(PROJECT))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
+        assert app.stdout
+        assert app.stdout.readline() == "ready\n"
+        started = descendants(app.pid, "shared.cage")
+        app.send_signal(ending)
+    assert len(started) >= 2
+    assert wait_until(lambda: not any(is_running(pid) for pid in started), timeout_s=HANG_S)
+
+
+def test_the_app_imports_no_decoder() -> None:
+    """Its memory and its start are the smaller for it."""
+    imports = "import sys, shared.cage.caged, shared.services; print(*sys.modules, sep='\\n')"
+    run = subprocess.run([sys.executable, "-c", imports], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert {"PIL", "PIL.Image", "pi_heif"}.isdisjoint(run.stdout.splitlines())
+
+
+def test_packages_that_the_app_alone_knows_are_found(tmp_path: Path) -> None:
+    """As deployed: they lie in `.python_packages`, which the Functions worker puts on `sys.path`."""
+    packages = tmp_path / ".python_packages" / "lib" / "site-packages"
+    packages.parent.mkdir(parents=True)
+    import PIL  # noqa: PLC0415 - where it is, is all that is wanted
+
+    packages.symlink_to(Path(PIL.__file__).parents[1])
+    app = f"""
+import sys
+sys.path[:0] = [{str(PROJECT)!r}, {str(packages)!r}]
+from shared.cage import CageLimits, open_images
+from shared.image import ImageLimits
+images = open_images(ImageLimits(), CageLimits())
+print(images.normalize(sys.stdin.buffer.read()).changes)
+images.close()
+"""
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", app],
+        input=encoded(photo(), "BMP"),
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env={},
+    )
+    assert (run.stdout, run.stderr) == (b"('converted',)\n", b"")
+
+
+WITHOUT = """
+import os, socket, sys
+del os.memfd_create, os.fork, socket.send_fds
+sys.modules["resource"] = sys.modules["fcntl"] = None
+sys.path[:0] = [{project!r}]
+from shared.cage import CageLimits, open_images
+from shared.errors import DropError
+from shared.image import ImageLimits
+images = open_images(ImageLimits(), CageLimits(wall_s={wall_s}))
+for data in map(bytes.fromhex, sys.stdin.read().split()):
+    try:
+        print(len(images.normalize(data).data))
+    except DropError as error:
+        print(error)
+assert type(images._processes).__name__ == "PlainProcesses"
+images.close()
+"""
+
+
+def test_it_works_where_there_is_no_cage() -> None:
+    """On a system without `memfd_create`, `fork`, `resource` and descriptors over sockets: a process per file."""
+    files = [encoded(photo(), "JPEG"), intact()["bmp"], intact()["heic"], b"", encoded(photo(), "JPEG")[:5_000]]
+    command = [sys.executable, "-c", WITHOUT.format(project=str(PROJECT), wall_s=int(HANG_S))]
+    run = subprocess.run(
+        command, input="\n".join(file.hex() or "" for file in files), capture_output=True, text=True, check=True
+    )
+    expected = [outcome(normalize_image, file) for file in files if file]
+    assert run.stdout.splitlines() == [end[1] if isinstance(end, tuple) else str(len(end.data)) for end in expected]
+
+
+def descendants(pid: int, named: str) -> list[int]:
+    """Return the processes below one in whose command line a name stands."""
+    below: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            below += [child, *descendants(child, "")]
+    return [pid for pid in below if named in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process is there, and no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
