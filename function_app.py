@@ -45,19 +45,19 @@ def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_drop")
 @app.queue_trigger(arg_name="message", queue_name="webjobs-blobtrigger-poison", connection="DropStorage")
 def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
-    """Write the result of a drop that the host gave up after five failed attempts."""
+    """Write the result of a drop that the host stopped retrying after five failed attempts."""
     from shared import deliveries
 
-    deliveries.blob_given_up(message.get_body(), context.invocation_id)
+    deliveries.blob_poisoned(message.get_body(), context.invocation_id)
 
 
 @app.function_name("bury_retry")
 @app.queue_trigger(arg_name="message", queue_name="drop-retries-poison", connection="DropStorage")
 def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
-    """Write the result of a retry that the host gave up after five failed attempts."""
+    """Write the result of a message that the host stopped retrying after five failed attempts."""
     from shared import deliveries
 
-    deliveries.retry_given_up(message.get_body(), context.invocation_id)
+    deliveries.retry_poisoned(message.get_body(), context.invocation_id)
 
 
 @app.function_name("preflight")

@@ -121,23 +121,21 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
     from shared.retries import Attempt  # noqa: PLC0415
     from shared.services import Services  # noqa: PLC0415
 
-    services = pay("reading the settings, opening the clients", lambda: Services(os.environ))
-    pay("settings of the rest", lambda: services.app)
+    services = pay("reading the settings, opening the clients", lambda: Services.from_environ(os.environ))
+    app = services.app()
     first, second, third = (Drop(container, BLOB) for container in containers)
     data = picture(TWO_MEGABYTES)
     pay("storage: token, TLS, first request", lambda: services.results.read(first))
     pay("a second request", lambda: services.results.read(second))
     image = pay("importing Pillow, first image", lambda: normalize_image(data))
     pay("a second image", lambda: normalize_image(data))
-    pay("platform: token, TLS, first upload", lambda: services.app.platform.upload_image(first.container, image))
-    pay("a second upload", lambda: services.app.platform.upload_image(second.container, image))
-    pay("the first of the rest", lambda: process_drop(Attempt.first(second), services))
-    pay("a warm drop", lambda: process_drop(Attempt.first(third), services))
+    pay("platform: token, TLS, first upload", lambda: app.platform.upload_image(first.container, image))
+    pay("a second upload", lambda: app.platform.upload_image(second.container, image))
+    pay("the first of the rest", lambda: process_drop(Attempt.event(second, services.now()), services))
+    pay("a warm drop", lambda: process_drop(Attempt.event(third, services.now()), services))
     once = {
         "importing the app's own modules": paid["importing the app's own modules"],
-        "reading the settings, opening the clients": (
-            paid["reading the settings, opening the clients"] + paid["settings of the rest"]
-        ),
+        "reading the settings, opening the clients": paid["reading the settings, opening the clients"],
         "storage: token and TLS": paid["storage: token, TLS, first request"] - paid["a second request"],
         "image: importing the decoder": paid["importing Pillow, first image"] - paid["a second image"],
         "platform: token and TLS": paid["platform: token, TLS, first upload"] - paid["a second upload"],

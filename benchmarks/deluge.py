@@ -37,7 +37,6 @@ BACKLOG = 8
 """So many drops have been written and have no result yet: twice what the host does at once."""
 
 _RESULT = re.compile(rf'"PUT /\w+/{RESULTS_CONTAINER}/(\S+)\.json(?:\?\S*)? HTTP/[\d.]+" 201 ')
-_STAGES = re.compile(r"stages (\{.*\})$")
 
 
 @dataclass
@@ -48,7 +47,6 @@ class Deluge:
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     cpu_s: Counter[str] = field(default_factory=Counter)
-    stages_s: Counter[str] = field(default_factory=Counter)
     peak_bytes: int = 0
 
 
@@ -60,7 +58,7 @@ def opened(app: str | None, settings: Mapping[str, str], itwins: int) -> Iterato
             shutil.copy(APPS / app / "function_app.py", folder)
             shutil.copy(PROJECT / "host.json", folder)
         pourer = Pourer()
-        cloud = LocalCloud(app_folder=Path(folder) if app else PROJECT, app_settings=settings, on_line=pourer.hear_host)
+        cloud = LocalCloud(app_folder=Path(folder) if app else PROJECT, app_settings=settings)
         with cloud:
             pourer.take(cloud, itwins)
             yield pourer
@@ -107,12 +105,6 @@ class Pourer:
         self.deluge.seconds.append(time.monotonic() - began)
         self.deluge.cpu_s.update(self._used() - before)
         self.deluge.peak_bytes = max(self.deluge.peak_bytes, peak_bytes(self.host_pid))
-
-    def hear_host(self, line: str) -> None:
-        """Add up what the app's stopwatches say."""
-        found = _STAGES.search(line)
-        if found:
-            self.deluge.stages_s.update(json.loads(found[1]))
 
     def _write(self, number: int, name: str, content: bytes) -> None:
         itwin_id = self._itwins[number % len(self._itwins)]

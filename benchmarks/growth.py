@@ -62,7 +62,7 @@ class Scale:
         self.stand_in.copy("seed/photo.jpg", (f"{drop.container}/{drop.blob}" for drop in drops))
         began = time.process_time()
         for drop in drops:
-            process_drop(Attempt.first(drop), self.services)
+            process_drop(Attempt.event(drop, self.services.now()), self.services)
         return (time.process_time() - began) / len(drops)
 
 
@@ -122,7 +122,7 @@ def _open(stack: ExitStack, kind: str, count: int) -> Scale:
     stand_in = stack.enter_context(StandIn())
     itwins = [str(uuid.uuid4()) for _ in range(count if kind == "iTwins" else BLOCK)]
     with environment(stand_in.settings() | {"RETRY_MIN_DELAY_S": str(REST_S)}):
-        services = Services(dict(os.environ))
+        services = Services.from_environ(os.environ)
         scale = Scale(stand_in, services, itwins)
         scale.fill(kind, count)  # the token is fetched here, and kept
     return scale

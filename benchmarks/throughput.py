@@ -31,8 +31,8 @@ ITWINS, QUICK_ITWINS = 200, 8
 POUR_TIMEOUT_S = 100.0
 # No round is begun after this: a busy machine does fewer drops, and the table says how many.
 BEGIN_WITHIN_S = 900.0
-APPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    OURS: ("timed", {}),
+APPS: Mapping[str, tuple[str | None, Mapping[str, str]]] = {
+    OURS: (None, {}),
     PEER: ("peer", {"PEER_OPTIMIZES": "1"}),
     LENIENT_PEER: ("peer", {}),
 }
@@ -58,7 +58,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say how many drops a second, how long one takes, and where the time goes."""
+    """Say how many drops a second, how long one takes, and whose time it is."""
     rows = []
     for name, figure in figures.items():
         statuses = ", ".join(f"{count:,} {status}" for status, count in figure["statuses"].items() if count)
@@ -76,11 +76,9 @@ def report(figures: Mapping[str, Any]) -> Section:
     ours = figures[OURS]
     head = ["", "drops", "drops/s", "uploads/s", "median in s", "99 % within s", "peak memory in MB"]
     used = [[what, *(f"{figure['cpu_ms'][what]:.1f}" for figure in figures.values())] for what in ours["cpu_ms"]]
-    stages = [[stage, f"{ms:.1f}"] for stage, ms in ours["stages_ms"].items()]
     text = (
         f"{table(head, rows)}\n\nFrom the blob written to its final result, while {BACKLOG} others wait or run.\n\n"
-        f"{table(['CPU in ms per drop', *figures], used)}\n\n"
-        f"{table(['the app, CPU of a drop by stage', 'ms'], stages)}"
+        f"{table(['CPU in ms per drop', *figures], used)}"
     )
     demands = [
         Demand(
@@ -109,6 +107,5 @@ def _figures(deluge: Deluge, per_round: int, rounds: int) -> dict[str, Any]:
         "p99_s": cuts[98],
         "latencies_s": [round(cut, 3) for cut in cuts],
         "cpu_ms": {what: 1_000 * cpu_s / total for what, cpu_s in deluge.cpu_s.items()},
-        "stages_ms": {stage: 1_000 * cpu_s / total for stage, cpu_s in sorted(deluge.stages_s.items())},
         "peak_bytes": deluge.peak_bytes,
     }

@@ -18,7 +18,7 @@ import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import ManagedIdentityCredential
-from azure.storage.blob import BlobLeaseClient, BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from benchmarks.drops import SMALL, TWO_MEGABYTES, picture
 from benchmarks.report import Demand, Section, table
@@ -76,7 +76,7 @@ def _beyond(ms: Mapping[str, float]) -> float:
 def _measure(content: bytes, drops: int, *, tls: bool) -> dict[str, Any]:
     with StandIn(tls=tls) as stand_in, environment(stand_in.settings()), silent_log():
         stand_in.put("seed/photo.jpg", content)
-        ours = App(Services(os.environ))
+        ours = App(Services.from_environ(os.environ))
         peer = Bare(stand_in)
         work: dict[str, Callable[[Drop], object]] = {
             "image": lambda _: normalize_image(content),
@@ -129,7 +129,7 @@ class App:
 
     def send(self, drop: Drop) -> None:
         """Do all that the app does."""
-        process_drop(Attempt.first(drop), self.services, invocation_id="0")
+        process_drop(Attempt.event(drop, self.services.now()), self.services, invocation_id="0")
 
 
 def _bare_storage(stand_in: StandIn) -> BlobServiceClient:
@@ -168,11 +168,9 @@ class Bare:
         content = self._storage.get_blob_client(drop.container, drop.blob).download_blob(max_concurrency=1).readall()
         with contextlib.suppress(ResourceNotFoundError):
             entry.download_blob().readall()
-        made = entry.upload_blob(b"{}", overwrite=False)
-        lease = BlobLeaseClient(entry)
-        lease.acquire(60, etag=made["etag"], match_condition=MatchConditions.IfNotModified)
+        noted = entry.upload_blob(self._entry, overwrite=False)
         url = f"{self._stand_in.address}/itwins/{drop.container}/image"
         self._session.put(url, data=content, headers=self._headers, timeout=60).raise_for_status()
-        entry.upload_blob(self._entry, overwrite=True, lease=lease)
-        lease.release()
+        condition = {"etag": noted["etag"], "match_condition": MatchConditions.IfNotModified}
+        entry.upload_blob(self._entry, overwrite=True, **condition)
         result.upload_blob(self._document, overwrite=False, content_settings=self._as_json)

@@ -11,8 +11,12 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from shared.image import examine_image
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shared.image import ImageLimits, NormalizedImage
 
 # Leaves, of an instance of 2,048 MB, enough for the files that wait and for what the process keeps.
 BUDGET_BYTES = 1_000_000_000
@@ -48,3 +52,10 @@ class Admission:
             finally:
                 self._line.remove(place)
                 self._changed.notify_all()
+
+
+def normalize_admitted(content: bytes, *, limits: ImageLimits, admission: Admission) -> NormalizedImage:
+    """Return the content as an image that the API accepts, once there is memory for it. Raises DropError."""
+    examined = examine_image(content, limits)
+    with admission.admit(len(content) + examined.peak_bytes):
+        return examined.normalize()

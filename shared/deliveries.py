@@ -1,6 +1,6 @@
 """What the host delivers, and which attempt at which drop it means.
 
-A message that is none of the app's, or damaged, is logged and dropped: repeating it would cure nothing.
+A message that is not one of the app's, or damaged, is logged and dropped: repeating it would cure nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from shared.drop import Drop
-from shared.pipeline import bury_drop, process_drop
+from shared.pipeline import drop_poisoned, process_drop
 from shared.retries import Attempt
 from shared.services import open_services
 from shared.untrusted_json import parse_object
@@ -18,7 +18,8 @@ log = logging.getLogger("itwin_image_drop")
 
 def blob_written(container: str, blob: str, invocation_id: str) -> None:
     """Take in the blob trigger's reference."""
-    process_drop(Attempt.first(Drop(container, blob)), open_services(), invocation_id=invocation_id)
+    services = open_services()
+    process_drop(Attempt.event(Drop(container, blob), services.now()), services, invocation_id=invocation_id)
 
 
 def retry_due(body: bytes, invocation_id: str) -> None:
@@ -27,7 +28,7 @@ def retry_due(body: bytes, invocation_id: str) -> None:
         process_drop(attempt, open_services(), invocation_id=invocation_id)
 
 
-def blob_given_up(body: bytes, invocation_id: str) -> None:
+def blob_poisoned(body: bytes, invocation_id: str) -> None:
     """Take in the host's message about a blob whose function failed too often.
 
     Its shape is that of `BlobTriggerMessage` in the host's storage extension.
@@ -37,25 +38,26 @@ def blob_given_up(body: bytes, invocation_id: str) -> None:
         etag = message.get("ETag")
         drop = Drop.named(message["ContainerName"], message["BlobName"])
     except (ValueError, KeyError):
-        _refuse(body)
+        _drop_unknown(body)
         return
-    attempt = Attempt.first(drop, etag.strip('"') if isinstance(etag, str) else None)
-    bury_drop(attempt, open_services(), invocation_id=invocation_id)
+    services = open_services()
+    attempt = Attempt(drop, 1, services.now(), etag.strip('"') if isinstance(etag, str) else None)
+    drop_poisoned(attempt, services, invocation_id=invocation_id)
 
 
-def retry_given_up(body: bytes, invocation_id: str) -> None:
+def retry_poisoned(body: bytes, invocation_id: str) -> None:
     """Take in a message of the retry queue whose function failed too often."""
     if attempt := _attempt(body):
-        bury_drop(attempt, open_services(), invocation_id=invocation_id)
+        drop_poisoned(attempt, open_services(), invocation_id=invocation_id)
 
 
 def _attempt(body: bytes) -> Attempt | None:
     try:
         return Attempt.from_message(body)
     except ValueError:
-        _refuse(body)
+        _drop_unknown(body)
         return None
 
 
-def _refuse(body: bytes) -> None:
-    log.error("A queue message of %d bytes is none of this app's and was dropped.", len(body))
+def _drop_unknown(body: bytes) -> None:
+    log.error("A queue message of %d bytes is not one of this app's and was dropped.", len(body))

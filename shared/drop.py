@@ -7,7 +7,6 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
@@ -37,13 +36,13 @@ RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "ledger", "undeliverable")
 # The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
 
-# The answers to a read whose body is the blob's; an error has a body too.
+# The statuses of a read whose body is the blob's; an error has a body too.
 CONTENT_FOLLOWS = (200, 206)
 
 
 @dataclass(frozen=True)
 class Drop:
-    """A blob that someone wrote, by name; `Source` is one version of it."""
+    """A blob that somebody wrote, by name; `Source` is one version of it."""
 
     container: str
     blob: str
@@ -94,14 +93,22 @@ class Drop:
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """One version of one blob. Of two in the same container, the greater was written later.
+    """One version of one blob; of two in the same container, the greater was written later.
 
+    `last_modified` and `etag` are those under which the content was first read: setting a blob's metadata or properties
+    changes both and leaves the content alone. `content` identifies the bytes: their SHA-256 in hexadecimal, or
+    the length and ETag of a blob that is too large to read; "" where an earlier release did not note it.
     Storage dates in whole seconds; within one, ETags and then names decide, so that everybody decides alike.
     """
 
     last_modified: datetime
     etag: str
     blob: str
+    content: str = field(default="", compare=False)
+
+    def has_content_of(self, other: Version) -> bool:
+        """Whether both are the same bytes under the same name, whenever they were written."""
+        return self.blob == other.blob and self.content == other.content != ""
 
     def ties_with(self, other: Version | None) -> bool:
         """Whether the same blob was written twice within a second, so that only storage knows which is the later."""
@@ -109,36 +116,14 @@ class Version:
         return same and other is not None and other.etag != self.etag
 
 
-@dataclass
-class Source:
-    """One version of a dropped blob: what storage says of it, and its bytes; None where they are too many to read.
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is known of a version without its bytes; `sha256` is None where they were too many to read."""
 
-    The bytes can be forgotten, and that is all that ever changes.
-    """
-
-    data: bytes | None = field(repr=False)
-    size: int
     version: Version
+    size: int
+    sha256: str | None
     metadata: Mapping[str, str]
-
-    def content(self) -> bytes:
-        """Return the bytes. Raises SourceTooLarge where they were left unread."""
-        if self.data is None:
-            message = (
-                f"The blob has {self.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
-                "Send a smaller image, or have the operator raise that setting."
-            )
-            raise SourceTooLarge(message)
-        return self.data
-
-    @cached_property
-    def sha256(self) -> str | None:
-        """Hexadecimal digest of the content."""
-        return None if self.data is None else hashlib.sha256(self.data).hexdigest()
-
-    def forget_content(self) -> None:
-        """Let the bytes go, whoever still knows of this."""
-        self.data = None
 
     def is_directory_marker(self) -> bool:
         """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
@@ -146,12 +131,35 @@ class Source:
         return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
 
 
+class Source:
+    """One version of a dropped blob: what storage says of it, and its bytes until they are released."""
+
+    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None) -> None:
+        self.drop = drop
+        self.facts = facts
+        self._data = data
+
+    def content(self) -> bytes:
+        """Return the bytes. Raises SourceTooLarge where they were left unread."""
+        if self._data is None:
+            message = (
+                f"The blob has {self.facts.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
+                "Send a smaller image, or have the operator raise that setting."
+            )
+            raise SourceTooLarge(message)
+        return self._data
+
+    def release(self) -> None:
+        """Release the bytes, whoever still refers to this."""
+        self._data = None
+
+
 def read_source(
     drops: BlobServiceClient, drop: Drop, *, max_bytes: int, unless_etag: str | None = None
 ) -> Source | None:
     """Read content, ETag, last-modified and metadata in one request; of a larger blob all but the content.
 
-    Returns None where the blob still is of the version `unless_etag`.
+    Returns None where the blob still has the ETag `unless_etag`.
     `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
     Raises BlobNameRefused, DropGone, and azure.core.exceptions.AzureError where storage fails.
     """
@@ -182,16 +190,13 @@ def read_source(
         raise DropGone(message) from error
 
     properties = download.properties
-    return Source(
-        data=data,
-        size=len(data),
-        version=Version(properties.last_modified, properties.etag.strip('"'), drop.blob),
-        metadata=dict(properties.metadata or {}),
-    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    version = Version(properties.last_modified, properties.etag.strip('"'), drop.blob, sha256)
+    return Source(drop, SourceFacts(version, len(data), sha256, dict(properties.metadata or {})), data)
 
 
 class _ContentTooLargeError(Exception):
-    """Leaves the SDK's read between an answer's headers and its body."""
+    """Leaves the SDK's read between a response's headers and its body."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__()
@@ -200,15 +205,13 @@ class _ContentTooLargeError(Exception):
 
 def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:
     prefix = "x-ms-meta-"
-    return Source(
-        data=None,
-        size=_total_bytes(headers),
-        version=Version(parsedate_to_datetime(headers["Last-Modified"]), headers["ETag"].strip('"'), drop.blob),
-        metadata={name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)},
-    )
+    size, etag = _total_bytes(headers), headers["ETag"].strip('"')
+    version = Version(parsedate_to_datetime(headers["Last-Modified"]), etag, drop.blob, f"{size} bytes {etag}")
+    metadata = {name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)}
+    return Source(drop, SourceFacts(version, size, None, metadata), None)
 
 
 def _total_bytes(headers: Mapping[str, str]) -> int:
-    """Size of the whole blob in an answer to a ranged read (RFC 9110, 14.4) or to a plain one."""
+    """Size of the whole blob in a response to a ranged read (RFC 9110, 14.4) or to a plain one."""
     total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
     return int(total) if total.isdigit() else 0

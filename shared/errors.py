@@ -22,7 +22,7 @@
     │   ├── PlatformUnavailable      5xx, or no connection
     │   ├── PlatformSilent           no answer, from it or from what is before it: it may still do what it was asked
     │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
-    │   ├── ITwinBusy                another drop of the same iTwin has its turn
+    │   ├── ITwinBusy                another drop of the same iTwin is being uploaded
     │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
     │   └── StorageUnavailable       the drop account did not do what it was asked
     ├── NeedsOperator                the operator can fix it; worth another try, less often
@@ -158,7 +158,7 @@ class PlatformAnswerUnreadable(NeedsTime):
 
 
 class ITwinBusy(NeedsTime):
-    """Another drop of the same iTwin has its turn, or had it a moment ago."""
+    """Another drop of the same iTwin is being uploaded, or was a moment ago."""
 
 
 class ResourcesExhausted(NeedsTime):

@@ -1,47 +1,56 @@
-"""Whose turn it is on an iTwin, and what is up there: the newest wins, one upload at a time.
+"""What was last uploaded to each iTwin, and which upload may be in progress: one small blob per iTwin.
 
-One small blob per iTwin holds the version that was last uploaded, with its result; its lease is the turn. The lease
-ends by itself, so a crashed holder blocks its iTwin for a minute at most.
+An upload is noted before the call and recorded after its response, both under the entry's ETag: whoever finds another
+ETag was too late. (The form of AWS Lambda Powertools' idempotency records and of Stripe's idempotency keys: a
+conditional "in progress until" before the work, the outcome after it, expiry instead of a lock.)
 
-An upload that nobody answered may still be carried out, and then lie over a newer image. So it is written down as a
-doubt, which lasts for as long as that can happen; whoever uploads meanwhile does so once more when it is over. A lease
-that expired instead of being given back is such a doubt as well: its holder crashed, and nobody knows over what.
+A call that nobody answered may still be carried out, and its image then be shown over a newer one. So every call is
+unsettled from its note on, and a response settles it: only what this call added goes, since an earlier call of the
+same version may have stayed silent. After silence `busyUntil` alone goes; after a crash both stay until their times.
+
+An entry, `ledger/<iTwin ID>.json`, while a second version is being uploaded::
+
+    {
+      "upload": {
+        "blob": "site/cam1.jpg",
+        "etag": "0x8DE2B1",
+        "lastModified": "2026-11-23T12:00:00+00:00",
+        "content": "34a42eaa4edaf4ca3bfb9da37db10b776aa28ee68082484141b4771235b8459a",
+        "at": "2026-11-23T12:00:02.120000+00:00",
+        "result": {"status": "uploaded", "...": "the result document, whole"}
+      },
+      "busyUntil": "2026-11-23T12:01:10.412000+00:00",
+      "unsettled": {
+        "6261d50a93e61f2cf137abfe255ce05f623f87f159ea09272afd159c36e41a40": "2026-11-23T12:04:30.412000+00:00"
+      }
+    }
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobLeaseClient
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.drop import Version
 from shared.errors import ITwinBusy
 from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from azure.storage.blob import BlobClient, BlobServiceClient
 
 LEDGER_CONTAINER = "ledger"
 
-# How much later than a fresh drop an old one comes back, at most, in shortest delays.
-MAX_RANK = 6
-
-# Nobody dates an image later than it was uploaded, but for clocks that are apart.
-CLOCKS_APART = timedelta(hours=1)
-# What became of a lease that was not given back, and whose version is in doubt then.
-GIVEN_UP = ("expired", "broken")
-SOMEBODY = "*"
+# Nobody dates an image later than it was uploaded, but for clock skew.
+CLOCK_SKEW = timedelta(hours=1)
 
 # For how many iTwins the clients are kept.
 RECENT = 64
@@ -60,174 +69,167 @@ class Upload:
     at: datetime
     document: Mapping[str, Any]
 
-    def supersedes(self, version: Version) -> bool:
-        """Whether a drop need not be sent any more; of two that tie, whichever storage has is to be sent."""
-        return self.version > version and not self.version.ties_with(version)
-
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger says of an iTwin: what is up (None: nothing known), and whether somebody has the turn.
+    """What the ledger says of an iTwin.
 
-    `tag` is the ETag of the entry itself; None before there is one. `doubts` are the ETags of the versions that the
-    platform may still bring up unasked, and until when.
+    `upload` is what was last uploaded (None: nothing known), `busy_until` when the call ends that is in progress.
+    `unsettled` says until when the platform may still apply a version that it did not answer for, by the version's
+    content. `tag` is the ETag of the entry itself; None before there is one.
     """
 
     upload: Upload | None = None
-    taken: bool = False
+    busy_until: datetime | None = None
+    unsettled: Mapping[str, datetime] = field(default_factory=dict)
     tag: str | None = None
-    doubts: Mapping[str, datetime] = field(default_factory=dict)
-    read_at: float = field(default_factory=time.monotonic, compare=False)
 
-    def in_doubt_until(self, version: Version) -> datetime | None:
-        """Return until when another image may come to lie over this version; None where none can."""
-        return max((until for etag, until in self.doubts.items() if etag != version.etag), default=None)
+    def is_busy(self, now: datetime) -> bool:
+        """Whether a call may be in progress."""
+        return self.busy_until is not None and now < self.busy_until
 
-    def check_free(self, version: Version, now: datetime, spacing: timedelta) -> None:
-        """Raise ITwinBusy while another drop has the turn, and for a while after an upload.
+    def begun(self, version: Version, *, busy_until: datetime, unsettled_until: datetime) -> Entry:
+        """Return the entry with a call noted."""
+        unsettled = {**self.unsettled, version.content: unsettled_until}
+        return replace(self, busy_until=busy_until, unsettled=unsettled)
 
-        The iTwin rests for `spacing`, and of the drops that wait, the younger come back first: then the older find a
-        newer one up and need not be sent. So a burst on one iTwin costs few uploads.
+    def settled(self, version: Version, before: Entry, upload: Upload | None) -> Entry:
+        """Return the entry after the response to a call, for which `before` was what stood there.
+
+        An earlier call of the same version is as unsettled as it was.
         """
-        rest = spacing
-        if not self.taken:
-            # Nobody's clock is right: an upload to come must not keep everybody waiting for it.
-            rest = spacing - abs(now - self.upload.at) if self.upload else timedelta()
-            if rest <= timedelta():
-                return
-        rank = min(max(now - version.last_modified, timedelta()), MAX_RANK * spacing)
-        message = "Another image is being uploaded to this iTwin, or was a moment ago."
-        raise ITwinBusy(message, retry_after_s=(rest + rank).total_seconds())
+        unsettled = {key: until for key, until in self.unsettled.items() if key != version.content}
+        if version.content in before.unsettled:
+            unsettled[version.content] = before.unsettled[version.content]
+        return replace(self, upload=upload or self.upload, busy_until=None, unsettled=unsettled)
+
+    def silent(self) -> Entry:
+        """Return the entry after a call that had no response: another may begin, and this one stays unsettled."""
+        return replace(self, busy_until=None)
 
 
-class Turn:
-    """The turn on an iTwin, while it lasts; `entry` is what was known when it began."""
+@dataclass(frozen=True)
+class Call:
+    """An upload that was noted: the entry before it, and the entry as it was written."""
 
-    def __init__(self, blob: BlobClient, lease: BlobLeaseClient, entry: Entry, doubt_lasts: timedelta) -> None:
-        self.entry = entry
-        self._blob = blob
-        self._lease = lease
-        self._doubt_lasts = doubt_lasts
-
-    def record(self, upload: Upload) -> None:
-        """Write down what is up now. Raises azure.core.exceptions.AzureError, also where the turn was over before."""
-        self._write(upload, self.entry.doubts)
-
-    def leave_in_doubt(self, version: Version) -> None:
-        """Write down that the upload of `version` may still be carried out. Raises as `record` does."""
-        self._write(self.entry.upload, {**self.entry.doubts, version.etag: datetime.now(UTC) + self._doubt_lasts})
-
-    def keep_doubts(self) -> None:
-        """Write down what is in doubt as yet. Raises as `record` does."""
-        self._write(self.entry.upload, self.entry.doubts)
-
-    def _write(self, upload: Upload | None, doubts: Mapping[str, datetime]) -> None:
-        self._blob.upload_blob(_entry_json(upload, doubts), overwrite=True, lease=self._lease)
+    version: Version
+    before: Entry
+    noted: Entry
 
 
 class Ledger:
     """The ledger container. Every method raises azure.core.exceptions.AzureError where storage fails.
 
-    A turn lasts `turn_s` at most, and a doubt `doubt_s`.
+    A call lasts `call_s` seconds at most, and the platform may apply it until `unsettled_s` after that.
     """
 
-    def __init__(self, storage: BlobServiceClient, *, turn_s: int, doubt_s: float) -> None:
+    def __init__(
+        self, storage: BlobServiceClient, now: Callable[[], datetime], *, call_s: float, unsettled_s: float
+    ) -> None:
         container = storage.get_container_client(LEDGER_CONTAINER)
-        # A client is slow to make, and a drop needs it twice.
-        self._blob = lru_cache(RECENT)(lambda itwin_id: container.get_blob_client(f"{itwin_id}.json"))
-        self._turn_s = turn_s
-        self._doubt_lasts = timedelta(seconds=doubt_s)
+        # A client is slow to make, and a drop needs it three times.
+        self._blob: Callable[[str], BlobClient] = lru_cache(RECENT)(
+            lambda itwin_id: container.get_blob_client(f"{itwin_id}.json")
+        )
+        self._now = now
+        self._call_lasts = timedelta(seconds=call_s)
+        self._unsettled_lasts = timedelta(seconds=call_s + unsettled_s)
 
     def read(self, itwin_id: str) -> Entry:
         """Return what is known of the iTwin; an entry that somebody damaged counts as nothing known."""
-        read_at = time.monotonic()
         try:
             download = self._blob(itwin_id).download_blob()
             text = download.readall()
         except ResourceNotFoundError:
-            return Entry(read_at=read_at)
-        lease, tag = download.properties.lease.state, download.properties.etag
-        latest = datetime.now(UTC) + self._doubt_lasts
-        upload, doubts = _read_entry(itwin_id, text, latest)
-        if lease in GIVEN_UP:
-            doubts[SOMEBODY] = latest
-        return Entry(upload, lease == "leased", tag, doubts, read_at)
+            return Entry()
+        return replace(self._parse(itwin_id, text), tag=download.properties.etag)
 
-    @contextmanager
-    def turn(self, itwin_id: str, entry: Entry) -> Iterator[Turn]:
-        """Have the turn for the block's time. Raises ITwinBusy where another was quicker, or `entry` is outdated.
-
-        The turn is not given back where AzureError ends the block: who comes next shall see that something is amiss.
-        """
-        if self._is_outdated(entry):
-            entry, known = self.read(itwin_id), entry
-            if entry.tag != known.tag:
-                raise ITwinBusy("Another image was uploaded to this iTwin meanwhile.")
-        blob = self._blob(itwin_id)
-        lease = BlobLeaseClient(blob)
+    def begin(self, itwin_id: str, entry: Entry, version: Version) -> Call:
+        """Note that `version` is about to be uploaded. Raises ITwinBusy where another drop was quicker."""
+        now = self._now()
+        noted = entry.begun(version, busy_until=now + self._call_lasts, unsettled_until=now + self._unsettled_lasts)
         try:
-            tag = entry.tag or blob.upload_blob(b"{}", overwrite=False)["etag"]
-            lease.acquire(self._turn_s, etag=tag, match_condition=MatchConditions.IfNotModified)
+            tag = self._write(itwin_id, noted)
         except HttpResponseError as error:
             if error.status_code in (CONFLICT, PRECONDITION_FAILED):
                 raise ITwinBusy("Another image is being uploaded to this iTwin.") from error
             raise
-        if self._is_outdated(entry):
-            entry = replace(entry, doubts={**entry.doubts, SOMEBODY: datetime.now(UTC) + self._doubt_lasts})
-        with ExitStack() as ending:
-            ending.callback(_release, lease, itwin_id)
-            turn = Turn(blob, lease, entry, self._doubt_lasts)
-            try:
-                if SOMEBODY in entry.doubts:
-                    turn.keep_doubts()  # the lease that tells of it will be given back, whatever comes of this turn
-                yield turn
-            except AzureError:
-                ending.pop_all()
+        return Call(version, entry, replace(noted, tag=tag))
+
+    def record_upload(self, itwin_id: str, call: Call, upload: Upload, *, is_settled: bool = True) -> None:
+        """Record a success, and that its call is settled.
+
+        Raises AzureError also where another drop began its own upload meanwhile: which image is shown is not known.
+        """
+        settled = call.noted.settled(call.version, call.before, upload)
+        after = settled if is_settled else replace(settled, unsettled=call.noted.unsettled)
+        try:
+            self._write(itwin_id, after)
+        except HttpResponseError as error:
+            found = self.read(itwin_id).upload if error.status_code in (CONFLICT, PRECONDITION_FAILED) else None
+            if found is None or (found.version, found.at) != (upload.version, upload.at):
                 raise
+            # The SDK tried twice, and the first of its requests had been carried out.
 
-    def _is_outdated(self, entry: Entry) -> bool:
-        """Whether another may have had the turn since, and crashed: that leaves no trace in the tag."""
-        return time.monotonic() - entry.read_at > self._turn_s
+    def record_failure(self, itwin_id: str, call: Call, *, is_settled: bool) -> None:
+        """Record that the call has ended without success; one that had no response is not settled."""
+        noted = call.noted
+        self._write(itwin_id, noted.settled(call.version, call.before, None) if is_settled else noted.silent())
+
+    def _write(self, itwin_id: str, entry: Entry) -> str:
+        condition: dict[str, Any] = {"overwrite": False}
+        if entry.tag:
+            condition = {"overwrite": True, "etag": entry.tag, "match_condition": MatchConditions.IfNotModified}
+        return str(self._blob(itwin_id).upload_blob(_entry_json(entry), **condition)["etag"])
+
+    def _parse(self, itwin_id: str, text: bytes) -> Entry:
+        """Read an entry; no time in it is believed that lies further ahead than this app notes any."""
+        now = self._now()
+        try:
+            fields = parse_object(text)
+            # An earlier release kept the upload's fields at the top and said "doubts"; its "*" stood for any version.
+            upload = fields.get("upload") or (fields if "etag" in fields else None)
+            ends = dict(fields.get("unsettled") or fields.get("doubts") or {})
+            latest = now + self._unsettled_lasts
+            unsettled = {key: min(until, latest) for key, end in ends.items() if (until := parse_time(end)) > now}
+            busy_until = parse_time(fields["busyUntil"]) if fields.get("busyUntil") else None
+            return Entry(
+                _read_upload(upload) if upload else None,
+                min(busy_until, now + self._call_lasts) if busy_until else None,
+                unsettled,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
+            return Entry()
 
 
-def _release(lease: BlobLeaseClient, itwin_id: str) -> None:
-    try:
-        lease.release()
-    except AzureError as error:
-        log.warning("The turn on %s was not given back (%s); it ends by itself.", itwin_id, type(error).__name__)
-
-
-def _entry_json(upload: Upload | None, doubts: Mapping[str, datetime]) -> bytes:
-    entry: dict[str, Any] = {"doubts": {etag: until.isoformat() for etag, until in doubts.items()}}
-    if upload:
-        entry |= {
-            "lastModified": upload.version.last_modified.isoformat(),
-            "etag": upload.version.etag,
+def _entry_json(entry: Entry) -> bytes:
+    upload = entry.upload
+    fields = {
+        "upload": upload
+        and {
             "blob": upload.version.blob,
-            "uploadedAt": upload.at.isoformat(),
+            "etag": upload.version.etag,
+            "lastModified": upload.version.last_modified.isoformat(),
+            "content": upload.version.content,
+            "at": upload.at.isoformat(),
             "result": upload.document,
-        }
-    return json.dumps(entry, allow_nan=False).encode()
+        },
+        "busyUntil": entry.busy_until.isoformat() if entry.busy_until else None,
+        "unsettled": {key: until.isoformat() for key, until in entry.unsettled.items()},
+    }
+    return json.dumps(fields, allow_nan=False).encode()
 
 
-def _read_entry(itwin_id: str, text: bytes, latest: datetime) -> tuple[Upload | None, dict[str, datetime]]:
-    """Return what is up, and the doubts that are not over; none of them lasts longer than until `latest`."""
-    try:
-        entry = parse_object(text)
-        now = datetime.now(UTC)
-        ends = {etag: parse_time(until) for etag, until in dict(entry.get("doubts", {})).items()}
-        doubts = {etag: min(until, latest) for etag, until in ends.items() if until > now}
-        return (_read_upload(entry) if "etag" in entry else None), doubts
-    except (ValueError, TypeError, KeyError):
-        log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
-        return None, {}
-
-
-def _read_upload(entry: Mapping[str, Any]) -> Upload:
-    version = Version(parse_time(entry["lastModified"]), str(entry["etag"]), str(entry["blob"]))
-    upload = Upload(version, parse_time(entry["uploadedAt"]), dict(entry["result"]))
+def _read_upload(fields: Mapping[str, Any]) -> Upload:
+    content = fields.get("content", "")
+    if not isinstance(content, str):
+        raise TypeError("no content's name")
+    version = Version(parse_time(fields["lastModified"]), str(fields["etag"]), str(fields["blob"]), content)
+    at = parse_time(fields["at"] if "at" in fields else fields["uploadedAt"])
+    upload = Upload(version, at, dict(fields["result"]))
     if upload.document["status"] != "uploaded" or upload.document["source"]["etag"] != version.etag:
         raise ValueError("a result of something else")
-    if version.last_modified - upload.at > CLOCKS_APART:
+    if version.last_modified - upload.at > CLOCK_SKEW:
         raise ValueError("an image that was uploaded before it was written")
     return upload

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -21,6 +22,7 @@ from azure.identity import DefaultAzureCredential
 from shared.errors import InvalidSettings
 from shared.results import FINAL, Recorded
 from shared.retries import RETRY_QUEUE, Attempt, RetryQueue
+from shared.services import utc_now
 from shared.settings import CONNECTION, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error
 
@@ -72,13 +74,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = StorageSettings.from_environ(_with_account(environ, options.account))
         login = DefaultAzureCredential()
         results = open_blobs(settings, login).get_container_client(settings.results_container)
-        queue = RetryQueue(open_queue(settings, RETRY_QUEUE, login))
+        queue = RetryQueue(partial(open_queue, settings, RETRY_QUEUE, login), utc_now)
         count = 0
         for drop in find_drops(results, Wanted(options.status, options.itwin, options.since)):
             count += 1
             print(f"{drop.container}/{drop.blob}")
             if not options.dry_run:
-                queue.postpone(Attempt.once_more(drop), 0)
+                queue.postpone(Attempt.replay(drop, utc_now()), 0)
     except InvalidSettings as error:
         print(f"{error} Or name the drop account with --account.", file=sys.stderr)
         return 1

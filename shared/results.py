@@ -1,4 +1,4 @@
-"""The result document: what it says of a drop, what it is called, and which of two stays.
+"""The result document: what it says of a drop, what it is called, and where it is written.
 
 Its shape is published as `docs/result.schema.json`.
 """
@@ -18,15 +18,16 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
+from shared.decisions import replaces
 from shared.drop import MAX_BLOB_NAME, Drop, Version
-from shared.errors import DropError
+from shared.errors import DropError, DropGone
 from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
-    from shared.drop import Source
-    from shared.image import NormalizedImage
+    from shared.drop import Source, SourceFacts
+    from shared.image import ImageHeader, NormalizedImage
     from shared.itwin_platform import UploadedImage
     from shared.ledger import Upload
     from shared.retries import Attempt
@@ -64,15 +65,44 @@ class Superseded:
 
 
 @dataclass(frozen=True)
+class ImageFacts:
+    """What is told of an image: what the dropped file was, and what was to be sent of it."""
+
+    header: ImageHeader
+    media_type: str
+    size: int
+    sha256: str
+    width: int
+    height: int
+    changes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, image: NormalizedImage, source: Source) -> ImageFacts:
+        """Return what is told of `image`, which was made of `source`."""
+        is_untouched = image.data is source.content()
+        sha256 = source.facts.sha256 if is_untouched else None
+        return cls(
+            image.source,
+            image.media_type,
+            len(image.data),
+            sha256 or hashlib.sha256(image.data).hexdigest(),
+            image.width,
+            image.height,
+            tuple(image.changes),
+        )
+
+
+@dataclass(frozen=True)
 class Result:
     """How an attempt at a drop ended; what was not reached is None.
 
-    `next_attempt_at` is set where an error does not end the drop.
+    `recorded` is the result that stood there before. `next_attempt_at` is set where an error does not end the drop.
     """
 
     attempt: Attempt
-    source: Source | None
-    image: NormalizedImage | None
+    recorded: Recorded
+    source: SourceFacts | None
+    image: ImageFacts | None
     verdict: UploadedImage | Superseded | DropError
     started_at: datetime
     finished_at: datetime
@@ -110,12 +140,16 @@ class Result:
         return {"image": verdict.image, "reason": None}
 
     def _source(self) -> dict[str, Any]:
-        drop, source, header = self.attempt.drop, self.source, self.image.source if self.image else None
-        version = source.version if source else self.attempt.version
-        return {
+        """Say what is known of the blob; of a version that could not be read now, what is recorded of it.
+
+        Where a blob has gone of which no version is known, the one that is recorded has gone with it.
+        """
+        drop, source, header = self.attempt.drop, self.source, self.image.header if self.image else None
+        version = self.attempt.version
+        fields: dict[str, Any] = {
             "container": drop.container,
             "blob": drop.blob,
-            "etag": _sound_etag(version.etag) if version else None,
+            "etag": _legal_etag(version.etag) if version else None,
             "lastModified": _timestamp(version.last_modified) if version else None,
             "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
@@ -124,17 +158,20 @@ class Result:
             "height": header.height if header else None,
             "metadata": dict(source.metadata) if source else {},
         }
+        has_gone = self.attempt.etag is None and isinstance(self.verdict, DropGone)
+        if source is None and self.recorded.etag and (has_gone or self.attempt.etag == self.recorded.etag):
+            fields |= {name: value for name, value in self.recorded.source.items() if name in fields}
+        return fields
 
     def _sent(self) -> dict[str, Any] | None:
         """Say what was made of the source; None where nothing could be."""
-        image, source = self.image, self.source
-        if image is None or source is None:
+        image = self.image
+        if image is None:
             return None
-        untouched = image.data is source.data
         return {
             "mediaType": image.media_type,
-            "bytes": len(image.data),
-            "sha256": source.sha256 if untouched else hashlib.sha256(image.data).hexdigest(),
+            "bytes": image.size,
+            "sha256": image.sha256,
             "width": image.width,
             "height": image.height,
             "changes": list(image.changes),
@@ -185,14 +222,18 @@ class Recorded:
 
     @property
     def etag(self) -> str | None:
-        """Which version of the blob it speaks of; None where that was not known."""
-        return _sound_etag(self.source.get("etag"))
+        """The ETag of that version; None where it was not known."""
+        return _legal_etag(self.source.get("etag"))
 
     @property
     def version(self) -> Version | None:
-        """Return the same with what tells the newer of two."""
-        last_modified = _moment(self.source.get("lastModified"))
-        return Version(last_modified, self.etag, str(self.source.get("blob"))) if last_modified and self.etag else None
+        """Return which version it speaks of; None where that was not known."""
+        source, last_modified = self.source, _moment(self.source.get("lastModified"))
+        if not (last_modified and self.etag):
+            return None
+        sha256, size = source.get("sha256"), source.get("bytes")
+        content = sha256 if isinstance(sha256, str) else f"{size} bytes {self.etag}" if size else ""
+        return Version(last_modified, self.etag, str(source.get("blob")), content)
 
     @property
     def attempts(self) -> int:
@@ -217,23 +258,6 @@ class Recorded:
         return source if isinstance(source, Mapping) else {}
 
 
-def may_replace(old: Recorded, new: Recorded, *, is_there: bool = False, again: bool = False) -> bool:
-    """Say whether `new` may be written over `old`.
-
-    A final result gives way to a later version of the blob, and to `uploaded`, for what another attempt brought up is
-    up, whatever was said before; else to what came of doing it `again` alone, and not even to that where it was up or
-    superseded once. One that is not final, or that speaks of no version, gives way to all but what knows less.
-    `is_there` says that `new` is of the version that storage has, which decides between two of the same second.
-    """
-    if old.version and new.version and old.version != new.version:
-        return is_there if new.version.ties_with(old.version) else new.version > old.version
-    if not (old.is_final and old.version):
-        return new.is_final or new.version is not None or not (old.is_final or old.version)
-    if not again or new.version is None:
-        return new.status == "uploaded" != old.status
-    return new.status == "uploaded" or (new.is_final and old.status not in ("uploaded", "superseded"))
-
-
 class ResultStore:
     """The results container. Every method raises azure.core.exceptions.AzureError where storage fails."""
 
@@ -252,16 +276,16 @@ class ResultStore:
             return Recorded()
         return Recorded.from_json(text, download.properties.etag)
 
-    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, again: bool = False) -> bool:
+    def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, is_replay: bool = False) -> bool:
         """Write the document over what is `recorded`; False where that, or what came after it, must stay.
 
         A blob is replaced as a whole, so that no reader ever sees half a document.
         """
         text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-        # A lone surrogate, which foreign JSON may hold, becomes the escape that JSON has for it.
+        # A lone surrogate, which untrusted JSON may hold, becomes the escape that JSON has for it.
         data = text.encode(errors="backslashreplace")
         new = Recorded(document)
-        while may_replace(recorded, new, is_there=self._is_there(drop, new, recorded), again=again):
+        while replaces(new, recorded, is_current=self._is_current(drop, new, recorded), is_replay=is_replay):
             condition: dict[str, Any] = {"overwrite": False}
             if recorded.tag:
                 condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
@@ -278,7 +302,7 @@ class ResultStore:
                 return True
         return False
 
-    def _is_there(self, drop: Drop, new: Recorded, old: Recorded) -> bool:
+    def _is_current(self, drop: Drop, new: Recorded, old: Recorded) -> bool:
         """Ask storage which version it has, where only storage can tell the later of two."""
         if not (new.version and new.version.ties_with(old.version)):
             return False
@@ -286,7 +310,7 @@ class ResultStore:
             properties = self._storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
         except ResourceNotFoundError:
             return False
-        return properties.etag.strip('"') == new.etag
+        return bool(properties.etag.strip('"') == new.etag)
 
 
 def _timestamp(moment: datetime) -> str:
@@ -294,7 +318,7 @@ def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _sound_etag(etag: object) -> str | None:
+def _legal_etag(etag: object) -> str | None:
     return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
 

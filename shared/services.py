@@ -3,74 +3,42 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.admission import Admission
+from shared.admission import Admission, normalize_admitted
 from shared.credentials import open_tokens
+from shared.decisions import RetryPolicy
 from shared.errors import InvalidSettings
 from shared.itwin_platform import ITwinPlatform
 from shared.ledger import Ledger
 from shared.results import ResultStore
-from shared.retries import RETRY_QUEUE, RetryPolicy, RetryQueue
+from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.settings import Settings, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_identity
 from shared.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from azure.storage.blob import BlobServiceClient
 
-# https://learn.microsoft.com/rest/api/storageservices/lease-blob: a lease lasts 15 to 60 seconds
-SHORTEST_LEASE_S, LONGEST_LEASE_S = 15, 60
-# A turn outlasts its upload by enough to write down what is up.
-TURN_MARGIN_S = 15
-# For so many times the patience of the app, the platform may still carry out an upload that it did not answer. With
-# the defaults that is 240 s: Azure's own front ends end every call after 230.
-DOUBT_TIMEOUTS = 6
+    from shared.image import NormalizedImage
+
+# A call outlasts its upload by enough to record what was uploaded.
+CALL_MARGIN_S = 15
+# For so many times the app's own timeout, the platform may still apply an upload that it did not answer. With the
+# defaults that is 240 s: Azure's own front ends end every call after 230.
+UNSETTLED_TIMEOUTS = 6
 
 
-class Services:
-    """Everything a drop needs.
-
-    Storage comes first and alone, so that a wrong setting of the rest still ends in a result: `app` raises
-    InvalidSettings when it is asked for.
-    """
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Open the storage. Raises InvalidSettings where its own settings are wrong."""
-        self._environ = environ
-        self._lock = threading.Lock()
-        self._app: App | None = None
-        self._storage_settings = storage = StorageSettings.from_environ(environ)
-        self.results_container = storage.results_container
-        self._identity = storage_identity(storage)
-        self.storage = open_blobs(storage, self._identity)
-        self.results = ResultStore(self.storage, storage.results_container)
-
-    @cached_property
-    def retries(self) -> RetryQueue:
-        """Return the queue of what waits, which is opened when the first drop must."""
-        return RetryQueue(open_queue(self._storage_settings, RETRY_QUEUE, self._identity))
-
-    @property
-    def app(self) -> App:
-        """Return what all settings together make. Raises InvalidSettings, and tries anew at the next call."""
-        with self._lock:
-            if self._app is None:
-                self._app = App.from_settings(Settings.from_environ(self._environ), self.storage)
-            return self._app
-
-    @property
-    def retry_policy(self) -> RetryPolicy:
-        """Return how often a drop is tried; the defaults while settings are wrong."""
-        try:
-            return self.app.settings.retries
-        except InvalidSettings:
-            return RetryPolicy()
+def utc_now() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -81,17 +49,70 @@ class App:
     throttle: Throttle
     platform: ITwinPlatform
     ledger: Ledger
-    admission: Admission
+    normalize: Callable[[bytes], NormalizedImage]
 
     @classmethod
-    def from_settings(cls, settings: Settings, storage: BlobServiceClient) -> App:
+    def from_settings(cls, settings: Settings, storage: BlobServiceClient, now: Callable[[], datetime]) -> App:
         """Put the parts together; nothing is sent yet."""
         throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
         tokens = open_tokens(settings.login)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, timeout_s=settings.timeout_s)
-        turn_s = min(max(settings.timeout_s + TURN_MARGIN_S, SHORTEST_LEASE_S), LONGEST_LEASE_S)
-        ledger = Ledger(storage, turn_s=turn_s, doubt_s=DOUBT_TIMEOUTS * settings.timeout_s)
-        return cls(settings, throttle, platform, ledger, Admission())
+        normalize = partial(normalize_admitted, limits=settings.limits, admission=Admission())
+        return cls(settings, throttle, platform, open_ledger(storage, now, settings.timeout_s), normalize)
+
+
+def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout_s: float) -> Ledger:
+    """Return the ledger of an app whose uploads take `timeout_s` at most."""
+    return Ledger(storage, now, call_s=timeout_s + CALL_MARGIN_S, unsettled_s=UNSETTLED_TIMEOUTS * timeout_s)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a drop needs.
+
+    Storage comes first and alone, so that a wrong setting of the rest still ends in a result: `app_or_problem` is an
+    InvalidSettings then.
+    """
+
+    results_container: str
+    storage: BlobServiceClient
+    results: ResultStore
+    retries: RetryQueue
+    app_or_problem: App | InvalidSettings
+    now: Callable[[], datetime] = utc_now
+    uniform: Callable[[float, float], float] = random.uniform
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], now: Callable[[], datetime] = utc_now) -> Services:
+        """Open what the settings name; nothing is sent yet. Raises InvalidSettings where storage's own are wrong."""
+        settings = StorageSettings.from_environ(environ)
+        identity = storage_identity(settings)
+        storage = open_blobs(settings, identity)
+        try:
+            app_or_problem: App | InvalidSettings = App.from_settings(Settings.from_environ(environ), storage, now)
+        except InvalidSettings as problem:
+            app_or_problem = problem
+        return cls(
+            settings.results_container,
+            storage,
+            ResultStore(storage, settings.results_container),
+            RetryQueue(partial(open_queue, settings, RETRY_QUEUE, identity), now),
+            app_or_problem,
+            now,
+        )
+
+    def app(self) -> App:
+        """Return what all settings together make. Raises InvalidSettings."""
+        if isinstance(self.app_or_problem, InvalidSettings):
+            # One exception object must not be raised in several threads.
+            raise InvalidSettings(self.app_or_problem.problems)
+        return self.app_or_problem
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How often a drop is tried; the defaults while settings are wrong."""
+        app = self.app_or_problem
+        return RetryPolicy() if isinstance(app, InvalidSettings) else app.settings.retries
 
 
 _lock = threading.Lock()
@@ -99,9 +120,9 @@ _services: Services | None = None
 
 
 def open_services() -> Services:
-    """Return the process's services. Raises InvalidSettings, and tries anew at the next call."""
+    """Return the process's services. Raises InvalidSettings, and tries again at the next call."""
     global _services  # noqa: PLW0603 - the one place that knows what lives as long as the process
     with _lock:
         if _services is None:
-            _services = Services(os.environ)
+            _services = Services.from_environ(os.environ)
         return _services

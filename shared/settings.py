@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from azure.storage.blob import BlobServiceClient
 
 from shared.credentials import ITWIN_SCOPE, ClientCredentialsLogin, Login, ManagedIdentityLogin
+from shared.decisions import MAX_DELAY_S, RetryPolicy
 from shared.drop import CONTAINER_NAME, ITWIN_ID, MAX_READABLE_BYTES, RESERVED_CONTAINERS
 from shared.errors import InvalidSettings
 from shared.image.model import AspectPolicy, ImageLimits
-from shared.retries import MAX_DELAY_S, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,6 @@ class Settings:
                 aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
             ),
             max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, MAX_READABLE_BYTES),
-            # Below the longest lease by enough to write down what was uploaded.
             timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
             retries=_read_retries(reader),
         )

@@ -37,7 +37,7 @@ TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w|hush")
 SIGNATURE = re.compile(r"[?&;](sig|code)=")
 SECRET_SETTINGS = (BLOBS_EXTENSION_KEY, FUNCTION_KEY, "IDENTITY_HEADER", "ITWIN_CLIENT_SECRET")
 # How the app's own documents begin: results, and entries of the ledger.
-DOCUMENT = re.compile(rb'\{\s*"(status|doubts)":')
+DOCUMENT = re.compile(rb'\{\s*"(status|upload)":')
 LONGEST_DOCUMENT = 100_000
 # `python -m local` tells its developer the way to the storage, with the key that all the world knows.
 TOLD_ON_PURPOSE = "  drop storage "

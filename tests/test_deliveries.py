@@ -18,13 +18,14 @@ from shared import deliveries
 from shared.drop import Drop
 from shared.results import result_name
 from shared.retries import Attempt
+from shared.services import utc_now
 from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TAKERS = (deliveries.retry_due, deliveries.retry_given_up, deliveries.blob_given_up)
+TAKERS = (deliveries.retry_due, deliveries.retry_poisoned, deliveries.blob_poisoned)
 POISON_QUEUES = ("drop-retries-poison", "webjobs-blobtrigger-poison")
 
 FOREIGN = {
@@ -89,7 +90,7 @@ def test_foreign_messages_leave_every_queue(cloud: LocalCloud) -> None:
 def poison_of(queue: str, drop: Drop, etag: str) -> bytes:
     """Return the message that the host leaves of a drop that crashed its function again and again."""
     if queue.startswith("drop-retries"):
-        return Attempt.first(drop, etag).message().encode()
+        return Attempt(drop, 1, utc_now(), etag).message().encode()
     message = {"Type": "BlobTrigger", "ContainerName": drop.container, "BlobName": drop.blob, "ETag": f'"{etag}"'}
     return json.dumps(message).encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -109,9 +110,11 @@ def test_content_and_version_come_in_one_request(storage: BlobServiceClient, con
     )
     source = read_source(storage_seen, Drop(container, BLOB), max_bytes=100_000_000)
     assert source
-    assert source.data == content
-    assert source.version == Version(written["last_modified"], written["etag"].strip('"'), BLOB)
-    assert source.metadata == {"job": "17"}
+    assert source.content() == content
+    version = Version(written["last_modified"], written["etag"].strip('"'), BLOB)
+    assert source.facts.version == version
+    assert source.facts.version.content == source.facts.sha256 == hashlib.sha256(content).hexdigest()
+    assert source.facts.metadata == {"job": "17"}
     assert requests == ["GET"]
 
 
@@ -120,9 +123,11 @@ def test_a_blob_over_the_limit_is_described_but_not_read(storage: BlobServiceCli
     written = storage.get_blob_client(container, "big").upload_blob(bytes(1001), metadata={"job": "17"})
     source = read_source(storage, Drop(container, "big"), max_bytes=1000)
     assert source
-    assert (source.data, source.size, source.sha256) == (None, 1001, None)
-    assert source.version == Version(written["last_modified"], written["etag"].strip('"'), "big")
-    assert source.metadata == {"job": "17"}
+    etag = written["etag"].strip('"')
+    assert (source.facts.size, source.facts.sha256) == (1001, None)
+    assert source.facts.version == Version(written["last_modified"], etag, "big")
+    assert source.facts.version.content == f"1001 bytes {etag}"
+    assert source.facts.metadata == {"job": "17"}
     with pytest.raises(SourceTooLarge, match=r"1,001 bytes.*MAX_SOURCE_BYTES"):
         source.content()
     whole = read_source(storage, Drop(container, "big"), max_bytes=1001)
@@ -140,11 +145,11 @@ def test_directory_markers_are_told_from_empty_files(
     storage.get_blob_client(container, name).upload_blob(b"", metadata=metadata)
     marker = read_source(storage, Drop(container, name), max_bytes=1000)
     assert marker
-    assert marker.is_directory_marker()
+    assert marker.facts.is_directory_marker()
     storage.get_blob_client(container, "empty.jpg").upload_blob(b"")
     empty = read_source(storage, Drop(container, "empty.jpg"), max_bytes=1000)
     assert empty
-    assert not empty.is_directory_marker()
+    assert not empty.facts.is_directory_marker()
 
 
 def test_a_version_that_is_known_is_not_read_again(storage: BlobServiceClient, container: str) -> None:

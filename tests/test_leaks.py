@@ -61,7 +61,7 @@ LEAKS = {
     """,
     "a result in the ledger": """
         with Azurite() as azurite, BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
-            storage.create_container("ledger").upload_blob("x.json", '{"doubts": {}, "result": {"reason": "hush"}}')
+            storage.create_container("ledger").upload_blob("x.json", '{"upload": {"result": {"reason": "hush"}}}')
     """,
     "a result in the cloud of another program": """
         environment = {**os.environ, "LOCAL_CLOUD_FOLDER": str(tmp_path)}

@@ -1,20 +1,22 @@
-"""Whose turn it is on an iTwin, and that the newest stays whatever happens in between."""
+"""What the ledger notes of uploads, and that none is forgotten that the platform may still apply."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
-from azure.storage.blob import BlobLeaseClient, BlobServiceClient
+from azure.storage.blob import BlobServiceClient
 
+from shared.decisions import unsettled_until
 from shared.drop import Version
-from shared.errors import ITwinBusy, PlatformThrottled
-from shared.ledger import LEDGER_CONTAINER, MAX_RANK, Entry, Ledger, Upload
+from shared.errors import ITwinBusy
+from shared.ledger import LEDGER_CONTAINER, Entry, Ledger, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,12 +24,11 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SPACING = timedelta(seconds=5)
 
 
 def version(second: int, etag: str = "0x1", blob: str = "a.jpg") -> Version:
     """Return a version that was written in that second."""
-    return Version(START + timedelta(seconds=second), etag, blob)
+    return Version(START + timedelta(seconds=second), etag, blob, f"content {second}")
 
 
 def upload(of: Version, at: datetime = START) -> Upload:
@@ -35,152 +36,142 @@ def upload(of: Version, at: datetime = START) -> Upload:
     return Upload(of, at, {"status": "uploaded", "source": {"etag": of.etag}})
 
 
-@pytest.mark.parametrize(
-    ("up", "drop", "superseded"),
-    [
-        (version(1), version(0), True),
-        (version(0), version(1), False),
-        (version(0), version(0), False),
-        (version(0, "0x2", "b.jpg"), version(0, "0x1", "a.jpg"), True),
-        (version(0, "0x1", "b.jpg"), version(0, "0x2", "a.jpg"), False),
-        (version(0, "0x2"), version(0, "0x1"), False),  # one blob twice within a second: storage is asked
-        (version(0, "0x1"), version(0, "0x2"), False),
-    ],
-)
-def test_a_newer_upload_supersedes_a_drop(up: Version, drop: Version, *, superseded: bool) -> None:
-    """By the time of writing, then by ETag; of two versions of one blob within a second, storage has the later."""
-    assert upload(up).supersedes(drop) is superseded
+CALL_S, UNSETTLED_S = 55.0, 240.0
+Bench = tuple[BlobServiceClient, Ledger, str, "Clock"]
 
 
-def test_an_itwin_rests_after_an_upload() -> None:
-    """A burst costs an upload per pause, not one per drop."""
-    entry = Entry(upload(version(0), at=START))
-    with pytest.raises(ITwinBusy) as busy:
-        entry.check_free(version(1), START + timedelta(seconds=2), SPACING)
-    assert busy.value.retry_after_s == 3 + 1
-    entry.check_free(version(1), START + SPACING, SPACING)
-    Entry().check_free(version(1), START, SPACING)
+@dataclass
+class Clock:
+    """A clock that is set by hand."""
 
+    now: datetime = START
 
-def test_of_those_that_wait_the_younger_come_first() -> None:
-    """Then the older find a newer one up and need not be sent; none waits much longer than the others."""
-    entry = Entry(taken=True)
-    waits_s = []
-    for age_s in (0, 1, 20, 10**6, -5):
-        with pytest.raises(ITwinBusy) as busy:
-            entry.check_free(version(-age_s), START, SPACING)
-        waits_s.append(busy.value.retry_after_s)
-    assert waits_s == [5, 6, 25, 5 + 5 * MAX_RANK, 5]
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
 
 
 @pytest.fixture
-def ledger(azurite: Azurite) -> Iterator[tuple[BlobServiceClient, Ledger, str]]:
-    """Make a ledger, and an iTwin that it does not know."""
+def bench(azurite: Azurite) -> Iterator[Bench]:
+    """Make a ledger, an iTwin that it does not know, and its clock."""
+    clock = Clock()
     with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
         with contextlib.suppress(ResourceExistsError):
             storage.create_container(LEDGER_CONTAINER)
-        yield storage, Ledger(storage, turn_s=15, doubt_s=60), str(uuid.uuid4())
+        yield storage, Ledger(storage, clock, call_s=CALL_S, unsettled_s=UNSETTLED_S), str(uuid.uuid4()), clock
 
 
-def test_what_is_up_is_written_down(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Whoever comes next sees it, and that the turn is free again."""
-    _, book, itwin_id = ledger
-    assert book.read(itwin_id) == Entry()
-    with book.turn(itwin_id, Entry()) as turn:
-        assert book.read(itwin_id).taken
-        turn.record(upload(version(1)))
-    entry = book.read(itwin_id)
-    assert (entry.upload, entry.taken) == (upload(version(1)), False)
+def test_what_is_up_is_recorded(bench: Bench) -> None:
+    """Whoever comes next sees it, and that the iTwin is free again; while it was uploaded, that it was not."""
+    _, ledger, itwin_id, clock = bench
+    assert ledger.read(itwin_id) == Entry()
+    call = ledger.begin(itwin_id, Entry(), version(1))
+    during = ledger.read(itwin_id)
+    assert during.is_busy(clock())
+    assert during.upload is None
+    ledger.record_upload(itwin_id, call, upload(version(1)))
+    after = ledger.read(itwin_id)
+    assert (after.upload, after.is_busy(clock()), after.unsettled) == (upload(version(1)), False, {})
 
 
-def test_one_has_the_turn_at_a_time(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Whether the other saw nothing, a free turn or a taken one."""
-    _, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()):
-        for seen in (Entry(), book.read(itwin_id)):
-            with pytest.raises(ITwinBusy), book.turn(itwin_id, seen):
-                pytest.fail("Two had the turn.")
+def test_one_begins_at_a_time(bench: Bench) -> None:
+    """Between reading and beginning another may have begun, whether there was an entry or not."""
+    _, ledger, itwin_id, _ = bench
+    ledger.begin(itwin_id, Entry(), version(1))
+    with pytest.raises(ITwinBusy):
+        ledger.begin(itwin_id, Entry(), version(2))
+    stale = ledger.read(itwin_id)
+    ledger.record_failure(itwin_id, ledger.begin(itwin_id, stale, version(1)), is_settled=True)
+    with pytest.raises(ITwinBusy):
+        ledger.begin(itwin_id, stale, version(2))
 
 
-def test_nobody_has_a_turn_by_what_was_known_before(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Between reading and taking the turn a newer image may have gone up."""
-    _, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()) as turn:
-        stale = book.read(itwin_id)
-        turn.record(upload(version(1)))
-    with pytest.raises(ITwinBusy), book.turn(itwin_id, stale):
-        pytest.fail("An outdated entry was believed.")
+def test_a_call_that_ended_too_late_is_noticed(bench: Bench) -> None:
+    """Whoever was too slow must not record that theirs is up: another image may be shown."""
+    _, ledger, itwin_id, clock = bench
+    slow = ledger.begin(itwin_id, Entry(), version(1))
+    clock.pass_s(CALL_S)
+    entry = ledger.read(itwin_id)
+    assert not entry.is_busy(clock())
+    newer = ledger.begin(itwin_id, entry, version(2))
+    ledger.record_upload(itwin_id, newer, upload(version(2)))
+    with pytest.raises(HttpResponseError):
+        ledger.record_upload(itwin_id, slow, upload(version(1)))
+    assert ledger.read(itwin_id).upload == upload(version(2))
 
 
-def test_a_turn_that_ended_too_soon_is_noticed(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Whoever was too slow must not write down that theirs is up."""
-    storage, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()) as turn:
-        BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
-        with book.turn(itwin_id, book.read(itwin_id)) as newer:
-            newer.record(upload(version(2)))
-        with pytest.raises(HttpResponseError):
-            turn.record(upload(version(1)))
-    assert book.read(itwin_id).upload == upload(version(2))
+def test_a_record_that_the_sdk_wrote_twice_is_written(bench: Bench) -> None:
+    """Its first request was carried out and its response lost: the second finds another ETag, which is its own."""
+    _, ledger, itwin_id, _ = bench
+    call = ledger.begin(itwin_id, Entry(), version(1))
+    ledger.record_upload(itwin_id, call, upload(version(1)))
+    ledger.record_upload(itwin_id, call, upload(version(1)))
+    assert ledger.read(itwin_id).upload == upload(version(1))
 
 
-def test_a_doubt_is_known_to_all_but_the_version_that_is_in_doubt(
-    ledger: tuple[BlobServiceClient, Ledger, str],
-) -> None:
-    """It lasts as long as the platform may still act on it, survives uploads, and is forgotten afterwards."""
-    storage, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()) as turn:
-        turn.leave_in_doubt(version(1))
-    entry = book.read(itwin_id)
-    assert (entry.upload, entry.taken, entry.in_doubt_until(version(1))) == (None, False, None)
-    until = entry.in_doubt_until(version(2, "0x2"))
-    assert until
-    assert timedelta(seconds=50) < until - datetime.now(UTC) <= timedelta(seconds=60)
-    with book.turn(itwin_id, entry) as turn:
-        turn.record(upload(version(2, "0x2")))
-    assert book.read(itwin_id).in_doubt_until(version(3, "0x3")) == until
-    entry_blob = storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")
-    over = until - timedelta(minutes=2)
-    text = entry_blob.download_blob().readall().decode().replace(until.isoformat(), over.isoformat())
-    entry_blob.upload_blob(text, overwrite=True)
-    assert book.read(itwin_id).in_doubt_until(version(3, "0x3")) is None
+@pytest.mark.parametrize("end", ["silence", "crash"])
+def test_a_call_without_response_is_unsettled_for_all_other_versions(bench: Bench, end: str) -> None:
+    """As long as the platform may still apply it, uploads of others notwithstanding; and forgotten afterwards."""
+    _, ledger, itwin_id, clock = bench
+    silent = ledger.begin(itwin_id, Entry(), version(1))
+    if end == "silence":
+        ledger.record_failure(itwin_id, silent, is_settled=False)
+        assert not ledger.read(itwin_id).is_busy(clock())
+    clock.pass_s(CALL_S)
+    entry = ledger.read(itwin_id)
+    assert unsettled_until(version(1), entry) is None
+    until = unsettled_until(version(2), entry)
+    assert until == START + timedelta(seconds=CALL_S + UNSETTLED_S)
+    ledger.record_upload(itwin_id, ledger.begin(itwin_id, entry, version(2)), upload(version(2)))
+    assert unsettled_until(version(3), ledger.read(itwin_id)) == until
+    clock.pass_s(UNSETTLED_S)
+    assert ledger.read(itwin_id).unsettled == {}
 
 
-def test_a_turn_that_was_not_given_back_leaves_a_doubt(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Its holder crashed, or could write nothing down; nobody knows which version is concerned."""
-    storage, book, itwin_id = ledger
-    with pytest.raises(HttpResponseError), book.turn(itwin_id, Entry()):
-        raise HttpResponseError("storage fails")
-    assert book.read(itwin_id).taken
-    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
-    assert book.read(itwin_id).in_doubt_until(version(1))
+@pytest.mark.parametrize("is_uploaded", [True, False])
+def test_a_response_settles_its_own_call_alone(bench: Bench, *, is_uploaded: bool) -> None:
+    """An earlier call of the same version that stayed silent may still be applied over whatever comes next."""
+    _, ledger, itwin_id, clock = bench
+    ledger.record_failure(itwin_id, ledger.begin(itwin_id, Entry(), version(1)), is_settled=False)
+    until = unsettled_until(version(2), ledger.read(itwin_id))
+    clock.pass_s(30)
+    second = ledger.begin(itwin_id, ledger.read(itwin_id), version(1))
+    if is_uploaded:
+        ledger.record_upload(itwin_id, second, upload(version(1)))
+    else:
+        ledger.record_failure(itwin_id, second, is_settled=True)
+    assert unsettled_until(version(2), ledger.read(itwin_id)) == until
 
 
-def test_a_doubt_about_a_crash_outlasts_a_turn_in_which_nothing_went_up(
-    ledger: tuple[BlobServiceClient, Ledger, str],
-) -> None:
-    """The platform refuses whoever comes next, and the lease that told of the crash is given back."""
-    storage, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()) as turn:
-        turn.record(upload(version(1)))
-    with pytest.raises(HttpResponseError), book.turn(itwin_id, book.read(itwin_id)):
-        raise HttpResponseError("a crash")
-    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
-    with pytest.raises(PlatformThrottled), book.turn(itwin_id, book.read(itwin_id)):
-        raise PlatformThrottled("429")
-    entry = book.read(itwin_id)
-    assert (entry.upload, entry.taken) == (upload(version(1)), False)
-    assert entry.in_doubt_until(version(2, "0x2"))
+def test_an_entry_of_an_earlier_release_is_understood(bench: Bench) -> None:
+    """Entries survive deployments: what is up, and what was in doubt, of a version or of any."""
+    storage, ledger, itwin_id, clock = bench
+    up = upload(version(1))
+    later = {"0x9": 60, "*": 90, "0x7": -1}
+    entry = {
+        "doubts": {etag: (clock() + timedelta(seconds=s)).isoformat() for etag, s in later.items()},
+        "lastModified": up.version.last_modified.isoformat(),
+        "etag": up.version.etag,
+        "blob": up.version.blob,
+        "uploadedAt": up.at.isoformat(),
+        "result": up.document,
+    }
+    storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json").upload_blob(json.dumps(entry))
+    found = ledger.read(itwin_id)
+    assert (found.upload, found.busy_until, set(found.unsettled)) == (up, None, {"0x9", "*"})
+    assert unsettled_until(version(2, "0x9"), found) == clock() + timedelta(seconds=90)
 
 
-def test_what_was_known_long_ago_is_read_again(ledger: tuple[BlobServiceClient, Ledger, str]) -> None:
-    """Somebody may have had the turn and crashed meanwhile, which the entry's tag does not tell."""
-    storage, book, itwin_id = ledger
-    with book.turn(itwin_id, Entry()) as turn:
-        turn.record(upload(version(1)))
-    entry = book.read(itwin_id)
-    with pytest.raises(HttpResponseError), book.turn(itwin_id, entry):
-        raise HttpResponseError("a crash")
-    BlobLeaseClient(storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json")).break_lease(0)
-    with book.turn(itwin_id, replace(entry, read_at=entry.read_at - 16)) as turn:
-        assert turn.entry.in_doubt_until(version(2, "0x2"))
+def test_no_time_is_believed_that_lies_further_ahead_than_any_that_is_noted(bench: Bench) -> None:
+    """Else a damaged entry would keep an iTwin busy for ever."""
+    storage, ledger, itwin_id, clock = bench
+    far = "9999-12-31T23:59:59+00:00"
+    entry = {"busyUntil": far, "unsettled": {"a": far}}
+    storage.get_blob_client(LEDGER_CONTAINER, f"{itwin_id}.json").upload_blob(json.dumps(entry))
+    found = ledger.read(itwin_id)
+    assert found.busy_until == clock() + timedelta(seconds=CALL_S)
+    assert found.unsettled == {"a": clock() + timedelta(seconds=CALL_S + UNSETTLED_S)}

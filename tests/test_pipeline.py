@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
-from azure.storage.blob import BlobLeaseClient, BlobServiceClient
+from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
@@ -24,18 +24,24 @@ from local.itwin_platform import ITwinPlatform, ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
 from local.serving import serve
-from shared.drop import Drop
-from shared.ledger import LEDGER_CONTAINER, Ledger
-from shared.pipeline import bury_drop, process_drop, settled_etag
+from shared.drop import Drop, Version
+from shared.ledger import LEDGER_CONTAINER, Entry, Ledger
+from shared.pipeline import drop_poisoned, process_drop
 from shared.results import Recorded, result_name
 from shared.retries import RETRY_QUEUE, Attempt
-from shared.services import Services
+from shared.services import Services, utc_now
 from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.azurite import Azurite
+
+
+def event(drop: Drop) -> Attempt:
+    """Return the attempt that a drop's event makes."""
+    return Attempt.event(drop, utc_now())
+
 
 PICTURES = [encode(building_site(64 + n, 48), "PNG") for n in range(4)]
 CLIENTS = {"the-app": "hush-of-the-app"}
@@ -54,10 +60,23 @@ class Bench:
     exchanges: list[Exchange] = field(default_factory=list)
     hinder: Callable[[Exchange], Fault | None] = lambda _: None
 
-    def doubt_briefly(self) -> None:
-        """Let the ledger's doubts be over in seconds."""
-        ledger = Ledger(self.services.storage, turn_s=15, doubt_s=2)
-        self.services._app = replace(self.services.app, ledger=ledger)
+    def settle_briefly(self, call_s: float = 1) -> None:
+        """Let calls be over, and settled, in seconds."""
+        ledger = Ledger(self.services.storage, utc_now, call_s=call_s, unsettled_s=2)
+        self.services = replace(self.services, app_or_problem=replace(self.services.app(), ledger=ledger))
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Return the requests to storage: the method, and what was asked for."""
+        kinds = {self.services.results_container: "results", LEDGER_CONTAINER: "ledger", RETRY_QUEUE: "retries"}
+        names = [exchange.target.split("/")[2].partition("?")[0] for exchange in self.exchanges]
+        return [(e.method, kinds.get(name, "drop")) for e, name in zip(self.exchanges, names, strict=True)]
+
+    def version(self, drop: Drop) -> Version:
+        """Return the version that storage has."""
+        properties = self.storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
+        assert properties.last_modified
+        assert properties.etag
+        return Version(properties.last_modified, properties.etag.strip('"'), drop.blob, "content")
 
     def write(self, content: bytes, drop: Drop | None = None) -> Drop:
         """Drop an image, on an iTwin of its own unless told otherwise."""
@@ -81,7 +100,7 @@ class Bench:
 
     def process(self, drop: Drop) -> dict[str, Any]:
         """Deliver the drop's event, and return the result."""
-        process_drop(Attempt.first(drop), self.services)
+        process_drop(event(drop), self.services)
         return self.result(drop)
 
     def result(self, drop: Drop) -> dict[str, Any]:
@@ -171,32 +190,33 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
             "RETRY_MIN_DELAY_S": "1",
             "RETRY_MAX_DELAY_S": "1",
         }
-        benches.append(Bench(Services(environ), storage, queue, platform, address))
+        benches.append(Bench(Services.from_environ(environ), storage, queue, platform, address))
         yield benches[0]
 
 
-def test_a_drop_costs_few_requests_to_storage(bench: Bench) -> None:
-    """Eight for the first drop of an iTwin and seven for each later one, of which each has its reason."""
+UPLOAD_REQUESTS = [
+    ("GET", "results"),  # has this version ended already?
+    ("GET", "drop"),  # the image itself
+    ("GET", "ledger"),  # is a newer one up, or one on its way?
+    ("PUT", "ledger"),  # one upload at a time
+    ("PUT", "ledger"),  # what is up now
+    ("PUT", "results"),
+]
+
+
+def test_an_upload_costs_six_requests_to_storage(bench: Bench) -> None:
+    """The first of an iTwin and each later one alike."""
     first = bench.write(PICTURES[0])
     bench.process(first)
-    assert [
-        (e.method, e.target.split("/")[2].split("-")[0], e.headers.get("x-ms-lease-action")) for e in bench.exchanges
-    ] == [
-        ("GET", "results", None),  # has this version ended already?
-        ("GET", first.container.split("-")[0], None),  # the image itself
-        ("GET", "ledger", None),  # is a newer one up, or one on its way?
-        ("PUT", "ledger", None),  # only for the first drop: what the turn is taken on
-        ("PUT", "ledger", "acquire"),  # one upload at a time
-        ("PUT", "ledger", None),  # what is up now
-        ("PUT", "ledger", "release"),  # the next one may
-        ("PUT", "results", None),
-    ]
+    assert bench.asked() == UPLOAD_REQUESTS
     later = bench.write_later(PICTURES[1], Drop(first.container, "later.png"), first)
-    uploaded_at = datetime.fromisoformat(json.loads(bench.ledger_entry(first).download_blob().readall())["uploadedAt"])
-    assert wait_until(lambda: datetime.now(UTC) > uploaded_at + timedelta(seconds=1), timeout_s=5)
+    entry = bench.services.app().ledger.read(first.container)
+    assert entry.upload
+    uploaded_at = entry.upload.at
+    assert wait_until(lambda: utc_now() > uploaded_at + timedelta(seconds=1), timeout_s=5)
     bench.exchanges.clear()
     assert bench.process(later)["status"] == "uploaded"
-    assert len(bench.exchanges) == 7
+    assert bench.asked() == UPLOAD_REQUESTS
 
 
 def test_a_drop_delivered_again_after_its_end_sends_nothing(bench: Bench) -> None:
@@ -211,11 +231,11 @@ def test_a_drop_delivered_again_after_its_end_sends_nothing(bench: Bench) -> Non
 
 
 def test_two_deliveries_at_once_make_one_upload(bench: Bench) -> None:
-    """Whoever comes second finds the turn taken, waits, and finds that it is done."""
+    """Whoever comes second finds a call in progress, waits, and finds that it is done."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([SLOW])
     with ThreadPoolExecutor(4) as pool:
-        for delivery in [pool.submit(process_drop, Attempt.first(drop), bench.services) for _ in range(4)]:
+        for delivery in [pool.submit(process_drop, event(drop), bench.services) for _ in range(4)]:
             delivery.result()
     bench.drain()
     assert bench.calls(drop) == [201]
@@ -313,16 +333,17 @@ def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench:
     pytest.fail("This machine is too slow to write twice within a second.")
 
 
-def test_a_lost_turn_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
-    """An upload that outlasts its turn may lie over a newer one; then the newer is sent again."""
-    bench.doubt_briefly()
+def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
+    """Another begins when the older has had its time; its image may be shown over the newer, which is sent again."""
+    bench.settle_briefly(call_s=0.5)
     older = bench.write(PICTURES[0])
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     bench.platform.script([SLOW])
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(process_drop, Attempt.first(older), bench.services)
+        slow = pool.submit(process_drop, event(older), bench.services)
         assert wait_until(lambda: bench.calls(older) == [201], timeout_s=10)
-        BlobLeaseClient(bench.ledger_entry(older)).break_lease(0)
+        ledger = bench.services.app().ledger
+        assert wait_until(lambda: not ledger.read(older.container).is_busy(utc_now()), timeout_s=10, interval_s=0.05)
         assert bench.process(newer)["status"] == "uploaded"
         # The platform was slow to do what the older drop asked for.
         put_image(bench, older, PICTURES[0])
@@ -333,19 +354,19 @@ def test_a_lost_turn_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
     assert bench.shows(newer) == PICTURES[1]
 
 
-@pytest.mark.parametrize("fate", ["waits", "is overwritten", "is deleted", "is given up", "its message is lost"])
+@pytest.mark.parametrize("fate", ["waits", "is overwritten", "is deleted", "is poisoned", "its message is lost"])
 def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(bench: Bench, fate: str) -> None:
     """Nobody knows whether the platform still does what it did not answer; so the newer is sent again.
 
-    The doubt is written down where the turn is taken, so it holds whatever becomes of the older drop.
+    The ledger has it, so it holds whatever becomes of the older drop.
     """
-    bench.doubt_briefly()
+    bench.settle_briefly()
     older = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(500, reset=True)])
     if fate == "its message is lost":
         bench.hinder = lambda e: "condition-not-met" if RETRY_QUEUE in e.target else None
         with pytest.raises(HttpResponseError):
-            process_drop(Attempt.first(older), bench.services)
+            process_drop(event(older), bench.services)
         bench.hinder = lambda _: None
     else:
         assert bench.process(older)["status"] == "retrying"
@@ -353,8 +374,8 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
     newer = bench.write_later(PICTURES[1], Drop(older.container, name), older)
     if fate == "is deleted":
         bench.storage.get_blob_client(older.container, older.blob).delete_blob()
-    if fate == "is given up":
-        bury_drop(Attempt.first(older), bench.services)
+    if fate == "is poisoned":
+        drop_poisoned(event(older), bench.services)
     assert bench.process(newer)["status"] == "uploaded"
     put_image(bench, older, PICTURES[0])
     bench.drain()
@@ -368,13 +389,12 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
 
 
 def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
-    """A lease that nobody gave back says that its holder died, and that nobody knows over what."""
-    bench.doubt_briefly()
+    """A call that was noted and never recorded may still be applied."""
+    bench.settle_briefly(call_s=0.5)
     older = bench.write(PICTURES[0])
-    bench.ledger_entry(older).upload_blob(b"{}")
-    BlobLeaseClient(bench.ledger_entry(older)).acquire(15)
-    BlobLeaseClient(bench.ledger_entry(older)).break_lease(0)
+    noted = bench.services.app().ledger.begin(older.container, Entry(), bench.version(older)).noted
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    assert wait_until(lambda: not noted.is_busy(utc_now()), timeout_s=10, interval_s=0.05)
     assert bench.process(newer)["status"] == "uploaded"
     put_image(bench, older, PICTURES[0])
     bench.drain()
@@ -382,9 +402,9 @@ def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Be
     assert bench.shows(newer) == PICTURES[1]
 
 
-def test_an_upload_that_is_done_after_all_is_not_done_once_more(bench: Bench) -> None:
+def test_an_upload_that_is_applied_after_all_is_not_sent_again(bench: Bench) -> None:
     """A late upload of the same image does no harm, so one lost answer costs one call more."""
-    bench.doubt_briefly()
+    bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(reset=True)])
     bench.process(drop)
@@ -393,9 +413,9 @@ def test_an_upload_that_is_done_after_all_is_not_done_once_more(bench: Bench) ->
     assert len(bench.calls(drop)) == 2
 
 
-def test_many_doubts_cost_one_upload_more(bench: Bench) -> None:
+def test_many_unsettled_calls_cost_one_upload_more(bench: Bench) -> None:
     """However many older drops were not answered, the newest is sent twice."""
-    bench.doubt_briefly()
+    bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     older = [drop, *(bench.write(PICTURES[n], Drop(drop.container, f"{n}.png")) for n in (1, 2))]
     bench.platform.script([ScriptedAnswer(504, times=3)])
@@ -408,14 +428,14 @@ def test_many_doubts_cost_one_upload_more(bench: Bench) -> None:
     assert [bench.result(each)["status"] for each in older] == ["superseded"] * 3
 
 
-def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_once_more(bench: Bench) -> None:
+def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_again(bench: Bench) -> None:
     """The platform has said 201, and the result says so too, even if the blob is deleted before the ledger knows."""
-    bench.doubt_briefly()
+    bench.settle_briefly()
     drop = bench.write(PICTURES[0])
 
     def fail_after_upload(exchange: Exchange) -> Fault | None:
         is_record = exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target and bench.calls(drop)
-        return "condition-not-met" if is_record and "x-ms-lease-action" not in exchange.headers else None
+        return "condition-not-met" if is_record else None
 
     bench.hinder = fail_after_upload
     assert bench.process(drop)["status"] == "uploaded"
@@ -424,7 +444,7 @@ def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_once_more(bench: 
     bench.drain()
     assert bench.calls(drop) == [201, 201]
     assert bench.result(drop)["status"] == "uploaded"
-    assert json.loads(bench.ledger_entry(drop).download_blob().readall())["blob"] == drop.blob
+    assert json.loads(bench.ledger_entry(drop).download_blob().readall())["upload"]["blob"] == drop.blob
 
 
 def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None:
@@ -433,7 +453,7 @@ def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None
     blob = bench.storage.get_blob_client(bench.services.results_container, result_name(drop))
     blob.upload_blob(b"{}")
     lease = blob.acquire_lease(60)
-    process_drop(Attempt.first(drop), bench.services)
+    process_drop(event(drop), bench.services)
     assert sum(result_name(drop).split("/")[0] in e.target and e.method == "PUT" for e in bench.exchanges) < 9
     assert bench.waiting() == 1
     lease.release()
@@ -468,7 +488,7 @@ def test_a_folder_in_a_misspelt_container_has_no_result(bench: Bench) -> None:
     """Markers of folders are no drops; what lies in the folder is told that the container names no iTwin."""
     container = f"site-{uuid.uuid4().hex[:12]}"
     folder, photo = bench.write(b"", Drop(container, "roof/")), bench.write(PICTURES[0], Drop(container, "roof/a.png"))
-    process_drop(Attempt.first(folder), bench.services)
+    process_drop(event(folder), bench.services)
     assert not bench.has_result(folder)
     rejected = bench.process(photo)
     assert (rejected["error"]["code"], rejected["source"]["bytes"]) == ("ContainerNotAnITwin", len(PICTURES[0]))
@@ -495,7 +515,7 @@ def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: B
     drop = bench.write(PICTURES[0])
     results = f"/{ACCOUNT}/{bench.services.results_container}/"
     bench.hinder = lambda e: "condition-not-met" if e.method == "PUT" and e.target.startswith(results) else None
-    process_drop(Attempt.first(drop), bench.services)
+    process_drop(event(drop), bench.services)
     assert not bench.has_result(drop)
     bench.hinder = lambda _: None
     assert bench.drain() == 1
@@ -553,7 +573,7 @@ def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -
     """Nobody waits for ever."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(503)])
-    old = replace(Attempt.first(drop), number=9, first_at=datetime.now(UTC) - timedelta(days=2))
+    old = replace(event(drop), number=9, first_at=datetime.now(UTC) - timedelta(days=2))
     process_drop(old, bench.services)
     result = bench.result(drop)
     assert (result["status"], result["error"]["code"], result["attempts"]) == ("failed", "PlatformUnavailable", 9)
@@ -583,23 +603,23 @@ def test_a_retry_of_a_drop_that_has_changed_is_the_first_of_the_new_one(bench: B
     assert bench.shows(drop) == PICTURES[1]
 
 
-def test_a_drop_done_again_that_has_gone_stays_as_it_ended(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """There is nothing left to do again, which the log says, and what was up was up."""
+def test_a_replayed_drop_that_has_gone_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing left to send, which the log says, and what was up was up."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
-    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
     bench.drain()
     assert bench.result(drop) == result
-    assert f"{drop.container}/{drop.blob} could not be done again" in caplog.text
+    assert '"error": "DropGone"' in caplog.text
 
 
-def test_a_drop_done_again_keeps_its_end_until_it_has_another(bench: Bench) -> None:
+def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> None:
     """A final result never gives way to `retrying`."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([ScriptedAnswer(503)])
-    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
     assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
     assert bench.calls(drop) == [201, 503]
     assert bench.result(drop) == result
@@ -609,12 +629,12 @@ def test_a_drop_done_again_keeps_its_end_until_it_has_another(bench: Bench) -> N
     assert again["response"]["correlationId"] != result["response"]["correlationId"]
 
 
-def test_a_drop_done_again_in_vain_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_replayed_drop_in_vain_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """The platform did take it once; that it would not do so again is said in the log."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([ScriptedAnswer(413)])
-    bench.services.retries.postpone(Attempt.once_more(drop), 0)
+    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
     bench.drain()
     assert bench.calls(drop) == [201, 413]
     assert bench.result(drop) == result
@@ -630,6 +650,10 @@ DAMAGED_ENTRIES = [
     b'{"lastModified": "soon"}',
     b'{"lastModified": "2026-01-01T00:00:00", "etag": "x", "blob": "b", "uploadedAt": "2026-01-01", "result": {}}',
     b'{"doubts": 7}',
+    b'{"unsettled": 7}',
+    b'{"upload": [], "busyUntil": 7}',
+    b'{"upload": "x"}',
+    b'{"busyUntil": "2026-01-01T00:00:00"}',
     b'{"doubts": {"0x1": "soon", "0x2": 3}}',
     b'{"doubts": [["0x1", "2026-01-01T00:00:00"]]}',
 ]
@@ -650,7 +674,8 @@ def test_a_ledger_without_the_result_of_what_is_up_counts_as_empty(bench: Bench,
     drop = bench.write(PICTURES[0])
     bench.process(drop)
     entry = json.loads(bench.ledger_entry(drop).download_blob().readall())
-    bench.ledger_entry(drop).upload_blob(json.dumps({**entry, "result": damaged_result}), overwrite=True)
+    entry["upload"]["result"] = damaged_result
+    bench.ledger_entry(drop).upload_blob(json.dumps(entry), overwrite=True)
     bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
     assert bench.process(drop)["status"] == "uploaded"
     assert bench.calls(drop) == [201, 201]
@@ -658,7 +683,7 @@ def test_a_ledger_without_the_result_of_what_is_up_counts_as_empty(bench: Bench,
 
 @pytest.mark.parametrize(
     "damage",
-    [{"uploadedAt": "9999-12-31T23:59:59+00:00"}, {"lastModified": "2999-01-01T00:00:00+00:00"}],
+    [{"at": "9999-12-31T23:59:59+00:00"}, {"lastModified": "2999-01-01T00:00:00+00:00"}],
     ids=lambda damage: next(iter(damage)),
 )
 def test_a_ledger_of_another_time_stops_no_drop(bench: Bench, damage: dict[str, str]) -> None:
@@ -666,7 +691,8 @@ def test_a_ledger_of_another_time_stops_no_drop(bench: Bench, damage: dict[str, 
     older = bench.write(PICTURES[0])
     bench.process(older)
     entry = json.loads(bench.ledger_entry(older).download_blob().readall())
-    bench.ledger_entry(older).upload_blob(json.dumps(entry | damage), overwrite=True)
+    entry["upload"] |= damage
+    bench.ledger_entry(older).upload_blob(json.dumps(entry), overwrite=True)
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     bench.process(newer)
     bench.drain()
@@ -692,47 +718,47 @@ def test_a_damaged_result_stops_no_drop(bench: Bench, damage: bytes) -> None:
     assert bench.process(drop)["status"] == "uploaded"
 
 
-def test_a_drop_given_up_has_failed(bench: Bench) -> None:
+def test_a_poisoned_drop_has_failed(bench: Bench) -> None:
     """The host's last word is a result like any other."""
     drop = bench.write(PICTURES[0])
-    bury_drop(Attempt.first(drop), bench.services)
+    drop_poisoned(event(drop), bench.services)
     result = bench.result(drop)
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
     assert result["source"]["etag"]
 
 
-def test_a_drop_given_up_after_its_end_stays_as_it_ended(bench: Bench) -> None:
+def test_a_drop_poisoned_after_its_end_stays_as_it_ended(bench: Bench) -> None:
     """A duplicate that crashed says nothing of the first."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
-    bury_drop(Attempt.first(drop), bench.services)
+    drop_poisoned(event(drop), bench.services)
     assert bench.result(drop) == result
 
 
-def test_a_drop_given_up_after_its_upload_was_uploaded(bench: Bench) -> None:
+def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench) -> None:
     """The crashes may have come after the platform had it; the ledger knows."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
-    bury_drop(Attempt.first(drop), bench.services)
+    drop_poisoned(event(drop), bench.services)
     assert bench.result(drop) == result
 
 
-def test_a_drop_given_up_while_it_waits_goes_on_waiting(bench: Bench) -> None:
+def test_a_drop_poisoned_while_it_waits_goes_on_waiting(bench: Bench) -> None:
     """Its message comes, so it has not failed yet."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(503)])
     bench.process(drop)
-    bury_drop(Attempt.first(drop), bench.services)
+    drop_poisoned(event(drop), bench.services)
     assert bench.result(drop)["status"] == "retrying"
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_a_drop_given_up_that_has_gone_still_has_a_result(bench: Bench) -> None:
+def test_a_drop_poisoned_that_has_gone_still_has_a_result(bench: Bench) -> None:
     """Not even a deleted blob ends in silence."""
     drop = Drop(bench.write(PICTURES[0]).container, "gone.png")
-    bury_drop(Attempt.first(drop, "0x1"), bench.services)
+    drop_poisoned(Attempt(drop, 1, utc_now(), "0x1"), bench.services)
     assert bench.result(drop)["status"] == "failed"
 
 
@@ -740,7 +766,7 @@ def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: 
     """A host that dies after the attempt leaves its message behind; two chains of retries become one again."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedAnswer(403, times=2)])
-    first = Attempt.first(drop)
+    first = event(drop)
     process_drop(first, bench.services)
     second = replace(first, number=2, etag=bench.result(drop)["source"]["etag"])
     assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
@@ -748,36 +774,3 @@ def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: 
     process_drop(second, bench.services)
     assert bench.waiting() == 1
     assert bench.calls(drop) == [403, 403]
-
-
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-DROP = Drop(str(uuid.UUID(int=1)), "a.png")
-
-
-def recorded(status: str, etag: str = "0x1", attempts: int = 1, waits_s: float | None = None) -> Recorded:
-    """Return what the results container holds."""
-    source = {"etag": etag, "lastModified": "2026-11-23T11:00:00Z", "blob": "a.png"}
-    next_attempt_at = None if waits_s is None else (NOW + timedelta(seconds=waits_s)).isoformat()
-    return Recorded({"status": status, "source": source, "attempts": attempts, "nextAttemptAt": next_attempt_at})
-
-
-@pytest.mark.parametrize(
-    ("attempt", "found", "settled"),
-    [
-        (Attempt(DROP, 1, NOW), Recorded(), None),
-        (Attempt(DROP, 1, NOW), recorded("uploaded"), "0x1"),
-        (Attempt(DROP, 7, NOW, "0x1"), recorded("failed"), "0x1"),
-        (Attempt(DROP, 1, NOW, again=True), recorded("failed"), None),
-        (Attempt(DROP, 1, NOW), recorded("retrying", waits_s=9), "0x1"),
-        (Attempt(DROP, 1, NOW), recorded("retrying", waits_s=-9), None),
-        (Attempt(DROP, 3, NOW, "0x1"), recorded("retrying", attempts=2, waits_s=0.1), None),
-        (Attempt(DROP, 2, NOW, "0x1"), recorded("retrying", attempts=2, waits_s=9), "0x1"),
-        (Attempt(DROP, 9, NOW, "0x0"), recorded("retrying", attempts=2, waits_s=9), "0x1"),
-        (Attempt(DROP, 2, NOW, "0x1"), recorded("retrying", attempts=99, waits_s=1e9), None),
-    ],
-)
-def test_an_attempt_leaves_alone_what_has_ended_or_has_its_own_message(
-    attempt: Attempt, found: Recorded, settled: str | None
-) -> None:
-    """An attempt whose own time has come is never kept from it, be the clocks a little apart."""
-    assert settled_etag(attempt, found, NOW) == settled

@@ -19,6 +19,7 @@ from shared.drop import Drop
 from shared.errors import InvalidSettings
 from shared.pipeline import process_drop
 from shared.retries import Attempt
+from shared.services import utc_now
 from shared.settings import Settings
 from tests.deadlines import HANG_S
 from tests.schema import check_result
@@ -151,7 +152,7 @@ def test_a_drop_costs_the_requests_that_the_readme_says(request: pytest.FixtureR
     def cost(drop: Drop) -> tuple[int, int]:
         bench.exchanges.clear()
         before = len(bench.calls(drop))
-        process_drop(Attempt.first(drop), bench.services)
+        process_drop(Attempt.event(drop, utc_now()), bench.services)
         return len(bench.exchanges), len(bench.calls(drop)) - before
 
     first = bench.write(PICTURES[0])

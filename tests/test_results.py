@@ -14,12 +14,12 @@ from azure.storage.blob import BlobServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.drop import Drop, Source, Version
+from shared.drop import Drop, Source, SourceFacts, Version
 from shared.errors import CorruptImage, DropError, PlatformResponse, PlatformUnavailable
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import UploadedImage, decipher_response
 from shared.ledger import Upload
-from shared.results import Recorded, Result, ResultStore, Superseded, may_replace, result_name
+from shared.results import ImageFacts, Recorded, Result, ResultStore, Superseded, result_name
 from shared.retries import Attempt
 from tests.schema import check_result
 
@@ -32,11 +32,16 @@ if TYPE_CHECKING:
 
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SOURCE = Source(b"in", 2, Version(START, "0x8D", "a.heic"), {"job": "17"})
-IMAGE = NormalizedImage(b"out", "image/jpeg", 4, 3, ("converted",), ImageHeader("image/heic", 3, 4))
-UPLOADED = UploadedImage({"id": "x", "smallImageName": "small_x.jpeg"}, PlatformResponse(201, "c0ffee"))
 DROP = Drop(ITWIN, "a.heic")
-RESULT = Result(Attempt(DROP, 1, START, "0x8D"), SOURCE, IMAGE, UPLOADED, START, START + timedelta(seconds=1.5))
+SHA256 = hashlib.sha256(b"in").hexdigest()
+VERSION = Version(START, "0x8D", "a.heic", SHA256)
+SOURCE = Source(DROP, SourceFacts(VERSION, 2, SHA256, {"job": "17"}), b"in")
+IMAGE = ImageFacts.of(
+    NormalizedImage(b"out", "image/jpeg", 4, 3, ("converted",), ImageHeader("image/heic", 3, 4)), SOURCE
+)
+UPLOADED = UploadedImage({"id": "x", "smallImageName": "small_x.jpeg"}, PlatformResponse(201, "c0ffee"))
+ATTEMPT = Attempt(DROP, 1, START).at(VERSION, START)
+RESULT = Result(ATTEMPT, Recorded(), SOURCE.facts, IMAGE, UPLOADED, START, START + timedelta(seconds=1.5))
 
 
 def test_an_upload_tells_the_whole_story() -> None:
@@ -166,64 +171,6 @@ def test_a_drop_that_is_tried_again_says_when() -> None:
     assert (document["status"], document["nextAttemptAt"]) == ("retrying", "2026-11-23T12:01:00.000Z")
 
 
-def recorded(status: str, etag: str | None = "0x8D", second: int = 0) -> Recorded:
-    """Return a document of a version that was written in that second."""
-    moment = f"2026-11-23T12:00:{second:02d}.000Z" if etag else None
-    return Recorded({"status": status, "source": {"etag": etag, "lastModified": moment, "blob": "a"}})
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "replaced"),
-    [
-        (Recorded(), recorded("retrying"), True),
-        (Recorded(), recorded("rejected", None), True),
-        (Recorded({"status": 7, "source": []}), recorded("retrying"), True),
-        (recorded("retrying"), recorded("retrying"), True),
-        (recorded("retrying"), recorded("retrying", None), False),
-        (recorded("retrying", None), recorded("retrying", None), True),
-        (recorded("retrying"), recorded("uploaded"), True),
-        (recorded("retrying"), recorded("rejected", None), True),
-        (recorded("uploaded"), recorded("retrying"), False),
-        (recorded("uploaded"), recorded("failed"), False),
-        (recorded("uploaded"), recorded("rejected", None), False),
-        (recorded("uploaded"), recorded("retrying", None), False),
-        (recorded("rejected"), recorded("uploaded"), True),
-        (recorded("failed"), recorded("uploaded"), True),
-        (recorded("uploaded"), recorded("uploaded"), False),
-        (recorded("failed"), recorded("rejected"), False),
-        (recorded("rejected", None), recorded("retrying", None), False),
-        (recorded("rejected", None), recorded("rejected", None), True),
-        (recorded("uploaded", "0x1", 1), recorded("superseded", "0x9", 0), False),
-        (recorded("retrying", "0x1", 1), recorded("uploaded", "0x9", 0), False),
-        (recorded("uploaded", "0x9", 0), recorded("retrying", "0x1", 1), True),
-        (recorded("uploaded", "0x9", 0), recorded("uploaded", "0x1", 1), True),
-    ],
-)
-def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
-    """Neither `retrying` nor what came late from an older version replaces it; only that it is up after all."""
-    assert may_replace(old, new) is replaced
-
-
-def test_what_is_done_again_replaces_its_own_final_result() -> None:
-    """An operator who replays a drop wants to see what came of it."""
-    assert may_replace(recorded("failed"), recorded("uploaded"), again=True)
-    assert not may_replace(recorded("failed"), recorded("retrying"), again=True)
-    for worse in ("superseded", "rejected", "failed"):
-        assert not may_replace(recorded("uploaded"), recorded(worse), again=True)
-    assert not may_replace(recorded("superseded"), recorded("superseded"), again=True)
-    assert may_replace(recorded("failed"), recorded("superseded"), again=True)
-    assert not may_replace(recorded("failed"), recorded("rejected", None), again=True)
-    assert not may_replace(recorded("failed", "0x1", 1), recorded("uploaded", "0x9", 0), again=True)
-
-
-@pytest.mark.parametrize("status", ["retrying", "uploaded"])
-def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status: str) -> None:
-    """Dates have whole seconds, and ETags no order; the older one, which nobody has any more, never comes back."""
-    for one, other in [("0x1", "0x9"), ("0x9", "0x1")]:
-        assert may_replace(recorded("uploaded", one), recorded(status, other), is_there=True)
-        assert not may_replace(recorded("uploaded", one), recorded(status, other), is_there=False)
-
-
 @pytest.fixture
 def store(azurite: Azurite) -> Iterator[tuple[ContainerClient, ResultStore]]:
     """Make a results container of its own for a test."""
@@ -241,7 +188,7 @@ def test_a_result_is_written_as_json(store: tuple[ContainerClient, ResultStore])
     assert "ü".encode() in blob.download_blob().readall()
     assert blob.get_blob_properties().content_settings.content_type == "application/json"
     assert results.read(DROP).document["image"] == {"id": "ü\ud800"}
-    assert results.read(DROP).version == SOURCE.version
+    assert results.read(DROP).version == VERSION
 
 
 def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerClient, ResultStore]) -> None:
@@ -260,7 +207,7 @@ def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerC
     "damage",
     [b"", b"{", b"[]", b"null", b"\xff", b'{"status": {}, "source": 1}', b'{"status": "uploaded", "image": NaN}'],
 )
-def test_a_damaged_result_is_written_anew(store: tuple[ContainerClient, ResultStore], damage: bytes) -> None:
+def test_a_damaged_result_is_replaced(store: tuple[ContainerClient, ResultStore], damage: bytes) -> None:
     """What somebody damaged by hand neither stops a drop nor counts as an end."""
     container, results = store
     container.upload_blob(result_name(DROP), damage, overwrite=True)

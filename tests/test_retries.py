@@ -1,10 +1,9 @@
-"""When a drop is tried again, and the message that does it."""
+"""The message that makes the next attempt, and the queue that holds it."""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,18 +16,8 @@ from hypothesis import strategies as st
 
 from local.processes import wait_until
 from shared.drop import Drop
-from shared.errors import (
-    CorruptImage,
-    DropError,
-    ITwinBusy,
-    NeedsOperator,
-    NeedsTime,
-    PlatformForbidden,
-    PlatformResponse,
-    PlatformThrottled,
-    PlatformUnavailable,
-)
-from shared.retries import OPERATOR_FACTOR, SPREAD, Attempt, RetryPolicy, RetryQueue, retry_delay_s
+from shared.retries import Attempt, RetryQueue
+from shared.services import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,71 +27,6 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
 
 DROP = Drop("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", "site/größe 1.jpg")
-POLICY = RetryPolicy()
-LEAST, MOST = min, max  # the ends of what is drawn
-
-policies = st.builds(
-    RetryPolicy,
-    min_delay_s=st.integers(1, 3600),
-    max_delay_s=st.integers(1, 604_800),
-    horizon_s=st.integers(1, 604_800),
-)
-errors = st.builds(
-    lambda kind, retry_after_s, is_answer: kind(
-        "x",
-        response=PlatformResponse(503, retry_after_s=retry_after_s) if is_answer else None,
-        retry_after_s=retry_after_s,
-    ),
-    st.sampled_from([PlatformUnavailable, PlatformThrottled, ITwinBusy, PlatformForbidden, CorruptImage]),
-    st.none() | st.floats(0, 999_999_999),
-    st.booleans(),
-)
-
-
-@given(errors, st.integers(1, 10**9), st.floats(0, 10**7), policies, st.integers())
-def test_a_delay_is_never_longer_than_what_is_left(
-    error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, seed: int
-) -> None:
-    """Whatever happened, there is a try before or at the horizon, or there is none; only what may pass is tried."""
-    delay_s = retry_delay_s(error, attempt, elapsed_s, policy, random.Random(seed).uniform)  # noqa: S311
-    if not isinstance(error, NeedsTime | NeedsOperator) or elapsed_s >= policy.horizon_s:
-        assert delay_s is None
-    else:
-        assert delay_s is not None
-        assert 0 <= delay_s <= policy.horizon_s - elapsed_s
-
-
-@given(st.floats(0, 999_999_999), st.integers(1, 100), policies, st.integers())
-def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
-    """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer."""
-    throttled = PlatformThrottled("x", response=PlatformResponse(429, retry_after_s=asked_s))
-    delay_s = retry_delay_s(throttled, attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
-    assert delay_s is not None
-    least_s = max(asked_s, policy.min_delay_s)
-    assert min(least_s, policy.horizon_s) <= delay_s <= least_s * (1 + SPREAD)
-
-
-@given(st.sampled_from([PlatformUnavailable, PlatformForbidden]), st.integers(1, 10_000), policies, st.integers())
-def test_without_an_answer_delays_grow_within_their_bounds(
-    kind: type[DropError], attempt: int, policy: RetryPolicy, seed: int
-) -> None:
-    """Each is drawn between the shortest and twice as much as the one before, up to the longest."""
-    delay_s = retry_delay_s(kind("x"), attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
-    assert delay_s is not None
-    least_s = policy.min_delay_s * (OPERATOR_FACTOR if kind is PlatformForbidden else 1)
-    most_s = min(least_s * 2 ** (attempt - 1), policy.max_delay_s)
-    assert min(least_s, most_s, policy.horizon_s) <= delay_s <= most_s
-
-
-def test_the_defaults_are_what_the_documents_say() -> None:
-    """From 5 seconds to an hour, for 24 hours; an operator has a minute before the first try."""
-    assert retry_delay_s(PlatformUnavailable("x"), 1, 0, POLICY, MOST) == 5
-    assert retry_delay_s(PlatformUnavailable("x"), 2, 0, POLICY, MOST) == 10
-    assert retry_delay_s(PlatformUnavailable("x"), 99, 0, POLICY, MOST) == 3600
-    assert retry_delay_s(PlatformForbidden("x"), 1, 0, POLICY, LEAST) == 60
-    assert retry_delay_s(PlatformUnavailable("x"), 99, 86_399, POLICY, MOST) == 1
-    assert retry_delay_s(PlatformUnavailable("x"), 99, 86_400, POLICY, MOST) is None
-
 
 attempts = st.builds(
     Attempt,
@@ -115,7 +39,8 @@ attempts = st.builds(
     first_at=st.integers(0, 1_700_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     etag=st.none() | st.text(),
     last_modified=st.none() | st.datetimes(timezones=st.just(UTC)),
-    again=st.booleans(),
+    content=st.text(),
+    is_replay=st.booleans(),
 )
 
 
@@ -141,7 +66,7 @@ def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
         Attempt.from_message(body)
 
 
-@given(st.sampled_from(["drop", "number", "first_at", "etag", "last_modified", "again"]), json_values)
+@given(st.sampled_from(["drop", "number", "first_at", "etag", "last_modified", "content", "replay"]), json_values)
 def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, value: object) -> None:
     """What comes of it is an attempt like any other, or a ValueError."""
     try:
@@ -150,7 +75,6 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         return
     assert type(attempt.number) is int
     assert attempt.number >= 1
-    assert attempt.first_at <= datetime.now(UTC)
     assert isinstance(attempt.etag, str | None)
     assert Attempt.from_message(attempt.message()).drop == attempt.drop
 
@@ -170,6 +94,7 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         {"last_modified": "9999-12-31T23:59:59-12:00"},
         {"last_modified": 0},
         {"etag": ["0x1"]},
+        {"content": 7},
         {"drop": {"container": "UPPER", "blob": "a"}},
         {"drop": {"container": "abc", "blob": ""}},
         {"drop": {"container": "abc"}},
@@ -182,16 +107,18 @@ def test_a_message_is_read_strictly(wrong: dict[str, object]) -> None:
         Attempt.from_message(json.dumps({**GOOD, **wrong}))
 
 
-def test_a_first_attempt_to_come_was_now() -> None:
+def test_a_first_attempt_in_the_future_was_now() -> None:
     """Else the horizon would never be reached, and the drop tried for ever."""
     attempt = Attempt.from_message(json.dumps({**GOOD, "first_at": "9999-12-31T23:59:59+00:00"}))
-    assert datetime.now(UTC) - attempt.first_at < timedelta(minutes=1)
+    now = utc_now()
+    assert attempt.begun_by(now).first_at == now
 
 
 def test_a_message_of_an_earlier_release_is_understood() -> None:
     """Messages survive deployments."""
     old = {name: GOOD[name] for name in ("drop", "number", "first_at", "etag")}
     assert Attempt.from_message(json.dumps(old)) == Attempt.from_message(json.dumps(GOOD))
+    assert Attempt.from_message(json.dumps({**old, "again": True})).is_replay
 
 
 @pytest.fixture
@@ -210,11 +137,11 @@ def queue(azurite: Azurite) -> Iterator[QueueClient]:
 
 def test_a_postponed_drop_comes_when_its_time_has_come_and_never_expires(queue: QueueClient) -> None:
     """The largest drop there may be fits in, and nobody sees it before."""
-    attempt = Attempt.first(Drop(DROP.container, "\U0001f3d7" * 512), "0x1")
-    due = RetryQueue(queue).postpone(attempt, 59.2)
+    attempt = Attempt(Drop(DROP.container, "\U0001f3d7" * 512), 1, utc_now(), "0x1")
+    due = RetryQueue(lambda: queue, utc_now).postpone(attempt, 59.2)
     assert timedelta(seconds=59) < due - datetime.now(UTC) <= timedelta(seconds=60)
     assert list(queue.receive_messages()) == []
-    RetryQueue(queue).postpone(attempt, 0)
+    RetryQueue(lambda: queue, utc_now).postpone(attempt, 0)
     found: list[QueueMessage] = []
 
     def has_come() -> bool:

@@ -56,15 +56,15 @@ def test_the_same_seed_repeats_a_run() -> None:
 def test_a_broken_promise_is_seen() -> None:
     """A drop without a result counts as lost, and an iTwin that shows an older image as a violation."""
 
-    def outcome(shown: int, result: tuple[str, ...] | None) -> Outcome:
+    def outcome(shown: int, status: str | None) -> Outcome:
         world = World(Scenario("", 2, drops_per_itwin=2), 1)
-        world.results = [("superseded",), result]
+        world.statuses = ["superseded", status]
         world.platform.shown[0] = shown
         return world.outcome()
 
-    assert (outcome(1, ("uploaded",)).lost, outcome(1, ("uploaded",)).violations) == (0, 0)
-    assert outcome(1, None).lost == outcome(1, ("retrying",)).lost == outcome(1, ("failed",)).lost == 1
-    assert outcome(0, ("uploaded",)).violations == 1
+    assert (outcome(1, "uploaded").lost, outcome(1, "uploaded").violations) == (0, 0)
+    assert outcome(1, None).lost == outcome(1, "retrying").lost == outcome(1, "failed").lost == 1
+    assert outcome(0, "uploaded").violations == 1
 
 
 def test_the_tables_are_those_of_the_figures() -> None:

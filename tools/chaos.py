@@ -74,7 +74,7 @@ STORAGE_FAULTS = 0.05
 LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
 DELETED, GIVEN_UP = 0.04, 0.03
 POISONED = re.compile(rf"/{ACCOUNT}/[a-z-]+-poison/messages")
-CONDITIONS = {"if-match", "if-none-match", "x-ms-lease-id"}
+CONDITIONS = {"if-match", "if-none-match"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from local.drops import MAX_BLOB_NAME
 from local.processes import PROJECT
-from shared import drop, errors, retries
+from shared import decisions, drop, errors
 from shared.errors import DropError, InvalidSettings, NeedsOperator, NeedsTime, Rejected
 from shared.image import ImageLimits, model
 from shared.image.formats.recognition import FORMATS
@@ -76,7 +76,7 @@ After `RETRY_HORIZON_S` the drop is `failed`.
 {_table(("code", "what happened"), _errors(NeedsTime))}
 ### The operator can fix it: `retrying`
 
-Retried the same way, but at first {retries.OPERATOR_FACTOR} times as slowly.
+Retried the same way, but at first {decisions.OPERATOR_FACTOR} times as slowly.
 
 {_table(("code", "what happened"), _errors(NeedsOperator))}
 ### The app is at fault: `failed`

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
 from greenlet import greenlet
@@ -20,15 +20,20 @@ from benchmarks.simulation.services import (
     Crash,
     drop_of,
     open_services,
-    storage_failure,
     version_of,
 )
-from shared.pipeline import bury_drop, process_drop
+from benchmarks.simulation.storage import storage_error
+from shared.image import NormalizedImage
+from shared.image.model import ImageHeader
+from shared.pipeline import drop_poisoned, process_drop
 from shared.retries import Attempt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.simulation.run import World
 
+HEADER = ImageHeader("image/jpeg", 1600, 1200)
 # As host.json has it, for both triggers.
 MAX_DELIVERIES = 5
 # Assumed, seconds of a core: what host and worker cost beside the image work; a picture that passes, one that does not.
@@ -71,11 +76,13 @@ class Thread(greenlet):  # type: ignore[misc]  # it comes without types
         process.compute(DELIVERY_S)
         if isinstance(payload, str):
             attempt = Attempt.from_message(payload)
+        elif deliveries > MAX_DELIVERIES:
+            version = version_of(process.world, payload)
+            attempt = Attempt(drop_of(process.world, payload), 1, process.world.now(), version.etag)
         else:
-            etag = version_of(process.world, payload).etag if deliveries > MAX_DELIVERIES else None
-            attempt = Attempt.first(drop_of(process.world, payload), etag)
+            attempt = Attempt.event(drop_of(process.world, payload), process.world.now())
         if deliveries > MAX_DELIVERIES:
-            bury_drop(attempt, process.services)
+            drop_poisoned(attempt, process.services)
         else:
             process_drop(attempt, process.services)
 
@@ -104,14 +111,24 @@ class Process:
         self._core_is_free_at = max(self._core_is_free_at, now) + seconds
         self.sleep(self._core_is_free_at - now)
 
-    def request_storage(self, *, may_fail: bool = True) -> None:
+    def normalize(self, content: bytes) -> NormalizedImage:
+        """Take the time of the core that an image takes."""
+        self.compute(self.world.chance.choice((PASSING_S, ENCODING_S)))
+        return NormalizedImage(content, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
+
+    def send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
+        """Have a message delivered after a while."""
+        self.request_storage(partial(self.world.instances.send, text, visibility_timeout))
+
+    def request_storage(self, do: Callable[[], Any], has_condition: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - as the storage calls it
         """Ask the drop account something. Raises AzureError where it has no answer."""
         world = self.world
         world.tally.storage_requests += 1
         self.sleep(world.chance.uniform(*STORAGE_S))
-        if may_fail and world.scenario.faults.storage and world.chance.random() < world.scenario.faults.storage:
+        if world.scenario.faults.storage and world.chance.random() < world.scenario.faults.storage:
             self.sleep(STORAGE_GIVES_UP_S)
-            raise storage_failure()
+            raise storage_error(503)
+        return do()
 
     def crash(self) -> None:
         """End without a word."""

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING
 
-from greenlet import getcurrent
-
-from benchmarks.simulation.instances import ENCODING_S, PASSING_S, Instances, Thread
+from benchmarks.simulation.instances import Instances
 from benchmarks.simulation.loop import Loop
-from benchmarks.simulation.services import EPOCH, Kept, SimulatedPlatform
-from shared import pipeline, retries
-from shared.image import NormalizedImage
-from shared.image.model import ImageHeader
+from benchmarks.simulation.services import EPOCH, RESULTS, SimulatedPlatform, drop_of, version_of
+from benchmarks.simulation.storage import Account, Stored
+from shared.results import FINAL
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from benchmarks.simulation.scenarios import Scenario
 
-HEADER = ImageHeader("image/jpeg", 1600, 1200)
 # Event Grid's own delay, and when it brings an event a second time; seconds
 EVENT_DELAY_S, DUPLICATE_DELAY_S = 5.0, 600.0
 LONGEST_S = 48 * 3600.0
@@ -84,8 +81,8 @@ class World:
         self.chance = random.Random(seed)  # noqa: S311 - it repeats a run
         self.loop = Loop()
         self.tally = Tally()
-        self.results: list[tuple[Any, ...] | None] = [None] * scenario.drops
-        self.ledger: dict[str, Kept] = {}
+        self.account = Account(self.now, self._note_result)
+        self.statuses: list[str | None] = [None] * scenario.drops
         self.ended_at = array("d")
         self.platform = SimulatedPlatform(self)
         self.instances = Instances(self)
@@ -95,8 +92,19 @@ class World:
         """Return the time, in seconds since the start."""
         return self.loop.now
 
-    def note_end(self, index: int, status: str) -> None:
-        """Note that a drop has its final result."""
+    def now(self) -> datetime:
+        """Return the same as a date."""
+        return EPOCH + timedelta(seconds=self.loop.now)
+
+    def _note_result(self, container: str, name: str, content: bytes) -> None:
+        """Note which results are there, and when a drop has its final one."""
+        if container != RESULTS:
+            return
+        index, status = int(name.rpartition("/")[2].partition(".")[0]), str(json.loads(content)["status"])
+        is_first_end = status in FINAL and self.statuses[index] not in FINAL
+        self.statuses[index] = status
+        if not is_first_end:
+            return
         since = max(self.scenario.written_at(index), 0) if self.scenario.lasts_s else 0
         self.ended_at.append(self.loop.now - since)
         self.tally.statuses[status] += 1
@@ -128,6 +136,9 @@ class World:
             self.all_written = True
 
     def _announce(self, index: int, delay_s: float) -> None:
+        drop, version = drop_of(self, index), version_of(self, index)
+        blob = Stored(str(index).encode(), version.etag, version.last_modified)
+        self.account.blobs[drop.container, drop.blob] = blob
         self.instances.send(index, delay_s)
         if self.scenario.faults.duplicates and self.chance.random() < self.scenario.faults.duplicates:
             self.instances.send(index, delay_s + self.chance.uniform(0, DUPLICATE_DELAY_S))
@@ -135,7 +146,7 @@ class World:
     def outcome(self) -> Outcome:
         """Hold what is there now against what was promised."""
         scenario = self.scenario
-        lost = sum(kept is None or kept[0] not in ("uploaded", "superseded") for kept in self.results)
+        lost = sum(status not in ("uploaded", "superseded") for status in self.statuses)
         newest = (scenario.newest(itwin, LONGEST_S) for itwin in range(scenario.itwins))
         violations = sum(self.platform.shown.get(itwin) != index for itwin, index in enumerate(newest))
         return Outcome(scenario, self.tally, array("d", sorted(self.ended_at)), lost, violations)
@@ -145,29 +156,9 @@ def run(scenario: Scenario, seed: int = 1) -> Outcome:
     """Simulate a scenario; the same seed gives the same outcome."""
     world = World(scenario, seed)
 
-    class SimulatedDatetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003 - it is UTC everywhere
-            return EPOCH + timedelta(seconds=world.loop.now)
-
-    def examine_image(data: bytes, limits: object) -> Any:  # noqa: ARG001 - as the real one
-        def normalize() -> NormalizedImage:
-            thread = getcurrent()
-            assert isinstance(thread, Thread)  # noqa: S101 - nobody else works on images
-            thread.process.compute(world.chance.choice((PASSING_S, ENCODING_S)))
-            return NormalizedImage(data, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
-
-        return SimpleNamespace(peak_bytes=0, normalize=normalize)
-
-    random.seed(seed)
     logging.disable()
     try:
-        with (
-            patch.object(pipeline, "datetime", SimulatedDatetime),
-            patch.object(retries, "datetime", SimulatedDatetime),
-            patch.object(pipeline, "examine_image", examine_image),
-        ):
-            world.run()
+        world.run()
     finally:
         logging.disable(logging.NOTSET)
     return world.outcome()

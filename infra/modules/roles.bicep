@@ -47,7 +47,7 @@ var table = [
     who: 'app'
     role: 'Storage Blob Data Contributor'
     on: 'drops'
-    reason: 'Reads drops; writes results and the ledger and leases its entries; the host reads a blob before it calls.'
+    reason: 'Reads drops; writes results and the ledger; the host reads a blob before it calls.'
   }
   {
     who: 'app'

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.drop import Drop, Source, Version
+from shared.drop import Drop, Source, SourceFacts, Version
 from shared.errors import DropError
 from shared.image import examine_image, normalize_image
 
@@ -93,8 +93,8 @@ def look_at(question: Question, rules: Rules) -> Preview:
     file, size = str(question.file), 0
     try:
         source = _read(question.file, rules.max_source_bytes)
-        size = source.size
-        if Drop("", question.file.name).is_housekeeping() or source.is_directory_marker():
+        size = source.facts.size
+        if Drop("", question.file.name).is_housekeeping() or source.facts.is_directory_marker():
             return Preview(file, "ignored", size, reason=IGNORED)
         image = normalize_image(source.content(), rules.limits)
         written_to = _write(image, question.target) if question.target else None
@@ -119,12 +119,15 @@ def bytes_needed(file: Path, rules: Rules) -> int:
 def _read(file: Path, max_bytes: int) -> Source:
     """Read the file as a drop is read: of a larger one all but the content. Raises OSError."""
     status = file.stat()
-    written = datetime.fromtimestamp(status.st_mtime, UTC)
-    if status.st_size > max_bytes:
-        return Source(None, status.st_size, Version(written, "", file.name), {})
-    with file.open("rb") as opened:
-        data = opened.read(max_bytes + 1)  # it may have grown
-    return Source(data if len(data) <= max_bytes else None, len(data), Version(written, "", file.name), {})
+    size, data = status.st_size, None
+    if size <= max_bytes:
+        with file.open("rb") as opened:
+            data = opened.read(max_bytes + 1)
+        size = len(data)
+        if size > max_bytes:
+            data = None  # it has grown since
+    version = Version(datetime.fromtimestamp(status.st_mtime, UTC), "", file.name)
+    return Source(Drop("", file.name), SourceFacts(version, size, None, {}), data)
 
 
 def _write(image: NormalizedImage, target: Path) -> str:

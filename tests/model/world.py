@@ -11,38 +11,34 @@ import json
 import logging
 import random
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
-from unittest.mock import patch
 
 from azure.core.exceptions import AzureError
 from greenlet import greenlet
 from PIL import Image
 
 from benchmarks.simulation.loop import Loop
+from benchmarks.simulation.storage import Account, BlobService, storage_error
 from local.itwin_platform import ReceivedRequest
 from local.samples import encode
-from shared import ledger, pipeline, retries
-from shared.admission import Admission
+from shared.admission import Admission, normalize_admitted
 from shared.drop import Drop, Version
 from shared.errors import DropError, PlatformSilent
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
-from shared.ledger import Ledger
-from shared.pipeline import bury_drop, process_drop
+from shared.pipeline import drop_poisoned, process_drop
 from shared.results import ResultStore, result_name
 from shared.retries import Attempt, RetryQueue
-from shared.services import DOUBT_TIMEOUTS, TURN_MARGIN_S, App, Services
+from shared.services import App, Services, open_ledger
 from shared.settings import Settings
 from shared.throttle import Throttle
-from tests.model.storage import Account, BlobService, Kind, storage_error
 from tools.chaos_judge import Evidence, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueClient
@@ -57,8 +53,6 @@ SETTINGS = Settings.from_environ(
     {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "api://simulated/.default"}
 )
 RESULTS = SETTINGS.storage.results_container
-TURN_S = int(SETTINGS.timeout_s + TURN_MARGIN_S)
-DOUBT_S = DOUBT_TIMEOUTS * SETTINGS.timeout_s
 
 NO_PICTURE = b"not an image"
 
@@ -68,8 +62,8 @@ STEP_S = 0.01
 GATEWAY_S = 1.0
 # What the SDK spends on its own tries before the app hears of a failure.
 STORAGE_GIVES_UP_S = 10.0
-# A process stands still for so long in all, at most; the platform may be late by so much. Together they are less than
-# what a turn and the doubt after it last.
+# A process stands still for so long in all, at most; the platform may be late by so much. The call and what may come of
+# it late end before the ledger takes it for settled.
 LONGEST_PAUSE_S, LATEST_S = 60.0, 200.0
 LONGEST_S = 7 * 24 * 3600
 
@@ -118,13 +112,13 @@ class Strike:
 class Fate:
     """All that will happen: `strikes` by the number of the moment; then all goes well.
 
-    Whoever wants a turn is held up for so long when it has been asked for already, the first one first. The messages
-    that are `doomed`, by their number, kill every process that takes them, at that moment of its life.
+    Conditional writes take so long to arrive, the first one first. The messages that are `doomed`, by their number,
+    kill every process that takes them, at that moment of its life.
     """
 
     writes: Sequence[Write]
     deletions: Sequence[Deletion] = ()
-    turns_held_up_s: Sequence[float] = ()
+    writes_held_up_s: Sequence[float] = ()
     answers: Sequence[Answer] = ()
     strikes: Mapping[int, Strike] = field(default_factory=dict)
     doomed: Mapping[int, int] = field(default_factory=dict)
@@ -148,12 +142,12 @@ class Message:
     number: int
     deliveries: int = 0
 
-    def attempt(self) -> Attempt:
+    def attempt(self, now: datetime) -> Attempt:
         """Return what the host's message, or the app's own, asks for."""
         if isinstance(self.payload, str):
             return Attempt.from_message(self.payload)
         drop, etag = self.payload
-        return Attempt.first(drop, etag if self.deliveries > MAX_DELIVERIES else None)
+        return Attempt(drop, 1, now, etag) if self.deliveries > MAX_DELIVERIES else Attempt.event(drop, now)
 
 
 class World:
@@ -166,8 +160,9 @@ class World:
         self.evidence = Evidence()
         self.moments = 0
         self.calls = 0
-        self.turns = 0
+        self.conditional_writes = 0
         self.mishaps = 0
+        self.chance = random.Random(0)  # noqa: S311 - the delays that the app draws
         self.storage_is_out_until = 0.0
         self._sent = 0
         self._unsettled = 0
@@ -184,35 +179,16 @@ class World:
             self.loop.at(at_s, partial(self._write, order, write))
         for deletion in self.fate.deletions:
             self.loop.at(deletion.at_s, partial(self._delete, deletion))
-        with self._simulated_clock():
+        logging.disable()
+        try:
             self.loop.run(LONGEST_S)
+        finally:
+            logging.disable(logging.NOTSET)
         evidence = self.evidence
         evidence.queued = {"all": self._unsettled}
         stored = {name: blob for (container, name), blob in self.account.blobs.items() if container == RESULTS}
         evidence.stored = {name: json.loads(blob.content) for name, blob in stored.items()}
         return evidence
-
-    @contextmanager
-    def _simulated_clock(self) -> Iterator[None]:
-        world = self
-
-        class SimulatedDatetime(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003 - it is UTC everywhere
-                return world.now()
-
-        random.seed(0)  # the delays that the app draws
-        logging.disable()
-        try:
-            with (
-                patch.object(pipeline, "datetime", SimulatedDatetime),
-                patch.object(retries, "datetime", SimulatedDatetime),
-                patch.object(ledger, "datetime", SimulatedDatetime),
-                patch.object(ledger, "time", SimpleNamespace(monotonic=lambda: world.loop.now)),
-            ):
-                yield
-        finally:
-            logging.disable(logging.NOTSET)
 
     def _write(self, order: int, write: Write) -> None:
         content = picture(order) if write.legal else NO_PICTURE
@@ -249,12 +225,12 @@ class World:
         greenlet(partial(self._execute, message)).switch()
 
     def _execute(self, message: Message) -> None:
-        process, attempt = Process(self, message), message.attempt()
+        process, attempt = Process(self, message), message.attempt(self.now())
         is_given_up = message.deliveries > MAX_DELIVERIES
         try:
             if is_given_up:
                 self.evidence.dead_letters.append((result_name(attempt.drop), attempt.etag))
-            (bury_drop if is_given_up else process_drop)(attempt, process.services())
+            (drop_poisoned if is_given_up else process_drop)(attempt, process.services())
         except Crash:
             self.loop.at(self.loop.now + process.back_after_s, partial(self._deliver, message))
         except AzureError:
@@ -262,10 +238,11 @@ class World:
         else:
             self._unsettled -= 1
 
-    def next_turn_held_up_s(self) -> float:
-        """Return how long the next turn that is asked for lets itself be waited for."""
-        self.turns += 1
-        return self.fate.turns_held_up_s[self.turns - 1] if self.turns <= len(self.fate.turns_held_up_s) else 0
+    def next_write_held_up_s(self) -> float:
+        """Return how long the next conditional write takes to arrive."""
+        self.conditional_writes += 1
+        held_up = self.fate.writes_held_up_s
+        return held_up[self.conditional_writes - 1] if self.conditional_writes <= len(held_up) else 0
 
     def next_answer(self) -> Answer:
         """Return what becomes of the next upload."""
@@ -308,24 +285,28 @@ class Process:
     def services(self) -> Services:
         """Put together what it has."""
         storage = cast("BlobServiceClient", BlobService(self.world.account, self.request_storage))
-        throttle = Throttle(clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep)
-        book = Ledger(storage, turn_s=TURN_S, doubt_s=DOUBT_S)
-        services = SimpleNamespace(
+        now = self.world.now
+        throttle = Throttle(
+            clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep, uniform=self.world.chance.uniform
+        )
+        queue = cast("QueueClient", SimpleNamespace(send_message=self._send_message))
+        normalize = partial(normalize_admitted, limits=SETTINGS.limits, admission=Admission())
+        ledger = open_ledger(storage, now, SETTINGS.timeout_s)
+        return Services(
             results_container=RESULTS,
             storage=storage,
             results=ResultStore(storage, RESULTS),
-            retries=RetryQueue(cast("QueueClient", SimpleNamespace(send_message=self._send_message))),
-            retry_policy=SETTINGS.retries,
-            app=App(SETTINGS, throttle, Platform(self, throttle), book, Admission()),
+            retries=RetryQueue(lambda: queue, now),
+            app_or_problem=App(SETTINGS, throttle, Platform(self, throttle), ledger, normalize),
+            now=now,
+            uniform=self.world.chance.uniform,
         )
-        return cast("Services", services)
 
-    def request_storage(self, do: Callable[[], Any], kind: Kind) -> Any:
+    def request_storage(self, do: Callable[[], Any], has_condition: bool) -> Any:  # noqa: FBT001 - a callback
         """Ask storage for something. Raises AzureError where it refuses, and where it does not say that it was done."""
-        has_condition = kind != "unconditional"
         self._pass_moment(storage_fails=True, has_condition=has_condition)
-        if kind == "turn":
-            self._stand_still(self.world.next_turn_held_up_s())
+        if has_condition:
+            self._stand_still(self.world.next_write_held_up_s())
         if self.world.loop.now < self.world.storage_is_out_until:
             self._storage_fails()
         answer = do()
@@ -333,7 +314,7 @@ class Process:
         return answer
 
     def _send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
-        self.request_storage(partial(self.world.send, text, visibility_timeout), "unconditional")
+        self.request_storage(partial(self.world.send, text, visibility_timeout), has_condition=False)
 
     def call_platform(self, image: bytes) -> UploadedImage | DropError:
         """Upload the image. Raises PlatformSilent where no answer comes."""

@@ -1,1 +1,0 @@
-"""An app that the host runs."""

@@ -1,0 +1,153 @@
+"""A storage account in memory, as the SDK's clients show it to the app: ETags, dates and conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+ERRORS: dict[int, type[HttpResponseError]] = {
+    304: ResourceModifiedError,
+    404: ResourceNotFoundError,
+    409: ResourceExistsError,
+    412: ResourceModifiedError,
+}
+
+
+def storage_error(status: int) -> HttpResponseError:
+    """Return what the SDK raises for such a response."""
+    error = ERRORS.get(status, HttpResponseError)(f"Storage answered {status}.")
+    error.status_code = status
+    return error
+
+
+@dataclass(slots=True)
+class Stored:
+    """A blob."""
+
+    content: bytes
+    etag: str
+    last_modified: datetime
+
+
+@dataclass
+class Account:
+    """All blobs, by container and name. As in Azure, ETags grow from write to write, and dates are in seconds."""
+
+    clock: Callable[[], datetime]
+    on_write: Callable[[str, str, bytes], object] = lambda *_: None
+    blobs: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    writes: int = 0
+
+    def write(self, container: str, name: str, content: bytes) -> Stored:
+        """Write a blob whole."""
+        blob = self.blobs[container, name] = self._stamped(content)
+        self.on_write(container, name, content)
+        return blob
+
+    def touch(self, container: str, name: str) -> Stored | None:
+        """Set a blob's metadata: a new ETag and date for the same content, and no event; None where it has gone."""
+        blob = self.blobs.get((container, name))
+        if blob is None:
+            return None
+        touched = self.blobs[container, name] = self._stamped(blob.content)
+        return touched
+
+    def _stamped(self, content: bytes) -> Stored:
+        self.writes += 1
+        return Stored(content, f"0x8DE{self.writes:012X}", self.clock().replace(microsecond=0))
+
+
+@dataclass(frozen=True)
+class BlobService:
+    """What stands for the SDK's BlobServiceClient.
+
+    Each request passes `request`, which may do it late or not at all, and hears whether it has a condition.
+    """
+
+    account: Account
+    request: Callable[[Callable[[], Any], bool], Any]
+
+    def get_container_client(self, container: str) -> SimpleNamespace:
+        """Return what makes the clients of a container's blobs."""
+        return SimpleNamespace(get_blob_client=lambda name: self.get_blob_client(container, name))
+
+    def get_blob_client(self, container: str, name: str) -> BlobClient:
+        """Return the client of a blob, whether there is one or not."""
+        return BlobClient(self, container, name)
+
+
+@dataclass(frozen=True)
+class BlobClient:
+    """One blob."""
+
+    service: BlobService
+    container_name: str
+    blob_name: str
+
+    def download_blob(
+        self,
+        *,
+        etag: str | None = None,
+        raw_response_hook: Callable[[Any], None] = lambda _: None,
+        **_: Any,
+    ) -> SimpleNamespace:
+        """Read it, unless it still is of the version `etag`."""
+
+        def read() -> Stored:
+            found = self._found()
+            if etag == f'"{found.etag}"':
+                raise storage_error(304)
+            return found
+
+        blob = self.service.request(read, False)  # noqa: FBT003 - a callback's only argument but one
+        headers = {
+            "Content-Length": str(len(blob.content)),
+            "Last-Modified": format_datetime(blob.last_modified, usegmt=True),
+            "ETag": f'"{blob.etag}"',
+        }
+        connection = SimpleNamespace(close=lambda: None)
+        raw_response_hook(
+            SimpleNamespace(
+                http_response=SimpleNamespace(status_code=200, headers=headers, internal_response=connection)
+            )
+        )
+        properties = SimpleNamespace(etag=f'"{blob.etag}"', last_modified=blob.last_modified, metadata={})
+        return SimpleNamespace(properties=properties, readall=lambda: blob.content)
+
+    def get_blob_properties(self) -> SimpleNamespace:
+        """Read all but the content."""
+        blob = self.service.request(self._found, False)  # noqa: FBT003 - as above
+        return SimpleNamespace(etag=f'"{blob.etag}"', last_modified=blob.last_modified)
+
+    def upload_blob(self, data: bytes, *, overwrite: bool, etag: str | None = None, **_: Any) -> dict[str, Any]:
+        """Write it; where `etag` is given, only over that version."""
+
+        def write() -> Stored:
+            blob = self.service.account.blobs.get((self.container_name, self.blob_name))
+            if blob and not overwrite:
+                raise storage_error(409)
+            if etag and not (blob and etag == f'"{blob.etag}"'):
+                raise storage_error(412)
+            return self.service.account.write(self.container_name, self.blob_name, data)
+
+        written = self.service.request(write, not overwrite or etag is not None)
+        return {"etag": f'"{written.etag}"', "last_modified": written.last_modified}
+
+    def _found(self) -> Stored:
+        blob = self.service.account.blobs.get((self.container_name, self.blob_name))
+        if blob is None:
+            raise storage_error(404)
+        return blob

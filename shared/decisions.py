@@ -1,0 +1,216 @@
+"""Every rule about a drop, as pure functions: what is known goes in, and what is to be done comes out.
+
+What becomes of an attempt, by the first row that holds:
+
+========== ================================================== ===================================================
+decision   when                                               what the pipeline does
+========== ================================================== ===================================================
+IGNORE     this version has its final result, or the message  nothing: the delivery was a duplicate
+           of its next attempt is on its way; or it was
+           overwritten, and the later one has an event of its
+           own (a replay's, and one of two within a second)
+SUPERSEDED a newer version of any blob of the iTwin is up     writes that, and sends nothing
+REPEAT     this version is up, and only its result was lost   writes the ledger's copy of the result
+WAIT       an upload to the iTwin is in progress, or was a    sends a delayed message; the newer a drop, the
+           moment ago                                         sooner it comes back
+UPLOAD     else                                               normalizes, notes the upload in the ledger, sends,
+                                                              records, publishes
+========== ================================================== ===================================================
+
+A replay, which an operator or the app itself asks for, passes by IGNORE's first two reasons and REPEAT: it is there to
+send what has ended already.
+
+Which version an attempt is for (`version_for`): that which storage has; but a message that was sent for the same
+content is for the drop that it was sent for, however often the blob's metadata was set since. An event, which names no
+version, is a new drop where the content is recorded under another ETag.
+
+Whoever uploads while another version is unsettled, which the platform may still apply, is sent again when that is over
+(`unsettled_until`).
+
+Which of two results stays (`replaces`): the one about the later version; of two about the same version, the one of the
+higher rank. A replay may replace `rejected` and `failed`, and `uploaded` by another `uploaded`.
+
+==== ==============================================================
+rank a result that
+==== ==============================================================
+0    is not there, or damaged
+1    waits, and names no version
+2    waits; or has ended, and names no version: nobody could read it
+3    has ended
+4    is `uploaded`
+==== ==============================================================
+
+When a drop is tried again (`retry_delay_s`): what the platform asks for, else exponential backoff, until the horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from shared.errors import DropError, NeedsOperator, NeedsTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from shared.drop import Version
+    from shared.ledger import Entry
+    from shared.results import Recorded
+    from shared.retries import Attempt
+
+# https://learn.microsoft.com/rest/api/storageservices/put-message: the longest that a queue hides a message
+MAX_DELAY_S = 7 * 24 * 3600
+# How much slower than time alone an operator is expected to be.
+OPERATOR_FACTOR = 12
+# Waiting drops come back spread over this part of their delay, so that they do not all come at once.
+SPREAD = 0.5
+# How much later than a fresh drop an old one comes back, at most, in shortest delays.
+MAX_RANK_DELAYS = 6
+
+WAITING, ENDED, UPLOADED = 2, 3, 4
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long a drop is tried; seconds. Two uploads to one iTwin are `min_delay_s` apart as well."""
+
+    min_delay_s: float = 5
+    max_delay_s: float = 3600
+    horizon_s: float = 24 * 3600
+
+
+class Action(Enum):
+    """What is to be done with an attempt: see the module's table."""
+
+    IGNORE = auto()
+    SUPERSEDED = auto()
+    REPEAT = auto()
+    WAIT = auto()
+    UPLOAD = auto()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done; `wait_s` says how long to WAIT."""
+
+    action: Action
+    wait_s: float = 0
+
+
+def version_for(attempt: Attempt, found: Version, recorded: Recorded) -> Version:
+    """Return the version that the attempt is for, where storage has `found`."""
+    is_recorded = attempt.etag == recorded.etag or (attempt.is_replay and attempt.etag is None)
+    known = recorded.version if is_recorded and recorded.version else attempt.version
+    return known if known and known.etag != found.etag and known.has_content_of(found) else found
+
+
+def is_settled(attempt: Attempt, recorded: Recorded, now: datetime) -> bool:
+    """Whether nothing is left to do for the version that is recorded: it has ended, or waits for another attempt."""
+    if attempt.is_replay or recorded.etag is None:
+        return False
+    is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
+    left_s = (recorded.next_attempt_at - now).total_seconds() if recorded.next_attempt_at else 0
+    # No message waits longer than a queue can hide it: such a result was damaged.
+    return recorded.is_final or (is_another and 0 < left_s < MAX_DELAY_S)
+
+
+def decide(
+    attempt: Attempt,
+    version: Version,
+    recorded: Recorded,
+    entry: Entry,
+    *,
+    is_current: bool = True,
+    now: datetime,
+    spacing: timedelta,
+) -> Decision:
+    """Return what is to be done with the attempt, which is for `version`.
+
+    `is_current` says that storage still has it, which tells two of the same second apart. Two uploads to an iTwin are
+    `spacing` apart.
+    """
+    is_overwritten = not is_current or (attempt.is_replay and attempt.etag not in (None, version.etag))
+    if is_overwritten:
+        return Decision(Action.IGNORE)
+    if version == recorded.version and is_settled(attempt, recorded, now):
+        return Decision(Action.IGNORE)
+    up = entry.upload.version if entry.upload else None
+    if up and up > version and not up.ties_with(version):
+        return Decision(Action.SUPERSEDED)
+    if up == version and not attempt.is_replay:
+        return Decision(Action.REPEAT)
+    wait_s = _wait_s(version, entry, now, spacing)
+    return Decision(Action.WAIT, wait_s) if wait_s > 0 else Decision(Action.UPLOAD)
+
+
+def _wait_s(version: Version, entry: Entry, now: datetime, spacing: timedelta) -> float:
+    """Return how long to wait for the iTwin; 0 where it is free.
+
+    It rests after an upload, and of the drops that wait, the younger come back first: then the older find a newer one
+    up and need not be sent. So a burst on one iTwin costs few uploads.
+    """
+    rest = spacing
+    if not entry.is_busy(now):
+        # No clock is exact: an upload in the future must not keep everybody waiting for it.
+        rest = spacing - abs(now - entry.upload.at) if entry.upload else timedelta()
+        if rest <= timedelta():
+            return 0
+    rank = min(max(now - version.last_modified, timedelta()), MAX_RANK_DELAYS * spacing)
+    return (rest + rank).total_seconds()
+
+
+def unsettled_until(version: Version, entry: Entry) -> datetime | None:
+    """Return until when the platform may still show another version over this one; None where none is unsettled."""
+    others = [until for key, until in entry.unsettled.items() if key not in (version.content, version.etag)]
+    return max(others, default=None)
+
+
+def replaces(new: Recorded, old: Recorded, *, is_current: bool = False, is_replay: bool = False) -> bool:
+    """Whether the result `new` is to be written over `old`.
+
+    `is_current` says that `new` is about the version that storage has, which tells two of the same second apart.
+    """
+    if old.version and new.version and old.version != new.version:
+        return is_current if new.version.ties_with(old.version) else new.version > old.version
+    old_rank, new_rank = _rank(old), _rank(new)
+    if is_replay and old_rank >= ENDED:
+        return new_rank >= ENDED and (new_rank == UPLOADED or old.status in ("rejected", "failed"))
+    return new_rank > old_rank or new_rank == old_rank < ENDED
+
+
+def _rank(result: Recorded) -> int:
+    if result.status == "uploaded" and result.version:
+        return UPLOADED
+    if result.is_final:
+        return ENDED if result.version else WAITING
+    if result.status == "retrying":
+        return WAITING if result.version else WAITING - 1
+    return 0
+
+
+def retry_delay_s(
+    error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, uniform: Callable[[float, float], float]
+) -> float | None:
+    """Return how many seconds to wait before the next attempt; None where there is none.
+
+    What the platform says (Retry-After) comes first, spread a little, but never hurries the app. Else exponential
+    backoff with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for
+    what an operator must cure. The last attempt is made when the horizon is reached.
+    """
+    if not isinstance(error, NeedsTime | NeedsOperator):
+        return None
+    left_s = policy.horizon_s - elapsed_s
+    if left_s <= 0:
+        return None
+    if error.retry_after_s is not None:
+        # What the app tells itself, it means; what the platform says may be 0 time and again.
+        wait_s = max(error.retry_after_s, policy.min_delay_s) if error.response else error.retry_after_s
+        delay_s = wait_s * (1 + uniform(0, SPREAD))
+    else:
+        least_s = policy.min_delay_s * (OPERATOR_FACTOR if isinstance(error, NeedsOperator) else 1)
+        most_s = min(least_s * 2.0 ** min(attempt - 1, 30), policy.max_delay_s)
+        delay_s = uniform(least_s, most_s) if most_s > least_s else min(least_s, policy.max_delay_s)
+    return min(delay_s, left_s)

@@ -1,0 +1,318 @@
+"""Every rule about a drop: what is done with an attempt, which of two results stays, and when to try again."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.decisions import (
+    MAX_RANK_DELAYS,
+    OPERATOR_FACTOR,
+    SPREAD,
+    Action,
+    RetryPolicy,
+    decide,
+    is_settled,
+    replaces,
+    retry_delay_s,
+    unsettled_until,
+    version_for,
+)
+from shared.drop import Drop, Version
+from shared.errors import (
+    CorruptImage,
+    DropError,
+    ITwinBusy,
+    NeedsOperator,
+    NeedsTime,
+    PlatformForbidden,
+    PlatformResponse,
+    PlatformThrottled,
+    PlatformUnavailable,
+)
+from shared.ledger import Entry, Upload
+from shared.results import Recorded
+from shared.retries import Attempt
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SPACING = timedelta(seconds=5)
+DROP = Drop(str(uuid.UUID(int=1)), "a.png")
+
+
+def version(second: int = 0, etag: str = "0x1", blob: str = "a.png", content: str = "") -> Version:
+    """Return a version that was written in that second."""
+    return Version(NOW - timedelta(hours=1) + timedelta(seconds=second), etag, blob, content or f"content of {etag}")
+
+
+def recorded(status: str, of: Version | None = None, *, attempts: int = 1, waits_s: float | None = None) -> Recorded:
+    """Return what the results container holds of a version."""
+    source = {
+        "etag": of.etag if of else None,
+        "lastModified": of.last_modified.isoformat() if of else None,
+        "sha256": of.content if of else None,
+        "blob": "a.png",
+    }
+    next_attempt_at = None if waits_s is None else (NOW + timedelta(seconds=waits_s)).isoformat()
+    return Recorded({"status": status, "source": source, "attempts": attempts, "nextAttemptAt": next_attempt_at})
+
+
+def entry(up: Version | None = None, *, ago_s: float = 3600, busy_s: float | None = None) -> Entry:
+    """Return what the ledger says: what is up, since when, and for how long another call is in progress."""
+    document = {"status": "uploaded"}
+    upload = Upload(up, NOW - timedelta(seconds=ago_s), document) if up else None
+    return Entry(upload, None if busy_s is None else NOW + timedelta(seconds=busy_s), {}, "tag")
+
+
+EVENT = Attempt.event(DROP, NOW)
+THIRD = Attempt(DROP, 3, NOW).at(version(), NOW)
+REPLAY = Attempt.replay(DROP, NOW)
+OWN_REPLAY = Attempt.replay(DROP, NOW, version())
+V, NEWER, OLDER = version(), version(1, "0x2", "b.png"), version(-1, "0x0", "b.png")
+NOTHING = Recorded()
+
+
+@pytest.mark.parametrize(
+    ("attempt", "found", "known", "up", "action"),
+    [
+        (EVENT, V, NOTHING, entry(), Action.UPLOAD),
+        (EVENT, V, recorded("uploaded", V), entry(), Action.IGNORE),
+        (THIRD, V, recorded("failed", V), entry(), Action.IGNORE),
+        (EVENT, V, recorded("retrying", V, waits_s=9), entry(), Action.IGNORE),
+        (EVENT, V, recorded("retrying", V, waits_s=-9), entry(), Action.UPLOAD),
+        (THIRD, V, recorded("retrying", V, attempts=2, waits_s=0.1), entry(), Action.UPLOAD),
+        (THIRD, V, recorded("retrying", V, attempts=3, waits_s=9), entry(), Action.IGNORE),
+        (EVENT, V, recorded("retrying", V, waits_s=1e9), entry(), Action.UPLOAD),
+        (EVENT, V, recorded("uploaded", OLDER), entry(), Action.UPLOAD),
+        (EVENT, V, NOTHING, entry(NEWER), Action.SUPERSEDED),
+        (EVENT, V, NOTHING, entry(NEWER, ago_s=1), Action.SUPERSEDED),
+        (EVENT, V, NOTHING, entry(NEWER, busy_s=9), Action.SUPERSEDED),
+        (REPLAY, V, recorded("uploaded", V), entry(NEWER), Action.SUPERSEDED),
+        (EVENT, V, NOTHING, entry(V), Action.REPEAT),
+        (EVENT, V, NOTHING, entry(V, busy_s=9), Action.REPEAT),
+        (REPLAY, V, recorded("uploaded", V), entry(V), Action.UPLOAD),
+        (OWN_REPLAY, V, recorded("uploaded", V), entry(V), Action.UPLOAD),
+        (OWN_REPLAY, version(1, "0x7"), recorded("uploaded", V), entry(V), Action.IGNORE),
+        (REPLAY, V, recorded("uploaded", V), entry(V, ago_s=1), Action.WAIT),
+        (EVENT, V, NOTHING, entry(busy_s=9), Action.WAIT),
+        (EVENT, V, NOTHING, entry(busy_s=-9), Action.UPLOAD),
+        (EVENT, V, NOTHING, entry(OLDER, ago_s=4), Action.WAIT),
+        (EVENT, V, NOTHING, entry(OLDER, ago_s=5), Action.UPLOAD),
+        (EVENT, V, NOTHING, entry(OLDER, ago_s=-1e9), Action.UPLOAD),
+        # Of two versions of one blob within a second, storage has the later, whatever their ETags are.
+        (EVENT, V, NOTHING, entry(version(0, "0x9")), Action.UPLOAD),
+        (EVENT, V, NOTHING, entry(version(0, "0x0")), Action.UPLOAD),
+        # Of two blobs within a second, the ETags decide.
+        (EVENT, V, NOTHING, entry(version(0, "0x9", "b.png")), Action.SUPERSEDED),
+        (EVENT, V, NOTHING, entry(version(0, "0x0", "b.png")), Action.UPLOAD),
+    ],
+)
+def test_what_is_done_with_an_attempt(
+    attempt: Attempt, found: Version, known: Recorded, up: Entry, action: Action
+) -> None:
+    """By the first row of the module's table that holds."""
+    target = version_for(attempt, found, known)
+    assert decide(attempt, target, known, up, now=NOW, spacing=SPACING).action is action
+
+
+def test_what_storage_has_no_longer_is_left_alone() -> None:
+    """The later version of the same second has an event of its own."""
+    up = entry(version(0, "0x9"))
+    assert decide(EVENT, V, NOTHING, up, is_current=False, now=NOW, spacing=SPACING).action is Action.IGNORE
+
+
+TOUCHED = version(100, "0x5", content=V.content)
+OTHER = version(100, "0x5")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "found", "known", "expected"),
+    [
+        (EVENT, V, NOTHING, V),
+        (EVENT, TOUCHED, recorded("uploaded", V), TOUCHED),  # an event is a new drop, even of the same bytes
+        (THIRD, TOUCHED, NOTHING, V),
+        (THIRD, TOUCHED, recorded("retrying", V), V),
+        (THIRD, OTHER, recorded("retrying", V), OTHER),
+        (REPLAY, TOUCHED, recorded("uploaded", V), V),
+        (REPLAY, OTHER, recorded("uploaded", V), OTHER),
+        (OWN_REPLAY, TOUCHED, NOTHING, V),
+        (Attempt(DROP, 2, NOW), TOUCHED, recorded("uploaded", V), TOUCHED),  # nobody could read what it was sent for
+        (Attempt(DROP, 1, NOW, "0x1"), TOUCHED, recorded("retrying", V), V),  # the host's message, which has an ETag
+        (replace(THIRD, last_modified=NOW), V, NOTHING, V),  # the same ETag under another date
+        (replace(THIRD, content=""), TOUCHED, recorded("retrying", V), V),  # of an earlier release
+        (replace(THIRD, content=""), TOUCHED, NOTHING, TOUCHED),
+    ],
+)
+def test_a_touched_blob_is_the_same_drop_to_its_messages(
+    attempt: Attempt, found: Version, known: Recorded, expected: Version
+) -> None:
+    """Setting metadata changes ETag and date, and raises no event; the content tells."""
+    target = version_for(attempt, found, known)
+    assert (target, target.content) == (expected, expected.content)
+
+
+def test_an_attempt_whose_time_has_come_is_made() -> None:
+    """Nobody is kept from it by clocks that differ a little; a duplicate of it is."""
+    waiting = recorded("retrying", V, attempts=2, waits_s=9)
+    assert not is_settled(THIRD, waiting, NOW)
+    assert is_settled(replace(THIRD, number=2), waiting, NOW)
+    assert is_settled(replace(THIRD, number=9, etag="0x0"), waiting, NOW)
+
+
+def test_an_itwin_rests_after_an_upload() -> None:
+    """A burst costs an upload per pause, not one per drop."""
+    up = entry(version(3599), ago_s=2)
+    fresh = version(3599, "0x9")
+    assert decide(EVENT, fresh, NOTHING, up, now=NOW, spacing=SPACING).wait_s == 3 + 1
+
+
+def test_of_those_that_wait_the_younger_come_first() -> None:
+    """Then the older find a newer one up and need not be sent; none waits much longer than the others."""
+    waits_s = [
+        decide(EVENT, version(3600 - age_s), NOTHING, entry(busy_s=9), now=NOW, spacing=SPACING).wait_s
+        for age_s in (0, 1, 20, 10**6, -5)
+    ]
+    assert waits_s == [5, 6, 25, 5 + 5 * MAX_RANK_DELAYS, 5]
+
+
+def test_what_is_unsettled_matters_to_all_other_versions() -> None:
+    """Until the last of them is over; the same content shown late does no harm."""
+    later = NOW + timedelta(seconds=9)
+    unsettled = Entry(unsettled={V.content: later, NEWER.content: NOW})
+    assert unsettled_until(V, unsettled) == NOW
+    assert unsettled_until(version(9, "0x9", content=V.content), unsettled) == NOW
+    assert unsettled_until(NEWER, unsettled) == later
+    assert unsettled_until(V, Entry()) is None
+
+
+DAMAGED = Recorded({"status": 7, "source": []})
+SECOND = version(1, "0x0")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "replaced"),
+    [
+        (NOTHING, recorded("retrying", V), True),
+        (NOTHING, recorded("rejected"), True),
+        (DAMAGED, recorded("retrying", V), True),
+        (recorded("retrying", V), recorded("retrying", V), True),
+        (recorded("retrying", V), recorded("retrying"), False),
+        (recorded("retrying"), recorded("retrying"), True),
+        (recorded("retrying", V), recorded("uploaded", V), True),
+        (recorded("retrying", V), recorded("rejected"), True),
+        (recorded("uploaded", V), recorded("retrying", V), False),
+        (recorded("uploaded", V), recorded("failed", V), False),
+        (recorded("uploaded", V), recorded("rejected"), False),
+        (recorded("uploaded", V), recorded("retrying"), False),
+        (recorded("rejected", V), recorded("uploaded", V), True),
+        (recorded("failed", V), recorded("uploaded", V), True),
+        (recorded("uploaded", V), recorded("uploaded", V), False),
+        (recorded("failed", V), recorded("rejected", V), False),
+        (recorded("rejected"), recorded("retrying"), False),
+        (recorded("rejected"), recorded("rejected"), True),
+        (recorded("uploaded", SECOND), recorded("superseded", V), False),
+        (recorded("retrying", SECOND), recorded("uploaded", V), False),
+        (recorded("uploaded", V), recorded("retrying", SECOND), True),
+        (recorded("uploaded", V), recorded("uploaded", SECOND), True),
+    ],
+)
+def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
+    """Neither `retrying` nor what came late from an older version replaces it; only that it is up after all."""
+    assert replaces(new, old) is replaced
+
+
+def test_a_replay_replaces_its_own_final_result() -> None:
+    """An operator who replays a drop wants to see what came of it."""
+
+    def replayed(old: Recorded, new: Recorded) -> bool:
+        return replaces(new, old, is_replay=True)
+
+    assert replayed(recorded("failed", V), recorded("uploaded", V))
+    assert replayed(recorded("uploaded", V), recorded("uploaded", V))
+    assert not replayed(recorded("failed", V), recorded("retrying", V))
+    for worse in ("superseded", "rejected", "failed"):
+        assert not replayed(recorded("uploaded", V), recorded(worse, V))
+    assert not replayed(recorded("superseded", V), recorded("superseded", V))
+    assert replayed(recorded("failed", V), recorded("superseded", V))
+    assert not replayed(recorded("failed", V), recorded("rejected"))
+    assert not replayed(recorded("failed", SECOND), recorded("uploaded", V))
+
+
+@pytest.mark.parametrize("status", ["retrying", "uploaded"])
+def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status: str) -> None:
+    """Dates have whole seconds, and ETags no order; the older one, which nobody has any more, never comes back."""
+    for one, other in [("0x1", "0x9"), ("0x9", "0x1")]:
+        old, new = recorded("uploaded", version(0, one)), recorded(status, version(0, other))
+        assert replaces(new, old, is_current=True)
+        assert not replaces(new, old, is_current=False)
+
+
+POLICY = RetryPolicy()
+LEAST, MOST = min, max  # the ends of what is drawn
+
+policies = st.builds(
+    RetryPolicy,
+    min_delay_s=st.integers(1, 3600),
+    max_delay_s=st.integers(1, 604_800),
+    horizon_s=st.integers(1, 604_800),
+)
+errors = st.builds(
+    lambda kind, retry_after_s, is_response: kind(
+        "x",
+        response=PlatformResponse(503, retry_after_s=retry_after_s) if is_response else None,
+        retry_after_s=retry_after_s,
+    ),
+    st.sampled_from([PlatformUnavailable, PlatformThrottled, ITwinBusy, PlatformForbidden, CorruptImage]),
+    st.none() | st.floats(0, 999_999_999),
+    st.booleans(),
+)
+
+
+@given(errors, st.integers(1, 10**9), st.floats(0, 10**7), policies, st.integers())
+def test_a_delay_is_never_longer_than_what_is_left(
+    error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, seed: int
+) -> None:
+    """Whatever happened, there is an attempt before or at the horizon, or none; only what may pass is tried."""
+    delay_s = retry_delay_s(error, attempt, elapsed_s, policy, random.Random(seed).uniform)  # noqa: S311
+    if not isinstance(error, NeedsTime | NeedsOperator) or elapsed_s >= policy.horizon_s:
+        assert delay_s is None
+    else:
+        assert delay_s is not None
+        assert 0 <= delay_s <= policy.horizon_s - elapsed_s
+
+
+@given(st.floats(0, 999_999_999), st.integers(1, 100), policies, st.integers())
+def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
+    """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer."""
+    throttled = PlatformThrottled("x", response=PlatformResponse(429, retry_after_s=asked_s))
+    delay_s = retry_delay_s(throttled, attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
+    assert delay_s is not None
+    least_s = max(asked_s, policy.min_delay_s)
+    assert min(least_s, policy.horizon_s) <= delay_s <= least_s * (1 + SPREAD)
+
+
+@given(st.sampled_from([PlatformUnavailable, PlatformForbidden]), st.integers(1, 10_000), policies, st.integers())
+def test_without_a_response_delays_grow_within_their_bounds(
+    kind: type[DropError], attempt: int, policy: RetryPolicy, seed: int
+) -> None:
+    """Each is drawn between the shortest and twice as much as the one before, up to the longest."""
+    delay_s = retry_delay_s(kind("x"), attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
+    assert delay_s is not None
+    least_s = policy.min_delay_s * (OPERATOR_FACTOR if kind is PlatformForbidden else 1)
+    most_s = min(least_s * 2 ** (attempt - 1), policy.max_delay_s)
+    assert min(least_s, most_s, policy.horizon_s) <= delay_s <= most_s
+
+
+def test_the_defaults_are_what_the_documents_say() -> None:
+    """From 5 seconds to an hour, for 24 hours; an operator has a minute before the first attempt."""
+    assert retry_delay_s(PlatformUnavailable("x"), 1, 0, POLICY, MOST) == 5
+    assert retry_delay_s(PlatformUnavailable("x"), 2, 0, POLICY, MOST) == 10
+    assert retry_delay_s(PlatformUnavailable("x"), 99, 0, POLICY, MOST) == 3600
+    assert retry_delay_s(PlatformForbidden("x"), 1, 0, POLICY, LEAST) == 60
+    assert retry_delay_s(PlatformUnavailable("x"), 99, 86_399, POLICY, MOST) == 1
+    assert retry_delay_s(PlatformUnavailable("x"), 99, 86_400, POLICY, MOST) is None
