@@ -83,8 +83,9 @@ class Ear(logging.Handler):
         """Take in a result, or a ledger's entry with the result in it."""
         with self._guard:
             self.heard += 1
-            for part in (document, document.get("result")):
-                if isinstance(part, dict) and publishes_secret({**part, "result": None}, self.secrets):
+            upload = document.get("upload")
+            for part in (document, upload.get("result") if isinstance(upload, dict) else None):
+                if isinstance(part, dict) and publishes_secret({**part, "upload": None}, self.secrets):
                     self._leaks.append(f"published: {name}")
 
     def keep_secrets(self, settings: Mapping[str, str]) -> None:
