@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README, and the pages that it leads to first, say what is so."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
+ARCHITECTURE = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 class Recorder(dict[str, str]):
@@ -61,10 +63,9 @@ def settings_read() -> set[str]:
 
 def test_the_table_of_settings_has_all_that_are_read_and_no_other() -> None:
     """A setting that is not documented, or not read any more, is a defect."""
-    table = README.partition("## Settings")[2].partition("\n## ")[0]
     documented = {
         name
-        for line in table.splitlines()
+        for line in SETTINGS.splitlines()
         if line.startswith("| `")
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
@@ -79,7 +80,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings | None:
         return None
 
 
-@pytest.mark.parametrize(("name", "default"), re.findall(r"^\| `(\w+)` \| `([^`]+)`", README, re.MULTILINE))
+@pytest.mark.parametrize(("name", "default"), re.findall(r"^\| `(\w+)` \| `([^`]+)`", SETTINGS, re.MULTILINE))
 def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> None:
     """A setting that is left out behaves like one that is set to its default, and like no other."""
     identity = {
@@ -101,24 +102,63 @@ def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> 
 
 def test_every_setting_with_a_default_says_it() -> None:
     """What may be left out has its default in the table, unless it is then simply not there."""
-    said = set(re.findall(r"^\| `(\w+)` \| `", README, re.MULTILINE))
+    said = set(re.findall(r"^\| `(\w+)` \| `", SETTINGS, re.MULTILINE))
     required = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri", "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"}
     not_there = {"DropStorage", "DropStorage__clientId", "AZURE_CLIENT_ID"}
     assert said == settings_read() - required - not_there
 
 
 def test_the_readme_sells_first_and_explains_later() -> None:
-    """What it does, shown; then how to try it, how to deploy it, and only then the tables."""
+    """What it does and for whom, how far it is proven, how to try it, how to deploy it, and only then the rest."""
     parts = (
         "images/before.jpg",
-        "```json",
-        "images/console.png",
+        "```mermaid",
+        "| you |",
+        "**Status: ",
+        "\ngit clone ",
         "\nmake demo\n",
+        "images/console.png",
         "\nmake test\n",
+        "```json",
         "\nazd up\n",
         "| goes in |",
+        "](docs/settings.md)",
     )
     assert sorted(parts, key=README.index) == list(parts)
+
+
+def deploy_blocks() -> list[str]:
+    """Return what "Deploy it" tells to type."""
+    return re.findall(r"```sh\n(.*?)```", README.partition("\n## Deploy it\n")[2].partition("\n## ")[0], re.DOTALL)
+
+
+def test_what_is_deployed_by_the_readme_can_upload() -> None:
+    """The settings that it makes are those of a login that works, and the app that gets them wants no other."""
+    settings = dict(re.findall(r"^azd env set (\w+) (.+)$", deploy_blocks()[0], re.MULTILINE))
+    parameters = (PROJECT / "infra" / "main.bicepparam").read_text(encoding="utf-8")
+    read = set(re.findall(r"readEnvironmentVariable\('(\w+)'", parameters))
+    assert set(settings) <= read
+    assert {"ITWIN_IDS", "OPERATOR_PRINCIPAL_ID"} <= set(settings)
+    app = {name: value for name, value in settings.items() if name in settings_read()}
+    identity = {"DropStorage__blobServiceUri": "https://a", "DropStorage__queueServiceUri": "https://a"}
+    deployed = Settings.from_environ({**identity, **app, "ITWIN_CLIENT_SECRET": "in the vault"})
+    assert Drop(settings["ITWIN_IDS"], "photo.jpg").names_an_itwin()
+    assert deployed.api_url == "https://api.bentley.com"
+
+
+def test_the_readme_drops_into_what_it_has_deployed() -> None:
+    """By outputs that there are, into a container that was made, and it reads the result where it is written."""
+    blocks = deploy_blocks()
+    outputs = set(re.findall(r"^output (\w+) ", (PROJECT / "infra" / "main.bicep").read_text(), re.MULTILINE))
+    named = set(re.findall(r"azd env get-value (\w+)", "".join(blocks)))
+    assert named
+    assert named <= outputs
+    (made,) = re.findall(r"azd env set ITWIN_IDS (.+)", blocks[0])
+    assert f"export ITWIN_ID={made}\n" in blocks[-1]
+    (name,) = re.findall(r'az storage blob upload --container-name "\$ITWIN_ID" --name (\S+)', blocks[-1])
+    assert f'--container-name results --name "$ITWIN_ID/{name}.json"' in blocks[-1]
+    for block in blocks:
+        subprocess.run(["bash", "-n", "-c", block], check=True)
 
 
 def test_the_result_in_the_readme_is_one() -> None:
@@ -143,10 +183,10 @@ def test_the_result_in_the_readme_is_what_comes_of_that_photo(cloud: LocalCloud)
     assert result["sent"]["bytes"] == pytest.approx(written["sent"]["bytes"], rel=0.1)
 
 
-def test_a_drop_costs_the_requests_that_the_readme_says(request: pytest.FixtureRequest) -> None:
+def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureRequest) -> None:
     """Row by row, counted between the app and storage, and at the platform."""
     bench: Bench = request.getfixturevalue("bench")
-    table = README.partition("## What it costs in requests")[2].partition("\n## ")[0]
+    table = ARCHITECTURE.partition("## What it costs in requests")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
 
     def cost(drop: Drop) -> tuple[int, int]:
@@ -191,8 +231,8 @@ def test_every_command_in_the_readme_exists() -> None:
 
 
 def test_every_module_of_the_app_is_in_its_place() -> None:
-    """The tree in the README is the tree that is there."""
-    tree = README.partition("## Where things are")[2]
+    """The tree in docs/architecture.md is the tree that is there."""
+    tree = ARCHITECTURE.partition("## Where things are")[2]
     modules = {path.name for path in (PROJECT / "shared").glob("*.py")} - {"__init__.py"}
     packages = {f"{path.parent.name}/" for path in (PROJECT / "shared").glob("*/__init__.py")}
     assert modules | packages == set(re.findall(r"^  (\w+(?:\.py|/))", tree, re.MULTILINE))

@@ -76,7 +76,7 @@ def _text_of(token: Any) -> str:
     if token is None:
         raise ExpressionError("Object reference not set to an instance of an object.")
     if not isinstance(token, str):
-        raise PolicyError(f"The stand-in of API Management does not know how {token!r} is written as a text.")
+        raise PolicyError(f"The stand-in of API Management does not know how {token!r} is written as a string.")
     return token
 
 
