@@ -89,9 +89,7 @@ class Images:
             except _Crashed:
                 crashes += 1
                 if crashes == _MOST_CRASHES:
-                    raise DecoderCrashed(
-                        f"The decoder crashed on the file, and again when it was tried once more. {_ADVICE}"
-                    ) from None
+                    raise DecoderCrashed(f"The decoder crashed on the file twice. {_ADVICE}") from None
             except ProcessesLost:
                 losses += 1
                 if losses == _MOST_LOSSES:
