@@ -26,7 +26,8 @@ FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
 POLL_INTERVAL_S = 0.1
 
 # What the app leaves alone, without a result to wait for.
-HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
+HOUSEKEEPING_NAMES = (".ds_store", "._*", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload", "*.icloud")
+HOUSEKEEPING_FOLDERS = ("@eadir", "__macosx", ".appledouble", ".thumbnails", ".stfolder")
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 
@@ -137,7 +138,8 @@ def why_left_alone(name: str) -> str | None:
         name.encode()
     except UnicodeEncodeError:
         return "its name is not UTF-8, so no blob can have it"
-    lowered = name.rpartition("/")[2].lower()
-    if PARTIAL_SUFFIX.search(lowered) or any(fnmatch.fnmatchcase(lowered, known) for known in HOUSEKEEPING_NAMES):
-        return "by its name it is a system file or an unfinished copy, which the app leaves alone"
+    *folders, file = name.lower().split("/")
+    is_known = any(fnmatch.fnmatchcase(file, known) for known in HOUSEKEEPING_NAMES)
+    if is_known or PARTIAL_SUFFIX.search(file) or not set(folders).isdisjoint(HOUSEKEEPING_FOLDERS):
+        return "by its name it is a system file, a sidecar or an unfinished copy, which the app leaves alone"
     return None

@@ -26,8 +26,9 @@ ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONTAINER_NAME = re.compile(r"(?=.{3,63}\Z)\$?[a-z0-9](-?[a-z0-9])*")
 MAX_BLOB_NAME = 1024
 
-# What desktops, browsers and copy tools leave beside the files that people mean.
-HOUSEKEEPING_NAMES = (".ds_store", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload")
+# What desktops, browsers and copy tools leave beside the files that people mean: files, and whole folders.
+HOUSEKEEPING_NAMES = (".ds_store", "._*", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload", "*.icloud")
+HOUSEKEEPING_FOLDERS = ("@eadir", "__macosx", ".appledouble", ".thumbnails", ".stfolder")
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 # Containers that Azure or the app itself keeps on a storage account, beside the results.
@@ -81,9 +82,11 @@ class Drop:
         return not {".", ".."}.isdisjoint(re.split(r"[/\\]", self.blob))
 
     def is_housekeeping(self) -> bool:
-        """Whether the name is one that no person meant: a system file or an unfinished copy."""
-        name = self.blob.rpartition("/")[2].lower()
-        return bool(PARTIAL_SUFFIX.search(name)) or any(fnmatch.fnmatchcase(name, n) for n in HOUSEKEEPING_NAMES)
+        """Whether the name is one that no person meant: a system file, a sidecar or an unfinished copy."""
+        *folders, name = self.blob.lower().split("/")
+        if PARTIAL_SUFFIX.search(name) or not set(folders).isdisjoint(HOUSEKEEPING_FOLDERS):
+            return True
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in HOUSEKEEPING_NAMES)
 
     def is_reserved(self, results_container: str) -> bool:
         """Whether the container belongs to the app or to Azure: its blobs are never drops."""

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image, ImageChops, ImageStat
 
 from local.processes import PROJECT
-from shared.drop import HOUSEKEEPING_NAMES, Drop
+from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
 from shared.image import Change
 from shared.results import Status
 from shared.settings import Settings
@@ -151,7 +151,9 @@ def test_every_page_names_all_that_is_ignored(name: str) -> None:
     assert listed
     names = re.findall(r"`([^`]+)`", listed[0].lower())
     assert set(names) == {*HOUSEKEEPING_NAMES, "*.part", "*.partial", "*.part<n>"}
-    for ignored in names:
+    folders = re.findall(r"`([^`/]+)/`", text.partition("\n\n")[0].lower())
+    assert set(folders) == set(HOUSEKEEPING_FOLDERS)
+    for ignored in (*names, *(f"{folder}/*" for folder in folders)):
         assert Drop("", ignored.replace("*", "photo.jpg").replace("<n>", "12")).is_housekeeping()
 
 

@@ -63,6 +63,13 @@ def test_any_other_container_is_told_what_is_expected(name: str) -> None:
         "photo.jpg.1a2b3c.partial",
         "photo.jpg.crdownload",
         "photo.jpg.part2",
+        "site/._photo.jpg",
+        "@eaDir/photo.jpg/SYNOPHOTO_THUMB_XL.jpg",
+        "__MACOSX/site/photo.jpg",
+        "site/.AppleDouble/photo.jpg",
+        ".thumbnails/normal/0123.png",
+        ".stfolder/marker.png",
+        "site/.photo.jpg.icloud",
     ],
 )
 def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
@@ -82,6 +89,12 @@ def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
         "party.png",
         "site.partner",
         "-",
+        "_photo.jpg",
+        "eaDir/photo.jpg",
+        "macosx/photo.jpg",
+        "thumbnails/photo.png",
+        "icloud.png",
+        ".thumbnails.png",
     ],
 )
 def test_what_somebody_meant_is_not_taken_for_housekeeping(name: str) -> None:

@@ -25,7 +25,7 @@ from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
 from local.serving import serve
-from shared.drop import HOUSEKEEPING_NAMES, Drop
+from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
 from shared.errors import DropError, InvalidSettings, NeedsOperator
 from shared.image.model import AspectPolicy
 from shared.ledger import LEDGER_CONTAINER
@@ -806,8 +806,18 @@ def test_the_overdue_alert_is_about_iTwins_alone(container: str) -> None:  # noq
     "name",
     [
         *(name.replace("*", "x") for name in HOUSEKEEPING_NAMES),
+        *(f"a/{folder}/b/c.jpg" for folder in HOUSEKEEPING_FOLDERS),
         *("site.part", "a/site.PARTIAL", "site.part07", ".tmp", "a/Thumbs.db", "a/~$plan.docx", "~$a/plan.jpg"),
-        *("party.png", "site.partner", "thumbs.db.png", "desktop.ini/a.jpg", "a.tmp.jpg", "tmp", "a.part.jpg"),
+        *(
+            "party.png",
+            "site.partner",
+            "thumbs.db.png",
+            "desktop.ini/a.jpg",
+            "a@eadir/b.jpg",
+            "a.tmp.jpg",
+            "tmp",
+            "a.part.jpg",
+        ),
     ],
 )
 def test_the_overdue_alert_expects_no_line_about_what_is_ignored(name: str) -> None:

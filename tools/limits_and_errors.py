@@ -31,6 +31,7 @@ def page() -> str:
     """Return the page as it must be."""
     limits, settings = ImageLimits(), Settings.from_environ(ENOUGH)
     ignored = ", ".join(f"`{name}`" for name in (*drop.HOUSEKEEPING_NAMES, "*.part", "*.partial", "*.part<n>"))
+    folders = ", ".join(f"`{name}/`" for name in drop.HOUSEKEEPING_FOLDERS)
     reserved = ", ".join(f"`{name}`" for name in drop.RESERVED_CONTAINERS)
     return f"""\
 # Limits and errors
@@ -46,7 +47,8 @@ applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels. If a
 one is used. Anything else is rejected, and the result says what the file is and what to send instead.
 
 A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
-{ignored}.
+{ignored};
+and everything in {folders}.
 So are empty blobs that stand for folders, the containers {reserved}, and the results container.
 
 ## Output
