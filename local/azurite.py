@@ -158,10 +158,14 @@ class Azurite:
 
     @property
     def connection_string(self) -> str:
-        """What an Azure Storage SDK takes; the key in it is the public development key."""
+        """What an Azure Storage SDK takes; the key in it is the public development key.
+
+        There are no tables. Core Tools ask for one all the same: here they are refused at once, instead of asking the
+        public address of somebody else's account.
+        """
         return (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
-            f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
+            f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};TableEndpoint={self.blob_url};"
         )
 
     def _open_folder(self) -> tuple[Path, list[int]]:

@@ -27,8 +27,19 @@ PROJECT = Path(__file__).resolve().parent.parent
 STOP_GRACE_S = 10.0
 KEPT_LINES = 1000
 
-# Runs "$@" until it ends or the input closes, and then ends the whole process group.
-LEASH = ("sh", "-c", '("$@"; kill -TERM 0) & read -r _; kill -TERM 0', "leash")
+# Runs "$@" and tells it alone to end when the shell is told to or its input closes; then ends the rest of the group.
+_LEASH = """
+exec 3<&0
+"$@" </dev/null 3<&- & child=$!
+trap 'kill -TERM $child' TERM
+(read -r _ <&3; kill -TERM $$) &
+wait $child; code=$?
+while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+trap '' TERM
+kill -TERM 0
+exit $code
+"""
+LEASH = ("sh", "-c", _LEASH, "leash")
 
 
 class Child:
@@ -70,28 +81,27 @@ class Child:
         return self._process.poll()
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> int:
-        """Ask it to end, insist after `grace_s`; returns its exit code."""
-        self._signal(signal.SIGTERM)
+        """Ask it alone to end, which ends what it has started; insist after `grace_s`. Returns its exit code."""
+        self._process.terminate()
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+            self._kill_group()
         return self._reap()
 
     def kill(self) -> int:
         """End it as a crash would, without a chance to tidy up; returns its exit code."""
-        self._signal(signal.SIGKILL)
+        if self._process.returncode is None:
+            self._kill_group()
         return self._reap()
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _reap(self) -> int:
         code = self._process.wait()
-        with contextlib.suppress(ProcessLookupError):  # what it started and did not end
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill_group()  # what it started and did not end
         self._pump.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:

@@ -235,6 +235,32 @@ def test_core_tools_run_the_app_with_the_same_settings(tmp_path: Path, monkeypat
     assert not [pid for pid in pids if is_running(pid)]
 
 
+STUBBORN_FUNC = """#!/bin/sh
+trap 'echo asked to end; sleep 1; echo finished; exit 0' TERM
+echo ready
+while :; do sleep 0.05; done
+"""
+
+
+def test_core_tools_may_finish_what_runs(tmp_path: Path) -> None:
+    """The host alone is told to end, and its own exit code is the host's."""
+    func = tmp_path / "func"
+    func.write_text(STUBBORN_FUNC)
+    func.chmod(0o755)
+    child = Child([*LEASH, str(func)], environment=dict(os.environ), directory=tmp_path)
+    assert wait_until(lambda: list(child.lines) == ["ready"], timeout_s=HANG_S)
+    assert child.stop() == 0
+    assert list(child.lines) == ["ready", "asked to end", "finished"]
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_program_on_a_leash_ends_with_its_own_exit_code(tmp_path: Path, code: int) -> None:
+    """Nobody waits for an input that never comes."""
+    child = Child([*LEASH, "sh", "-c", f"exit {code}"], environment=dict(os.environ), directory=tmp_path)
+    assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
+    assert child.stop() == code
+
+
 def test_core_tools_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the way out."""
     monkeypatch.setenv("PATH", "")

@@ -149,6 +149,13 @@ def test_the_webhook_is_closed_without_its_key(probe: Probe, code: str) -> None:
     assert requests.post(url, json=[], headers={"aeg-event-type": "Notification"}, timeout=HANG_S).status_code == 401
 
 
+def test_a_function_key_does_not_open_the_webhook(probe: Probe) -> None:
+    """It is known, but not for this: 403, as the Functions host answers."""
+    url = probe.host.webhook("on_blob").partition("&code=")[0]
+    headers = {"aeg-event-type": "Notification", "x-functions-key": probe.host.function_key}
+    assert requests.post(url, json=[], headers=headers, timeout=HANG_S).status_code == 403
+
+
 def test_the_validation_handshake_returns_the_code(probe: Probe) -> None:
     """A new event subscription is confirmed, in the Event Grid schema and in CloudEvents' double encoding."""
     data = {"validationCode": "a-code"}
@@ -173,10 +180,31 @@ def test_only_known_event_kinds_are_accepted(probe: Probe, kind: str, status: in
     assert probe.post([], kind=kind).status_code == status
 
 
-@pytest.mark.parametrize("body", [[{}], [{"data": {"url": "http://127.0.0.1/a"}}], "text", 7])
+@pytest.mark.parametrize("body", [[{}], [{"data": {"url": "http://127.0.0.1/a", "blobType": "BlockBlob"}}], "text", 7])
 def test_what_is_no_event_is_an_error_of_the_host(probe: Probe, body: object) -> None:
     """The real webhook does not catch it either, so that Event Grid tries again."""
     assert probe.post(body).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"blobType": "BlockBlob"}, 202),
+        ({"blobType": "PageBlob"}, 202),
+        ({"blobType": "AppendBlob"}, 202),
+        ({"blobType": "blockblob"}, 500),
+        ({"blobType": "Blob"}, 500),
+        ({"blobType": ""}, 500),
+        ({"blobType": None}, 500),
+        ({"blobType": []}, 500),
+        ({}, 500),
+        ({"blobType": "BlockBlob", "eTag": None}, 202),
+    ],
+)
+def test_an_event_must_name_a_blob_type_that_there_is(probe: Probe, given: dict[str, Any], status: int) -> None:
+    """As the extension reads it; an ETag may be missing."""
+    url = probe.container().get_blob_client("gone.png").url
+    assert probe.post([{"data": {"url": url, **given}}]).status_code == status
 
 
 def test_an_unknown_function_name_is_accepted_and_its_event_dropped(probe: Probe) -> None:
@@ -228,6 +256,18 @@ def test_a_function_is_handed_the_real_container_and_blob(probe: Probe) -> None:
     (said,) = probe.wait_for(function="on_blob", blob=name)
     assert said["container"] == container.container_name
     assert probe.wait_for(function="on_blob ended", blob=name)[0]["content"] == "content"
+
+
+def test_the_host_looks_at_a_blob_three_times(probe: Probe, data_account: Azurite) -> None:
+    """As the extension does, so that whoever counts an app's requests counts the host's as well."""
+    heads: list[str] = []
+    data_account.watch(heads.append)
+    container = probe.container()
+    probe.drop(container, "counted.png")
+    probe.wait_for(function="on_blob ended", blob="counted.png")
+    data_account.unwatch(heads.append)
+    path = f"/{container.container_name}/counted.png "
+    assert sum('"HEAD ' in line and path in line for line in heads) == 3
 
 
 def test_a_function_is_handed_its_context(probe: Probe) -> None:
@@ -374,14 +414,23 @@ def test_a_queue_trigger_is_handed_the_message(probe: Probe) -> None:
 
 @pytest.mark.parametrize(("content", "attempts"), [(base64.b64encode(b"fail").decode(), 2), ("no base64!", 0)])
 def test_a_message_that_fails_too_often_is_poison(probe: Probe, content: str, attempts: int) -> None:
-    """It moves to `{queue}-poison`, after maxDequeueCount attempts or at once where it cannot be decoded."""
+    """It moves to `{queue}-poison` as it stands, after maxDequeueCount attempts, or at once where it is no base64."""
     queue = probe.data_queues.get_queue_client(QUEUE)
     if QUEUE not in [found.name for found in probe.data_queues.list_queues()]:
         queue.create_queue()
     sent = queue.send_message(content)
-    poison = base64.b64decode(probe.take_poison(f"{QUEUE}-poison")).decode()
-    assert poison == ("fail" if attempts else content)
+    assert probe.take_poison(f"{QUEUE}-poison") == content
     assert len(probe.said(function="on_message", id=sent.id)) == attempts
+
+
+def test_a_message_of_a_poison_queue_is_tried_again_when_its_time_is_over(probe: Probe) -> None:
+    """There is no poison queue of a poison queue: it waits ten minutes (here two seconds), and in the end stays."""
+    queue = probe.data_queues.create_queue("probe-poison")
+    sent = queue.send_message(base64.b64encode(b"fail").decode())
+    first, second = probe.wait_for(2, function="on_poison", id=sent.id)
+    assert second["at"] - first["at"] > 1.9
+    assert queue.get_queue_properties().approximate_message_count == 1
+    assert "probe-poison-poison" not in [found.name for found in probe.data_queues.list_queues()]
 
 
 # HTTP triggers

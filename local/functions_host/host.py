@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import threading
@@ -97,7 +98,7 @@ class FunctionsHost:
         return listeners
 
     def _enqueue(self, body: bytes) -> None:
-        send(self._trigger_queue, body)
+        send(self._trigger_queue, base64.b64encode(body).decode())
         self._notify(self._trigger_queue.queue_name)
 
     def _notify(self, queue_name: str) -> None:

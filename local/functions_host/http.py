@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from local.functions_host.worker import Worker
 
 EVENT_GRID_ORIGIN = "eventgrid.azure.net"
+BLOB_TYPES = ("BlockBlob", "PageBlob", "AppendBlob")
 
 log = logging.getLogger("local.functions_host")
 
@@ -44,13 +45,18 @@ class HostKeys:
     blobs_extension: str = field(repr=False)
     function: str = field(repr=False)
 
-    def open_webhook(self, key: str) -> bool:
-        """Whether `key` opens the blob extension's webhook."""
-        return hmac.compare_digest(key.encode(), self.blobs_extension.encode())
+    def refuse_webhook(self, key: str) -> int | None:
+        """Return the status that the blob extension's webhook refuses `key` with; None where it opens."""
+        if hmac.compare_digest(key.encode(), self.blobs_extension.encode()):
+            return None
+        return 403 if self._is_function_key(key) else 401
 
     def open_function(self, key: str, auth_level: str) -> bool:
         """Whether `key` opens an HTTP trigger of that level."""
-        return auth_level == "anonymous" or hmac.compare_digest(key.encode(), self.function.encode())
+        return auth_level == "anonymous" or self._is_function_key(key)
+
+    def _is_function_key(self, key: str) -> bool:
+        return hmac.compare_digest(key.encode(), self.function.encode())
 
 
 def host_app(
@@ -78,8 +84,9 @@ def host_app(
 
 
 async def _receive_events(request: Request, keys: HostKeys, enqueue: Callable[[bytes], None]) -> Response:
-    if not keys.open_webhook(_key(request)):
-        return Response(status_code=401)
+    refused = keys.refuse_webhook(_key(request))
+    if refused:
+        return Response(status_code=refused)
     if request.method == "OPTIONS":  # the CloudEvents handshake
         origin = request.headers.get("webhook-request-origin", "")
         allowed = origin if origin.startswith("eventgrid.azure.") else EVENT_GRID_ORIGIN
@@ -108,16 +115,21 @@ def _read_events(body: bytes) -> list[dict[str, Any]]:
 
 
 def trigger_message(event: dict[str, Any], function_id: str | None) -> bytes:
-    """Make the trigger message for an event, as BlobTriggerMessage.cs serializes it."""
+    """Make the trigger message for an event, as BlobTriggerMessage.cs serializes it.
+
+    Raises ValueError, KeyError or TypeError where the webhook answers 500: without a URL, or with an unknown blob type.
+    """
     data = event["data"]
     container, blob = parse_blob_url(data["url"])
+    if data["blobType"] not in BLOB_TYPES:
+        raise ValueError(f"blobType is {data['blobType']!r}, but must be one of {', '.join(BLOB_TYPES)}.")
     message = {
         "Type": "BlobTrigger",
         "FunctionId": function_id,
         "BlobType": data["blobType"],
         "ContainerName": container,
         "BlobName": blob,
-        "ETag": f'"{data["eTag"]}"',
+        "ETag": f'"{data.get("eTag") or ""}"',
     }
     return json.dumps(message, indent=2).encode()
 

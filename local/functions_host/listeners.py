@@ -36,6 +36,7 @@ MAX_QUEUE_NAME_LENGTH = 63
 VISIBILITY_TIMEOUT_S = 600.0
 MAX_VISIBILITY_TIMEOUT_S = 7 * 24 * 3600  # https://learn.microsoft.com/rest/api/storageservices/get-messages
 MIN_POLLING_INTERVAL_S = 0.1
+HEADS_PER_ATTEMPT = 3  # as the extension asks, for whoever counts requests
 
 log = logging.getLogger("local.functions_host")
 
@@ -132,14 +133,14 @@ class QueueListener:
             return
         if (message.dequeue_count or 0) > self._options.max_dequeue_count:
             self._poison(message, body)
-            return
-        if self._succeeds(message, body):
+        elif self._succeeds(message, body):
             self._delete(message)
         elif (message.dequeue_count or 0) >= self._options.max_dequeue_count:
             self._poison(message, body)
-        else:
+        elif self._poison_queue(body):
             self._update(message, self._options.visibility_timeout_s)
             self.notify()
+        # As in the extension: without a poison queue, a message comes back when its ten minutes are over.
 
     def _succeeds(self, message: QueueMessage, body: bytes) -> bool:
         future = self._execute(message, body)
@@ -154,13 +155,13 @@ class QueueListener:
     def _poison(self, message: QueueMessage, body: bytes) -> None:
         poison_queue = self._poison_queue(body)
         if poison_queue is None:
-            return  # as in the host: no endless loop, the message comes back when its timeout is over
+            return  # as in the extension: the message comes back when its ten minutes are over, until it expires
         log.warning(
             "Message has reached MaxDequeueCount of %d. Moving message to queue '%s'.",
             self._options.max_dequeue_count,
             poison_queue.queue_name,
         )
-        send(poison_queue, body, base64_encoded=self._options.base64)
+        send(poison_queue, message.content)  # as it stands, also where it could not be decoded
         self._delete(message)
         self._on_poison(poison_queue.queue_name)
 
@@ -195,8 +196,10 @@ def listen_to_blobs(
         if function is None:
             log.debug("Blob '%s' is ignored: there is no function %s.", blob, trigger["FunctionId"])
             return None
+        blob_client = blob_services[function.connection].get_blob_client(container, blob)
         try:
-            blob_services[function.connection].get_blob_client(container, blob).get_blob_properties()
+            for _ in range(HEADS_PER_ATTEMPT):
+                blob_client.get_blob_properties()
         except ResourceNotFoundError:
             log.debug("Blob '%s' of message %s is gone.", blob, message.id)
             return None
@@ -259,9 +262,8 @@ def listen_to_queue(
     )
 
 
-def send(queue: QueueClient, body: bytes, *, base64_encoded: bool = True) -> None:
+def send(queue: QueueClient, content: str) -> None:
     """Add a message, and the queue where there is none yet."""
-    content = base64.b64encode(body).decode() if base64_encoded else body.decode()
     try:
         queue.send_message(content)
     except ResourceNotFoundError:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 
 import azure.functions as func
@@ -77,6 +78,13 @@ def on_message(message: func.QueueMessage) -> None:
     )
     if message.get_body() == b"fail":
         raise RuntimeError("asked to fail")
+
+
+@app.queue_trigger(arg_name="message", queue_name="probe-poison", connection="DropStorage")
+def on_poison(message: func.QueueMessage) -> None:
+    """Say what came into a queue that is itself a poison queue, and fail."""
+    say(function="on_poison", id=message.id, count=message.dequeue_count, at=time.time())
+    raise RuntimeError("asked to fail")
 
 
 @app.route(trigger_arg_name="request", route="hello/{who}", auth_level=func.AuthLevel.FUNCTION)
