@@ -95,7 +95,9 @@ def unhappy(number: int, status: str, code: str = "CorruptImage", **changes: Any
     del found["image"]
     if status == "retrying":
         found["nextAttemptAt"] = "2026-11-23T12:00:09.000Z"
-    return found if status == "superseded" else {**found, "error": {"code": code, "message": "It says why."}}
+    if status == "superseded":
+        return {**found, "sent": None}
+    return {**found, "error": {"code": code, "message": "It says why."}}
 
 
 def say(number: int, *documents: dict[str, Any], adding: bool = False) -> Callable[[Evidence], None]:
