@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from local.interrupts import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
-INTERRUPTED = 130
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> int:
     """Run what the command line says."""
-    _on_interrupt(_end_at_once)
     try:
-        if sys.stdout is None:  # closed by a shell, as by `>&-`
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
-        # A file may have a name that no terminal can show.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
-        spare_loopback()
-        from local.commands import read  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
-
-        run = read(sys.argv[1:])
-        _on_interrupt(_interrupt_once)
-        return run()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        return run_program(_load)
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _load() -> Callable[[], int]:
+    if sys.stdout is None:  # closed by a shell, as by `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
+    # A file may have a name that no terminal can show.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
+    spare_loopback()
+    from local.commands import read  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
+
+    return read(sys.argv[1:])
 
 
 def spare_loopback() -> None:
@@ -43,22 +41,6 @@ def spare_loopback() -> None:
     if given.strip() != "*":
         names = dict.fromkeys((*filter(None, map(str.strip, given.split(","))), *LOOPBACK))
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
-
-
-def _on_interrupt(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-
-
-def _end_at_once(_: int, __: FrameType | None) -> NoReturn:
-    # While modules are read in there is nothing to tidy up, and Python loses some of the exceptions that come then.
-    os._exit(INTERRUPTED)
-
-
-def _interrupt_once(_: int, __: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must not interrupt the tidying up.
-    _on_interrupt(signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ import contextlib
 import fnmatch
 import hashlib
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
@@ -16,7 +18,6 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from azure.storage.blob import BlobServiceClient
 
@@ -124,11 +125,21 @@ def outcome(drop: DroppedFile, result: Mapping[str, Any]) -> str:
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Return the files of a folder and of its sub-folders; hidden ones are nobody's drops."""
-    for file in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    """Return the files of a folder and of its sub-folders, also of those that links lead to, but none twice.
+
+    Hidden ones are nobody's drops.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        # A link may lead back to where it came from.
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in files if real not in seen and not name.startswith(".")]
+        seen.add(real)
+    for file in sorted(found):
         with contextlib.suppress(OSError):  # what nobody may look at is none
-            if not is_hidden and file.is_file():
+            if file.is_file():
                 yield file
 
 

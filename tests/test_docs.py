@@ -218,5 +218,5 @@ def test_the_console_has_a_word_for_everything_that_happens() -> None:
 
 def test_nothing_deployed_needs_what_only_developers_have() -> None:
     """The app imports what requirements.txt has; a bar that only a terminal shows may want more."""
-    code = "import sys, function_app, shared.deliveries, shared.preview.__main__; sys.exit('rich' in sys.modules)"
+    code = "import sys, function_app, shared.deliveries, shared.preview.program; sys.exit('rich' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=HANG_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,20 @@ def test_every_result_and_every_picture_is_kept(tmp_path: Path) -> None:
     text = (tmp_path / "town-hall.phone.jpg.json").read_text("utf-8")
     assert json.loads(text) == document
     assert "写真" in text
+
+
+def test_what_cannot_be_kept_there_is_kept_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder may be somebody else's; where the pictures are instead is said, each time in a new place."""
+    (tmp_path / "theirs").touch()
+    document: dict[str, Any] = {"status": "uploaded", "source": {}, "sent": None}
+    outcomes = [demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))]
+    wanted = tmp_path / "theirs" / "demo"
+    places = [demo.keep(outcomes, wanted) for _ in range(2)]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"{wanted} cannot be used (Not a directory), so {place} is." for place in places]
+    for place in places:
+        assert len(list(place.iterdir())) == 2
+        shutil.rmtree(place)
 
 
 PICTURE = b"the picture"

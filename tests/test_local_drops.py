@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from local.drops import result_name, why_left_alone
+from local.drops import files_in, result_name, why_left_alone
 from local.samples import building_site, encode
 from shared import results
 from shared.drop import Drop
@@ -16,6 +16,8 @@ from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from local.cloud import LocalCloud
 
 PHOTO = encode(building_site(320, 240), "JPEG")
@@ -45,6 +47,19 @@ def test_uploader_and_app_agree_on_the_name(text: str, times: int) -> None:
 def test_drop_and_app_agree_on_what_is_left_alone(folder: str, name: str) -> None:
     """What the app would leave without a result is not dropped, and everything else is."""
     assert (why_left_alone(folder + name) is not None) is Drop(ITWIN, folder + name).is_housekeeping()
+
+
+def test_folders_that_links_lead_to_are_dropped_too(tmp_path: Path) -> None:
+    """Each once, though a link may lead back to where it came from; hidden files and folders are nobody's drops."""
+    photos, elsewhere = tmp_path / ".photos", tmp_path / "elsewhere"
+    for folder in (photos / "site", photos / ".git", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").touch()
+    (photos / ".a.jpg").touch()
+    (photos / "linked").symlink_to(elsewhere)
+    (photos / "site" / "back").symlink_to(photos)
+    (photos / "gone.jpg").symlink_to(tmp_path / "nothing")
+    assert list(files_in(photos)) == [photos / "linked" / "a.jpg", photos / "site" / "a.jpg"]
 
 
 def test_a_name_that_no_blob_can_have_is_said() -> None:

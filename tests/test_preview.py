@@ -22,9 +22,9 @@ import pytest
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
 from shared.image import ImageLimits
-from shared.preview import __main__ as program
-from shared.preview.__main__ import main
+from shared.preview import program
 from shared.preview.looking import Question, Rules, look_at
+from shared.preview.program import main
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -177,6 +177,42 @@ def test_no_file_is_ever_written_over_another(folder: Path, capsys: pytest.Captu
     assert not out.exists()
 
 
+@pytest.mark.parametrize("out", [".", "..", "site"])
+def test_an_image_may_be_written_beside_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    """In the folder itself, above it and below it: nothing there is taken for what an earlier run wrote."""
+    monkeypatch.chdir(folder)
+    (folder / "plan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
+    (folder / "site" / "photo.jpg").unlink()
+    assert main([".", "--out", out]) == 0
+    assert (folder / out / "plan.tif.png").exists() or (folder / out / "plan.tif.jpg").exists()
+
+
+def test_no_file_is_written_over_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even where both are named by the same dot."""
+    monkeypatch.chdir(folder / "site")
+    for source in (".", "photo.jpg"):
+        assert main([source, "--out", "."]) == 2
+        assert capsys.readouterr().err == "photo.jpg would be written over itself: choose another --out.\n"
+    assert (folder / "site" / "photo.jpg").read_bytes() == PHOTO
+
+
+def test_folders_that_links_lead_to_are_looked_at_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each once, though a link may lead back to where it came from."""
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "other.jpg").write_bytes(PHOTO)
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "again").symlink_to(elsewhere)
+    (folder / "site" / "back").symlink_to(folder)
+    (folder.parent / "whole").symlink_to(folder)
+    out = folder.parent / "out"
+    assert main([str(folder.parent / "whole"), "--json", "--out", str(out)]) == 0
+    written = [document["writtenTo"] for document in map(json.loads, capsys.readouterr().out.splitlines())]
+    assert written == [str(out / "again" / "other.jpg"), str(out / "site" / "photo.jpg")]
+
+
 def test_a_file_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A disk's error is no reason to leave the others out."""
     (folder / "bad.jpg").symlink_to("/proc/self/mem")
@@ -296,6 +332,27 @@ def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
     assert process.returncode == 0
     assert set(documents(output)) == {"other.jpg", "photo.jpg"}
     assert "/2" in shown
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_on_a_narrow_terminal_no_line_is_broken(folder: Path, how: list[str]) -> None:
+    """The terminal folds a long path, and whoever copies it has it whole; the bar stands below."""
+    long = folder / ("a long name of a folder " * 5).strip()
+    long.mkdir()
+    for name in ("1 [red].jpg", "2.jpg"):
+        (long / name).write_bytes(PHOTO)
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "40"}
+    process = subprocess.Popen(command(long, *how), cwd=PROJECT, env=environment, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = ""
+    with contextlib.suppress(OSError):  # its other end is closed
+        while part := os.read(controller, 100_000):
+            shown += part.decode()
+    os.close(controller)
+    assert process.wait(HANG_S) == 0
+    for name in ("1 [red].jpg", "2.jpg"):
+        assert str(long / name) in shown
 
 
 def test_who_reads_no_further_sees_no_traceback(folder: Path) -> None:

@@ -18,7 +18,7 @@ from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import building_site, encode
 from local.tokens import TokenIssuer
-from shared import replay
+from shared.replay import program as replay
 from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_storage import trusted_certificate

@@ -61,7 +61,7 @@ UNFINISHED = {
     "shared/itwin_platform.py",
     "shared/pipeline.py",
     "shared/preflight.py",
-    "shared/replay.py",
+    "shared/replay/program.py",
     "shared/settings.py",
 }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,11 +18,11 @@ from local.cloud import LocalCloud
 from local.commands.running import hearing_from_cloud
 from local.processes import PROJECT
 from local.samples import make_samples
+from local.terminal import say
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 OUTPUT = PROJECT / ".local" / "demo"
 RESULT_TIMEOUT_S = 60.0
@@ -91,8 +93,19 @@ def drop_samples(steps: Iterable[Step]) -> list[Outcome]:
         ]
 
 
-def keep(outcomes: list[Outcome], folder: Path) -> None:
-    """Write every result and every uploaded picture where they can be looked at."""
+def keep(outcomes: list[Outcome], folder: Path) -> Path:
+    """Write every result and every uploaded picture into the folder, or where there is room, and return where."""
+    try:
+        _write(outcomes, folder)
+    except OSError as error:
+        instead = Path(tempfile.mkdtemp(prefix="itwin-image-drop-"))
+        say(f"{folder} cannot be used ({error.strerror}), so {instead} is.", sys.stderr)
+        _write(outcomes, instead)
+        return instead
+    return folder
+
+
+def _write(outcomes: list[Outcome], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -139,8 +152,8 @@ def run(_: argparse.Namespace) -> int:
 def perform(steps: Iterable[Step], folder: Path) -> int:
     """Drop the samples, keep in the folder what came of them, and print it; 1 where any ended unexpectedly."""
     outcomes = drop_samples(steps)
-    keep(outcomes, folder)
+    kept_in = keep(outcomes, folder)
     console = Console() if sys.stdout.isatty() else Console(width=160)
     show(outcomes, console)
-    console.print(f"Results and uploaded pictures: {folder}")
+    say(f"Results and uploaded pictures: {kept_in}")
     return 0 if all(outcome.as_expected for outcome in outcomes) else 1

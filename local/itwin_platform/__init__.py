@@ -15,12 +15,35 @@ refuse is refused here. Each module decides one thing::
     rate_limit      how often a client may call
     exchanges       what every answer has, what is remembered of a request, and what a script answers instead
     control         the same as the library, over HTTP, under /_control
+    program         the same for a shell: `python -m local.itwin_platform`
 
 https://developer.bentley.com/apis/itwins/operations/upload-itwin-image
 """
 
-from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
-from local.itwin_platform.itwins import ITwin, ITwinImage, as_itwin_id
-from local.itwin_platform.platform import ITwinPlatform
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
+    from local.itwin_platform.itwins import ITwin, ITwinImage, as_itwin_id
+    from local.itwin_platform.platform import ITwinPlatform
 
 __all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedAnswer", "as_itwin_id"]
+
+_HOMES = {
+    "ReceivedRequest": "exchanges",
+    "ScriptedAnswer": "exchanges",
+    "ITwin": "itwins",
+    "ITwinImage": "itwins",
+    "as_itwin_id": "itwins",
+    "ITwinPlatform": "platform",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is used when it is first used: the program must hear Ctrl-C before all this is imported."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -131,13 +131,17 @@ def _read(file: Path, max_bytes: int) -> Source:
 
 
 def _write(image: NormalizedImage, target: Path) -> str:
-    """Write the image and return where: under its own name if that fits what it is, else with one more suffix."""
-    suffixes = SUFFIXES[image.media_type]
-    if target.suffix.lower() not in suffixes:
-        target = target.with_name(target.name + suffixes[0])
+    """Write the image and return where."""
+    target = with_suffix(target, image.media_type)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(image.data)
     return str(target)
+
+
+def with_suffix(target: Path, media_type: str) -> Path:
+    """Return the file's own name if that fits what it is, else with one more suffix."""
+    suffixes = SUFFIXES[media_type]
+    return target if target.suffix.lower() in suffixes else target.with_name(target.name + suffixes[0])
 
 
 def _extent(media_type: str, width: int, height: int, size: int) -> str:

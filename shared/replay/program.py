@@ -1,13 +1,9 @@
-"""`python -m shared.replay`: put drops that have ended back on the retry queue, with the operator's own Azure login.
-
-A drop that is replayed is read, normalized and uploaded anew, unless a newer image of its iTwin is up.
-"""
+"""The program: which results are wanted, and how their drops get back onto the queue."""
 
 # ruff: noqa: T201 - a program prints
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 
+from shared import replay
 from shared.errors import InvalidSettings
 from shared.results import FINAL, Recorded
 from shared.retries import RETRY_QUEUE, Attempt, RetryQueue
@@ -102,7 +99,7 @@ def _with_account(environ: Mapping[str, str], account: str | None) -> Mapping[st
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m shared.replay", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m shared.replay", description=replay.__doc__)
     parser.add_argument("--status", required=True, choices=FINAL, help="which results are replayed")
     parser.add_argument("--itwin", metavar="ID", help="those of one iTwin only")
     parser.add_argument(
@@ -119,7 +116,3 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-11-23T12:00Z") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,234 @@
+"""The program: which files are meant, who looks at them, and what is printed."""
+
+# ruff: noqa: T201 - a program prints
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.admission import Admission
+from shared.drop import Drop
+from shared.errors import InvalidSettings
+from shared.preview.looking import SUFFIXES, Question, Rules, bytes_needed, look_at, printable, with_suffix
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from shared.preview.looking import Preview
+
+IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
+# What the app cannot start without, and no image needs.
+ELSEWHERE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
+# Any photo of 24 megapixels takes less, so only larger ones wait for one another.
+IMAGE_BYTES_PER_PROCESS = 500_000_000
+
+NONE_REJECTED, SOME_REJECTED, NOT_ASKED_WELL, NOBODY_READS = 0, 1, 2, 141
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Look at every file. 0: none would be rejected; 1: one would; 2: a sentence on stderr says what is wrong.
+
+    141: nobody reads any more, as with `| head`.
+    """
+    options = _parser().parse_args(arguments)
+    counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
+    try:
+        rules = _rules()
+        questions = list(_plan(options.files, options.out))
+        if options.out:
+            _make_folder(options.out)
+        with _progress(len(questions)) as tell:
+            for preview in _look_at_all(questions, rules):
+                counts[preview.status] += 1
+                tell(json.dumps(preview.document()) if options.json else preview.line())
+        if not options.json and len(questions) > 1:
+            told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+            print(f"{len(questions)} files: {told}", flush=True)
+    except (InvalidSettings, _Unanswerable) as error:
+        print(error, file=sys.stderr)
+        return NOT_ASKED_WELL
+    except BrokenPipeError:
+        # What is left in the buffer would be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+    return SOME_REJECTED if counts["rejected"] or counts["failed"] else NONE_REJECTED
+
+
+class _Unanswerable(Exception):
+    """What was asked for cannot be done; the message is a sentence."""
+
+
+def _rules() -> Rules:
+    """Read what the app's settings say of images. Raises InvalidSettings."""
+    given = {name: os.environ[name] for name in IMAGE_SETTINGS if name in os.environ}
+    settings = Settings.from_environ({**ELSEWHERE, **given})
+    return Rules(settings.limits, settings.max_source_bytes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m shared.preview",
+        description="Say what would become of images if they were dropped.",
+        epilog="The settings " + ", ".join(IMAGE_SETTINGS) + " are read from the environment, as in the app.",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write what would be sent into this folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON document a line")
+    return parser
+
+
+def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
+    """List what is to be looked at, in order. Raises _Unanswerable."""
+    found: dict[Path, tuple[Path, str]] = {}
+    for path in paths:
+        for file, name in _files(path, out):
+            found.setdefault(_real(file.parent) / file.name, (file, name))  # it may be named once more by its folder
+    if not found:
+        raise _Unanswerable("There is no file to look at.")
+    files = list(found.values())
+    targets = [_real(out / name) if out else None for _, name in files]
+    written = [_possible_files(target) if target else set() for target in targets]
+    taken = Counter([*(_real(file) for file, _ in files), *itertools.chain(*written)])
+    for (file, _), target, possible in zip(files, targets, written, strict=True):
+        if any(taken[name] > 1 for name in possible):
+            other = "itself" if _real(file) in possible else "another file"
+            raise _Unanswerable(f"{printable(str(file))} would be written over {other}: choose another --out.")
+        yield Question(file, target)
+
+
+def _possible_files(target: Path) -> set[Path]:
+    """Return where an image may be written that is meant for `target`."""
+    return {with_suffix(target, media_type) for media_type in SUFFIXES}
+
+
+def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
+    """Return the path's files, each with the name that it would have in a container."""
+    if not path.exists():
+        raise _Unanswerable(f"{printable(str(path))} is not there.")
+    if not path.is_dir():
+        if not path.is_file():
+            raise _Unanswerable(f"{printable(str(path))} is neither a file nor a folder.")
+        yield path, path.name
+        return
+    # What an earlier run wrote is no source.
+    earlier = _real(out) if out and _real(path) in _real(out).parents else None
+    for file in sorted(_walk(path)):
+        name = file.relative_to(path).as_posix()
+        is_output = earlier is not None and _real(file).is_relative_to(earlier)
+        leads_nowhere = file.is_symlink() and not file.exists()
+        if (file.is_file() or leads_nowhere) and not Drop("", name).is_housekeeping() and not is_output:
+            yield file, name
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder, those of folders that links lead to as well, but none for the second time."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(parent, name) for name in files)
+
+
+def _real(path: Path) -> Path:
+    """Follow its links; unlike `Path.resolve`, never raise where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder, if it is not there. Raises _Unanswerable."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _Unanswerable(f"The folder {printable(str(out))} cannot be used ({error.strerror}).") from error
+
+
+def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Preview]:
+    """Look at all of them, on as many cores as there are, and yield in order. Raises _Unanswerable."""
+    workers = min(os.cpu_count() or 1, len(questions))
+    if workers == 1:
+        yield from (look_at(question, rules) for question in questions)
+        return
+    memory = Admission(workers * IMAGE_BYTES_PER_PROCESS)
+    # Not forked: the progress bar has a thread, and a fork would copy its locks as they are at that moment.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, ThreadPoolExecutor(workers) as threads:
+
+        def ask(question: Question) -> Preview:
+            with memory.admit(bytes_needed(question.file, rules)):
+                return pool.submit(look_at, question, rules).result()
+
+        try:
+            with _interrupts_later():  # never, for what is started meanwhile: Ctrl-C is the main thread's alone
+                answers = [threads.submit(ask, question) for question in questions]
+            for answer in answers:
+                yield answer.result()
+        except BrokenProcessPool as error:
+            threads.shutdown(cancel_futures=True)
+            unanswered = (q for q, a in zip(questions, answers, strict=True) if a.cancelled() or a.exception())
+            names = " or ".join(printable(str(q.file)) for q in itertools.islice(unanswered, workers))
+            message = f"A process was ended from outside, perhaps because memory is short, while it looked at {names}."
+            raise _Unanswerable(message) from error
+        finally:
+            with _interrupts_later():
+                threads.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
+                threads.shutdown()
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; a process that is started in it never hears it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar to whoever watches a longer run; yields what prints an answer and moves the bar on."""
+    # It is where the development tools are; the app has none.
+    if total == 1 or not sys.stderr.isatty() or find_spec("rich") is None:
+        yield partial(print, flush=True)
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+
+    together = sys.stdout.isatty()
+    console = Console(stderr=not together)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=total)
+
+        def tell(line: str) -> None:
+            if together:
+                console.out(line, highlight=False)  # above the bar, and as long as it is: a path can be copied whole
+            else:
+                print(line, flush=True)
+            bar.advance(task)
+
+        yield tell

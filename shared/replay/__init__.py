@@ -1,0 +1,4 @@
+"""`python -m shared.replay`: put drops that have ended back on the retry queue, with the operator's own Azure login.
+
+A drop that is replayed is read, normalized and uploaded anew, unless a newer image of its iTwin is up.
+"""

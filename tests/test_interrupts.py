@@ -1,0 +1,88 @@
+"""Ctrl-C ends every program at any moment, without a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.processes import PROJECT
+from local.samples import building_site, encode
+from tests.deadlines import HANG_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Runs a module as `python -m` does, and sends what Ctrl-C sends when the main thread does the n-th thing that can be
+# watched. It counts from when the program hears Ctrl-C in its own way: before that there is only Python's own start.
+SWEEP = """
+import atexit, os, runpy, signal, sys, threading
+
+at, module, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+seen, before = 0, None
+
+def watch(event, _):
+    global seen, before
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not original:
+        seen += 1
+        before = before if before is not None else len(sys.modules)
+        if seen == at:
+            os.killpg(0, signal.SIGINT)
+
+original = signal.signal(signal.SIGINT, signal.default_int_handler) and signal.default_int_handler
+sys.argv = [module, *arguments]
+sys.path[0] = os.getcwd()
+sys.addaudithook(watch)
+try:
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+finally:
+    if at == 0:
+        print(f"{before} of {len(sys.modules)} modules, {seen} events", file=sys.stderr)
+"""
+MOMENTS = 8
+
+
+def run(folder: Path, at: int, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a session of its own, interrupted at the n-th moment."""
+    return subprocess.run(
+        [sys.executable, "-c", SWEEP, str(at), *program.format(folder=folder).split()],
+        cwd=PROJECT,
+        env={**os.environ, "LOCAL_CLOUD_FOLDER": str(folder / "state"), **variables},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "codes"),
+    [
+        ("shared.preview {folder}/photos", {130}),
+        ("shared.preview {folder}/photos/0.jpg", {130}),
+        ("shared.replay --status failed --dry-run", {130}),
+        ("local.itwin_platform --port 0", {0, 130}),
+        ("local demo", {130}),
+        ("local preflight", {130}),
+    ],
+)
+def test_ctrl_c_ends_a_program_at_any_moment_without_a_traceback(tmp_path: Path, program: str, codes: set[int]) -> None:
+    """Whatever it is about: importing, reading its command line, working, tidying up."""
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(encode(building_site(320, 240), "JPEG"))
+    storage = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
+    count = 1500  # of the first things that a program does that never ends
+    if "itwin_platform" not in program:
+        told = re.search(r"(\d+) of (\d+) modules, (\d+) events\n", run(tmp_path, 0, program, **storage).stderr)
+        assert told
+        before, modules, count = map(int, told.groups())
+        assert before < modules / 3, "it imports too much before it hears Ctrl-C"
+    for moment in range(1, count, count // MOMENTS):
+        done = run(tmp_path, moment, program, **storage)
+        assert (done.returncode in codes, done.stderr) == (True, ""), f"{moment} of {count}: {done}"
