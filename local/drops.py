@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import hashlib
 import json
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
+from client import itwin_image_drop as client
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
 
-MAX_BLOB_NAME = 1024
+DroppedFile = client.Drop
 ITWIN_NOT_FOUND = "iTwinNotFound"
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
 POLL_INTERVAL_S = 0.1
@@ -32,51 +31,23 @@ HOUSEKEEPING_FOLDERS = ("@eadir", "__macosx", ".appledouble", ".thumbnails", ".s
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 
-@dataclass(frozen=True)
-class DroppedFile:
-    """One version of one blob, as it was uploaded."""
-
-    itwin_id: str
-    name: str
-    etag: str
-    uploaded_at: datetime
-
-
 def drop_file(storage: BlobServiceClient, itwin_id: str, name: str, content: bytes) -> DroppedFile:
     """Write the blob, and its container where there is none."""
     container = storage.get_container_client(itwin_id)
     with contextlib.suppress(ResourceExistsError):
         container.create_container()
-    written = container.get_blob_client(name).upload_blob(content, overwrite=True)
-    return DroppedFile(itwin_id, name, str(written["etag"]).strip('"'), written["last_modified"])
-
-
-def result_name(itwin_id: str, name: str) -> str:
-    """Return what a drop's result is called, as docs/recipes.md has it for everybody."""
-    mark = f"~{hashlib.sha256(name.encode()).hexdigest()}.json"
-    if leads_elsewhere(name):
-        return f"{itwin_id}/{mark}"
-    plain = f"{itwin_id}/{name}.json"
-    return plain if len(plain) <= MAX_BLOB_NAME else plain[: MAX_BLOB_NAME - len(mark)] + mark
-
-
-def leads_elsewhere(name: str) -> bool:
-    """Whether clients would take a blob's name for a path and follow it."""
-    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", name))
+    return client.drop(storage, itwin_id, name, content)
 
 
 def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -> dict[str, Any] | None:
     """Return the result document of exactly this drop, or None where it is not there yet."""
-    blob = storage.get_blob_client(container, result_name(drop.itwin_id, drop.name))
+    blob = storage.get_blob_client(container, client.result_name(drop.itwin_id, drop.name))
     try:
         download = blob.download_blob()
         document: dict[str, Any] = json.loads(download.readall())
     except ResourceNotFoundError:
         return None
-    etag = (document.get("source") or {}).get("etag")
-    if etag is None:  # what could not be read has no ETag: then the later document is this drop's
-        return document if download.properties.last_modified >= drop.uploaded_at else None
-    return document if str(etag).strip('"') == drop.etag else None
+    return document if client.is_result_of(drop, document, download.properties.last_modified) else None
 
 
 def wait_for_result(

@@ -421,7 +421,7 @@ REACTION = """async () => {
 def put_drop_and_result(cloud: LocalCloud, name: str) -> None:
     """Write what an uploader and the app write, without the app's work."""
     dropped = cloud.drop(cloud.itwin(display_name=name), name, PHOTO)
-    moment = dropped.uploaded_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = dropped.written_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     kind = {"bytes": len(PHOTO), "sha256": "0" * 64, "mediaType": "image/jpeg", "width": 320, "height": 240}
     blob = {"container": dropped.itwin_id, "blob": name, "etag": dropped.etag, "lastModified": moment}
     result = {

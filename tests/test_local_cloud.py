@@ -190,7 +190,7 @@ def test_an_itwin_comes_with_its_container(cloud: LocalCloud) -> None:
 def test_a_result_that_does_not_come_is_said(cloud: LocalCloud) -> None:
     """With the drop and the time that was waited."""
     container = cloud.drops.get_container_client(RESULTS_CONTAINER)
-    drop = DroppedFile("nowhere", "a.png", "0x1", container.get_container_properties().last_modified)
+    drop = DroppedFile("nowhere", "a.png", "0x1", "", container.get_container_properties().last_modified)
     with pytest.raises(LocalCloudError, match=r"^nowhere/a\.png has no result after 0 s\.$"):
         cloud.result(drop, timeout_s=0)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from local.drops import files_in, result_name, why_left_alone
+from client.itwin_image_drop import result_name
+from local.drops import files_in, why_left_alone
 from local.samples import building_site, encode
 from shared import results
 from shared.drop import Drop
@@ -99,3 +100,11 @@ def test_a_name_that_leads_elsewhere_has_its_result_at_once(cloud: LocalCloud) -
     """A file may have such a name where only `/` parts folders; nobody waits for what is there."""
     result = check_result(cloud.result(cloud.drop(cloud.itwin(), "a\\..\\b.jpg", PHOTO), timeout_s=HANG_S))
     assert (result["status"], result["error"]["code"]) == ("rejected", "BlobNameRefused")
+
+
+def test_a_drop_that_was_touched_is_still_found(cloud: LocalCloud) -> None:
+    """Whoever sets a blob's metadata changes its ETag, and not what was dropped."""
+    itwin = cloud.itwin()
+    dropped = cloud.drop(itwin, "a.jpg", PHOTO)
+    cloud.drops.get_blob_client(itwin, "a.jpg").set_blob_metadata({"seen": "yes"})
+    assert cloud.result(dropped)["status"] == "uploaded"

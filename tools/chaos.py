@@ -280,7 +280,7 @@ class Chaos:
                 itwin_id, name = last.itwin_id, last.version.blob
                 kind = "ignored" if last.kind == "ignored" else kind
             dropped = self.cloud.drop(itwin_id, name, content)
-            version = Version(dropped.uploaded_at, dropped.etag, name)
+            version = Version(dropped.written_at, dropped.etag, name)
             sha256 = _sent_sha256(content) if kind == "legal" else None
             self._announce(Written(itwin_id, version, number, kind, itwin_id in known, sha256), chance)
             if chance.random() < DELETED:

@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
-from local.drops import MAX_BLOB_NAME
+from client.itwin_image_drop import MAX_BLOB_NAME
 from local.processes import PROJECT
 from shared import decisions, drop, errors
 from shared.errors import DropError, InvalidSettings, NeedsOperator, NeedsTime, Rejected
