@@ -5,13 +5,15 @@ And all are searched for secrets that were told.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from local.__main__ import spare_loopback
 from local.azurite import Azurite
 from local.cloud import LocalCloud
+from local.host_process import HostKind, find_core_tools
+from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,15 +37,31 @@ FIRST = (
 )
 
 
-def pytest_configure() -> None:
-    """Ask no proxy for what runs on this machine, as `python -m local` does not."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the stories be told by another Functions host."""
+    parser.addoption(
+        "--functions-host",
+        choices=get_args(HostKind),
+        default="embedded",
+        help="who runs the app in the stories: the embedded host, or `func` of the PATH (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ask no proxy for what runs on this machine, as `python -m local` does not; find the host that is wanted."""
     spare_loopback()
+    if config.getoption("functions_host") == "func":
+        try:
+            find_core_tools()
+        except LocalCloudError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which marked tests are left out, and why."""
+    """Say who runs the app, and which marked tests are left out, and why."""
     marks = [str(mark) for mark in config.getini("markers")]
-    return [f"left out: {mark}" for mark in marks if f"not {mark.partition(':')[0]}" in config.option.markexpr]
+    left_out = [f"left out: {mark}" for mark in marks if f"not {mark.partition(':')[0]}" in config.option.markexpr]
+    return [f"Functions host: {config.getoption('functions_host')}", *left_out]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,11 +78,19 @@ def azurite(ear: Ear) -> Iterator[Azurite]:
 
 
 @pytest.fixture(scope="session")
-def cloud(ear: Ear) -> Iterator[LocalCloud]:
+def functions_host(pytestconfig: pytest.Config) -> HostKind:
+    """Return who runs the app: `--functions-host`."""
+    kind: HostKind = pytestconfig.getoption("functions_host")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def cloud(ear: Ear, functions_host: HostKind) -> Iterator[LocalCloud]:
     """Run the whole cloud with the app; make an iTwin per test."""
     assert ear
     # It runs as long as the tests do, and its polls add up.
     with LocalCloud(
-        app_settings={"AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:02"}
+        host=functions_host,
+        app_settings={"AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:02"},
     ) as running:
         yield running

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -233,6 +234,16 @@ def test_core_tools_run_the_app_with_the_same_settings(tmp_path: Path, monkeypat
         assert "AZURE_CLIENT_ID" not in said["environment"]
     assert pids
     assert not [pid for pid in pids if is_running(pid)]
+
+
+def test_tests_that_want_core_tools_say_where_they_are_not() -> None:
+    """Before anything runs, in one sentence."""
+    command = [sys.executable, "-m", "pytest", "--functions-host", "func", "tests/test_stories.py"]
+    done = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.startswith("ERROR: Azure Functions Core Tools (func) is not on the PATH: install it")
 
 
 STUBBORN_FUNC = """#!/bin/sh

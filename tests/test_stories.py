@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from local.drops import DroppedFile
+    from local.host_process import HostKind
 
 PHOTO = encode(building_site(320, 240), "JPEG")
 
@@ -216,21 +217,21 @@ def wait_for_document(cloud: LocalCloud, name: str) -> dict[str, Any]:
     return check_result(found[0])
 
 
-def test_an_unresolved_key_vault_reference_ends_in_a_result() -> None:
+def test_an_unresolved_key_vault_reference_ends_in_a_result(functions_host: HostKind) -> None:
     """A wrong login setting is said in every result, and nothing is sent."""
     settings = {
         "ITWIN_LOGIN": "client-credentials",
         "ITWIN_CLIENT_ID": "service-app",
         "ITWIN_CLIENT_SECRET": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s)",
     }
-    with LocalCloud(app_settings=settings) as cloud:
+    with LocalCloud(host=functions_host, app_settings=settings) as cloud:
         result = first_result(cloud, cloud.drop(cloud.itwin(), "photo.jpg", PHOTO))
         assert (result["status"], result["error"]["code"]) == ("retrying", "InvalidSettings")
         assert "ITWIN_CLIENT_SECRET" in result["reason"]
         assert cloud.platform.requests() == []
 
 
-def test_client_credentials_reach_the_platform_and_no_log() -> None:
+def test_client_credentials_reach_the_platform_and_no_log(functions_host: HostKind) -> None:
     """The other login goes the whole way too; neither its secret nor a token is in a log or a result."""
     lines: list[str] = []
     secret = "a-secret-of-the-service-app"
@@ -240,8 +241,12 @@ def test_client_credentials_reach_the_platform_and_no_log() -> None:
         "ITWIN_CLIENT_SECRET": secret,
         "ITWIN_TOKEN_SCOPE": None,
     }
-    clients = {"clients": {"service-app": secret}}
-    with LocalCloud(app_settings=settings, platform_options=clients, on_line=lines.append) as cloud:
+    with LocalCloud(
+        host=functions_host,
+        app_settings=settings,
+        platform_options={"clients": {"service-app": secret}},
+        on_line=lines.append,
+    ) as cloud:
         result = drop(cloud, cloud.itwin())
     assert result["status"] == "uploaded"
     written = "\n".join([*lines, json.dumps(result)])
