@@ -10,7 +10,7 @@
     │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
     │   ├── ImageRefused             the content is at fault
     │   │   ├── EmptySource          no bytes at all
-    │   │   ├── UnsupportedFormat    not an image, or not one of those that are read
+    │   │   ├── UnsupportedFormat    not an image, or not in a supported format
     │   │   ├── CorruptImage         truncated or damaged
     │   │   ├── TooManyPixels        more than MAX_SOURCE_PIXELS, or than its decoder may have
     │   │   ├── TooDemanding         took more CPU or memory than a file may
@@ -20,14 +20,14 @@
     ├── NeedsTime                    nobody needs to do anything; worth another try
     │   ├── PlatformThrottled        429
     │   ├── PlatformUnavailable      5xx, or no connection
-    │   ├── PlatformSilent           no answer, from it or from what is before it: it may still do what it was asked
+    │   ├── PlatformSilent           no response, from it or its gateway: it may still apply the upload
     │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
     │   ├── ITwinBusy                another drop of the same iTwin is being uploaded
     │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
-    │   └── StorageUnavailable       the drop account did not do what it was asked
+    │   └── StorageUnavailable       the drop account refused a request or did not respond
     ├── NeedsOperator                the operator can fix it; worth another try, less often
     │   ├── InvalidSettings          a setting is missing or wrong
-    │   ├── TokenUnavailable         no access token could be had
+    │   ├── TokenUnavailable         no access token could be obtained
     │   ├── PlatformUnauthorized     401, also with a new token
     │   ├── PlatformForbidden        403
     │   ├── PlatformRedirected       3xx, which is never followed
@@ -110,7 +110,7 @@ class EmptySource(ImageRefused):
 
 
 class UnsupportedFormat(ImageRefused):
-    """Not an image, or not one of the formats that are read."""
+    """Not an image, or not in a supported format."""
 
 
 class CorruptImage(ImageRefused):
@@ -126,7 +126,7 @@ class TooDemanding(ImageRefused):
 
 
 class DecoderCrashed(ImageRefused):
-    """Its decoder crashed on it, and crashed once more when it was tried again."""
+    """Its decoder crashed on it, and again at a second try."""
 
 
 class AspectRatioRefused(ImageRefused):
@@ -166,7 +166,7 @@ class ResourcesExhausted(NeedsTime):
 
 
 class StorageUnavailable(NeedsTime):
-    """The drop account did not do what it was asked."""
+    """The drop account refused a request or did not respond."""
 
 
 class NeedsOperator(DropError):
@@ -182,7 +182,7 @@ class InvalidSettings(NeedsOperator):
 
 
 class TokenUnavailable(NeedsOperator):
-    """No access token could be had."""
+    """No access token could be obtained."""
 
 
 class PlatformUnauthorized(NeedsOperator):
