@@ -158,6 +158,8 @@ class LocalCloud:
             "ITWIN_LOGIN": "managed-identity",
             "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
             "ITWIN_TOKEN_SCOPE": f"{self._audience}/.default",
+            # On a laptop, an iTwin that is not there now was not made a moment ago.
+            "RETRY_NOT_FOUND_S": "0",
             "PYTHON_THREADPOOL_THREAD_COUNT": str(CONTRACT["threads"]),
             # Nobody waits for a poll on a laptop.
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",

@@ -1,7 +1,6 @@
 """The bearer token: which login it comes from, and when a new one is fetched.
 
-Two logins, both `azure.core` token credentials: the managed identity's own token for a configured scope, or client
-credentials at the iTwin token authority.
+Two logins: the managed identity's own token for a configured scope, or client credentials at the iTwin token authority.
 """
 
 from __future__ import annotations
@@ -11,30 +10,34 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlencode
 
-import requests
-from azure.core.credentials import AccessToken
-from azure.identity import ManagedIdentityCredential
-
-from shared.errors import TokenUnavailable
+from shared.errors import TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import NoResponse, retry_after_s
+from shared.identity import BEARER_TOKEN, LEAST_PAUSE_S, ManagedIdentity
 from shared.untrusted_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from azure.core.credentials import TokenCredential
+    from shared.http_client import Response, Sender
 
 ITWIN_SCOPE = "itwin-platform"
-RENEW_BEFORE_EXPIRY_S = 300
-TOKEN_TIMEOUT_S = (10, 30)
+TIMEOUT_S = 30.0
+RENEW_BEFORE_EXPIRY_S = 300.0
+# RFC 6749, 5.1: a token authority need not say how long a token is valid. The platform tells where it no longer is.
+UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
+# Where the platform has refused a token that was just renewed, another one would hardly please it.
+RENEWAL_PAUSE_S = 60.0
 
-# Any claims challenge makes the managed identity's client pass its own cache by.
-CLAIMS_CHALLENGE = '{"access_token":{}}'
+OK = 200
+REQUEST_TIMEOUT = 408
+TOO_EARLY = 425
+TOO_MANY_REQUESTS = 429
+TEMPORARY = (REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY_REQUESTS, *range(500, 600))
 
-# RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
-BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-# RFC 6749, 5.2: error codes; only such a word of a foreign answer is published.
+# RFC 6749, 5.2: error codes; only such a word of an untrusted response is published.
 OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
 
 
@@ -59,134 +62,188 @@ class ClientCredentialsLogin:
 Login = ManagedIdentityLogin | ClientCredentialsLogin
 
 
-def open_tokens(login: Login) -> AccessTokens:
-    """Make the one source of bearer tokens for the process."""
+@dataclass(frozen=True)
+class Token:
+    """An access token, and for how long it is valid from now on."""
+
+    text: str = field(repr=False)
+    lifetime_s: float
+
+
+class TokenSource(Protocol):
+    """Where tokens come from."""
+
+    def fetch(self, deadline: float, *, renew: bool) -> Token:
+        """Return a token, another than the last one where it shall `renew` it.
+
+        Raises TokenUnavailable and TokenServiceUnavailable.
+        """
+
+
+def open_tokens(login: Login, http: Sender) -> AccessTokens:
+    """Make the one source of bearer tokens for the process; nothing is sent yet."""
     if isinstance(login, ManagedIdentityLogin):
-        return AccessTokens(ManagedIdentityCredential(client_id=login.client_id), login.scope)
-    return AccessTokens(ClientCredentials(login), login.scope)
+        return AccessTokens(IdentityTokens(login, http))
+    return AccessTokens(ClientCredentials(login, http))
 
 
 class AccessTokens:
-    """One access token, shared by all threads: fetched once for many, renewed before it expires."""
+    """One access token, shared by all threads: fetched once for many, renewed before it expires.
 
-    def __init__(self, credential: TokenCredential, scope: str, *, clock: Callable[[], float] = time.time) -> None:
-        self._credential = credential
-        self._scope = scope
+    Both methods wait until the `deadline` at most, an instant of the clock.
+    """
+
+    def __init__(self, source: TokenSource, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
         self._clock = clock
         self._lock = threading.Lock()
-        self._current: AccessToken | None = None
-        self._fetch: Future[AccessToken] | None = None
+        self._current: _Held | None = None
+        self._fetch: Future[_Held] | None = None
 
-    def get(self) -> str:
-        """Return a token that is good for a while. Raises TokenUnavailable."""
-        return self._get(rejected=None)
+    def get(self, deadline: float) -> str:
+        """Return a token that is good for a while. Raises TokenUnavailable and TokenServiceUnavailable."""
+        return self._get(deadline, rejected=None)
 
-    def renew(self, rejected: str) -> str:
-        """Return another token than the one the platform `rejected`. Raises TokenUnavailable."""
-        return self._get(rejected=rejected)
+    def renew(self, rejected: str, deadline: float) -> str | None:
+        """Return another token than the one that the platform `rejected`.
 
-    def _get(self, rejected: str | None) -> str:
+        None where that one came of a renewal less than a minute ago. Raises TokenUnavailable and
+        TokenServiceUnavailable.
+        """
         with self._lock:
             current = self._current
-            usable = current is not None and current.token != rejected and current.expires_on > self._clock()
-            if current and usable and current.expires_on - self._clock() > RENEW_BEFORE_EXPIRY_S:
-                return current.token
+        if current and current.text == rejected and current.is_renewed_after(self._clock() - RENEWAL_PAUSE_S):
+            return None
+        return self._get(deadline, rejected=rejected)
+
+    def _get(self, deadline: float, rejected: str | None) -> str:
+        with self._lock:
+            current = self._current
+            usable = current if current and current.text != rejected and current.expires_at > self._clock() else None
+            if usable and usable.expires_at - self._clock() > RENEW_BEFORE_EXPIRY_S:
+                return usable.text
             fetch, ours = self._fetch, self._fetch is None
             if fetch is None:
                 fetch = self._fetch = Future()
         if ours:
-            self._fetch_into(fetch, anew=rejected is not None)
+            self._fetch_into(fetch, deadline, renew=rejected is not None)
         try:
-            return fetch.result().token
-        except TokenUnavailable as error:
-            if current and usable:
-                return current.token
+            return fetch.result(timeout=max(deadline - self._clock(), 0)).text
+        except TimeoutError as error:
+            problem: TokenUnavailable | TokenServiceUnavailable = TokenServiceUnavailable(
+                "There was no access token in time: another drop is still waiting for it."
+            )
+            problem.__cause__ = error
+        except (TokenUnavailable, TokenServiceUnavailable) as error:
             # One exception object must not be raised in several threads.
-            raise TokenUnavailable(error.message) from error.__cause__
+            problem = type(error)(error.message, retry_after_s=error.retry_after_s)
+            problem.__cause__ = error.__cause__
+        if usable:
+            return usable.text
+        raise problem
 
-    def _fetch_into(self, fetch: Future[AccessToken], *, anew: bool) -> None:
+    def _fetch_into(self, fetch: Future[_Held], deadline: float, *, renew: bool) -> None:
         try:
-            token = self._request_token(anew=anew)
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            token = self._source.fetch(min(deadline, self._clock() + TIMEOUT_S), renew=renew)
+            if not BEARER_TOKEN.fullmatch(token.text):
+                raise TokenUnavailable("What came as an access token is not a bearer token (RFC 6750).")  # noqa: TRY301
+        except BaseException as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
             with self._lock:
                 self._fetch = None
             fetch.set_exception(error)
         else:
+            now = self._clock()
+            held = _Held(token.text, now + token.lifetime_s, now if renew else None)
             with self._lock:
-                self._current, self._fetch = token, None
-            fetch.set_result(token)
+                self._current, self._fetch = held, None
+            fetch.set_result(held)
 
-    def _request_token(self, *, anew: bool) -> AccessToken:
-        try:
-            token = self._credential.get_token(self._scope, claims=CLAIMS_CHALLENGE if anew else None)
-        except TokenUnavailable:
-            raise
-        except Exception as error:  # what a client of an odd endpoint's answer may raise is anybody's guess
-            message = (
-                f"The managed identity has no access token for the scope {self._scope!r}: check that the app has "
-                "the identity that AZURE_CLIENT_ID names, and that ITWIN_TOKEN_SCOPE is right. The log has the cause."
-            )
-            raise TokenUnavailable(message) from error
-        if not BEARER_TOKEN.fullmatch(token.token):
-            message = f"What came for the scope {self._scope!r} is not a bearer token (RFC 6750)."
-            raise TokenUnavailable(message)
-        return token
+
+@dataclass(frozen=True)
+class _Held:
+    """A token and until when it is valid; `renewed_at` is None where it did not replace a rejected one."""
+
+    text: str
+    expires_at: float
+    renewed_at: float | None
+
+    def is_renewed_after(self, instant: float) -> bool:
+        return self.renewed_at is not None and self.renewed_at > instant
+
+
+class IdentityTokens:
+    """The managed identity's own tokens."""
+
+    def __init__(self, login: ManagedIdentityLogin, http: Sender) -> None:
+        self._scope = login.scope
+        self._identity = ManagedIdentity(http, login.client_id, settings="AZURE_CLIENT_ID and ITWIN_TOKEN_SCOPE")
+
+    def fetch(self, deadline: float, *, renew: bool) -> Token:
+        """Ask the identity endpoint. Raises TokenUnavailable and TokenServiceUnavailable."""
+        token = self._identity.fetch(self._scope, deadline, renew=renew)
+        return Token(token.token, token.expires_on - time.time())
 
 
 class ClientCredentials:
-    """OAuth 2.0 client credentials (RFC 6749, 4.4) as a token credential; it keeps no token."""
+    """OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
-    def __init__(self, login: ClientCredentialsLogin) -> None:
+    def __init__(self, login: ClientCredentialsLogin, http: Sender) -> None:
         self._login = login
+        self._http = http
 
-    def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
-        """Ask the token authority for a token. Raises TokenUnavailable."""
-        requested_at = time.time()
+    def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - it keeps none that it could return
+        """Ask the token authority. Raises TokenUnavailable and TokenServiceUnavailable."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self._login.client_id,
             "client_secret": self._login.client_secret,
-            "scope": " ".join(scopes),
+            "scope": self._login.scope,
         }
         try:
-            answer = requests.post(
+            response = self._http.send(
+                "POST",
                 self._login.token_url,
-                data=form,
-                timeout=TOKEN_TIMEOUT_S,
-                allow_redirects=False,
-                auth=_keep_as_it_is,
+                headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
+                body=urlencode(form).encode(),
+                deadline=deadline,
             )
-        except requests.RequestException as error:
-            message = "The token authority could not be reached: check ITWIN_TOKEN_URL and the network."
-            raise TokenUnavailable(message) from error
-        try:
-            body = parse_object(answer.content)
-        except ValueError:
-            body = {}
-        if not answer.ok:
-            raise TokenUnavailable(_refusal(answer.status_code, body.get("error")))
-        token, expires_in = body.get("access_token"), _seconds(body.get("expires_in"))
-        if not isinstance(token, str) or expires_in is None:
-            message = f"The token authority answered {answer.status_code} without a token: check ITWIN_TOKEN_URL."
-            raise TokenUnavailable(message)
-        return AccessToken(token, int(requested_at) + expires_in)
+        except NoResponse as error:
+            message = f"The token authority gave no access token: {error.message}"
+            if error.cause in ("time", "cut"):
+                raise TokenServiceUnavailable(message) from error
+            raise TokenUnavailable(f"{message} Check ITWIN_TOKEN_URL and the network.") from error
+        return _read_token(response)
 
 
-def _keep_as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep `requests` from adding what a `.netrc` has for the host."""
-    return request
-
-
-def _seconds(value: object) -> int | None:
-    """Read `expires_in` (RFC 6749, 5.1), which some authorities send as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:9])
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
-
-
-def _refusal(status: int, error: object) -> str:
-    reason = f" ({error})" if isinstance(error, str) and OAUTH_ERROR.fullmatch(error) else ""
-    return (
-        f"The token authority answered {status}{reason}: check ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET, "
+def _read_token(response: Response) -> Token:
+    """Read the token authority's response (RFC 6749, 5). Raises TokenUnavailable and TokenServiceUnavailable."""
+    try:
+        body = parse_object(response.body)
+    except ValueError:
+        body = {}
+    status, error = response.status, body.get("error")
+    if status in TEMPORARY:
+        pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
+        raise TokenServiceUnavailable(
+            f"The token authority is not available just now ({status}).", retry_after_s=pause_s
+        )
+    token = body.get("access_token")
+    if status == OK and isinstance(token, str):
+        return Token(token, _seconds(body.get("expires_in")) or UNKNOWN_LIFETIME_S)
+    if status == OK or not isinstance(error, str):
+        raise TokenUnavailable(
+            f"The token authority responded {status} with neither an access token nor an error of OAuth 2.0: check "
+            "ITWIN_TOKEN_URL."
+        )
+    word = f" ({error})" if OAUTH_ERROR.fullmatch(error) else ""
+    raise TokenUnavailable(
+        f"The token authority refused the login with {status}{word}: check ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET, "
         "ITWIN_TOKEN_SCOPE and ITWIN_TOKEN_URL."
     )
+
+
+def _seconds(value: object) -> float | None:
+    """Read `expires_in` (RFC 6749, 5.1), which some authorities send as a string."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None

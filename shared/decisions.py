@@ -80,6 +80,8 @@ class RetryPolicy:
     min_delay_s: float = 5
     max_delay_s: float = 3600
     horizon_s: float = 24 * 3600
+    # Of errors that are retried for minutes alone (`DropError.is_brief`).
+    brief_horizon_s: float = 15 * 60
 
 
 class Action(Enum):
@@ -202,7 +204,7 @@ def retry_delay_s(
     """
     if not isinstance(error, NeedsTime | NeedsOperator):
         return None
-    left_s = policy.horizon_s - elapsed_s
+    left_s = (policy.brief_horizon_s if error.is_brief else policy.horizon_s) - elapsed_s
     if left_s <= 0:
         return None
     if error.retry_after_s is not None:

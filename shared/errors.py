@@ -16,12 +16,14 @@
     │   │   ├── TooDemanding         took more CPU or memory than a file may
     │   │   ├── DecoderCrashed       its decoder crashed on it, twice
     │   │   └── AspectRatioRefused   longer than 5:1 under ASPECT_POLICY=reject
-    │   └── PlatformRejected         404, 413, 415, 422 and every other 4xx
+    │   └── PlatformRejected         400, 413, 415, 422, with the platform's own error object
     ├── NeedsTime                    nobody needs to do anything; worth another try
     │   ├── PlatformThrottled        429
-    │   ├── PlatformUnavailable      5xx, or no connection
+    │   ├── PlatformUnavailable      5xx, 408, 409, 423, 425, or no connection
     │   ├── PlatformSilent           no response, from it or its gateway: it may still apply the upload
-    │   ├── PlatformAnswerUnreadable a success that does not hold what it promises
+    │   ├── PlatformResponseUnreadable  a success that does not hold what it promises
+    │   ├── ITwinNotFound            404 by the platform itself; retried for minutes, then `rejected`
+    │   ├── TokenServiceUnavailable  who gives access tokens could not just then
     │   ├── ITwinBusy                another drop of the same iTwin is being uploaded
     │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
     │   └── StorageUnavailable       the drop account refused a request or did not respond
@@ -31,7 +33,8 @@
     │   ├── PlatformUnauthorized     401, also with a new token
     │   ├── PlatformForbidden        403
     │   ├── PlatformRedirected       3xx, which is never followed
-    │   └── StorageForbidden         a role is missing on the drop account
+    │   ├── UnexpectedRefusal        another 4xx: of a gateway, a proxy or another server, or not about the image
+    │   └── StorageForbidden         the drop account refused the app: a role, a key, the network
     └── Bug                          ours; the log has the traceback
 """
 
@@ -46,24 +49,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlatformResponse:
-    """What is kept of an answer of the platform; nothing in it is secret.
+    """What is kept of a response of the platform; nothing in it is secret.
 
-    `error` is the platform's own error object, unchanged, or None where it sent none.
+    `error` is the platform's own error object, unchanged, or None where it sent none. `resent` says that the request
+    was sent before, on a connection that broke without a response: the platform may still apply that one as well.
     """
 
     http_status: int
     correlation_id: str | None = None
     error: Mapping[str, Any] | None = field(default=None, compare=False)
     retry_after_s: float | None = None
+    resent: bool = False
 
 
 class DropError(Exception):
     """A drop that cannot end as `uploaded` in this attempt.
 
-    The message is safe to publish: no token, key, signed URL or path of this machine is ever in it.
+    The message is safe to publish: no token, key, signed URL or path of this machine is ever in it. `code` is the
+    error's stable name in results and logs, whatever becomes of the class's. `is_brief` says that it is retried for
+    minutes alone.
     """
 
     status: ClassVar[Literal["rejected", "failed"]] = "failed"
+    code: ClassVar[str] = "DropError"
+    is_brief: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        """Take the code that the class has always had."""
+        cls.code = code or cls.__name__
 
     def __init__(
         self, message: str, *, response: PlatformResponse | None = None, retry_after_s: float | None = None
@@ -74,9 +87,9 @@ class DropError(Exception):
         self.retry_after_s = response.retry_after_s if response else retry_after_s
 
     @property
-    def code(self) -> str:
-        """The error's stable name in results and logs."""
-        return type(self).__name__
+    def is_settled(self) -> bool:
+        """Whether nothing is left that the platform may still apply."""
+        return self.response is None or not self.response.resent
 
 
 class Rejected(DropError):
@@ -134,7 +147,7 @@ class AspectRatioRefused(ImageRefused):
 
 
 class PlatformRejected(Rejected):
-    """404, 413, 415, 422 or another 4xx that no repetition cures."""
+    """400, 413, 415 or 422 of the platform itself, which no repetition cures."""
 
 
 class NeedsTime(DropError):
@@ -146,15 +159,28 @@ class PlatformThrottled(NeedsTime):
 
 
 class PlatformUnavailable(NeedsTime):
-    """5xx, or no connection could be made: nothing was done."""
+    """5xx, 408, 409, 423, 425, or no connection could be made: nothing was done."""
 
 
 class PlatformSilent(NeedsTime):
     """A timeout, a reset, 502 or 504: nobody knows whether the image is up, or will be yet."""
 
+    is_settled = False
 
-class PlatformAnswerUnreadable(NeedsTime):
+
+class PlatformResponseUnreadable(NeedsTime, code="PlatformAnswerUnreadable"):
     """A success whose body does not hold what the API's page promises."""
+
+
+class ITwinNotFound(NeedsTime):
+    """404 of the platform itself: the iTwin may be new, or the app's role on it; after some minutes it is final."""
+
+    status = "rejected"
+    is_brief = True
+
+
+class TokenServiceUnavailable(NeedsTime):
+    """The token authority, the identity endpoint or the key vault could not do its part just then."""
 
 
 class ITwinBusy(NeedsTime):
@@ -197,8 +223,12 @@ class PlatformRedirected(NeedsOperator):
     """3xx; redirects are never followed, so that no token reaches another host."""
 
 
+class UnexpectedRefusal(NeedsOperator):
+    """A 4xx without the platform's own error object, or one that is not about the image."""
+
+
 class StorageForbidden(NeedsOperator):
-    """The app's identity lacks a role on the drop account."""
+    """The drop account refused the app: its role, its key, or the network it comes from."""
 
 
 class Bug(DropError):

@@ -20,13 +20,15 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 import zlib
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 import certifi
@@ -91,6 +93,15 @@ class NoResponse(Exception):
         self.may_have_arrived = may_have_arrived
 
 
+class Sender(Protocol):
+    """What sends a request: the client, or what stands for it."""
+
+    def send(
+        self, method: str, url: str, *, deadline: float, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """Return what the peer responded until the `deadline`, an instant of `time.monotonic`. Raises NoResponse."""
+
+
 class HttpClient:
     """Sends requests and keeps connections; one for the process, shared by its threads.
 
@@ -111,6 +122,7 @@ class HttpClient:
         self._clock = clock
         self._lock = threading.Lock()
         self._idle: dict[_Route, deque[_Connection]] = {}
+        weakref.finalize(self, _close, self._idle)
         self._lookups: dict[tuple[str, int], tuple[float, Future[Sequence[Address]]]] = {}
 
     def send(
@@ -129,6 +141,8 @@ class HttpClient:
         """
         route = _Route.to(url, self._proxy_for(url))
         timer = _Timer(deadline, self._clock)
+        if timer.left_s() <= 0:
+            raise NoResponse("No time was left to send anything.", "time")
         request = _Request(route.head(method, url, headers or {}, body), body, max_bytes)
         resent = False
         if kept := self._take(route):
@@ -146,10 +160,7 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections that are kept."""
         with self._lock:
-            kept = [connection for connections in self._idle.values() for connection in connections]
-            self._idle.clear()
-        for connection in kept:
-            connection.close()
+            _close(self._idle)
 
     def _exchange(self, connection: _Connection, route: _Route, request: _Request, timer: _Timer) -> Response:
         try:
@@ -256,6 +267,12 @@ class HttpClient:
             if self._tls is None:
                 self._tls = trust_of_environment()
             return self._tls
+
+
+def _close(idle: dict[_Route, deque[_Connection]]) -> None:
+    while idle:
+        for connection in idle.popitem()[1]:
+            connection.close()
 
 
 @dataclass(frozen=True)
@@ -526,6 +543,21 @@ def _open_tunnel(sock: socket.socket, route: _Route, timer: _Timer) -> None:
     if event.status_code not in OK_STATUSES:
         message = f"The proxy did not connect to {route.authority}: it responded {event.status_code}."
         raise NoResponse(message, "proxy")
+
+
+def retry_after_s(headers: Mapping[str, str], *, at_least: float = 0.0) -> float | None:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date that is measured from the response's own Date.
+
+    The names of `headers` are in lower case.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return max(float(value[:9]), at_least)
+    try:
+        delay = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(delay.total_seconds(), at_least)
 
 
 def look_up(host: str, port: int) -> Sequence[Address]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from azure.core.exceptions import AzureError
 
 from shared.decisions import Action, decide, is_settled, retry_delay_s, unsettled_until, version_for
 from shared.drop import read_source
-from shared.errors import BlobNameRefused, Bug, DropError, DropGone, ITwinBusy, PlatformSilent
+from shared.errors import BlobNameRefused, Bug, DropError, DropGone, ITwinBusy
 from shared.ledger import Upload
 from shared.outcome import Known, Outcome, Stopwatch
 from shared.results import ImageFacts, Superseded
@@ -105,15 +106,17 @@ def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, servic
     itwin_id, version = known.attempt.drop.itwin_id, known.attempt.version
     assert version  # noqa: S101 - it has been read
     app.throttle.wait()
+    app.platform.authorize(time.monotonic() + app.settings.timeout_s)
     call = app.ledger.begin(itwin_id, entry, version)
     try:
         with known.stopwatch.timed("upload"):
-            uploaded = app.platform.upload_image(itwin_id, image)
+            uploaded = app.platform.upload_image(itwin_id, image, time.monotonic() + app.settings.timeout_s)
     except DropError as error:
-        _record_failure(itwin_id, call, app, is_settled=not isinstance(error, PlatformSilent))
+        _record_failure(itwin_id, call, app, is_settled=error.is_settled)
         raise
     outcome = known.ended(uploaded, services.now())
-    _record_upload(call, Upload(version, services.now(), outcome.document), known, services)
+    upload = Upload(version, services.now(), outcome.document)
+    _record_upload(call, upload, known, services, is_settled=not uploaded.response.resent)
     return outcome
 
 
@@ -124,7 +127,7 @@ def _record_failure(itwin_id: str, call: Call, app: App, *, is_settled: bool) ->
         log.warning("The end of a call for %s could not be recorded (%s).", itwin_id, type(error).__name__)
 
 
-def _record_upload(call: Call, upload: Upload, known: Known, services: Services) -> None:
+def _record_upload(call: Call, upload: Upload, known: Known, services: Services, *, is_settled: bool) -> None:
     """Record what is up, and have it sent again when no other image can come to be shown over it any longer.
 
     It is up, whatever fails from here on; so where it cannot be recorded, it is sent again as well.
@@ -134,7 +137,7 @@ def _record_upload(call: Call, upload: Upload, known: Known, services: Services)
     try:
         if until := unsettled_until(upload.version, call.noted):
             services.retries.postpone(resend, (until - upload.at).total_seconds())
-        services.app().ledger.record_upload(drop.itwin_id, call, upload)
+        services.app().ledger.record_upload(drop.itwin_id, call, upload, is_settled=is_settled)
     except AzureError as error:
         where = drop.container, drop.blob, type(error).__name__
         log.warning("%s/%s is up, but that could not be recorded (%s); it is sent again.", *where)

@@ -22,7 +22,7 @@ from azure.storage.blob import StorageErrorCode
 from shared.credentials import ManagedIdentityLogin, open_tokens
 from shared.drop import ITWIN_ID, Drop
 from shared.errors import DropError, InvalidSettings, StorageUnavailable, TokenUnavailable
-from shared.itwin_platform import USER_AGENT
+from shared.http_client import USER_AGENT, HttpClient
 from shared.ledger import LEDGER_CONTAINER
 from shared.results import result_name
 from shared.retries import RETRY_QUEUE
@@ -108,7 +108,7 @@ def examine(
     """
     storage = _unless_wrong(lambda: StorageSettings.from_environ(environ))
     settings = _unless_wrong(lambda: Settings.from_environ(environ))
-    tokens = open_tokens(settings.login) if settings else None
+    tokens = open_tokens(settings.login, HttpClient()) if settings else None
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("Settings", lambda: _check_settings(environ)),
         ("Access token", lambda: _check_token(_given(settings), _given(tokens))),
@@ -167,7 +167,10 @@ def _check_settings(environ: Mapping[str, str]) -> str:
 def _check_token(settings: Settings, tokens: AccessTokens) -> str:
     login = settings.login
     giver = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
-    said = _describe(_claims(tokens.get())) or "It is opaque: it says neither its audience nor its expiry."
+    said = (
+        _describe(_claims(tokens.get(time.monotonic() + REQUEST_TIMEOUT_S[1])))
+        or "It is opaque: it says neither its audience nor its expiry."
+    )
     return f"{giver} gave one for the scope {login.scope!r}. {said}"
 
 
@@ -200,7 +203,7 @@ def _check_permission(settings: Settings, tokens: AccessTokens, itwin_id: str | 
     if not ITWIN_ID.fullmatch(itwin_id):
         raise _FailedError("That is no iTwin ID, which is a GUID in lower case with hyphens.")
     try:
-        token = tokens.get()
+        token = tokens.get(time.monotonic() + REQUEST_TIMEOUT_S[1])
     except TokenUnavailable as error:
         message = "There must be an access token first."
         raise _NotCheckedError(message) from error

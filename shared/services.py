@@ -14,6 +14,7 @@ from shared.admission import Admission, normalize_admitted
 from shared.credentials import open_tokens
 from shared.decisions import RetryPolicy
 from shared.errors import InvalidSettings
+from shared.http_client import HttpClient
 from shared.itwin_platform import ITwinPlatform
 from shared.ledger import Ledger
 from shared.results import ResultStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobServiceClient
 
+    from shared.http_client import Sender
     from shared.image import NormalizedImage
 
 # A call outlasts its upload by enough to record what was uploaded.
@@ -52,11 +54,13 @@ class App:
     normalize: Callable[[bytes], NormalizedImage]
 
     @classmethod
-    def from_settings(cls, settings: Settings, storage: BlobServiceClient, now: Callable[[], datetime]) -> App:
+    def from_settings(
+        cls, settings: Settings, storage: BlobServiceClient, http: Sender, now: Callable[[], datetime]
+    ) -> App:
         """Put the parts together; nothing is sent yet."""
         throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
-        tokens = open_tokens(settings.login)
-        platform = ITwinPlatform(settings.api_url, tokens, throttle, timeout_s=settings.timeout_s)
+        tokens = open_tokens(settings.login, http)
+        platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
         normalize = partial(normalize_admitted, limits=settings.limits, admission=Admission())
         return cls(settings, throttle, platform, open_ledger(storage, now, settings.timeout_s), normalize)
 
@@ -86,10 +90,13 @@ class Services:
     def from_environ(cls, environ: Mapping[str, str], now: Callable[[], datetime] = utc_now) -> Services:
         """Open what the settings name; nothing is sent yet. Raises InvalidSettings where storage's own are wrong."""
         settings = StorageSettings.from_environ(environ)
-        identity = storage_identity(settings)
+        http = HttpClient()
+        identity = storage_identity(settings, http)
         storage = open_blobs(settings, identity)
         try:
-            app_or_problem: App | InvalidSettings = App.from_settings(Settings.from_environ(environ), storage, now)
+            app_or_problem: App | InvalidSettings = App.from_settings(
+                Settings.from_environ(environ), storage, http, now
+            )
         except InvalidSettings as problem:
             app_or_problem = problem
         return cls(

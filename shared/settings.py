@@ -134,6 +134,7 @@ def _read_retries(reader: _Reader) -> RetryPolicy:
         min_delay_s=reader.integer("RETRY_MIN_DELAY_S", 5, 1, 3600),
         max_delay_s=reader.integer("RETRY_MAX_DELAY_S", 3600, 1, MAX_DELAY_S),
         horizon_s=reader.integer("RETRY_HORIZON_S", 24 * 3600, 1, MAX_DELAY_S),
+        brief_horizon_s=reader.integer("RETRY_NOT_FOUND_S", 15 * 60, 0, MAX_DELAY_S),
     )
     if policy.min_delay_s > policy.max_delay_s and not reader.is_wrong("RETRY_MIN_DELAY_S", "RETRY_MAX_DELAY_S"):
         found = f"{policy.min_delay_s}, which is more than RETRY_MAX_DELAY_S ({policy.max_delay_s})"

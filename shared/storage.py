@@ -6,26 +6,28 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from requests.utils import get_environ_proxies
 
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import StorageForbidden, StorageUnavailable
+from shared.http_client import HttpClient
+from shared.identity import IdentityFailed, ManagedIdentity
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.storage.queue import QueueClient
 
     from shared.errors import DropError
+    from shared.http_client import Sender
     from shared.settings import StorageSettings
 
 FORBIDDEN = 403
 
 
-def storage_identity(settings: StorageSettings) -> TokenCredential:
+def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
     """Return the identity that the settings name; one for all clients, since it keeps the tokens they share."""
-    return ManagedIdentityCredential(client_id=settings.client_id)
+    return ManagedIdentity(http or HttpClient(), settings.client_id, settings="DropStorage__clientId")
 
 
 def open_blobs(settings: StorageSettings, identity: TokenCredential | None = None) -> BlobServiceClient:
@@ -73,15 +75,40 @@ def _retry_policy() -> ExponentialRetry:
 
 
 def storage_error(error: AzureError) -> DropError:
-    """Say what an error of storage means for the drop that met it."""
+    """Say what an error of storage means for the drop that met it; the cause is what storage itself says it is."""
+    if isinstance(error, IdentityFailed):
+        return type(error.problem)(error.problem.message, retry_after_s=error.problem.retry_after_s)
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
-        return StorageForbidden(
-            "The drop account refused the app: give its identity the roles Storage Blob Data Contributor and Storage "
-            "Queue Data Contributor on that account, and check the settings DropStorage__clientId and ...Uri."
-        )
-    if status is None:
+    if status is None and not isinstance(error, ClientAuthenticationError):
         return StorageUnavailable("The drop account could not be reached.")
     code = getattr(error, "error_code", None) or "no error code"
     code = getattr(code, "value", code)
-    return StorageUnavailable(f"The drop account answered {status} ({code}).")
+    if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
+        return StorageForbidden(f"The drop account refused the app ({code}): {ADVICE.get(code, GENERAL_ADVICE)}")
+    return StorageUnavailable(f"The drop account responded {status} ({code}).")
+
+
+ROLES = "the roles Storage Blob Data Contributor and Storage Queue Data Contributor on that account"
+# https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+ADVICE = {
+    "AuthorizationPermissionMismatch": (
+        "its identity lacks a role, or its shared access signature a permission. Give the identity that "
+        f"DropStorage__clientId names {ROLES}."
+    ),
+    "AuthorizationFailure": (
+        "its network rules do so, or the limits of a shared access signature. Let the app's network in (Networking: "
+        "virtual networks, private endpoints, firewall)."
+    ),
+    "AuthenticationFailed": (
+        "it does not accept the signature. If a key was renewed or revoked, or a shared access signature has expired, "
+        "put the new connection string into DropStorage."
+    ),
+    "KeyBasedAuthenticationNotPermitted": (
+        "it takes no account keys. Set DropStorage__blobServiceUri and DropStorage__queueServiceUri instead of "
+        f"DropStorage, and give the app's identity {ROLES}."
+    ),
+}
+GENERAL_ADVICE = (
+    f"give its identity {ROLES}, and check the settings DropStorage__clientId and ...Uri, the account's network rules "
+    "and, where DropStorage is set, its key."
+)

@@ -99,7 +99,7 @@ class Throttle:
             self._sleep(turn_at - now)
         self.check()
 
-    def passed(self) -> None:
+    def succeeded(self) -> None:
         """Note a call that came through."""
         with self._lock:
             self._calls_since += 1
@@ -107,7 +107,7 @@ class Throttle:
             self._passed_at.append(self._clock())
             self._forget(WINDOW_S * self._scale)
 
-    def heard(self, retry_after_s: float | None) -> float:
+    def throttled(self, retry_after_s: float | None) -> float:
         """Note a 429, and return how long nothing may be sent.
 
         Those that were already in flight when the first was heard can only lengthen the pause.

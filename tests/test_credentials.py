@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
-from azure.core.credentials import AccessToken
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,10 +17,21 @@ from starlette.routing import Route
 import function_app  # noqa: F401 - it decides what the SDK may log
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
-from shared.credentials import AccessTokens, ClientCredentialsLogin, ManagedIdentityLogin, open_tokens
-from shared.errors import TokenUnavailable
+from shared.credentials import (
+    RENEWAL_PAUSE_S,
+    AccessTokens,
+    ClientCredentialsLogin,
+    ManagedIdentityLogin,
+    Token,
+    open_tokens,
+)
+from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import HttpClient
+from tests.deadlines import HANG_S
+from tests.wire import conversing, read_request
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -28,132 +40,243 @@ if TYPE_CHECKING:
 SCOPE = "api://itwin-platform/.default"
 
 
-class CountingCredential:
-    """A token credential that a test steers: tokens are numbered, and live as long as it says."""
+def later(seconds: float = HANG_S) -> float:
+    """Return a deadline that is far away."""
+    return time.monotonic() + seconds
 
-    def __init__(self, *, lifetime_s: int = 3600) -> None:
+
+@pytest.fixture
+def http() -> Iterator[HttpClient]:
+    """Return a client that speaks to its peers directly."""
+    http = HttpClient()
+    yield http
+    http.close()
+
+
+class CountingSource:
+    """A source of tokens that a test steers: they are numbered, and live as long as it says."""
+
+    def __init__(self, *, lifetime_s: float = 3600) -> None:
         self.now = 1_000_000.0
         self.lifetime_s = lifetime_s
         self.fetched = 0
-        self.failing = False
+        self.failing: DropError | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.tokens = AccessTokens(self, clock=lambda: self.now)
 
-    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+    def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - as every source
         """Return the next token."""
         self.fetched += 1
-        assert self.gate.wait(10)
+        assert self.gate.wait(HANG_S)
         if self.failing:
-            raise TokenUnavailable("no")
-        return AccessToken(f"token-{self.fetched}", int(self.now) + self.lifetime_s)
+            raise self.failing
+        return Token(f"token-{self.fetched}", self.lifetime_s)
 
+    def get(self) -> str:
+        """Return a token in time."""
+        return self.tokens.get(self.now + HANG_S)
 
-def tokens_of(credential: CountingCredential) -> AccessTokens:
-    """Return tokens whose clock is the credential's."""
-    return AccessTokens(credential, SCOPE, clock=lambda: credential.now)
+    def renew(self, rejected: str) -> str | None:
+        """Return another one in time."""
+        return self.tokens.renew(rejected, self.now + HANG_S)
 
 
 def test_many_concurrent_drops_share_one_fetch() -> None:
     """The identity endpoint is asked once, however many drops start at the same time."""
-    credential = CountingCredential()
-    credential.gate.clear()
-    tokens = tokens_of(credential)
+    source = CountingSource()
+    source.gate.clear()
     with ThreadPoolExecutor(16) as pool:
-        waiting = [pool.submit(tokens.get) for _ in range(16)]
-        credential.gate.set()
+        waiting = [pool.submit(source.get) for _ in range(16)]
+        source.gate.set()
         assert {future.result() for future in waiting} == {"token-1"}
-    assert credential.fetched == 1
+    assert source.fetched == 1
+
+
+def test_nobody_waits_for_anothers_fetch_beyond_its_own_deadline() -> None:
+    """A drop that has less time left than the one that asks goes back without a token."""
+    source = CountingSource()
+    source.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(source.get)
+        while not source.fetched:
+            threading.Event().wait(0.001)
+        with pytest.raises(TokenServiceUnavailable, match="another drop"):
+            source.tokens.get(source.now)
+        source.gate.set()
+        assert first.result() == "token-1"
 
 
 def test_a_failure_is_not_remembered() -> None:
     """Every later drop asks again, so that a cured login is noticed at once."""
-    credential = CountingCredential()
-    credential.failing = True
-    tokens = tokens_of(credential)
+    source = CountingSource()
+    source.failing = TokenUnavailable("no")
     for _ in range(2):
         with pytest.raises(TokenUnavailable):
-            tokens.get()
-    assert credential.fetched == 2
-    credential.failing = False
-    assert tokens.get() == "token-3"
+            source.get()
+    assert source.fetched == 2
+    source.failing = None
+    assert source.get() == "token-3"
 
 
 def test_a_token_is_renewed_before_it_expires() -> None:
     """No request is sent with a token that may expire on its way."""
-    credential = CountingCredential()
-    tokens = tokens_of(credential)
-    assert tokens.get() == "token-1"
-    credential.now += 3600 - 301
-    assert tokens.get() == "token-1"
-    credential.now += 2
-    assert tokens.get() == "token-2"
+    source = CountingSource()
+    assert source.get() == "token-1"
+    source.now += 3600 - 301
+    assert source.get() == "token-1"
+    source.now += 2
+    assert source.get() == "token-2"
 
 
 def test_a_token_that_is_still_good_outlives_a_failing_authority() -> None:
     """An outage shorter than the margin is not noticed; an expired token is never used."""
-    credential = CountingCredential()
-    tokens = tokens_of(credential)
-    tokens.get()
-    credential.failing = True
-    credential.now += 3600 - 100
-    assert tokens.get() == "token-1"
-    credential.now += 100
-    with pytest.raises(TokenUnavailable):
-        tokens.get()
+    source = CountingSource()
+    source.get()
+    source.failing = TokenServiceUnavailable("no", retry_after_s=7)
+    source.now += 3600 - 100
+    assert source.get() == "token-1"
+    source.now += 100
+    with pytest.raises(TokenServiceUnavailable) as caught:
+        source.get()
+    assert caught.value.retry_after_s == 7
 
 
 def test_a_rejected_token_is_replaced_once_for_all_who_had_it() -> None:
     """Many drops that hear 401 at once cause one fetch, and none of them gets the rejected token back."""
-    credential = CountingCredential()
-    tokens = tokens_of(credential)
-    assert tokens.get() == "token-1"
-    assert [tokens.renew("token-1") for _ in range(8)] == ["token-2"] * 8
-    assert credential.fetched == 2
+    source = CountingSource()
+    assert source.get() == "token-1"
+    assert [source.renew("token-1") for _ in range(8)] == ["token-2"] * 8
+    assert source.fetched == 2
+
+
+def test_a_renewed_token_that_is_rejected_too_is_remembered_for_a_minute() -> None:
+    """Thirty drops do not cost thirty renewals."""
+    source = CountingSource()
+    source.get()
+    assert source.renew("token-1") == "token-2"
+    for _ in range(30):
+        assert source.get() == "token-2"
+        assert source.renew("token-2") is None
+    assert source.fetched == 2
+    source.now += RENEWAL_PAUSE_S
+    assert source.renew("token-2") == "token-3"
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\r\nbreak", "ünï"])
-def test_what_is_no_bearer_token_never_reaches_a_header(token: str) -> None:
+def test_what_is_not_a_bearer_token_never_reaches_a_header(token: str) -> None:
     """RFC 6750 says what a bearer token consists of; anything else could forge a header."""
 
     class Odd:
-        def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-            return AccessToken(token, 2**40)
+        def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - as every source
+            return Token(token, 3600)
 
     with pytest.raises(TokenUnavailable, match="not a bearer token"):
-        AccessTokens(Odd(), SCOPE).get()
+        AccessTokens(Odd()).get(later())
 
 
-def test_the_managed_identitys_own_token_comes_through_the_real_credential(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The unmodified ManagedIdentityCredential gets it from the endpoint; after a 401 it asks there again."""
+def test_the_managed_identitys_own_token_comes_through_the_real_credential(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's credential gets it from the endpoint; after a 401 it asks there again."""
     identity = ManagedIdentity()
     with serve(identity.app) as address:
         for name, value in identity.settings(address).items():
             monkeypatch.setenv(name, value)
-        tokens = open_tokens(ManagedIdentityLogin(SCOPE))
-        first = tokens.get()
-        assert tokens.get() == first
-        second = tokens.renew(first)
+        tokens = open_tokens(ManagedIdentityLogin(SCOPE), http)
+        first = tokens.get(later())
+        assert tokens.get(later()) == first
+        second = tokens.renew(first, later())
+        assert second
         assert second != first
-        assert tokens.get() == second
+        assert tokens.get(later()) == second
     claims = identity.tokens.verify(second, audience="api://itwin-platform")
     assert claims["iss"].startswith("https://sts.windows.net/")
 
 
-def test_a_missing_identity_names_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator reads which settings to look at."""
     identity = ManagedIdentity()
+    login = ManagedIdentityLogin(SCOPE, client_id="00000000-0000-0000-0000-000000000000")
     with serve(identity.app) as address:
         for name, value in identity.settings(address).items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(TokenUnavailable, match=r"AZURE_CLIENT_ID.*ITWIN_TOKEN_SCOPE"):
-            open_tokens(ManagedIdentityLogin(SCOPE, client_id="00000000-0000-0000-0000-000000000000")).get()
+        with pytest.raises(TokenUnavailable, match=r"\(400\).*AZURE_CLIENT_ID.*ITWIN_TOKEN_SCOPE"):
+            open_tokens(login, http).get(later())
+
+
+@pytest.mark.parametrize(
+    ("response", "says", "retry_after_s"),
+    [
+        (Response("", 200), "holds no access token", None),
+        (Response("[]", 200), "holds no access token", None),
+        (Response("<html>Sorry</html>", 200, media_type="text/html"), "holds no access token", None),
+        (Response('{"access_token": "eyJ.secret", "expires_on": "11/27/2026 7:22:31 PM +00:00"}'), "holds no", None),
+        (Response('{"access_token": "eyJ.secret", "expires_on": "z"}'), "holds no access token", None),
+        (Response('{"access_token": "eyJ.secret"}'), "holds no access token", None),
+        (Response('{"access_token": ["eyJ.secret"], "expires_on": "9999999999"}'), "holds no access token", None),
+        (Response("[" * 100_000), "holds no access token", None),
+        (Response('{"acc', media_type="application/json"), "holds no access token", None),
+        (Response("<html>Sorry</html>", 500), "responded 500", None),
+        (Response("", 503, headers={"Retry-After": "3600"}), "responded 503", 3600),
+        (Response("", 429, headers={"Retry-After": "0"}), "responded 429", 5),
+        (Response("", 302, headers={"Location": "https://elsewhere.example"}), "holds no access token", None),
+    ],
+)
+def test_an_odd_identity_endpoint_is_one_error_and_tells_no_secret(
+    http: HttpClient,
+    *,
+    response: Response,
+    says: str,
+    retry_after_s: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever the SDK raises, the drop waits; what the endpoint responded stays out of log and message."""
+
+    async def endpoint(_: Request) -> Response:
+        return response
+
+    with serve(Starlette(routes=[Route("/", endpoint)])) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        with pytest.raises(TokenServiceUnavailable, match=says) as caught:
+            open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(1))
+    assert caught.value.retry_after_s == retry_after_s
+    assert "eyJ" not in caplog.text + caught.value.message
+
+
+def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All the SDK's tries together; it would wait for twenty minutes."""
+    enough = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        read_request(connection)
+        enough.wait(HANG_S)
+
+    with conversing(hang, again=True) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        with pytest.raises(TokenServiceUnavailable, match=r"did not respond within 0\.3 s"):
+            open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(0.3))
+        enough.set()
+
+
+def test_an_identity_endpoint_that_is_gone_is_named(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens there."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
+    monkeypatch.setenv("IDENTITY_HEADER", "x")
+    with pytest.raises(TokenServiceUnavailable, match=r"identity endpoint.*127\.0\.0\.1:1.*Connection refused"):
+        open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(0.3))
 
 
 class TokenAuthority:
-    """A token endpoint that answers what a test tells it to, and keeps the forms it was sent."""
+    """A token endpoint that responds as a test tells it to, and keeps the forms it was sent."""
 
     def __init__(self) -> None:
-        self.answer: Response = JSONResponse({"access_token": "abc", "expires_in": 3600, "token_type": "Bearer"})
+        self.response: Response = JSONResponse({"access_token": "abc", "expires_in": 3600, "token_type": "Bearer"})
         self.forms: list[dict[str, list[str]]] = []
         self.authorizations: list[str | None] = []
         self.app = Starlette(routes=[Route("/connect/token", self._token, methods=["POST"])])
@@ -161,21 +284,22 @@ class TokenAuthority:
     async def _token(self, request: Request) -> Response:
         self.authorizations.append(request.headers.get("authorization"))
         self.forms.append(parse_qs((await request.body()).decode()))
-        return self.answer
+        return self.response
 
 
 @pytest.fixture
-def authority() -> Iterator[tuple[TokenAuthority, AccessTokens]]:
+def authority(http: HttpClient) -> Iterator[tuple[TokenAuthority, AccessTokens]]:
     """Serve a token authority, with the tokens that come from it."""
     authority = TokenAuthority()
     with serve(authority.app) as address:
-        yield authority, open_tokens(ClientCredentialsLogin(f"{address}/connect/token", "service-app", "hu&sh"))
+        login = ClientCredentialsLogin(f"{address}/connect/token", "service-app", "hu&sh")
+        yield authority, open_tokens(login, http)
 
 
 def test_client_credentials_are_exchanged_as_documented(authority: tuple[TokenAuthority, AccessTokens]) -> None:
     """Form encoded, with the scope of the iTwin Platform."""
     endpoint, tokens = authority
-    assert tokens.get() == "abc"
+    assert tokens.get(later()) == "abc"
     assert endpoint.forms == [
         {
             "grant_type": ["client_credentials"],
@@ -184,58 +308,92 @@ def test_client_credentials_are_exchanged_as_documented(authority: tuple[TokenAu
             "client_secret": ["hu&sh"],
         }
     ]
+    assert endpoint.authorizations == [None]
+
+
+CHECK_THE_SECRET = "check ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET"
+CHECK_THE_ADDRESS = "neither an access token nor an error of OAuth 2.0: check ITWIN_TOKEN_URL"
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
-        (JSONResponse({"error": "invalid_client"}, 400), r"answered 400 \(invalid_client\): check ITWIN_CLIENT_ID"),
-        (JSONResponse({"error": "hu&sh <script>"}, 401), r"answered 401: check"),
-        (Response("<html>", 502), r"answered 502: check"),
-        (Response("<html>", 200), r"answered 200 without a token"),
-        (JSONResponse(["abc"]), r"answered 200 without a token"),
-        (Response("[" * 100_000), r"answered 200 without a token"),
-        (JSONResponse({"access_token": "abc", "expires_in": True}), r"answered 200 without a token"),
-        (JSONResponse({"access_token": "abc"}), r"answered 200 without a token"),
+        (JSONResponse({"error": "invalid_client"}, 400), rf"with 400 \(invalid_client\): {CHECK_THE_SECRET}"),
+        (JSONResponse({"error": "hu&sh <script>"}, 401), rf"with 401: {CHECK_THE_SECRET}"),
+        (Response("<html>", 404), CHECK_THE_ADDRESS),
+        (Response("<html>", 200), CHECK_THE_ADDRESS),
+        (Response("", 200), CHECK_THE_ADDRESS),
+        (JSONResponse(["abc"]), CHECK_THE_ADDRESS),
+        (Response("[" * 100_000), CHECK_THE_ADDRESS),
+        (JSONResponse({"access_token": ["abc"], "expires_in": 3600}), CHECK_THE_ADDRESS),
         (JSONResponse({"access_token": "", "expires_in": 3600}), r"not a bearer token"),
-        (Response(status_code=302, headers={"Location": "http://127.0.0.1:1/"}), r"answered 302 without a token"),
+        (Response(status_code=302, headers={"Location": "http://127.0.0.1:1/"}), CHECK_THE_ADDRESS),
     ],
 )
-def test_a_failing_token_authority_names_what_to_check(
-    authority: tuple[TokenAuthority, AccessTokens], answer: Response, message: str
+def test_a_login_that_is_refused_names_what_to_check(
+    authority: tuple[TokenAuthority, AccessTokens], response: Response, message: str
 ) -> None:
-    """Only a known word of a foreign answer is repeated, and the secret never."""
+    """Only a known word of an untrusted response is repeated, and the secret never."""
     endpoint, tokens = authority
-    endpoint.answer = answer
+    endpoint.response = response
     with pytest.raises(TokenUnavailable, match=message) as caught:
-        tokens.get()
+        tokens.get(later())
     assert "hu&sh" not in str(caught.value)
 
 
-def test_an_unreachable_token_authority_names_its_setting() -> None:
-    """Nothing listens there."""
-    tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", "hush"))
-    with pytest.raises(TokenUnavailable, match="ITWIN_TOKEN_URL"):
-        tokens.get()
-
-
 @pytest.mark.parametrize(
-    "body", ["", "[]", '{"access_token": "eyJ.secret", "expires_on": "z"}', "[" * 100_000, '{"acc']
+    ("status", "retry_after", "retry_after_s"),
+    [(429, "120", 120), (429, "0", 5), (500, "", None), (502, "soon", None), (503, "7", 7), (504, "", None)],
 )
-def test_an_odd_identity_endpoint_is_no_token_and_tells_no_secret(
-    body: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_token_authority_that_is_busy_is_times_and_its_retry_after_counts(
+    authority: tuple[TokenAuthority, AccessTokens], status: int, retry_after: str, retry_after_s: float | None
 ) -> None:
-    """Whatever its client raises, the drop waits; what the endpoint answered stays out of the log."""
+    """Nobody is sent to check a secret that is right."""
+    endpoint, tokens = authority
+    endpoint.response = Response("<html>", status, headers={"Retry-After": retry_after})
+    with pytest.raises(TokenServiceUnavailable, match=rf"not available just now \({status}\)") as caught:
+        tokens.get(later())
+    assert caught.value.retry_after_s == retry_after_s
+    assert "check" not in caught.value.message
 
-    async def endpoint(_: Request) -> Response:
-        return Response(body)
 
-    with serve(Starlette(routes=[Route("/", endpoint)])) as address:
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
-        monkeypatch.setenv("IDENTITY_HEADER", "x")
-        with pytest.raises(TokenUnavailable):
-            open_tokens(ManagedIdentityLogin(SCOPE)).get()
-    assert "eyJ" not in caplog.text
+@pytest.mark.parametrize("extra", [{}, {"expires_in": None}, {"expires_in": True}, {"expires_in": "11/27/2026"}])
+def test_a_token_without_an_expiry_is_a_token(
+    authority: tuple[TokenAuthority, AccessTokens], extra: dict[str, object]
+) -> None:
+    """RFC 6749, 5.1, only recommends it; such a token is kept for a while, for the platform says when it is over."""
+    endpoint, tokens = authority
+    endpoint.response = JSONResponse({"access_token": "abc", "token_type": "Bearer", **extra})
+    assert [tokens.get(later()) for _ in range(3)] == ["abc"] * 3
+    assert len(endpoint.forms) == 1
+
+
+def test_an_unreachable_token_authority_names_its_setting(http: HttpClient) -> None:
+    """Nothing listens there."""
+    tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", "hush"), http)
+    with pytest.raises(TokenUnavailable, match="ITWIN_TOKEN_URL"):
+        tokens.get(later())
+
+
+def test_a_token_authority_that_responds_a_byte_at_a_time_ends_at_the_deadline(http: HttpClient) -> None:
+    """It held every thread for ever; the cause that is told is the time."""
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        connection.settimeout(0.05)
+        for _ in range(200):
+            connection.sendall(b"x")
+            try:
+                if not connection.recv(1):
+                    return
+            except TimeoutError:
+                pass
+
+    with conversing(drip) as address:
+        tokens = open_tokens(ClientCredentialsLogin(address, "service-app", "hush"), http)
+        with pytest.raises(TokenServiceUnavailable, match=re.escape("did not respond within 0.3 s")):
+            tokens.get(later(0.3))
 
 
 def test_no_netrc_reaches_the_token_authority(
@@ -245,5 +403,5 @@ def test_no_netrc_reaches_the_token_authority(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password pw")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     endpoint, tokens = authority
-    assert tokens.get() == "abc"
+    assert tokens.get(later()) == "abc"
     assert endpoint.authorizations == [None]

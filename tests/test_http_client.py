@@ -216,6 +216,12 @@ def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
     client.close()
 
 
+def test_nothing_is_sent_after_the_deadline(client: HttpClient) -> None:
+    """Whoever was stopped for a while finds out here at the latest."""
+    error = refused(client, "http://127.0.0.1:1", within_s=-1)
+    assert (error.cause, error.may_have_arrived, error.message) == ("time", False, "No time was left to send anything.")
+
+
 def test_a_name_that_is_none_says_so() -> None:
     """The system's own words are told."""
 

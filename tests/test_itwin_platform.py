@@ -1,42 +1,46 @@
-"""What the platform's answers mean."""
+"""What the platform's responses mean, and what becomes of an upload."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
+import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from azure.core.credentials import AccessToken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.processes import wait_until
-from local.serving import serve
-from shared.credentials import AccessTokens
+from shared.credentials import AccessTokens, Token
 from shared.errors import (
     DropError,
+    ITwinNotFound,
     NeedsOperator,
     NeedsTime,
-    PlatformAnswerUnreadable,
     PlatformForbidden,
     PlatformRedirected,
     PlatformRejected,
+    PlatformResponseUnreadable,
     PlatformSilent,
     PlatformThrottled,
     PlatformUnauthorized,
     PlatformUnavailable,
+    UnexpectedRefusal,
 )
+from shared.http_client import HttpClient
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
 from shared.throttle import Throttle
+from tests.deadlines import HANG_S
+from tests.wire import conversing, read_request, reset, respond, responding
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    import socket
+    from collections.abc import Iterator
 
 IMAGE = NormalizedImage(b"image", "image/png", 1, 1, (), ImageHeader("image/png", 1, 1))
 SAMPLES = Path(__file__).parent / "samples" / "itwin_platform"
@@ -44,7 +48,7 @@ SAMPLES = Path(__file__).parent / "samples" / "itwin_platform"
 VERDICTS = {
     "201_uploaded": UploadedImage,
     "401_header_not_found": PlatformUnauthorized,
-    "404_itwin_not_found": PlatformRejected,
+    "404_itwin_not_found": ITwinNotFound,
     "413_request_too_large": PlatformRejected,
     "422_invalid": PlatformRejected,
     "429_too_many_requests": PlatformThrottled,
@@ -52,7 +56,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("sample", "verdict"), VERDICTS.items())
-def test_every_answer_on_the_apis_page_is_understood(sample: str, verdict: type) -> None:
+def test_every_response_on_the_apis_page_is_understood(sample: str, verdict: type) -> None:
     """The page's own JSON, byte for byte, is kept whole."""
     body = (SAMPLES / f"{sample}.json").read_bytes()
     found = decipher_response(int(sample[:3]), {"X-Correlation-Id": "c0ffee"}, body)
@@ -65,41 +69,90 @@ def test_every_answer_on_the_apis_page_is_understood(sample: str, verdict: type)
 
 
 def test_the_samples_are_all_there_are() -> None:
-    """A captured answer without a test would prove nothing."""
+    """A captured response without a test would prove nothing."""
     assert {path.stem for path in SAMPLES.glob("*.json")} == set(VERDICTS)
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("status", "by_the_platform", "by_others"),
     [
-        (100, PlatformAnswerUnreadable),
-        (200, PlatformAnswerUnreadable),
-        (204, PlatformAnswerUnreadable),
-        (302, PlatformRedirected),
-        (307, PlatformRedirected),
-        (308, PlatformRedirected),
-        (400, PlatformRejected),
-        (403, PlatformForbidden),
-        (408, PlatformUnavailable),
-        (409, PlatformRejected),
-        (415, PlatformRejected),
-        (425, PlatformUnavailable),
-        (500, PlatformUnavailable),
-        (502, PlatformSilent),
-        (504, PlatformSilent),
-        (503, PlatformUnavailable),
-        (599, PlatformUnavailable),
-        (0, PlatformAnswerUnreadable),
-        (999, PlatformAnswerUnreadable),
+        (100, PlatformResponseUnreadable, PlatformResponseUnreadable),
+        (200, PlatformResponseUnreadable, PlatformResponseUnreadable),
+        (204, PlatformResponseUnreadable, PlatformResponseUnreadable),
+        (302, PlatformRedirected, PlatformRedirected),
+        (307, PlatformRedirected, PlatformRedirected),
+        (308, PlatformRedirected, PlatformRedirected),
+        (400, PlatformRejected, UnexpectedRefusal),
+        (401, PlatformUnauthorized, PlatformUnauthorized),
+        (402, UnexpectedRefusal, UnexpectedRefusal),
+        (403, PlatformForbidden, PlatformForbidden),
+        (404, UnexpectedRefusal, UnexpectedRefusal),
+        (405, UnexpectedRefusal, UnexpectedRefusal),
+        (407, UnexpectedRefusal, UnexpectedRefusal),
+        (408, PlatformUnavailable, PlatformUnavailable),
+        (409, PlatformUnavailable, PlatformUnavailable),
+        (410, UnexpectedRefusal, UnexpectedRefusal),
+        (411, UnexpectedRefusal, UnexpectedRefusal),
+        (413, PlatformRejected, UnexpectedRefusal),
+        (415, PlatformRejected, UnexpectedRefusal),
+        (421, UnexpectedRefusal, UnexpectedRefusal),
+        (422, PlatformRejected, UnexpectedRefusal),
+        (423, PlatformUnavailable, PlatformUnavailable),
+        (425, PlatformUnavailable, PlatformUnavailable),
+        (429, PlatformThrottled, PlatformThrottled),
+        (451, UnexpectedRefusal, UnexpectedRefusal),
+        (500, PlatformUnavailable, PlatformUnavailable),
+        (502, PlatformSilent, PlatformSilent),
+        (503, PlatformUnavailable, PlatformUnavailable),
+        (504, PlatformSilent, PlatformSilent),
+        (599, PlatformUnavailable, PlatformUnavailable),
+        (0, PlatformResponseUnreadable, PlatformResponseUnreadable),
+        (999, PlatformResponseUnreadable, PlatformResponseUnreadable),
     ],
 )
-def test_statuses_beyond_the_page_are_judged_by_their_class(status: int, verdict: type) -> None:
-    """No status is left without a verdict, whatever the body is."""
-    body = b"<html>Sorry</html>"
-    found = decipher_response(status, {"Content-Type": "text/html"}, body)
-    assert type(found) is verdict
-    assert found.response
-    assert found.response.error is None
+def test_a_status_is_judged_by_who_says_it(status: int, by_the_platform: type, by_others: type) -> None:
+    """Only the platform's own error object proves that the platform has said it; no status is without a verdict."""
+    error = {"code": "SomethingElse", "message": "No."}
+    for body, verdict in ((json.dumps({"error": error}), by_the_platform), ("<html>Sorry</html>", by_others)):
+        found = decipher_response(status, {}, body.encode())
+        assert type(found) is verdict
+        assert found.response
+        assert found.response.error == (error if body.startswith("{") else None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>404 Not Found</html>",
+        b'{"statusCode": 404, "message": "Resource not found"}',
+        b'{"error": "iTwinNotFound"}',
+        b'{"error": {"code": "iTwinNotFound"}}',
+        b'{"error": {"code": "ResourceNotFound", "message": "Verify the API URL."}}',
+    ],
+)
+def test_a_404_of_somebody_else_is_the_operators(body: bytes) -> None:
+    """A gateway that lacks the operation, a proxy, a wrong address: the uploader's iTwin may well be there."""
+    found = decipher_response(404, {}, body)
+    assert type(found) is UnexpectedRefusal
+    assert "ITWIN_API_URL" in found.message
+
+
+def test_the_platforms_own_404_may_be_times_for_some_minutes() -> None:
+    """The iTwin may be new, or the app's role on it; in the end it is the uploader's."""
+    found = decipher_response(404, {}, (SAMPLES / "404_itwin_not_found.json").read_bytes())
+    assert isinstance(found, NeedsTime)
+    assert (found.is_brief, found.status) == (True, "rejected")
+
+
+def test_a_403_without_the_platforms_own_error_names_no_role() -> None:
+    """Whoever gives the app a role because a firewall refuses it looks for long."""
+    of_the_platform = decipher_response(403, {}, b'{"error": {"code": "Forbidden", "message": "No."}}')
+    of_a_gateway = decipher_response(403, {}, b"<html>WAF</html>")
+    assert isinstance(of_the_platform, DropError)
+    assert isinstance(of_a_gateway, DropError)
+    assert "role" in of_the_platform.message
+    assert "role" not in of_a_gateway.message
 
 
 @pytest.mark.parametrize(
@@ -126,7 +179,7 @@ def test_statuses_beyond_the_page_are_judged_by_their_class(status: int, verdict
 )
 def test_a_created_that_does_not_hold_what_it_promises_is_not_believed(body: bytes) -> None:
     """A success is one only with the image's JSON; anything else is tried again."""
-    assert type(decipher_response(201, {}, body)) is PlatformAnswerUnreadable
+    assert type(decipher_response(201, {}, body)) is PlatformResponseUnreadable
 
 
 def test_a_created_with_fields_unknown_today_is_believed() -> None:
@@ -136,44 +189,166 @@ def test_a_created_with_fields_unknown_today_is_believed() -> None:
     assert found.image == {"id": "x", "hugeImage": [1], "smallImageUrl": None}
 
 
-class ReadyToken:
-    """A credential that has a token."""
-
-    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        """Return it."""
-        return AccessToken("token", int(time.time()) + 3600)
+ITWIN_ID = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+UPLOADED = respond("201 Created", b'{"image": {"id": "x"}}', "X-Correlation-Id: c0ffee")
 
 
 @dataclass
-class Drip:
-    """A platform that answers at once, and then says its body byte by byte for some ten seconds."""
+class Tokens:
+    """A source of numbered tokens."""
 
-    hung_up: bool = False
+    fetched: int = 0
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request until whoever made it has gone."""
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 201, "headers": []})
-        gone = asyncio.ensure_future(receive())
-        for _ in range(200):
-            await send({"type": "http.response.body", "body": b" ", "more_body": True})
-            await asyncio.wait([gone], timeout=0.05)
-            if gone.done():
-                self.hung_up = True
-                return
+    def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - as every source
+        """Return the next one."""
+        self.fetched += 1
+        return Token(f"token-{self.fetched}", 3600)
 
 
-def test_an_answer_that_drips_ends_when_the_time_is_over() -> None:
+@contextmanager
+def platform_at(address: str, *, timeout_s: float = HANG_S, tokens: Tokens | None = None) -> Iterator[ITwinPlatform]:
+    """Return the client of a platform that listens there."""
+    http = HttpClient(proxy_for=lambda _: None)
+    yield ITwinPlatform(address, AccessTokens(tokens or Tokens()), Throttle(), http, timeout_s=timeout_s)
+    http.close()
+
+
+def upload(platform: ITwinPlatform) -> UploadedImage:
+    """Upload with all the time that the client has."""
+    return platform.upload_image(ITWIN_ID, IMAGE, time.monotonic() + 2 * HANG_S)
+
+
+def failure(platform: ITwinPlatform) -> DropError:
+    """Return what the upload ends in."""
+    with pytest.raises(DropError) as caught:
+        upload(platform)
+    return caught.value
+
+
+def test_an_upload_is_the_call_of_the_apis_page() -> None:
+    """Address, media type, version and token."""
+    heard: list[bytes] = []
+
+    def conversation(connection: socket.socket) -> None:
+        heard.append(read_request(connection))
+        connection.sendall(UPLOADED)
+
+    with conversing(conversation) as address, platform_at(address) as platform:
+        uploaded = upload(platform)
+    assert uploaded.image == {"id": "x"}
+    assert (uploaded.response.correlation_id, uploaded.response.resent) == ("c0ffee", False)
+    head, _, body = heard[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == f"PUT /itwins/{ITWIN_ID}/image HTTP/1.1"
+    assert {
+        "Content-Type: image/png",
+        "Accept: application/vnd.bentley.itwin-platform.v1+json",
+        "Authorization: Bearer token-1",
+    } <= set(lines)
+    assert body == IMAGE.data
+
+
+def test_a_rejected_token_is_renewed_once() -> None:
+    """With the second 401 it is the operator's, and the next drop does not renew again."""
+    refusal, tokens = respond("401 Unauthorized"), Tokens()
+    with (
+        conversing(responding(refusal, refusal, refusal)) as address,
+        platform_at(address, tokens=tokens) as platform,
+    ):
+        assert [type(failure(platform)) for _ in range(2)] == [PlatformUnauthorized] * 2
+    assert tokens.fetched == 2
+
+
+def test_a_token_is_ready_before_an_upload_begins() -> None:
+    """The upload itself fetches none."""
+    tokens = Tokens()
+    with conversing(responding(UPLOADED)) as address, platform_at(address, tokens=tokens) as platform:
+        platform.authorize(time.monotonic() + HANG_S)
+        assert tokens.fetched == 1
+        upload(platform)
+    assert tokens.fetched == 1
+
+
+def test_a_response_that_never_comes_is_silence_within_the_timeout() -> None:
+    """Nobody knows what became of the image."""
+    enough = threading.Event()
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        enough.wait(HANG_S)
+
+    with conversing(conversation) as address, platform_at(address, timeout_s=0.3) as platform:
+        error = failure(platform)
+        enough.set()
+    assert type(error) is PlatformSilent
+    assert error.message == (
+        "The iTwin Platform did not say what became of the image: 127.0.0.1 did not respond within 0.3 s."
+    )
+
+
+def test_an_upload_ends_by_its_deadline_if_that_is_sooner() -> None:
+    """Nothing is sent after it."""
+    with platform_at("http://127.0.0.1:1") as platform, pytest.raises(PlatformUnavailable, match="No time was left"):
+        platform.upload_image(ITWIN_ID, IMAGE, time.monotonic())
+
+
+@pytest.mark.parametrize(
+    ("address", "proxy", "says"),
+    [
+        ("http://127.0.0.1:1", None, r"127\.0\.0\.1:1.*Connection refused.*ITWIN_API_URL and the network"),
+        ("https://api.example", "http://127.0.0.1:1", r"the proxy.*Connection refused.*HTTPS_PROXY"),
+    ],
+)
+def test_what_was_never_sent_leaves_nothing_unsettled(address: str, proxy: str | None, says: str) -> None:
+    """The message says what failed on the way, and which setting to check."""
+    http = HttpClient(proxy_for=lambda _: proxy)
+    error = failure(ITwinPlatform(address, AccessTokens(Tokens()), Throttle(), http, timeout_s=HANG_S))
+    assert type(error) is PlatformUnavailable
+    assert re.search(says, error.message)
+
+
+@pytest.mark.parametrize("status", ["201 Created", "422 Unprocessable Entity"])
+def test_an_image_that_was_sent_twice_says_so(status: str) -> None:
+    """The first one may be applied still, whatever became of the second."""
+
+    def breaking(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(UPLOADED)
+        read_request(connection)
+        reset(connection)
+
+    body = UPLOADED.partition(b"\r\n\r\n")[2]
+    with conversing(breaking, responding(respond(status, body))) as address, platform_at(address) as platform:
+        assert not upload(platform).response.resent
+        response = upload(platform).response if status.startswith("201") else failure(platform).response
+    assert response
+    assert response.resent
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("201 Created", PlatformResponseUnreadable),
+        ("429 Too Many Requests", PlatformThrottled),
+        ("404 Not Found", UnexpectedRefusal),
+        ("503 Unavailable", PlatformUnavailable),
+    ],
+)
+def test_a_status_counts_though_its_body_never_ends(status: str, verdict: type) -> None:
     """Every byte comes in time, and yet the call lasts no longer than one that hears nothing."""
-    drip = Drip()
-    with serve(drip) as address:
-        platform = ITwinPlatform(address, AccessTokens(ReadyToken(), "scope"), Throttle(), timeout_s=1)
-        began = time.monotonic()
-        with pytest.raises(PlatformSilent, match="did not answer in time"):
-            platform.upload_image("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", IMAGE)
-        assert 0.9 < time.monotonic() - began < 5
-        assert wait_until(lambda: drip.hung_up, timeout_s=10)
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 200\r\n\r\n".encode())
+        connection.settimeout(0.05)
+        for _ in range(200):
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                if not connection.recv(1):
+                    return
+
+    with conversing(drip) as address, platform_at(address, timeout_s=0.3) as platform:
+        assert type(failure(platform)) is verdict
 
 
 @pytest.mark.parametrize(
@@ -191,7 +366,7 @@ def test_an_answer_that_drips_ends_when_the_time_is_over() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date_or_nothing(headers: dict[str, str], seconds: float | None) -> None:
-    """A date is measured from the answer's own Date, so that no clock but the platform's matters."""
+    """A date is measured from the response's own Date, so that no clock but the platform's matters."""
     found = decipher_response(429, headers, b"")
     assert found.response
     assert found.response.retry_after_s == seconds
@@ -208,7 +383,7 @@ def test_retry_after_is_seconds_or_a_date_or_nothing(headers: dict[str, str], se
         ).map(lambda document: json.dumps(document).encode()),
     ),
 )
-def test_any_answer_gets_a_verdict_and_never_an_exception(status: int, headers: dict[str, str], body: bytes) -> None:
+def test_any_response_gets_a_verdict_and_never_an_exception(status: int, headers: dict[str, str], body: bytes) -> None:
     """Clients must not assume anything of a failed request's body; the page says so."""
     found = decipher_response(status, headers, body)
     if isinstance(found, UploadedImage):
@@ -219,6 +394,6 @@ def test_any_answer_gets_a_verdict_and_never_an_exception(status: int, headers: 
 
 
 def test_what_nobody_uploading_can_fix_is_never_their_fault() -> None:
-    """Only a 4xx that no repetition cures is `rejected`."""
-    for status in (401, 403, 408, 425, 429, *range(300, 400), *range(500, 600)):
+    """Only what the platform says about the image itself is `rejected`."""
+    for status in (401, 403, 408, 409, 423, 425, 429, *range(300, 400), *range(500, 600)):
         assert isinstance(decipher_response(status, {}, b""), NeedsTime | NeedsOperator)

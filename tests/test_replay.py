@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ONE, OTHER = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
 PHOTO = encode(building_site(320, 240), "JPEG")
+NOT_FOUND = b'{"error": {"code": "iTwinNotFound", "message": "Requested iTwin is not available."}}'
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
 ) -> None:
     """The iTwin was made too late; after a replay the image is there, and the result says so."""
     itwin_id = str(uuid.uuid4())
-    cloud.platform.script([ScriptedAnswer(404, path=f"/itwins/{itwin_id}/image")])
+    cloud.platform.script([ScriptedAnswer(404, {}, NOT_FOUND, path=f"/itwins/{itwin_id}/image")])
     dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
     assert cloud.result(dropped)["status"] == "rejected"
     cloud.itwin(itwin_id)

@@ -14,7 +14,8 @@ from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
 from shared.drop import Drop, read_source
-from shared.errors import DropGone, StorageForbidden, StorageUnavailable
+from shared.errors import DropGone, StorageForbidden, StorageUnavailable, TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import HttpClient
 from shared.settings import StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error, storage_identity
 
@@ -32,26 +33,65 @@ def met_by(storage: BlobServiceClient) -> AzureError:
     return caught.value
 
 
-def test_a_missing_role_is_named(azurite: Azurite) -> None:
-    """The operator reads which roles the identity lacks."""
-    anonymous = BlobServiceClient(BlobServiceClient.from_connection_string(azurite.connection_string).url)
-    error = storage_error(met_by(anonymous))
-    assert type(error) is StorageForbidden
-    assert "Storage Blob Data Contributor" in error.message
-
-
 def test_an_unreachable_account_is_worth_another_try() -> None:
     """Nothing listens there."""
     error = storage_error(met_by(BlobServiceClient("http://127.0.0.1:1/account", retry_total=0)))
     assert type(error) is StorageUnavailable
 
 
-def test_what_storage_answers_is_named(azurite: Azurite) -> None:
+def test_what_storage_responds_is_named(azurite: Azurite) -> None:
     """Its own code says more than the number."""
     settings = StorageSettings.from_environ({"DropStorage": azurite.connection_string})
     with pytest.raises(AzureError) as caught:
         open_queue(settings, "no-such-queue").send_message("x")
-    assert storage_error(caught.value).message == "The drop account answered 404 (QueueNotFound)."
+    assert storage_error(caught.value).message == "The drop account responded 404 (QueueNotFound)."
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "not_says"),
+    [
+        ("AuthorizationPermissionMismatch", "Storage Blob Data Contributor", "network rules"),
+        ("AuthorizationFailure", "network rules", "role"),
+        ("AuthenticationFailed", "renewed or revoked", "role"),
+        ("KeyBasedAuthenticationNotPermitted", "takes no account keys", "network rules"),
+    ],
+)
+def test_a_refusal_names_what_storage_says_it_is(code: str, says: str, not_says: str) -> None:
+    """A role that is missing, a firewall and a key that was revoked are different sentences."""
+    body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>"
+    refusal = Response(body, 403, headers={"x-ms-error-code": code}, media_type="application/xml")
+    with serve(refusal) as address:
+        error = storage_error(met_by(BlobServiceClient(address, retry_total=0)))
+    assert type(error) is StorageForbidden
+    assert f"({code})" in error.message
+    assert says in error.message
+    assert not_says not in error.message
+
+
+@pytest.mark.parametrize(
+    ("response", "problem"),
+    [
+        (Response("<html>Sorry</html>"), TokenServiceUnavailable),
+        (Response(""), TokenServiceUnavailable),
+        (Response('{"access_token": "a", "expires_on": "11/27/2026"}'), TokenServiceUnavailable),
+        (Response('{"access_token": "a\\nb", "expires_on": "9999999999"}'), TokenServiceUnavailable),
+        (Response("{}", 400), TokenUnavailable),
+    ],
+)
+def test_an_identity_endpoint_that_fails_is_not_called_a_missing_role(
+    response: Response, problem: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage was not even asked; whatever the SDK raises is an error of Azure's, as every client of it expects."""
+    with serve(response) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        uris = {f"DropStorage__{kind}ServiceUri": "https://account.example" for kind in ("blob", "queue")}
+        settings = StorageSettings.from_environ({**uris, "DropStorage__credential": "managedidentity"})
+        identity = storage_identity(settings, HttpClient())
+        error = storage_error(met_by(BlobServiceClient("https://account.example", identity, retry_total=0)))
+    assert type(error) is problem
+    assert "identity endpoint" in error.message
+    assert "DropStorage__clientId" in error.message
 
 
 def trusted_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:

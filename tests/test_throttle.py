@@ -59,10 +59,10 @@ def test_a_throttle_is_heard_once() -> None:
     time = Time()
     throttle = time.throttle()
     throttle.check()
-    assert throttle.heard(100) == 100
+    assert throttle.throttled(100) == 100
     time.now = 1
-    assert throttle.heard(None) == 99
-    assert throttle.heard(120) == 120
+    assert throttle.throttled(None) == 99
+    assert throttle.throttled(120) == 120
     time.now = 120.9
     with pytest.raises(PlatformThrottled) as waiting:
         throttle.check()
@@ -73,7 +73,7 @@ def test_a_throttle_is_heard_once() -> None:
 
 def test_a_throttle_without_retry_after_is_a_pause_too() -> None:
     """The limits are counted by the minute."""
-    assert Time().throttle().heard(None) == PAUSE_S
+    assert Time().throttle().throttled(None) == PAUSE_S
 
 
 def test_before_the_first_throttle_nobody_waits() -> None:
@@ -82,7 +82,7 @@ def test_before_the_first_throttle_nobody_waits() -> None:
     throttle = time.throttle()
     for _ in range(1000):
         throttle.wait()
-        throttle.passed()
+        throttle.succeeded()
     assert time.slept == []
 
 
@@ -91,8 +91,8 @@ def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
     time = Time()
     throttle = time.throttle()
     for _ in range(60):
-        throttle.passed()
-    throttle.heard(20)
+        throttle.succeeded()
+    throttle.throttled(20)
     time.now = 20
     for _ in range(10):
         throttle.wait()
@@ -117,7 +117,7 @@ def test_nobody_waits_in_a_pause() -> None:
     """However short it is: who came meanwhile goes back to the queue without a call."""
     time = Time()
     throttle = time.throttle()
-    throttle.heard(0.5)
+    throttle.throttled(0.5)
     with pytest.raises(PlatformThrottled) as waiting:
         throttle.wait()
     assert waiting.value.retry_after_s == 0.5
@@ -128,7 +128,7 @@ def test_nobody_waits_in_a_pause() -> None:
 
 def test_no_pause_is_longer_than_the_longest_window() -> None:
     """Whoever names a hundred years is asked again after an hour."""
-    assert Time().throttle().heard(3e9) == MAX_PAUSE_S
+    assert Time().throttle().throttled(3e9) == MAX_PAUSE_S
 
 
 def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
@@ -139,7 +139,7 @@ def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
 
     def hear(_: float) -> None:
         time.now = 10
-        throttle.heard(5)
+        throttle.throttled(5)
 
     throttle._sleep = hear
     throttle.wait()
@@ -152,7 +152,7 @@ def test_who_has_not_called_for_a_minute_starts_anew() -> None:
     """The pace of yesterday's bulk says nothing of today's limit."""
     time = Time()
     throttle = time.throttle()
-    throttle.heard(10)
+    throttle.throttled(10)
     time.now = 10 + WINDOW_S - 1
     throttle.wait()
     throttle.wait()
@@ -168,7 +168,7 @@ def test_threads_wait_for_turns_of_their_own() -> None:
     slept: list[float] = []
     throttle = Throttle(clock=lambda: 0.0, sleep=slept.append, uniform=lambda least, _: least)
     for _ in range(6):
-        throttle.passed()
+        throttle.succeeded()
     throttle._interval_s = 10
     threads = [threading.Thread(target=throttle.wait) for _ in range(4)]
     for thread in threads:

@@ -69,6 +69,7 @@ SETTINGS = {
 ILLEGAL, NOBODYS, UNKNOWN_ITWIN, OVERWRITTEN, AT_ONCE = 0.1, 0.03, 0.05, 0.2, 0.2
 DUPLICATED, LATE = 0.3, 0.2
 CALL_FAULTS = 0.35
+NOT_FOUND = 404
 CALLS_PER_THROTTLE, CALLS_AFTERWARDS = 40, 20
 STORAGE_FAULTS = 0.05
 LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
@@ -235,12 +236,15 @@ class Chaos:
         """Yield what the platform answers; without a status it is what it answers by itself."""
         chance = _chance(self.storm.seed, "platform")
         elsewhere = {"Location": f"{self._elsewhere}/itwins/x/image"}
-        error = json.dumps({"error": {"code": "Scripted", "message": "As the script says."}}).encode()
+        error, not_found = (
+            json.dumps({"error": {"code": code, "message": "As the script says."}}).encode()
+            for code in ("Scripted", "iTwinNotFound")
+        )
         faults = [
             ScriptedAnswer(401),
             ScriptedAnswer(401, times=2),
             ScriptedAnswer(403, body=error),
-            *(ScriptedAnswer(status, body=error) for status in FINAL_ANSWERS),
+            *(ScriptedAnswer(status, body=not_found if status == NOT_FOUND else error) for status in FINAL_ANSWERS),
             ScriptedAnswer(500),
             ScriptedAnswer(502, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>"),
             ScriptedAnswer(503, {"Retry-After": "1"}),

@@ -58,10 +58,6 @@ upright, without metadata, and of at most `MAX_OUTPUT_PIXELS` if it had to be re
 `sent.changes` lists what was done, in this order:
 
 {_table(("change", "what was done"), _changes())}
-What a file says of its colours holds. An ICC profile goes with the picture, or is applied if it has more than 1 MB.
-Without one, what HEIC, AVIF (`nclx`) or PNG (`cICP`, `gAMA`, `cHRM`) state becomes a profile. HDR (PQ and HLG) is
-tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the curve of ITU-R BT.2390.
-
 ## Settings
 
 {_table(("setting", "default", "allowed"), _settings())}
@@ -139,7 +135,7 @@ def _legal_values(name: str) -> str:
 def _errors(base: type[DropError]) -> Iterator[tuple[str, ...]]:
     children = base.__subclasses__()
     if not children:
-        yield f"`{base.__name__}`", (inspect.getdoc(base) or "").partition("\n")[0]
+        yield f"`{base.code}`", (inspect.getdoc(base) or "").partition("\n")[0]
     for child in children:
         if child.__module__ == errors.__name__:
             yield from _errors(child)

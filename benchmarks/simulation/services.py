@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.simulation.instances import Process
     from benchmarks.simulation.run import World
     from shared.credentials import AccessTokens
+    from shared.http_client import Sender
     from shared.image import NormalizedImage
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,11 +88,11 @@ def open_services(process: Process) -> Services:
 class Tokens:
     """Access tokens, always good."""
 
-    def get(self) -> str:
+    def get(self, _deadline: float) -> str:
         """Return one."""
         return "token"
 
-    def renew(self, rejected: str) -> str:
+    def renew(self, rejected: str, _deadline: float) -> str:
         """Return another."""
         return rejected
 
@@ -100,7 +101,8 @@ class Platform(ITwinPlatform):
     """The real client, whose call goes to the simulated platform."""
 
     def __init__(self, process: Process, throttle: Throttle) -> None:
-        super().__init__(SETTINGS.api_url, cast("AccessTokens", Tokens()), throttle, timeout_s=SETTINGS.timeout_s)
+        tokens, nobody = cast("AccessTokens", Tokens()), cast("Sender", None)
+        super().__init__(SETTINGS.api_url, tokens, throttle, nobody, timeout_s=SETTINGS.timeout_s)
         self._process = process
 
     def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:  # noqa: ARG002 - as the real one

@@ -11,16 +11,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-class ProcessesLost(ResourcesExhausted):
+class ProcessesLost(ResourcesExhausted, code=ResourcesExhausted.code):
     """The process that starts the others has ended, and they with it."""
 
     def __init__(self) -> None:
         super().__init__("The process that decodes images ended unexpectedly; the app starts another one.")
-
-    @property
-    def code(self) -> str:
-        """In results it is what it is a kind of."""
-        return ResourcesExhausted.__name__
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
     from shared.credentials import AccessTokens
+    from shared.http_client import Sender
     from shared.image import NormalizedImage
 
 ITWIN_ID = str(uuid.UUID(int=1))
@@ -387,8 +388,8 @@ class Platform(ITwinPlatform):
     """The real client, whose call goes to the simulated platform."""
 
     def __init__(self, process: Process, throttle: Throttle) -> None:
-        tokens = cast("AccessTokens", SimpleNamespace(get=lambda: "a token"))
-        super().__init__(SETTINGS.api_url, tokens, throttle, timeout_s=SETTINGS.timeout_s)
+        tokens = cast("AccessTokens", SimpleNamespace(get=lambda _: "a token"))
+        super().__init__(SETTINGS.api_url, tokens, throttle, cast("Sender", None), timeout_s=SETTINGS.timeout_s)
         self._process = process
 
     def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:  # noqa: ARG002 - as the real one

@@ -1,0 +1,172 @@
+"""The app's managed identity: the Azure SDK's own credential, sent through the app's HTTP client.
+
+Whatever the identity endpoint responds, and whatever the SDK raises then, comes out as one of two errors: what an
+operator must cure, or what passes. https://learn.microsoft.com/azure/app-service/overview-managed-identity
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+from azure.core.pipeline.transport import HttpResponse, HttpTransport
+from azure.identity import ManagedIdentityCredential
+
+from shared.errors import TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import NoResponse, Response, retry_after_s
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+    from azure.core.rest import HttpRequest
+
+    from shared.http_client import Sender
+
+# For all the SDK's tries together.
+TIMEOUT_S = 15.0
+TRIES = 4
+# What a Retry-After is taken for that names less, be it time and again.
+LEAST_PAUSE_S = 5.0
+# Any claims challenge makes the SDK pass its own cache by.
+CLAIMS_CHALLENGE = '{"access_token":{}}'
+
+# RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+
+TOO_MANY_REQUESTS = 429
+SERVER_ERRORS = range(500, 600)
+REFUSALS = range(400, 500)
+
+
+class IdentityFailed(ClientAuthenticationError):
+    """No access token came of the managed identity; `problem` says for a drop what that means."""
+
+    def __init__(self, problem: TokenUnavailable | TokenServiceUnavailable) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class ManagedIdentity:
+    """A token credential for clients of the Azure SDK, and for the app itself; it keeps the tokens of all scopes.
+
+    Without `client_id` it is the system-assigned identity. `settings` are those that an operator is told to check.
+    """
+
+    def __init__(self, http: Sender, client_id: str | None, *, settings: str) -> None:
+        self._transport = _Transport(http)
+        self._credential = ManagedIdentityCredential(
+            client_id=client_id, transport=self._transport, retry_total=TRIES - 1
+        )
+        self._settings = settings
+
+    def get_token(self, *scopes: str, claims: str | None = None, **_options: Any) -> AccessToken:
+        """Return an access token. Raises IdentityFailed."""
+        return self._get_token(scopes, claims, time.monotonic() + TIMEOUT_S)
+
+    def fetch(self, scope: str, deadline: float, *, renew: bool = False) -> AccessToken:
+        """Return an access token, another than the last one where it shall `renew` it.
+
+        Raises TokenUnavailable and TokenServiceUnavailable.
+        """
+        try:
+            claims = CLAIMS_CHALLENGE if renew else None
+            return self._get_token((scope,), claims, min(deadline, time.monotonic() + TIMEOUT_S))
+        except IdentityFailed as error:
+            raise error.problem from error.__cause__
+
+    def _get_token(self, scopes: tuple[str, ...], claims: str | None, deadline: float) -> AccessToken:
+        exchange = _Exchange(deadline)
+        previous = _current.set(exchange)
+        try:
+            token: AccessToken = self._credential.get_token(*scopes, claims=claims)
+            is_good = BEARER_TOKEN.fullmatch(token.token)
+        except Exception as error:  # what the SDK makes of an odd response is anybody's guess
+            raise IdentityFailed(self._problem(exchange.last)) from error
+        finally:
+            _current.reset(previous)
+        if not is_good:
+            raise IdentityFailed(self._problem(exchange.last))
+        return token
+
+    def _problem(self, last: Response | NoResponse | None) -> TokenUnavailable | TokenServiceUnavailable:
+        advice = f"If this lasts, check that the app has a managed identity, and {self._settings}."
+        if isinstance(last, NoResponse):
+            return TokenServiceUnavailable(f"The identity endpoint gave no access token: {last.message} {advice}")
+        if last is None:
+            return TokenServiceUnavailable(f"The managed identity gave no access token. {advice}")
+        if last.status in SERVER_ERRORS or last.status == TOO_MANY_REQUESTS:
+            # App Service responds 500 to a scope that it does not know, too.
+            message = f"The identity endpoint responded {last.status} instead of an access token. {advice}"
+            return TokenServiceUnavailable(message, retry_after_s=retry_after_s(last.headers, at_least=LEAST_PAUSE_S))
+        if last.status in REFUSALS:
+            return TokenUnavailable(
+                f"The identity endpoint refused an access token ({last.status}): check that the app has the managed "
+                f"identity, and {self._settings}."
+            )
+        return TokenServiceUnavailable(f"The identity endpoint's response holds no access token. {advice}")
+
+
+class _Exchange:
+    """One request for a token: until when it may take, and what came last of its tries."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.last: Response | NoResponse | None = None
+
+
+_current: ContextVar[_Exchange] = ContextVar("identity_exchange")
+
+
+class _Transport(HttpTransport["HttpRequest", HttpResponse]):
+    """The SDK's way to the HTTP client; between two tries the SDK sleeps here, until the deadline at most."""
+
+    def __init__(self, http: Sender) -> None:
+        self._http = http
+
+    def send(self, request: HttpRequest, **_options: Any) -> HttpResponse:
+        exchange = _current.get()
+        if exchange.last and exchange.deadline <= time.monotonic():
+            raise _too_late()
+        try:
+            response = self._http.send(request.method, request.url, headers=request.headers, deadline=exchange.deadline)
+        except NoResponse as error:
+            exchange.last = error
+            raise (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message) from error
+        exchange.last = response
+        return _SdkResponse(request, response)
+
+    def sleep(self, duration: float) -> None:
+        if duration > _current.get().deadline - time.monotonic():
+            raise _too_late()
+        time.sleep(duration)
+
+    def open(self) -> None:
+        """Do nothing: the HTTP client is open as long as the process lives."""
+
+    def close(self) -> None:
+        """Do nothing: others use the HTTP client as well."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _too_late() -> ClientAuthenticationError:
+    """Return what the SDK does not try again after."""
+    return ClientAuthenticationError("Another try would end too late.")
+
+
+class _SdkResponse(HttpResponse):
+    """A response as the SDK reads it."""
+
+    def __init__(self, request: HttpRequest, response: Response) -> None:
+        super().__init__(request, response)  # type: ignore[arg-type]  # it takes the SDK's newer requests as well
+        self._body = response.body
+        self.status_code = response.status
+        self.headers = dict(response.headers)
+        self.reason = ""
+        self.content_type = response.headers.get("content-type")
+
+    def body(self) -> bytes:
+        return self._body
