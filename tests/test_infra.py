@@ -627,7 +627,7 @@ def alert_names() -> list[str]:
 
 def test_the_runbook_has_an_entry_for_each_code_and_alert() -> None:
     """Whoever is woken up finds what to do; an entry for what is gone is a defect too."""
-    codes = {error.__name__ for error in leaves(DropError)}
+    codes = {error.code for error in leaves(DropError)}
     entries = set(re.findall(r"^### `([\w-]+)`$", RUNBOOK, re.MULTILINE))
     assert entries == codes | set(alert_names())
     for entry in RUNBOOK.split("\n### ")[1:]:
@@ -759,7 +759,7 @@ def test_alerts_select_what_they_are_about(lines: list[dict[str, Any]], alert: s
 def test_the_alert_about_refusals_knows_all_that_an_operator_can_fix() -> None:
     """An error that is added to that group raises the alert as well."""
     (named,) = re.findall(r"error in \((.*)\)", QUERIES["alert-refused"])
-    assert re.findall(r'"(\w+)"', named) == sorted(error.__name__ for error in NeedsOperator.__subclasses__())
+    assert re.findall(r'"(\w+)"', named) == sorted(error.code for error in NeedsOperator.__subclasses__())
 
 
 def test_a_drop_that_waits_has_what_the_overdue_alert_needs(lines: list[dict[str, Any]]) -> None:
