@@ -23,7 +23,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ from shared.image import normalize_image
 from shared.image.model import ImageLimits
 from shared.results import result_name
 from tools.chaos_judge import FINAL_ANSWERS, Evidence, Kind, Written, judge
+from tools.failures import keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 DEFAULT_SEED = 4
+SETTLE_S = 900  # which only stops a hang
 VISIBILITY_TIMEOUT_S = 3
 SETTINGS = {
     "RETRY_MIN_DELAY_S": "1",
@@ -80,12 +82,11 @@ CONDITIONS = {"if-match", "if-none-match"}
 
 @dataclass(frozen=True)
 class Storm:
-    """How much is dropped, and for how long everything goes wrong; `settle_s` is the time to end it all afterwards."""
+    """How much is dropped, and for how long everything goes wrong."""
 
     seed: int = DEFAULT_SEED
     seconds: float = 8
     drops: int = 104
-    settle_s: float = 45
     instances: int = 2
 
     @property
@@ -116,6 +117,7 @@ class Report:
     given_up: int = 0
     deleted: int = 0
     violations: list[str] = field(default_factory=list)
+    kept: Path | None = None
 
     def __str__(self) -> str:
         head = f"seed {self.seed}: {self.drops} drops in {self.seconds:.0f} s, {self.events} events, {self.kills} kills"
@@ -127,6 +129,7 @@ class Report:
             f"storage failed with {dict(self.storage_faults.most_common())}",
             f"{len(self.violations)} violations",
             *self.violations[:40],
+            *([f"all that was logged and stored is kept in {self.kept}"] if self.kept else []),
         ]
         return "\n  ".join([head, *lines])
 
@@ -152,11 +155,15 @@ class Chaos:
                 for part in weather:
                     part.result()
             self._clear_up()
-            still = wait_until(self._is_still, timeout_s=self.storm.settle_s, interval_s=0.2)
+            still = wait_until(self._is_still, timeout_s=SETTLE_S, interval_s=0.2)
             self._gather_evidence()
         self.report.violations = [] if still else ["It did not become still."]
         self.report.violations += judge(self.evidence)
         self.report.seconds = time.monotonic() - began
+        if self.report.violations:
+            evidence = {"report": str(self.report), **asdict(replace(self.evidence, images={}, secrets=[]))}
+            text = json.dumps(evidence, default=str, indent=1, ensure_ascii=False)
+            self.report.kept = keep(f"chaos-seed-{self.storm.seed}.json", text.encode(errors="backslashreplace"))
         return self.report
 
     def _start(self, stack: ExitStack) -> None:
@@ -528,7 +535,7 @@ def main() -> int:
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
-    chaos = Chaos(Storm(options.seed, options.seconds, options.drops, settle_s=600))
+    chaos = Chaos(Storm(options.seed, options.seconds, options.drops))
     report = chaos.run()
     if options.log:
         options.log.write_text("\n".join(chaos.evidence.lines))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deadlines import HANG_S
+from tools.failures import keep
 
 ROOT = Path(__file__).parents[2]
 SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.\n"
@@ -26,7 +27,8 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
         timeout=HANG_S,
         check=False,
     )
-    assert run.returncode == 0, run.stderr[-3000:]
+    kept = [keep(f"fuzz-{file.name}", file.read_bytes()) for file in tmp_path.glob("crash-*")]
+    assert run.returncode == 0, f"kept: {kept}\n{run.stderr[-3000:]}"
     assert "stat::number_of_executed_units" in run.stderr
 
 
