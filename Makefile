@@ -4,11 +4,13 @@ SHELL := /bin/bash -o pipefail
 
 # The lowest and the highest supported Python that this machine has. The system's own goes before others of its version:
 # what pyenv builds is not optimized by default.
-find_python = $(firstword $(foreach version,$(1),$(shell \
-	for python in /usr/bin/python$(version) python$(version) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(version).*/bin/python; do \
-		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma),$(version))))' 2>/dev/null \
-			&& { echo "$$python"; break; }; done)))
-comma := ,
+find_python = $(shell \
+	for version in $(1); do \
+		for python in "/usr/bin/python$$version" "python$$version" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/"$$version".*/bin/python; do \
+			"$$python" -c 'import ensurepip, sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$$version" 2>/dev/null \
+				&& { echo "$$python"; exit; }; \
+		done; \
+	done)
 LOWEST := $(call find_python,3.11 3.12 3.13)
 HIGHEST := $(call find_python,3.13 3.12 3.11)
 
@@ -28,7 +30,7 @@ HIGHEST_ALONE := test_bench
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: .venv/ready node_modules/ready ## drop a handful of images through the whole cloud on this machine
@@ -39,12 +41,13 @@ up: .venv/ready node_modules/ready ## start the local cloud and leave it running
 	.venv/bin/python -m local
 
 .PHONY: test
+test: ## run all tests on the lowest and the highest supported Python that is here
 ifeq ($(LOWEST),$(HIGHEST))
-test: .venv/ready node_modules/ready ## run all tests on the lowest and the highest supported Python that is here
+test: .venv/dev node_modules/dev
 	.venv/bin/python $(PYTEST)
 	@echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
 else
-test: .venv/ready .venv-highest/ready node_modules/ready ## run all tests on the lowest and the highest supported Python that is here
+test: .venv/dev .venv-highest/dev node_modules/dev
 	@$(MAKE) --no-print-directory --jobs 2 test-lowest test-highest
 endif
 
@@ -57,18 +60,18 @@ test-highest:
 	.venv-highest/bin/python $(PYTEST) $(call without,$(LOWEST_ALONE)) | sed -u 's/^/highest | /'
 
 .PHONY: chaos
-chaos: .venv/ready node_modules/ready ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
+chaos: .venv/dev node_modules/dev ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
 	.venv/bin/python -m tools.chaos $(if $(SEED),--seed $(SEED))
 
 # Beside the other tests, for it needs a browser, which no package manager of Python or Node.js should install.
 .PHONY: test-console
-test-console: .venv/ready node_modules/ready ## test the console in a real browser (SCREENSHOTS=1 takes the docs' pictures)
+test-console: .venv/dev node_modules/dev ## test the console in a real browser (SCREENSHOTS=1 takes the docs' pictures)
 	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
-	CHROMIUM=$(CHROMIUM) .venv/bin/python -m pytest -m browser $(PYTEST_ARGS)
+	CHROMIUM="$(CHROMIUM)" .venv/bin/python -m pytest -m browser $(PYTEST_ARGS)
 
 # Beside the other tests, for it needs other people's tools: a gigabyte, in a folder of its own.
 .PHONY: test-vendors
-test-vendors: .venv/ready node_modules/ready .local/vendors/ready ## test the recipes and the schema with az, azcopy, rclone and generators
+test-vendors: .venv/dev node_modules/dev .local/vendors/ready ## test the recipes and the schema with az, azcopy, rclone and generators
 	PATH="$(CURDIR)/.local/vendors/bin:$$PATH" .venv/bin/python -m pytest -m vendors $(PYTEST_ARGS)
 
 # Beside the other tests, for its writers and its judge are 300 MB that no other test needs.
@@ -77,18 +80,18 @@ test-matrix: .local/matrix/ready ## compare what leaves with what went in, for e
 	.local/matrix/venv/bin/python -m pytest tests/matrix $(PYTEST_ARGS)
 
 .PHONY: docs
-docs: .venv/ready ## write the pages and pictures that are made of the code
+docs: .venv/dev ## write the pages and pictures that are made of the code
 	.venv/bin/python -m tools.limits_and_errors
 	.venv/bin/python -m tools.before_and_after
 
 .PHONY: lint
-lint: .venv/ready ## check style, format and types
+lint: .venv/dev ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
 .PHONY: fuzz
-fuzz: .venv/ready ## look for files that break the image work, guided by coverage, for ten minutes (FUZZ_S=60 for one)
+fuzz: .venv/dev ## look for files that break the image work, guided by coverage, for ten minutes (FUZZ_S=60 for one)
 	.venv/bin/python -m tools.fuzz_normalize_image $(or $(FUZZ_S),600) .local/fuzz
 
 .PHONY: bench
@@ -105,30 +108,52 @@ clean: ## remove everything that these targets made
 	rm -rf .venv .venv-highest node_modules benchmarks/node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.venv/ready: PYTHON = $(LOWEST)
-.venv-highest/ready: PYTHON = $(HIGHEST)
-.venv/ready .venv-highest/ready: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." >&2; exit 1; }
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+# What the local cloud needs, which is little, and what tests and tools need besides.
+.venv/ready: requirements-local.txt requirements.txt
+	$(call install,$(LOWEST),.venv,$<)
 	touch $@
 
-node_modules/ready: package.json package-lock.json
-	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
-	npm ci --loglevel=error
+.venv/dev: requirements-dev.txt requirements-local.txt requirements.txt
+	$(call install,$(LOWEST),.venv,$<)
+	touch .venv/ready $@
+
+.venv-highest/dev: requirements-dev.txt requirements-local.txt requirements.txt
+	$(call install,$(HIGHEST),.venv-highest,$<)
 	touch $@
+
+define install
+	@test -n "$(1)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." >&2; exit 1; }
+	@echo "Installing $(3) into $(2):"
+	@"$(1)" -m venv $(2)
+	@$(2)/bin/python -m pip install --disable-pip-version-check -r $(3) \
+		| awk '/^Collecting/ { sub(/[^[:alnum:]._-].*/, "", $$2); print "  " $$2; fflush() }'
+endef
+
+node_modules/ready: package.json package-lock.json
+	$(call install_npm,--omit=dev)
+	touch $@
+
+node_modules/dev: package.json package-lock.json
+	$(call install_npm)
+	touch node_modules/ready $@
+
+define install_npm
+	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
+	@echo "Installing package-lock.json into node_modules:"
+	@npm ci --loglevel=error $(1)
+endef
 
 .local/vendors/ready: tests/vendors/install.sh tests/vendors/az.txt tests/vendors/generators.txt tests/vendors/package-lock.json
 	bash tests/vendors/install.sh $(@D) "$(LOWEST)"
 
-.local/matrix/ready: tests/matrix/requirements.txt requirements-dev.txt requirements.txt
-	$(HIGHEST) -m venv .local/matrix/venv
+.local/matrix/ready: tests/matrix/requirements.txt requirements-dev.txt requirements-local.txt requirements.txt
+	"$(HIGHEST)" -m venv .local/matrix/venv
 	.local/matrix/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/matrix/requirements.txt
 	touch $@
 
 # Peers and photos are taken where they can be had; the benchmark says which were not.
-.local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements.txt benchmarks/package-lock.json
-	$(HIGHEST) -m venv .local/bench/venv
+.local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements-local.txt requirements.txt benchmarks/package-lock.json
+	"$(HIGHEST)" -m venv .local/bench/venv
 	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	-npm ci --loglevel=error --prefix benchmarks
 	mkdir -p .local/bench/photos

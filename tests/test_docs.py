@@ -108,9 +108,12 @@ def test_every_test_that_security_names_is_there() -> None:
     assert [name for name in named if f"def {name}(" not in tests] == []
 
 
+REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+
+
 def test_every_dependency_is_pinned() -> None:
     """What is installed, and what that needs in turn, has one version."""
-    lines = "".join((PROJECT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")).splitlines()
+    lines = "".join((PROJECT / name).read_text() for name in REQUIREMENTS).splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
     assert [str(pin) for pin in pins if not re.fullmatch(r"==[\d.]+", str(pin.specifier))] == []
     here = {canonicalize_name(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate()}
@@ -187,7 +190,7 @@ def test_the_dev_container_has_what_the_pages_ask_for() -> None:
     """The tools of CONTRIBUTING.md, and the Node.js that is tested with."""
     container = json.loads((PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     made = container["postCreateCommand"].split(" && ")
-    assert "make .venv/ready node_modules/ready" in made
+    assert "make .venv/dev node_modules/dev" in made
     (installed,) = re.findall(r"`(pipx install pre-commit==[\d.]+) && pre-commit install`", TEXTS["CONTRIBUTING.md"])
     assert made[-2:] == [installed, "pre-commit install"]
     tested = (PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
