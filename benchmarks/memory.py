@@ -16,12 +16,13 @@ from benchmarks.drops import HOSTILE, LARGE, SMALL, mixed, picture
 from benchmarks.processes import forget_peak, peak_bytes
 from benchmarks.report import Demand, Section, table
 from benchmarks.stand_in import StandIn
-from shared.admission import BUDGET_BYTES
+from shared.cage.instance import limits_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INSTANCE_BYTES = 2_048 * 1024 * 1024
+BUDGET_BYTES = limits_for(INSTANCE_BYTES, max_source_bytes=100_000_000).budget_bytes
 # What the Functions host itself, which is .NET, is given beside the worker.
 HOST_BYTES = 400 * 1024 * 1024
 TIMEOUT_S = 150.0
@@ -92,7 +93,7 @@ def report(figures: Mapping[str, Any]) -> Section:
         demands.append(Demand(f"memory, {pool}: drops without a final result", lost, 0))
     text = (
         "The formula for the peak: what host and worker hold after a first small drop + "
-        f"{BUDGET_BYTES / 1e6:,.0f} MB for images (`shared/admission.py`) + Pillow's pool (64 MB as deployed) + "
+        f"{BUDGET_BYTES / 1e6:,.0f} MB for images (`shared/cage/instance.py`) + Pillow's pool (64 MB as deployed) + "
         f"{PARALLELISM} x the largest file."
     )
     return Section("Memory", text + "\n\n" + table(["peak in MB, host and worker", *kinds], rows), tuple(demands))

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.admission import Admission, normalize_admitted
+from shared.cage import open_images
+from shared.cage.instance import instance_bytes, limits_for
 from shared.credentials import open_tokens
 from shared.decisions import RetryPolicy
 from shared.errors import InvalidSettings
@@ -61,8 +62,9 @@ class App:
         throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
-        normalize = partial(normalize_admitted, limits=settings.limits, admission=Admission())
-        return cls(settings, throttle, platform, open_ledger(storage, now, settings.timeout_s), normalize)
+        images = open_images(settings.limits, limits_for(instance_bytes(), settings.max_source_bytes))
+        images.prepare()
+        return cls(settings, throttle, platform, open_ledger(storage, now, settings.timeout_s), images.normalize)
 
 
 def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout_s: float) -> Ledger:

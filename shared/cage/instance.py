@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.cage.images import CageLimits
+
 _HOST_SHARE = 5
 _APP_BYTES = 160_000_000
 _PROCESS_BYTES = 25_000_000
-_LEAST_BUDGET_BYTES = 100_000_000
+_LEAST_BUDGET_BYTES, _MOST_BUDGET_BYTES = 100_000_000, 3_000_000_000
 _BYTES_FOR_EACH_PROCESS = 500_000_000
 MOST_PROCESSES = 4
 """As many as host.json lets drops come at once."""
@@ -31,15 +33,12 @@ def instance_bytes(root: Path = Path("/")) -> int:
     return min(limits, default=0)
 
 
-def processes_for(memory_bytes: int) -> int:
-    """Return how many images are worked on at once."""
-    return max(1, min(MOST_PROCESSES, memory_bytes // _BYTES_FOR_EACH_PROCESS))
-
-
-def budget_for(memory_bytes: int, max_source_bytes: int) -> int:
-    """Return how many bytes all images together may take."""
+def limits_for(memory_bytes: int, max_source_bytes: int) -> CageLimits:
+    """Return what files may take on an instance of so much memory."""
+    processes = max(1, min(MOST_PROCESSES, memory_bytes // _BYTES_FOR_EACH_PROCESS))
     ours = memory_bytes - memory_bytes // _HOST_SHARE - _APP_BYTES
-    return max(_LEAST_BUDGET_BYTES, ours - processes_for(memory_bytes) * (_PROCESS_BYTES + max_source_bytes))
+    left = ours - processes * (_PROCESS_BYTES + max_source_bytes)
+    return CageLimits(budget_bytes=min(_MOST_BUDGET_BYTES, max(_LEAST_BUDGET_BYTES, left)), processes=processes)
 
 
 def _group_limits(root: Path) -> list[int]:

@@ -25,9 +25,9 @@ from benchmarks.simulation.loop import Loop
 from benchmarks.simulation.storage import Account, BlobService, storage_error
 from local.itwin_platform import ReceivedRequest
 from local.samples import encode
-from shared.admission import Admission, normalize_admitted
 from shared.drop import Drop, Version
 from shared.errors import DropError, PlatformSilent
+from shared.image import normalize_image
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
 from shared.pipeline import drop_poisoned, process_drop
 from shared.results import ResultStore, result_name
@@ -291,7 +291,7 @@ class Process:
             clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep, uniform=self.world.chance.uniform
         )
         queue = cast("QueueClient", SimpleNamespace(send_message=self._send_message))
-        normalize = partial(normalize_admitted, limits=SETTINGS.limits, admission=Admission())
+        normalize = partial(normalize_image, limits=SETTINGS.limits)
         ledger = open_ledger(storage, now, SETTINGS.timeout_s)
         return Services(
             results_container=RESULTS,
