@@ -7,7 +7,6 @@ document is read: https://learn.microsoft.com/azure/api-management/api-managemen
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 SECTIONS = ("inbound", "backend", "outbound", "on-error")
-NAMED_VALUE = re.compile(r"\{\{([A-Za-z0-9_.-]+)\}\}")
 # https://learn.microsoft.com/azure/api-management/cache-store-value-policy#usage-notes, and the pages beside it.
 ONCE_A_SECTION = ("cache-lookup-value", "cache-store-value", "forward-request")
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "host", "expect", "te", "upgrade"})
@@ -123,6 +121,7 @@ class Policy:
             root = ET.fromstring(document)  # noqa: S314 - the project's own file
         except ET.ParseError as error:
             raise PolicyError(f"The policy is not well-formed XML: {error}.") from error
+        _check_named_values(document, named_values)
         _fill_in(root, named_values)
         if root.tag != "policies" or tuple(child.tag for child in root) != SECTIONS:
             raise PolicyError(f"A policy for this stand-in has the sections {', '.join(SECTIONS)}.")
@@ -159,18 +158,25 @@ async def _run(statements: Iterable[Statement], call: Call) -> None:
         await statement(call)
 
 
+def _check_named_values(document: str, named_values: Mapping[str, str]) -> None:
+    """Hold what stands in double braces against the named values: in comments too, which API Management may read."""
+    for name in (rest.partition("}}")[0] for rest in document.split("{{")[1:]):
+        if name not in named_values:
+            raise PolicyError(f"The policy uses the named value {name!r}, which there is not.")
+
+
 def _fill_in(root: ET.Element, named_values: Mapping[str, str]) -> None:
     """Put the named values where `{{their names}}` stand."""
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in named_values:
-            raise PolicyError(f"The policy uses the named value {match[1]}, which there is not.")
-        return named_values[match[1]]
+    def fill(text: str) -> str:
+        for name, value in named_values.items():
+            text = text.replace(f"{{{{{name}}}}}", value)
+        return text
 
     for element in root.iter():
-        element.text = NAMED_VALUE.sub(value, element.text or "")
+        element.text = fill(element.text or "")
         for name, text in element.attrib.items():
-            element.set(name, NAMED_VALUE.sub(value, text))
+            element.set(name, fill(text))
 
 
 class _Reader:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 AUDIENCE = f"api://{GATEWAY_APPLICATION_ID}"
-SERVICE_APP = "service app"  # with a space, which a form must encode
+SERVICE_APP = "service+app"  # with a character that a form must encode
 SECRET = "hush+&%=ä"
 NAMED_VALUES = {
     "entra-tenant-id": TENANT_ID,

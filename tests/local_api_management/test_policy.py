@@ -42,7 +42,12 @@ CHANGES = {
     ),
     "a second forwarding": ("<backend>", "<backend><base />", "<forward-request> and nothing else"),
     "another section": ("<inbound>", "<more /><inbound>", "the sections inbound, backend, outbound, on-error"),
-    "a named value that is not there": ("{{itwin-token-url}}", "{{nobody}}", "the named value nobody, which there is"),
+    "a named value that is not there": (
+        "{{itwin-token-url}}",
+        "{{nobody}}",
+        "the named value 'nobody', which there is",
+    ),
+    "double braces in a comment": ("<!-- As", "<!-- {{...}} as", "the named value '...', which there is not"),
     "statements in an expression": ("<set-url>{{", "<set-url>@{return 1;}{{", "expressions in @(...) only, not '@{"),
     "XML that is none": ("</policies>", "", "not well-formed XML"),
     # Expressions
