@@ -28,7 +28,7 @@ TIMEOUT_S = 30.0
 RENEW_BEFORE_EXPIRY_S = 300.0
 # RFC 6749, 5.1: a token authority need not say how long a token is valid. The platform tells where it no longer is.
 UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
-# Where the platform has refused a token that was just renewed, another one would hardly please it.
+# For so long, no token is renewed after the platform has rejected one that had just been.
 RENEWAL_PAUSE_S = 60.0
 
 OK = 200
@@ -90,7 +90,7 @@ def open_tokens(login: Login, http: Sender) -> AccessTokens:
 class AccessTokens:
     """One access token, shared by all threads: fetched once for many, renewed before it expires.
 
-    Both methods wait until the `deadline` at most, an instant of the clock.
+    Whoever must wait does so until the `deadline` at most, an instant of the clock.
     """
 
     def __init__(self, source: TokenSource, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,6 +98,7 @@ class AccessTokens:
         self._clock = clock
         self._lock = threading.Lock()
         self._current: _Held | None = None
+        self._refused: tuple[str, float] | None = None
         self._fetch: Future[_Held] | None = None
 
     def get(self, deadline: float) -> str:
@@ -107,14 +108,18 @@ class AccessTokens:
     def renew(self, rejected: str, deadline: float) -> str | None:
         """Return another token than the one that the platform `rejected`.
 
-        None where that one came of a renewal less than a minute ago. Raises TokenUnavailable and
-        TokenServiceUnavailable.
+        None where that one was `refused` less than a minute ago. Raises TokenUnavailable and TokenServiceUnavailable.
         """
         with self._lock:
-            current = self._current
-        if current and current.text == rejected and current.is_renewed_after(self._clock() - RENEWAL_PAUSE_S):
+            text, refused_at = self._refused or ("", 0.0)
+        if text == rejected and self._clock() - refused_at < RENEWAL_PAUSE_S:
             return None
         return self._get(deadline, rejected=rejected)
+
+    def refused(self, renewed: str) -> None:
+        """Note that the platform rejected a token that had just been renewed, so that no drop renews it again."""
+        with self._lock:
+            self._refused = renewed, self._clock()
 
     def _get(self, deadline: float, rejected: str | None) -> str:
         with self._lock:
@@ -152,8 +157,7 @@ class AccessTokens:
                 self._fetch = None
             fetch.set_exception(error)
         else:
-            now = self._clock()
-            held = _Held(token.text, now + token.lifetime_s, now if renew else None)
+            held = _Held(token.text, self._clock() + token.lifetime_s)
             with self._lock:
                 self._current, self._fetch = held, None
             fetch.set_result(held)
@@ -161,14 +165,10 @@ class AccessTokens:
 
 @dataclass(frozen=True)
 class _Held:
-    """A token and until when it is valid; `renewed_at` is None where it did not replace a rejected one."""
+    """A token, and until when it is valid."""
 
     text: str
     expires_at: float
-    renewed_at: float | None
-
-    def is_renewed_after(self, instant: float) -> bool:
-        return self.renewed_at is not None and self.renewed_at > instant
 
 
 class IdentityTokens:

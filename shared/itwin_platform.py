@@ -93,6 +93,8 @@ class ITwinPlatform:
         if isinstance(verdict, PlatformUnauthorized) and (renewed := self._tokens.renew(token, deadline)):
             self._throttle.check()
             verdict = self._put(itwin_id, image, renewed, deadline)
+            if isinstance(verdict, PlatformUnauthorized):
+                self._tokens.refused(renewed)
         if isinstance(verdict, PlatformThrottled):
             verdict.retry_after_s = self._throttle.throttled(verdict.retry_after_s)
         else:

@@ -155,11 +155,20 @@ def test_a_renewed_token_that_is_rejected_too_is_remembered_for_a_minute() -> No
     source = CountingSource()
     source.get()
     assert source.renew("token-1") == "token-2"
+    source.tokens.refused("token-2")
     for _ in range(30):
         assert source.get() == "token-2"
         assert source.renew("token-2") is None
     assert source.fetched == 2
     source.now += RENEWAL_PAUSE_S
+    assert source.renew("token-2") == "token-3"
+
+
+def test_a_renewed_token_that_was_accepted_is_renewed_again() -> None:
+    """A gateway may have dropped the platform's token a second time within a minute."""
+    source = CountingSource()
+    source.get()
+    assert source.renew("token-1") == "token-2"
     assert source.renew("token-2") == "token-3"
 
 
