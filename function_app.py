@@ -39,7 +39,7 @@ def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
     """Try a drop again whose time has come."""
     from shared import deliveries
 
-    deliveries.retry_due(message.get_body(), context.invocation_id)
+    deliveries.retry_due(message.get_body(), context.invocation_id, deliveries=message.dequeue_count or 1)
 
 
 @app.function_name("bury_drop")

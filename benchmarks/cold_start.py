@@ -118,10 +118,10 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
         from shared import deliveries  # noqa: F401, PLC0415 - measured
 
     pay("importing the app's own modules", import_what_a_drop_needs)
+    from shared.attempt import Attempt  # noqa: PLC0415
     from shared.drop import Drop  # noqa: PLC0415
     from shared.image import normalize_image  # noqa: PLC0415
     from shared.pipeline import process_drop  # noqa: PLC0415
-    from shared.retries import Attempt  # noqa: PLC0415
     from shared.services import Services  # noqa: PLC0415
 
     services = pay("reading the settings, opening the clients", lambda: Services.from_environ(os.environ))
@@ -134,8 +134,8 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
     pay("a second image", lambda: normalize_image(data))
     pay("platform: token, TLS, first upload", lambda: app.platform.upload_image(first.container, image, soon()))
     pay("a second upload", lambda: app.platform.upload_image(second.container, image, soon()))
-    pay("the first of the rest", lambda: process_drop(Attempt.event(second, services.now()), services))
-    pay("a warm drop", lambda: process_drop(Attempt.event(third, services.now()), services))
+    pay("the first of the rest", lambda: process_drop(Attempt.event(second, services.clock.now()), services))
+    pay("a warm drop", lambda: process_drop(Attempt.event(third, services.clock.now()), services))
     once = {
         "importing the app's own modules": paid["importing the app's own modules"],
         "reading the settings, opening the clients": paid["reading the settings, opening the clients"],

@@ -18,9 +18,9 @@ from benchmarks.drops import SMALL, picture
 from benchmarks.report import Demand, Section, table
 from benchmarks.stand_in import StandIn
 from benchmarks.surroundings import environment, silent_log
+from shared.attempt import Attempt
 from shared.drop import Drop
 from shared.pipeline import process_drop
-from shared.retries import Attempt
 from shared.services import Services
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Scale:
         self.stand_in.copy("seed/photo.jpg", (f"{drop.container}/{drop.blob}" for drop in drops))
         began = time.process_time()
         for drop in drops:
-            process_drop(Attempt.event(drop, self.services.now()), self.services)
+            process_drop(Attempt.event(drop, self.services.clock.now()), self.services)
         return (time.process_time() - began) / len(drops)
 
 

@@ -24,10 +24,10 @@ from benchmarks.drops import SMALL, TWO_MEGABYTES, picture
 from benchmarks.report import Demand, Section, table
 from benchmarks.stand_in import ACCOUNT, StandIn
 from benchmarks.surroundings import environment, silent_log
+from shared.attempt import Attempt
 from shared.drop import Drop
 from shared.image import normalize_image
 from shared.pipeline import process_drop
-from shared.retries import Attempt
 from shared.services import Services
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class App:
 
     def send(self, drop: Drop) -> None:
         """Do all that the app does."""
-        process_drop(Attempt.event(drop, self.services.now()), self.services, invocation_id="0")
+        process_drop(Attempt.event(drop, self.services.clock.now()), self.services, invocation_id="0")
 
 
 def _bare_storage(stand_in: StandIn) -> BlobServiceClient:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from email.message import Message
 
-# Refused before anything was done; refused although it was done; told that a condition did not hold.
-Fault = Literal["busy", "busy-afterwards", "condition-not-met"]
+# Refused before anything was done, for now or for a firewall or a role; refused although it was done; told that a
+# condition did not hold.
+Fault = Literal["busy", "busy-afterwards", "condition-not-met", "refused"]
 
 ERRORS = {
     "busy": (503, "ServerBusy", "The server is currently unable to receive requests."),
     "busy-afterwards": (503, "ServerBusy", "The server is currently unable to receive requests."),
+    "refused": (403, "AuthorizationFailure", "This request is not authorized to perform this operation."),
     "condition-not-met": (412, "ConditionNotMet", "The condition specified using HTTP conditional header(s) is wrong."),
 }
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})

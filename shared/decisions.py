@@ -45,7 +45,7 @@ When a drop is tried again (`retry_delay_s`): what the platform asks for, else e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -56,10 +56,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from shared.attempt import Attempt
     from shared.drop import Version
-    from shared.ledger import Entry
-    from shared.results import Recorded
-    from shared.retries import Attempt
+    from shared.records import Entry, Recorded
 
 # https://learn.microsoft.com/rest/api/storageservices/put-message: the longest that a queue hides a message
 MAX_DELAY_S = 7 * 24 * 3600
@@ -107,6 +106,19 @@ def version_for(attempt: Attempt, found: Version, recorded: Recorded) -> Version
     is_recorded = attempt.etag == recorded.etag or (attempt.is_replay and attempt.etag is None)
     known = recorded.version if is_recorded and recorded.version else attempt.version
     return known if known and known.etag != found.etag and known.has_content_of(found) else found
+
+
+def attempt_at(attempt: Attempt, version: Version, recorded: Recorded, now: datetime) -> Attempt:
+    """Return the attempt at `version`, with its number and the time of the first one.
+
+    What is recorded of the same version is believed before a message, which others may have written; a replay starts
+    from the beginning.
+    """
+    found = attempt.at(version, now)
+    if attempt.is_replay or recorded.version != version:
+        return found
+    first_at = min(recorded.first_attempt_at or found.first_at, now)
+    return replace(found, number=recorded.attempts + 1, first_at=first_at)
 
 
 def is_settled(attempt: Attempt, recorded: Recorded, now: datetime) -> bool:
@@ -198,7 +210,8 @@ def retry_delay_s(
 ) -> float | None:
     """Return how many seconds to wait before the next attempt; None where there is none.
 
-    What the platform says (Retry-After) comes first, spread a little, but never hurries the app. Else exponential
+    What the platform says (Retry-After) comes first, up to the longest delay and spread a little, but never hurries the
+    app. Else exponential
     backoff with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for
     what an operator must cure. The last attempt is made when the horizon is reached.
     """
@@ -209,8 +222,8 @@ def retry_delay_s(
         return None
     if error.retry_after_s is not None:
         # What the app tells itself, it means; what the platform says may be 0 time and again.
-        wait_s = max(error.retry_after_s, policy.min_delay_s) if error.response else error.retry_after_s
-        delay_s = wait_s * (1 + uniform(0, SPREAD))
+        wait_s = min(error.retry_after_s, policy.max_delay_s)
+        delay_s = (max(wait_s, policy.min_delay_s) if error.response else wait_s) * (1 + uniform(0, SPREAD))
     else:
         least_s = policy.min_delay_s * (OPERATOR_FACTOR if isinstance(error, NeedsOperator) else 1)
         most_s = min(least_s * 2.0 ** min(attempt - 1, 30), policy.max_delay_s)

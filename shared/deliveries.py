@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 
+from shared.attempt import Attempt
+from shared.dead_letters import drop_poisoned
 from shared.drop import Drop
-from shared.pipeline import drop_poisoned, process_drop
-from shared.retries import Attempt
+from shared.pipeline import process_drop
 from shared.services import open_services
 from shared.untrusted_json import parse_object
+
+# How often the host tries a blob's event (host.json's `poisonBlobThreshold`), and the app a message.
+MAX_DELIVERIES = 5
 
 log = logging.getLogger("itwin_image_drop")
 
@@ -19,12 +23,18 @@ log = logging.getLogger("itwin_image_drop")
 def blob_written(container: str, blob: str, invocation_id: str) -> None:
     """Take in the blob trigger's reference."""
     services = open_services()
-    process_drop(Attempt.event(Drop(container, blob), services.now()), services, invocation_id=invocation_id)
+    process_drop(Attempt.event(Drop(container, blob), services.clock.now()), services, invocation_id=invocation_id)
 
 
-def retry_due(body: bytes, invocation_id: str) -> None:
-    """Take in a message of the retry queue."""
-    if attempt := _attempt(body):
+def retry_due(body: bytes, invocation_id: str, *, deliveries: int) -> None:
+    """Take in a message of the retry queue.
+
+    host.json's `maxDequeueCount` is that of all queues, and high for those of poison, which have no queue behind them:
+    so the app itself stops trying a message that came too often.
+    """
+    if deliveries > MAX_DELIVERIES:
+        retry_poisoned(body, invocation_id)
+    elif attempt := _attempt(body):
         process_drop(attempt, open_services(), invocation_id=invocation_id)
 
 
@@ -41,7 +51,7 @@ def blob_poisoned(body: bytes, invocation_id: str) -> None:
         _drop_unknown(body)
         return
     services = open_services()
-    attempt = Attempt(drop, 1, services.now(), etag.strip('"') if isinstance(etag, str) else None)
+    attempt = Attempt(drop, 1, services.clock.now(), etag.strip('"') if isinstance(etag, str) else None)
     drop_poisoned(attempt, services, invocation_id=invocation_id)
 
 

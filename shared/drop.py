@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
-from shared.errors import BlobNameRefused, ContainerNotAnITwin, DropGone, SourceTooLarge
+from shared.errors import (
+    BlobNameRefused,
+    ContainerNotAnITwin,
+    DropGone,
+    NotABlockBlob,
+    SourceNotReady,
+    SourceTooLarge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +43,10 @@ RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "ledger", "undeliverable")
 
 # The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
+
+BLOCK_BLOB, PENDING = "BlockBlob", "pending"
+# How long an empty blob may be about to be written.
+EMPTY_GRACE_S = 10.0
 
 # The statuses of a read whose body is the blob's; an error has a body too.
 CONTENT_FOLLOWS = (200, 206)
@@ -127,11 +138,30 @@ class SourceFacts:
     size: int
     sha256: str | None
     metadata: Mapping[str, str]
+    blob_type: str = BLOCK_BLOB
+    is_being_copied: bool = False
 
     def is_directory_marker(self) -> bool:
         """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
         named_so = self.version.blob.endswith(("/", "_$folder$"))
         return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
+
+    def check_complete(self, now: datetime) -> None:
+        """Raise SourceNotReady where the content comes later than the event, and NotABlockBlob where nobody can tell.
+
+        A copy raises its event when it begins; some tools create an empty blob first, and write it a moment later.
+        """
+        if self.blob_type != BLOCK_BLOB:
+            message = (
+                f"The blob is of the type {self.blob_type}, whose content is written after the event that tells of it. "
+                "Write a block blob, as upload tools do by default."
+            )
+            raise NotABlockBlob(message)
+        if self.is_being_copied:
+            raise SourceNotReady("The blob is still being copied.")
+        age_s = (now - self.version.last_modified).total_seconds()
+        if self.size == 0 and age_s < EMPTY_GRACE_S:
+            raise SourceNotReady("The blob was created empty a moment ago.", retry_after_s=EMPTY_GRACE_S)
 
 
 class Source:
@@ -195,7 +225,13 @@ def read_source(
     properties = download.properties
     sha256 = hashlib.sha256(data).hexdigest()
     version = Version(properties.last_modified, properties.etag.strip('"'), drop.blob, sha256)
-    return Source(drop, SourceFacts(version, len(data), sha256, dict(properties.metadata or {})), data)
+    kind, is_being_copied = (
+        str(getattr(properties.blob_type, "value", properties.blob_type)),
+        properties.copy.status == PENDING,
+    )
+    return Source(
+        drop, SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied), data
+    )
 
 
 class _ContentTooLargeError(Exception):
@@ -211,7 +247,8 @@ def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:
     size, etag = _total_bytes(headers), headers["ETag"].strip('"')
     version = Version(parsedate_to_datetime(headers["Last-Modified"]), etag, drop.blob, f"{size} bytes {etag}")
     metadata = {name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)}
-    return Source(drop, SourceFacts(version, size, None, metadata), None)
+    kind, is_being_copied = headers.get("x-ms-blob-type", BLOCK_BLOB), headers.get("x-ms-copy-status") == PENDING
+    return Source(drop, SourceFacts(version, size, None, metadata, kind, is_being_copied), None)
 
 
 def _total_bytes(headers: Mapping[str, str]) -> int:

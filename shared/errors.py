@@ -8,6 +8,9 @@
     │   ├── BlobNameRefused          a name that would lead into another folder or container
     │   ├── DropGone                 deleted before it could be read
     │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
+    │   ├── SourceArchived           in the archive tier
+    │   ├── SourceEncrypted          encrypted with a key that the writer has
+    │   ├── NotABlockBlob            an append or page blob, whose content comes after its event
     │   ├── ImageRefused             the content is at fault
     │   │   ├── EmptySource          no bytes at all
     │   │   ├── UnsupportedFormat    not an image, or not in a supported format
@@ -26,7 +29,10 @@
     │   ├── TokenServiceUnavailable  who gives access tokens could not just then
     │   ├── ITwinBusy                another drop of the same iTwin is being uploaded
     │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
-    │   └── StorageUnavailable       the drop account refused a request or did not respond
+    │   ├── StorageUnavailable       the drop account refused a request or did not respond
+    │   ├── SourceNotReady           the blob's content is not there yet
+    │   ├── AttemptsInterrupted      the app failed on the drop several times in a row
+    │   └── OutOfTime                an attempt reached its deadline
     ├── NeedsOperator                the operator can fix it; worth another try, less often
     │   ├── InvalidSettings          a setting is missing or wrong
     │   ├── TokenUnavailable         no access token could be obtained
@@ -34,7 +40,8 @@
     │   ├── PlatformForbidden        403
     │   ├── PlatformRedirected       3xx, which is never followed
     │   ├── UnexpectedRefusal        another 4xx: of a gateway, a proxy or another server, or not about the image
-    │   └── StorageForbidden         the drop account refused the app: a role, a key, the network
+    │   ├── StorageForbidden         the drop account refused the app: a role, a key, the network
+    │   └── StorageLocked            a lease or a policy forbids to write a result or the ledger
     └── Bug                          ours; the log has the traceback
 """
 
@@ -112,6 +119,18 @@ class DropGone(Rejected):
 
 class SourceTooLarge(Rejected):
     """The blob has more bytes than `MAX_SOURCE_BYTES`; its content was not read."""
+
+
+class SourceArchived(Rejected):
+    """The blob is in the archive tier, where nobody can read it."""
+
+
+class SourceEncrypted(Rejected):
+    """The blob is encrypted with a key that only its writer has."""
+
+
+class NotABlockBlob(Rejected):
+    """The blob is an append or page blob, whose content comes after the event that tells of it."""
 
 
 class ImageRefused(Rejected):
@@ -195,6 +214,18 @@ class StorageUnavailable(NeedsTime):
     """The drop account refused a request or did not respond."""
 
 
+class SourceNotReady(NeedsTime):
+    """The blob's content is not there yet: it is being copied or rehydrated, or was created empty a moment ago."""
+
+
+class AttemptsInterrupted(NeedsTime):
+    """The app failed on the drop several times in a row: the worker was killed, or storage refused the app."""
+
+
+class OutOfTime(NeedsTime):
+    """An attempt reached its deadline, and was postponed."""
+
+
 class NeedsOperator(DropError):
     """The operator can fix it; the message names the setting or the role."""
 
@@ -229,6 +260,10 @@ class UnexpectedRefusal(NeedsOperator):
 
 class StorageForbidden(NeedsOperator):
     """The drop account refused the app: its role, its key, or the network it comes from."""
+
+
+class StorageLocked(NeedsOperator):
+    """A lease, a legal hold or an immutability policy forbids to write a result or the ledger."""
 
 
 class Bug(DropError):

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.drop import Version
 from shared.errors import ITwinBusy
+from shared.records import Entry, Upload
+from shared.storage import is_overtaken
 from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
@@ -55,57 +57,7 @@ CLOCK_SKEW = timedelta(hours=1)
 # For how many iTwins the clients are kept.
 RECENT = 64
 
-CONFLICT = 409
-PRECONDITION_FAILED = 412
-
 log = logging.getLogger("itwin_image_drop")
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What was last uploaded to an iTwin: which version, when, and its result document."""
-
-    version: Version
-    at: datetime
-    document: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the ledger says of an iTwin.
-
-    `upload` is what was last uploaded (None: nothing known), `busy_until` when the call ends that is in progress.
-    `unsettled` says until when the platform may still apply a version that it did not answer for, by the version's
-    content. `tag` is the ETag of the entry itself; None before there is one.
-    """
-
-    upload: Upload | None = None
-    busy_until: datetime | None = None
-    unsettled: Mapping[str, datetime] = field(default_factory=dict)
-    tag: str | None = None
-
-    def is_busy(self, now: datetime) -> bool:
-        """Whether a call may be in progress."""
-        return self.busy_until is not None and now < self.busy_until
-
-    def begun(self, version: Version, *, busy_until: datetime, unsettled_until: datetime) -> Entry:
-        """Return the entry with a call noted."""
-        unsettled = {**self.unsettled, version.content: unsettled_until}
-        return replace(self, busy_until=busy_until, unsettled=unsettled)
-
-    def settled(self, version: Version, before: Entry, upload: Upload | None) -> Entry:
-        """Return the entry after the response to a call, for which `before` was what stood there.
-
-        An earlier call of the same version is as unsettled as it was.
-        """
-        unsettled = {key: until for key, until in self.unsettled.items() if key != version.content}
-        if version.content in before.unsettled:
-            unsettled[version.content] = before.unsettled[version.content]
-        return replace(self, upload=upload or self.upload, busy_until=None, unsettled=unsettled)
-
-    def silent(self) -> Entry:
-        """Return the entry after a call that had no response: another may begin, and this one stays unsettled."""
-        return replace(self, busy_until=None)
 
 
 @dataclass(frozen=True)
@@ -132,6 +84,7 @@ class Ledger:
             lambda itwin_id: container.get_blob_client(f"{itwin_id}.json")
         )
         self._now = now
+        self.call_s = call_s
         self._call_lasts = timedelta(seconds=call_s)
         self._unsettled_lasts = timedelta(seconds=call_s + unsettled_s)
 
@@ -151,7 +104,7 @@ class Ledger:
         try:
             tag = self._write(itwin_id, noted)
         except HttpResponseError as error:
-            if error.status_code in (CONFLICT, PRECONDITION_FAILED):
+            if is_overtaken(error):
                 raise ITwinBusy("Another image is being uploaded to this iTwin.") from error
             raise
         return Call(version, entry, replace(noted, tag=tag))
@@ -166,7 +119,7 @@ class Ledger:
         try:
             self._write(itwin_id, after)
         except HttpResponseError as error:
-            found = self.read(itwin_id).upload if error.status_code in (CONFLICT, PRECONDITION_FAILED) else None
+            found = self.read(itwin_id).upload if is_overtaken(error) else None
             if found is None or (found.version, found.at) != (upload.version, upload.at):
                 raise
             # The SDK tried twice, and the first of its requests had been carried out.

@@ -1,51 +1,67 @@
-"""What is known of an attempt, how it ended, and the one line that the log has of it."""
+"""How an attempt ended: what is known of it, its result, the message of the next one, and the line that the log has."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shared.results import Recorded, Result
+from azure.core.exceptions import AzureError
+
+from shared.decisions import retry_delay_s
+from shared.errors import DropError, ResourcesExhausted
+from shared.records import NOTHING, Recorded
+from shared.results import Result
+from shared.storage import bounded, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from shared.attempt import Attempt
+    from shared.clock import Clock
     from shared.drop import SourceFacts
-    from shared.errors import DropError
     from shared.itwin_platform import UploadedImage
     from shared.results import ImageFacts, Superseded
-    from shared.retries import Attempt
+    from shared.services import Services
 
 log = logging.getLogger("itwin_image_drop")
 
-NOTHING = Recorded()
 LEVELS = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": logging.ERROR}
+
+# How long an attempt may take, until it is postponed, and how long it then takes to say so at most. Their sum lies
+# below host.json's functionTimeout: when that passes, the worker is restarted with all its drops.
+ATTEMPT_S, ENDING_S = 240.0, 30.0
+# Between two tries to write down how an attempt ended, while storage refuses that.
+HOLD_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+
+EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 
 class Stopwatch:
-    """How long the stages of an attempt take, seconds."""
+    """How long the stages of an attempt take, and how long it still may; seconds."""
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.monotonic()
         self._stages: dict[str, float] = {}
+        self.deadline = self._began + ATTEMPT_S
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Note how long the block takes."""
-        began = time.perf_counter()
+        began = self._clock.monotonic()
         try:
             yield
         finally:
-            self._stages[stage] = round(time.perf_counter() - began, 3)
+            self._stages[stage] = round(self._clock.monotonic() - began, 3)
 
     def read(self) -> dict[str, float]:
         """Return each stage's time, and the total until now."""
-        return {**self._stages, "total": round(time.perf_counter() - self._began, 3)}
+        return {**self._stages, "total": round(self._clock.monotonic() - self._began, 3)}
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,12 @@ class Known:
     recorded: Recorded = NOTHING
     source: SourceFacts | None = None
     image: ImageFacts | None = None
+
+    @classmethod
+    def at_first(cls, attempt: Attempt, services: Services, invocation_id: str) -> Known:
+        """Return what is known when an attempt begins."""
+        now = services.clock.now()
+        return cls(attempt.begun_by(now), invocation_id, now, Stopwatch(services.clock))
 
     def plus(self, **facts: Any) -> Known:
         """Return this with what was learnt since."""
@@ -124,3 +146,75 @@ class Outcome:
             "timingsS": known.stopwatch.read(),
         }
         log.log(LEVELS.get(self.status, logging.WARNING), "%s", json.dumps(fields))
+
+
+def drop_error(error: DropError | AzureError | OSError | MemoryError) -> DropError:
+    """Return what an exception means for the drop that met it. Raises it again where that is not known."""
+    if isinstance(error, DropError):
+        return error
+    if isinstance(error, AzureError):
+        found = storage_error(error)
+    elif isinstance(error, MemoryError) or error.errno in EXHAUSTION:
+        found = ResourcesExhausted("The instance ran out of memory, file descriptors or disk space.")
+    else:
+        raise error
+    found.__cause__ = error
+    return found
+
+
+def postpone_or_end(known: Known, error: DropError, services: Services) -> Outcome:
+    """Send the message that makes the next attempt, where there is one, and return what to publish."""
+    delay_s = _delay_s(known, error, services)
+    next_attempt_at = None if delay_s is None else postpone(known.attempt, delay_s, known, services)
+    return known.ended(error, services.clock.now(), next_attempt_at).after(error)
+
+
+def postpone(attempt: Attempt, delay_s: float, known: Known, services: Services) -> datetime:
+    """Have the drop tried again after the delay, and return when.
+
+    While storage refuses that, hold on until the attempt's deadline: what is raised is one of the host's five attempts,
+    and would be gone at once. Raises azure.core.exceptions.AzureError.
+    """
+    return _held(lambda: services.retries.postpone(attempt, delay_s), known.stopwatch.deadline, services.clock)
+
+
+def _held(send: Callable[[], datetime], deadline: float, clock: Clock) -> datetime:
+    tries = 0
+    while True:
+        pause_s = HOLD_S[min(tries, len(HOLD_S) - 1)]
+        try:
+            with bounded(max(deadline, clock.monotonic()) + ENDING_S, clock.monotonic):
+                return send()
+        except AzureError:
+            if clock.monotonic() + pause_s > deadline:
+                raise
+        clock.sleep(pause_s)
+        tries += 1
+
+
+def _delay_s(known: Known, error: DropError, services: Services) -> float | None:
+    elapsed_s = (services.clock.now() - known.attempt.first_at).total_seconds()
+    return retry_delay_s(error, known.attempt.number, elapsed_s, services.retry_policy, services.uniform)
+
+
+def publish(outcome: Outcome, services: Services) -> None:
+    """Write the result, and one line to the log; neither where a duplicate has nothing to add to what is recorded.
+
+    Raises azure.core.exceptions.AzureError where neither the result nor the message of another attempt can be written.
+    """
+    known, attempt = outcome.known, outcome.known.attempt
+    try:
+        with bounded(services.clock.monotonic() + ENDING_S, services.clock.monotonic):
+            written = services.results.write(
+                attempt.drop, outcome.document, known.recorded, is_replay=attempt.is_replay
+            )
+        if not written and not attempt.is_replay:
+            return
+    except (AzureError, DropError) as error:
+        log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)
+        if outcome.status != "retrying":
+            delay_s = _delay_s(known, drop_error(error), services)
+            if delay_s is None:
+                raise
+            postpone(attempt, delay_s, known, services)
+    outcome.log()

@@ -7,41 +7,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
 from shared.decisions import replaces
-from shared.drop import MAX_BLOB_NAME, Drop, Version
+from shared.drop import MAX_BLOB_NAME, Drop
 from shared.errors import DropError, DropGone
-from shared.untrusted_json import parse_object, parse_time
+from shared.records import NOTHING, Recorded, Status, legal_etag
+from shared.storage import is_overtaken
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from azure.storage.blob import BlobServiceClient
 
+    from shared.attempt import Attempt
     from shared.drop import Source, SourceFacts
     from shared.image import ImageHeader, NormalizedImage
     from shared.itwin_platform import UploadedImage
-    from shared.ledger import Upload
-    from shared.retries import Attempt
+    from shared.records import Upload
 
-Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
-FINAL = ("uploaded", "rejected", "superseded", "failed")
 
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
-# RFC 9110, 8.8.3: anything else must not get into a header
-ETAG = re.compile(r"[\x21\x23-\x7e]+")
 # For how many drops the clients are kept.
 RECENT = 64
-CONFLICT = 409
-PRECONDITION_FAILED = 412
 
 
 def result_name(drop: Drop) -> str:
@@ -124,6 +119,7 @@ class Result:
             "sent": self._sent(),
             "response": self._response(),
             "attempts": self.attempt.number,
+            "firstAttemptAt": _timestamp(self.attempt.first_at),
             "startedAt": _timestamp(self.started_at),
             "finishedAt": _timestamp(self.finished_at),
             "nextAttemptAt": _timestamp(self.next_attempt_at) if self.next_attempt_at else None,
@@ -149,7 +145,7 @@ class Result:
         fields: dict[str, Any] = {
             "container": drop.container,
             "blob": drop.blob,
-            "etag": _legal_etag(version.etag) if version else None,
+            "etag": legal_etag(version.etag) if version else None,
             "lastModified": _timestamp(version.last_modified) if version else None,
             "bytes": source.size if source else None,
             "sha256": source.sha256 if source else None,
@@ -184,80 +180,6 @@ class Result:
         return {"httpStatus": response.http_status, "correlationId": response.correlation_id}
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What the results container holds for a blob: the document, and the ETag of the blob that holds it.
-
-    A document that somebody damaged counts as none; one that is not there has no `tag` either.
-    """
-
-    document: Mapping[str, Any] = field(default_factory=dict)
-    tag: str | None = None
-
-    @classmethod
-    def from_json(cls, text: bytes, tag: str | None = None) -> Recorded:
-        """Read what the results container holds."""
-        try:
-            return cls(parse_object(text), tag)
-        except ValueError:
-            return cls(tag=tag)
-
-    @property
-    def drop(self) -> Drop | None:
-        """Which blob it speaks of; None where it is damaged."""
-        try:
-            return Drop.named(self.source.get("container"), self.source.get("blob"))
-        except ValueError:
-            return None
-
-    @property
-    def status(self) -> object:
-        """How the drop ended, or that it did not."""
-        return self.document.get("status")
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the drop has ended."""
-        return self.status in FINAL
-
-    @property
-    def etag(self) -> str | None:
-        """The ETag of that version; None where it was not known."""
-        return _legal_etag(self.source.get("etag"))
-
-    @property
-    def version(self) -> Version | None:
-        """Return which version it speaks of; None where that was not known."""
-        source, last_modified = self.source, _moment(self.source.get("lastModified"))
-        if not (last_modified and self.etag):
-            return None
-        sha256, size = source.get("sha256"), source.get("bytes")
-        content = sha256 if isinstance(sha256, str) else f"{size} bytes {self.etag}" if size else ""
-        return Version(last_modified, self.etag, str(source.get("blob")), content)
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts were made when it was written."""
-        attempts = self.document.get("attempts")
-        return attempts if isinstance(attempts, int) else 0
-
-    @property
-    def finished_at(self) -> datetime | None:
-        """When it was written."""
-        return _moment(self.document.get("finishedAt"))
-
-    @property
-    def next_attempt_at(self) -> datetime | None:
-        """When a message comes that makes the next attempt."""
-        return _moment(self.document.get("nextAttemptAt"))
-
-    @property
-    def source(self) -> Mapping[str, Any]:
-        """What it says of the blob."""
-        source = self.document.get("source")
-        return source if isinstance(source, Mapping) else {}
-
-
 class ResultStore:
     """The results container. Every method raises azure.core.exceptions.AzureError where storage fails."""
 
@@ -273,7 +195,7 @@ class ResultStore:
             download = self._blob(drop).download_blob()
             text = download.readall()
         except ResourceNotFoundError:
-            return Recorded()
+            return NOTHING
         return Recorded.from_json(text, download.properties.etag)
 
     def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, is_replay: bool = False) -> bool:
@@ -292,11 +214,11 @@ class ResultStore:
             try:
                 self._blob(drop).upload_blob(data, content_settings=CONTENT_SETTINGS, **condition)
             except HttpResponseError as error:
-                if error.status_code not in (CONFLICT, PRECONDITION_FAILED):
+                if not is_overtaken(error):
                     raise
                 found = self.read(drop)
                 if found.tag == recorded.tag:
-                    raise  # nobody else wrote: somebody has a lease or a policy on it
+                    raise  # nobody else wrote
                 recorded = found
             else:
                 return True
@@ -316,14 +238,3 @@ class ResultStore:
 def _timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _legal_etag(etag: object) -> str | None:
-    return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        return parse_time(text)
-    except (TypeError, ValueError):
-        return None

@@ -6,12 +6,12 @@ import os
 import random
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.cage import open_images
 from shared.cage.instance import instance_bytes, limits_for
+from shared.clock import LOCAL, Clock, StorageTime, utc_now
 from shared.credentials import open_tokens
 from shared.decisions import RetryPolicy
 from shared.errors import InvalidSettings
@@ -20,12 +20,13 @@ from shared.itwin_platform import ITwinPlatform
 from shared.ledger import Ledger
 from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryQueue
-from shared.settings import Settings, StorageSettings
+from shared.settings import DEFAULT_MAX_SOURCE_BYTES, Settings, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_identity
 from shared.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
 
@@ -39,11 +40,6 @@ CALL_MARGIN_S = 15
 UNSETTLED_TIMEOUTS = 6
 
 
-def utc_now() -> datetime:
-    """Return the time of this machine's clock."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class App:
     """What needs every setting to be right."""
@@ -55,16 +51,14 @@ class App:
     normalize: Callable[[bytes], NormalizedImage]
 
     @classmethod
-    def from_settings(
-        cls, settings: Settings, storage: BlobServiceClient, http: Sender, now: Callable[[], datetime]
-    ) -> App:
+    def from_settings(cls, settings: Settings, storage: BlobServiceClient, http: Sender, clock: Clock) -> App:
         """Put the parts together; nothing is sent yet."""
         throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
         images = open_images(settings.limits, limits_for(instance_bytes(), settings.max_source_bytes))
         images.prepare()
-        return cls(settings, throttle, platform, open_ledger(storage, now, settings.timeout_s), images.normalize)
+        return cls(settings, throttle, platform, open_ledger(storage, clock.now, settings.timeout_s), images.normalize)
 
 
 def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout_s: float) -> Ledger:
@@ -85,19 +79,19 @@ class Services:
     results: ResultStore
     retries: RetryQueue
     app_or_problem: App | InvalidSettings
-    now: Callable[[], datetime] = utc_now
+    clock: Clock = LOCAL
     uniform: Callable[[float, float], float] = random.uniform
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str], now: Callable[[], datetime] = utc_now) -> Services:
+    def from_environ(cls, environ: Mapping[str, str], local_time: Callable[[], datetime] = utc_now) -> Services:
         """Open what the settings name; nothing is sent yet. Raises InvalidSettings where storage's own are wrong."""
         settings = StorageSettings.from_environ(environ)
-        http = HttpClient()
+        http, time = HttpClient(), StorageTime(local_time)
         identity = storage_identity(settings, http)
-        storage = open_blobs(settings, identity)
+        storage, clock = open_blobs(settings, identity, time), Clock(time.now)
         try:
             app_or_problem: App | InvalidSettings = App.from_settings(
-                Settings.from_environ(environ), storage, http, now
+                Settings.from_environ(environ), storage, http, clock
             )
         except InvalidSettings as problem:
             app_or_problem = problem
@@ -105,9 +99,9 @@ class Services:
             settings.results_container,
             storage,
             ResultStore(storage, settings.results_container),
-            RetryQueue(partial(open_queue, settings, RETRY_QUEUE, identity), now),
+            RetryQueue(partial(open_queue, settings, RETRY_QUEUE, identity, time), clock.now),
             app_or_problem,
-            now,
+            clock,
         )
 
     def app(self) -> App:
@@ -116,6 +110,12 @@ class Services:
             # One exception object must not be raised in several threads.
             raise InvalidSettings(self.app_or_problem.problems)
         return self.app_or_problem
+
+    @property
+    def max_source_bytes(self) -> int:
+        """How large a blob may be that is read; the default while settings are wrong."""
+        app = self.app_or_problem
+        return DEFAULT_MAX_SOURCE_BYTES if isinstance(app, InvalidSettings) else app.settings.max_source_bytes
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECTION = "DropStorage"
+DEFAULT_MAX_SOURCE_BYTES = 100_000_000
 KEY_VAULT_REFERENCE = "@microsoft.keyvault("  # in whatever case
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -73,7 +74,7 @@ class Settings:
                 max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", limits.max_output_pixels, 10_000, 1_000_000_000),
                 aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
             ),
-            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", 100_000_000, 1, MAX_READABLE_BYTES),
+            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", DEFAULT_MAX_SOURCE_BYTES, 1, MAX_READABLE_BYTES),
             timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
             retries=_read_retries(reader),
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
@@ -10,19 +13,62 @@ from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from requests.utils import get_environ_proxies
 
 from shared.drop import MAX_READABLE_BYTES
-from shared.errors import StorageForbidden, StorageUnavailable
+from shared.errors import (
+    OutOfTime,
+    SourceArchived,
+    SourceEncrypted,
+    SourceNotReady,
+    StorageForbidden,
+    StorageLocked,
+    StorageUnavailable,
+)
 from shared.http_client import HttpClient
 from shared.identity import IdentityFailed, ManagedIdentity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline import PipelineRequest, PipelineResponse
     from azure.storage.queue import QueueClient
 
+    from shared.clock import StorageTime
     from shared.errors import DropError
     from shared.http_client import Sender
     from shared.settings import StorageSettings
 
 FORBIDDEN = 403
+CONFLICT = 409
+PRECONDITION_FAILED = 412
+
+# What the SDK waits for at most, in one try: for a connection, and between two pieces of a response.
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 60.0
+
+_left_s: ContextVar[Callable[[], float]] = ContextVar("left_s")
+"""How long the attempt that runs may still take, seconds; the SDK hands no such thing through its own retries."""
+
+
+@contextmanager
+def bounded(deadline: float, monotonic: Callable[[], float]) -> Iterator[None]:
+    """Let every request to storage in the block end by `deadline`, an instant of `monotonic`.
+
+    One that begins later raises OutOfTime.
+    """
+    token = _left_s.set(lambda: deadline - monotonic())
+    try:
+        yield
+    finally:
+        _left_s.reset(token)
+
+
+def _bound(request: PipelineRequest[Any]) -> None:
+    """Bound one try of a request."""
+    left_s = _left_s.get(lambda: READ_TIMEOUT_S)()
+    if left_s <= 0:
+        raise OutOfTime("The attempt took too long, and was postponed before it was done.")
+    options = request.context.options
+    options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left_s)
+    options["read_timeout"] = min(READ_TIMEOUT_S, left_s)
 
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
@@ -30,20 +76,24 @@ def storage_identity(settings: StorageSettings, http: Sender | None = None) -> T
     return ManagedIdentity(http or HttpClient(), settings.client_id, settings="DropStorage__clientId")
 
 
-def open_blobs(settings: StorageSettings, identity: TokenCredential | None = None) -> BlobServiceClient:
+def open_blobs(
+    settings: StorageSettings, identity: TokenCredential | None = None, time: StorageTime | None = None
+) -> BlobServiceClient:
     """Open the blob service, by default as the identity that the settings name; nothing is sent yet."""
-    options = _options(settings, settings.blob_service_url) | {"max_single_get_size": MAX_READABLE_BYTES}
+    options = _options(settings, settings.blob_service_url, time) | {"max_single_get_size": MAX_READABLE_BYTES}
     if settings.connection_string:
         return BlobServiceClient.from_connection_string(settings.connection_string, **options)
     return BlobServiceClient(settings.blob_service_url, credential=identity or storage_identity(settings), **options)
 
 
-def open_queue(settings: StorageSettings, name: str, identity: TokenCredential | None = None) -> QueueClient:
+def open_queue(
+    settings: StorageSettings, name: str, identity: TokenCredential | None = None, time: StorageTime | None = None
+) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
     # Few first drops are postponed, and none shall pay for the import of what it does not use.
     from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy  # noqa: PLC0415
 
-    options = _options(settings, settings.queue_service_url) | {
+    options = _options(settings, settings.queue_service_url, time) | {
         "message_encode_policy": TextBase64EncodePolicy(),
         "message_decode_policy": TextBase64DecodePolicy(),
     }
@@ -52,7 +102,7 @@ def open_queue(settings: StorageSettings, name: str, identity: TokenCredential |
     return QueueClient(settings.queue_service_url, name, credential=identity or storage_identity(settings), **options)
 
 
-def _options(settings: StorageSettings, url: str) -> dict[str, Any]:
+def _options(settings: StorageSettings, url: str, time: StorageTime | None) -> dict[str, Any]:
     """Return what all clients have: proxy and certificates as the environment has them now.
 
     Left to itself, `requests` reads the whole environment at every request, and a `.netrc`, which would replace the
@@ -66,12 +116,56 @@ def _options(settings: StorageSettings, url: str) -> dict[str, Any]:
         "proxies": get_environ_proxies(url),
         "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
         "retry_policy": _retry_policy(),
+        "raw_request_hook": _bound,
+        "raw_response_hook": partial(_hear, time) if time else None,
     }
+
+
+def _hear(time: StorageTime, response: PipelineResponse[Any, Any]) -> None:
+    time.hear(response.http_response.headers.get("Date", ""))
 
 
 def _retry_policy() -> ExponentialRetry:
     """Try four times in some ten seconds; the SDK's default begins with fifteen. Longer waits are the queue's."""
     return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3, random_jitter_range=1)
+
+
+# What storage says of a blob that no try changes, or time alone:
+# https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
+BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
+    "BlobArchived": (
+        SourceArchived,
+        "The blob is in the archive tier. Rehydrate it, then write it again: rehydration raises no event of its own.",
+    ),
+    "BlobBeingRehydrated": (SourceNotReady, "The blob is being rehydrated from the archive tier."),
+    "BlobUsesCustomerSpecifiedEncryption": (
+        SourceEncrypted,
+        "The blob is encrypted with its writer's own key, which the app does not have. Write it without one.",
+    ),
+    **dict.fromkeys(
+        (
+            "BlobImmutableDueToPolicy",
+            "BlobImmutableDueToLegalHold",
+            "LeaseIdMissing",
+            "LeaseIdMismatchWithBlobOperation",
+        ),
+        (
+            StorageLocked,
+            "A lease, a legal hold or an immutability policy is on a result or on the ledger: remove it.",
+        ),
+    ),
+}
+
+
+def is_overtaken(error: HttpResponseError) -> bool:
+    """Whether a conditional write came too late, for somebody else had written."""
+    return error.status_code in (CONFLICT, PRECONDITION_FAILED) and error_code(error) not in BLOB_STATES
+
+
+def error_code(error: AzureError) -> str:
+    """Return storage's own code of the error; "" where there is none."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
 
 
 def storage_error(error: AzureError) -> DropError:
@@ -81,8 +175,10 @@ def storage_error(error: AzureError) -> DropError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if status is None and not isinstance(error, ClientAuthenticationError):
         return StorageUnavailable("The drop account could not be reached.")
-    code = getattr(error, "error_code", None) or "no error code"
-    code = getattr(code, "value", code)
+    code = error_code(error) or "no error code"
+    if known := BLOB_STATES.get(code):
+        kind, message = known
+        return kind(message)
     if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
         return StorageForbidden(f"The drop account refused the app ({code}): {ADVICE.get(code, GENERAL_ADVICE)}")
     return StorageUnavailable(f"The drop account responded {status} ({code}).")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.attempt import Attempt
 from shared.decisions import (
     MAX_RANK_DELAYS,
     OPERATOR_FACTOR,
@@ -36,9 +37,7 @@ from shared.errors import (
     PlatformThrottled,
     PlatformUnavailable,
 )
-from shared.ledger import Entry, Upload
-from shared.results import Recorded
-from shared.retries import Attempt
+from shared.records import Entry, Recorded, Upload
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SPACING = timedelta(seconds=5)
@@ -288,11 +287,14 @@ def test_a_delay_is_never_longer_than_what_is_left(
 
 @given(st.floats(0, 999_999_999), st.integers(1, 100), policies, st.integers())
 def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
-    """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer."""
+    """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer.
+
+    RETRY_MAX_DELAY_S bounds it: a peer that says a week is asked again before.
+    """
     throttled = PlatformThrottled("x", response=PlatformResponse(429, retry_after_s=asked_s))
     delay_s = retry_delay_s(throttled, attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
     assert delay_s is not None
-    least_s = max(asked_s, policy.min_delay_s)
+    least_s = max(min(asked_s, policy.max_delay_s), policy.min_delay_s)
     assert min(least_s, policy.horizon_s) <= delay_s <= least_s * (1 + SPREAD)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,17 +16,17 @@ from hypothesis import strategies as st
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.processes import wait_until
 from shared import deliveries
+from shared.attempt import Attempt
+from shared.clock import utc_now
 from shared.drop import Drop
 from shared.results import result_name
-from shared.retries import Attempt
-from shared.services import utc_now
 from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TAKERS = (deliveries.retry_due, deliveries.retry_poisoned, deliveries.blob_poisoned)
+TAKERS = (partial(deliveries.retry_due, deliveries=1), deliveries.retry_poisoned, deliveries.blob_poisoned)
 POISON_QUEUES = ("drop-retries-poison", "webjobs-blobtrigger-poison")
 
 FOREIGN = {
@@ -106,5 +107,5 @@ def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
         lambda: name in results.list_blob_names(name_starts_with=drop.container), timeout_s=HANG_S, interval_s=0.1
     )
     result = check_result(json.loads(results.download_blob(name).readall()))
-    assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
+    assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")
     assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)

@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageStat
 from local.processes import PROJECT
 from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
 from shared.image import Change
-from shared.results import Status
+from shared.records import Status
 from shared.settings import Settings
 from tests.deadlines import HANG_S
 from tools.before_and_after import pictures

@@ -16,7 +16,8 @@ from azure.storage.blob import BlobServiceClient
 from shared.decisions import unsettled_until
 from shared.drop import Version
 from shared.errors import ITwinBusy
-from shared.ledger import LEDGER_CONTAINER, Entry, Ledger, Upload
+from shared.ledger import LEDGER_CONTAINER, Ledger
+from shared.records import Entry, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

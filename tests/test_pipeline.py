@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import time
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +22,20 @@ from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
-from local.processes import wait_until
+from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
-from shared.drop import Drop, Version
-from shared.ledger import LEDGER_CONTAINER, Entry, Ledger
-from shared.pipeline import drop_poisoned, process_drop
-from shared.results import Recorded, result_name
-from shared.retries import RETRY_QUEUE, Attempt
-from shared.services import Services, utc_now
+from shared.attempt import Attempt
+from shared.clock import Clock, utc_now
+from shared.dead_letters import drop_poisoned
+from shared.drop import EMPTY_GRACE_S, Drop, Version
+from shared.ledger import LEDGER_CONTAINER, Ledger
+from shared.outcome import ATTEMPT_S, ENDING_S
+from shared.pipeline import process_drop
+from shared.records import Entry, Recorded
+from shared.results import result_name
+from shared.retries import RETRY_QUEUE
+from shared.services import Services
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -54,17 +60,38 @@ def refusal(status: int) -> ScriptedAnswer:
     return ScriptedAnswer(status, body=json.dumps({"error": error}).encode())
 
 
+class SkippingClock:
+    """A clock on which nothing that waits takes any time."""
+
+    def __init__(self) -> None:
+        self._skipped_s = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return time.monotonic() + self._skipped_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let them have passed."""
+        self._skipped_s += seconds
+
+
 @dataclass
 class Bench:
     """The app's services on a table: what they do to storage and to the platform can be watched and hindered."""
 
     services: Services
+    clock: SkippingClock
     storage: BlobServiceClient
     queue: QueueClient
     platform: ITwinPlatform
     platform_address: str
     exchanges: list[Exchange] = field(default_factory=list)
     hinder: Callable[[Exchange], Fault | None] = lambda _: None
+    local_time: Callable[[], datetime] = utc_now
+
+    def now(self) -> datetime:
+        """Return the time that the app believes."""
+        return self.local_time()
 
     def settle_briefly(self, call_s: float = 1) -> None:
         """Let calls be over, and settled, in seconds."""
@@ -197,7 +224,10 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
             "RETRY_MAX_DELAY_S": "1",
             "RETRY_NOT_FOUND_S": "0",
         }
-        benches.append(Bench(Services.from_environ(environ), storage, queue, platform, address))
+        clock = SkippingClock()
+        services = Services.from_environ(environ)
+        benches.append(Bench(services, clock, storage, queue, platform, address))
+        benches[0].services = replace(services, clock=Clock(benches[0].now, clock.monotonic, clock.sleep))
         yield benches[0]
 
 
@@ -341,7 +371,7 @@ def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench:
 
 
 def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
-    """Another begins when the older has had its time; its image may be shown over the newer, which is sent again."""
+    """The older ends when it has had its time; its image may be shown over the newer, which is sent again."""
     bench.settle_briefly(call_s=0.5)
     older = bench.write(PICTURES[0])
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
@@ -356,7 +386,7 @@ def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: B
         put_image(bench, older, PICTURES[0])
         slow.result()
     bench.drain()
-    assert bench.result(older)["status"] == "uploaded"
+    assert bench.result(older)["status"] == "superseded"
     assert bench.result(newer)["status"] == "uploaded"
     assert bench.shows(newer) == PICTURES[1]
 
@@ -735,13 +765,205 @@ def test_a_damaged_result_stops_no_drop(bench: Bench, damage: bytes) -> None:
     assert bench.process(drop)["status"] == "uploaded"
 
 
-def test_a_poisoned_drop_has_failed(bench: Bench) -> None:
-    """The host's last word is a result like any other."""
+def poison(attempt: Attempt, bench: Bench) -> dict[str, Any]:
+    """Deliver what the host stopped trying, and return the result."""
+    drop_poisoned(attempt, bench.services)
+    return bench.result(attempt.drop)
+
+
+def test_what_the_host_stopped_trying_is_tried_again_first(bench: Bench) -> None:
+    """An exception is never the last word: nothing is wrong with the drop, so it is uploaded in the end."""
     drop = bench.write(PICTURES[0])
-    drop_poisoned(event(drop), bench.services)
-    result = bench.result(drop)
+    result = poison(event(drop), bench)
+    assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")
+    assert result["source"]["etag"] == bench.version(drop).etag
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
+    """Twice it goes back to the retry queue, counted in the message; then the operator is told."""
+    drop = bench.write(PICTURES[0])
+    poison(event(drop), bench)
+    for _ in range(2):
+        messages: list[str] = []
+
+        def has_come(found: list[str] = messages) -> bool:
+            for message in bench.queue.receive_messages():
+                found.append(message.content)
+                bench.queue.delete_message(message)
+            return bool(found)
+
+        assert wait_until(has_come, timeout_s=30, interval_s=0.1)
+        result = poison(Attempt.from_message(messages[0]), bench)
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
-    assert result["source"]["etag"]
+    assert bench.waiting() == 0
+
+
+def test_what_storage_refuses_while_it_is_poison_is_not_a_bug(bench: Bench) -> None:
+    """Only what fails while storage works is called one."""
+    drop = bench.write(PICTURES[0])
+    attempt = replace(event(drop), poisoned=2)
+    bench.hinder = lambda e: "busy" if e.method == "GET" and drop.container in e.target else None
+    drop_poisoned(attempt, bench.services)
+    bench.hinder = lambda _: None
+    assert bench.result(drop)["error"]["code"] == "StorageUnavailable"
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_an_attempt_that_storage_refuses_holds_on(bench: Bench) -> None:
+    """Half a minute without storage costs none of the host's five attempts."""
+    drop = bench.write(PICTURES[0])
+    ends_at = bench.clock.monotonic() + 30
+    bench.hinder = lambda _: "refused" if bench.clock.monotonic() < ends_at else None
+    process_drop(event(drop), bench.services)
+    assert (bench.result(drop)["status"], bench.result(drop)["error"]["code"]) == ("retrying", "StorageForbidden")
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_an_attempt_that_storage_refuses_for_long_raises_before_the_host_would_end_it(bench: Bench) -> None:
+    """Then the host tries again; its own limit, which would end the worker and all its drops, lies above."""
+    drop = bench.write(PICTURES[0])
+    bench.hinder = lambda _: "refused"
+    began = bench.clock.monotonic()
+    with pytest.raises(HttpResponseError):
+        process_drop(event(drop), bench.services)
+    timeout = json.loads((PROJECT / "host.json").read_text())["functionTimeout"]
+    hours, minutes, seconds = map(int, timeout.split(":"))
+    assert (
+        ATTEMPT_S - 60 < bench.clock.monotonic() - began < ATTEMPT_S + ENDING_S < 3600 * hours + 60 * minutes + seconds
+    )
+
+
+def test_an_attempt_that_takes_too_long_is_postponed(bench: Bench) -> None:
+    """Whatever it waits for: it comes back by message, and says so."""
+    drop = bench.write(PICTURES[0])
+
+    def take_long(exchange: Exchange) -> None:
+        if exchange.method == "GET" and drop.container in exchange.target and "/results" not in exchange.target:
+            bench.clock.sleep(ATTEMPT_S)
+
+    bench.hinder = take_long
+    result = bench.process(drop)
+    assert (result["status"], result["error"]["code"]) == ("retrying", "OutOfTime")
+    assert bench.calls(drop) == []
+    bench.hinder = lambda _: None
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_an_upload_whose_time_is_over_before_it_begins_is_not_sent(bench: Bench) -> None:
+    """The process stood still after it had noted the call: another may have begun its own since."""
+    drop = bench.write(PICTURES[0])
+    began = utc_now()
+    bench.local_time = lambda: began
+
+    def stand_still(exchange: Exchange) -> None:
+        if exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target:
+            bench.local_time = lambda: began + timedelta(seconds=60)
+
+    bench.hinder = stand_still
+    assert bench.process(drop)["error"]["code"] == "ITwinBusy"
+    assert bench.calls(drop) == []
+
+
+def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(bench: Bench) -> None:
+    """Whoever may write to the queue can neither end a drop nor keep it from its end."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503, times=2)])
+    first = bench.process(drop)
+    long_ago = replace(
+        event(drop).at(bench.version(drop), utc_now()), number=99, first_at=utc_now() - timedelta(days=9)
+    )
+    process_drop(long_ago, bench.services)
+    second = bench.result(drop)
+    assert (second["status"], second["attempts"]) == ("retrying", 2)
+    assert second["firstAttemptAt"] == first["firstAttemptAt"]
+
+
+def touch(bench: Bench, drop: Drop) -> str:
+    """Set the blob's metadata, as rclone and the portal do, and return the new ETag."""
+    properties = bench.storage.get_blob_client(drop.container, drop.blob).set_blob_metadata({"note": "touched"})
+    return str(properties["etag"]).strip('"')
+
+
+def test_a_drop_that_is_touched_while_it_waits_is_the_same_drop(bench: Bench) -> None:
+    """Its ETag and its place in the order stay: an older drop never comes over a newer one for being touched."""
+    older = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedAnswer(503)])
+    waiting = bench.process(older)
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    assert bench.process(newer)["status"] == "uploaded"
+    assert wait_until(
+        lambda: bool(touch(bench, older)) and bench.last_modified(older) > bench.last_modified(newer),
+        timeout_s=10,
+        interval_s=0.2,
+    )
+    bench.drain()
+    result = bench.result(older)
+    assert (result["status"], result["source"]["etag"]) == ("superseded", waiting["source"]["etag"])
+    assert bench.shows(newer) == PICTURES[1]
+
+
+def test_a_drop_that_is_touched_before_it_is_given_back_has_a_result(bench: Bench) -> None:
+    """The host's message has the ETag of the event; the blob has another."""
+    drop = bench.write(PICTURES[0])
+    etag = bench.version(drop).etag
+    touch(bench, drop)
+    poison(replace(event(drop), etag=etag), bench)
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_the_same_bytes_written_again_are_a_new_drop(bench: Bench) -> None:
+    """Its writer waits for the new ETag."""
+    drop = bench.write(PICTURES[0])
+    first = bench.process(drop)
+    bench.write_later(PICTURES[0], drop, drop)
+    bench.process(drop)
+    bench.drain()
+    second = bench.result(drop)
+    assert second["source"]["etag"] != first["source"]["etag"]
+    assert (second["status"], bench.calls(drop)) == ("uploaded", [201, 201])
+
+
+def test_a_picture_that_comes_back_after_another_is_shown(bench: Bench) -> None:
+    """A, B, and A again: each is a drop of its own."""
+    drop = bench.write(PICTURES[0])
+    bench.process(drop)
+    for picture in (PICTURES[1], PICTURES[0]):
+        bench.write_later(picture, drop, drop)
+        bench.process(drop)
+        bench.drain()
+        assert bench.result(drop)["status"] == "uploaded"
+        assert bench.shows(drop) == picture
+
+
+@pytest.mark.parametrize("blob_type", ["AppendBlob", "PageBlob"])
+def test_a_blob_that_is_written_after_its_event_is_refused_by_its_type(bench: Bench, blob_type: str) -> None:
+    """Nobody can tell when its content is whole; the writer learns what to write instead."""
+    drop = Drop(bench.platform.add_itwin(), "photo.png")
+    bench.storage.create_container(drop.container)
+    blob = bench.storage.get_blob_client(drop.container, drop.blob)
+    blob.upload_blob(PICTURES[0].ljust(5120, b"\0")[:5120], blob_type=blob_type)
+    result = bench.process(drop)
+    assert (result["status"], result["error"]["code"]) == ("rejected", "NotABlockBlob")
+    assert blob_type in result["reason"]
+
+
+def test_an_empty_blob_may_be_about_to_be_written(bench: Bench) -> None:
+    """Some tools create a blob first; what stays empty is told so."""
+    drop = bench.write(b"")
+    assert bench.process(drop)["error"]["code"] == "SourceNotReady"
+    bench.write(PICTURES[0], drop)
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+    empty = bench.write(b"", Drop(drop.container, "empty.png"))
+    written = bench.last_modified(empty)
+    bench.local_time = lambda: written + timedelta(seconds=EMPTY_GRACE_S)
+    assert bench.process(empty)["error"]["code"] == "EmptySource"
 
 
 def test_a_drop_poisoned_after_its_end_stays_as_it_ended(bench: Bench) -> None:
@@ -752,13 +974,16 @@ def test_a_drop_poisoned_after_its_end_stays_as_it_ended(bench: Bench) -> None:
     assert bench.result(drop) == result
 
 
-def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench) -> None:
+@pytest.mark.parametrize("poisoned", [0, 2])
+def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench, poisoned: int) -> None:
     """The crashes may have come after the platform had it; the ledger knows."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
-    drop_poisoned(event(drop), bench.services)
+    drop_poisoned(replace(event(drop), poisoned=poisoned), bench.services)
+    bench.drain()
     assert bench.result(drop) == result
+    assert bench.calls(drop) == [201]
 
 
 def test_a_drop_poisoned_while_it_waits_goes_on_waiting(bench: Bench) -> None:
@@ -776,7 +1001,10 @@ def test_a_drop_poisoned_that_has_gone_still_has_a_result(bench: Bench) -> None:
     """Not even a deleted blob ends in silence."""
     drop = Drop(bench.write(PICTURES[0]).container, "gone.png")
     drop_poisoned(Attempt(drop, 1, utc_now(), "0x1"), bench.services)
-    assert bench.result(drop)["status"] == "failed"
+    assert bench.result(drop)["status"] == "retrying"
+    bench.drain()
+    result = bench.result(drop)
+    assert (result["status"], result["error"]["code"]) == ("rejected", "DropGone")
 
 
 def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: Bench) -> None:

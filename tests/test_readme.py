@@ -15,11 +15,11 @@ from local.itwin_platform import ScriptedAnswer
 from local.processes import wait_until
 from local.samples import phone_photo
 from shared import errors
+from shared.attempt import Attempt
+from shared.clock import utc_now
 from shared.drop import Drop
 from shared.errors import InvalidSettings
 from shared.pipeline import process_drop
-from shared.retries import Attempt
-from shared.services import utc_now
 from shared.settings import Settings
 from tests.deadlines import HANG_S
 from tests.schema import check_result

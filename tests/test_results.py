@@ -14,13 +14,13 @@ from azure.storage.blob import BlobServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.attempt import Attempt
 from shared.drop import Drop, Source, SourceFacts, Version
 from shared.errors import CorruptImage, DropError, PlatformResponse, PlatformUnavailable
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import UploadedImage, decipher_response
-from shared.ledger import Upload
-from shared.results import ImageFacts, Recorded, Result, ResultStore, Superseded, result_name
-from shared.retries import Attempt
+from shared.records import Recorded, Upload
+from shared.results import ImageFacts, Result, ResultStore, Superseded, result_name
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def test_an_upload_tells_the_whole_story() -> None:
         },
         "response": {"httpStatus": 201, "correlationId": "c0ffee"},
         "attempts": 1,
+        "firstAttemptAt": "2026-11-23T12:00:00.000Z",
         "startedAt": "2026-11-23T12:00:00.000Z",
         "finishedAt": "2026-11-23T12:00:01.500Z",
         "nextAttemptAt": None,
@@ -116,7 +117,8 @@ def test_every_result_is_what_the_schema_says_and_keeps_the_platforms_object_who
     if document["status"] == "uploaded":
         assert document["image"] == sent
     else:
-        own = {"code": type(verdict).__name__, "message": str(verdict)}
+        assert isinstance(verdict, DropError)
+        own = {"code": verdict.code, "message": str(verdict)}
         has_words = isinstance(sent.get("code"), str) and isinstance(sent.get("message"), str)
         assert document["error"] == (sent if has_words else own)
 

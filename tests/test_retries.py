@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.processes import wait_until
+from shared.attempt import Attempt
+from shared.clock import utc_now
 from shared.drop import Drop
-from shared.retries import Attempt, RetryQueue
-from shared.services import utc_now
+from shared.retries import RetryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

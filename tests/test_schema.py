@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from shared.results import Status
+from shared.records import Status
 from tests.schema import SCHEMA, check_result
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ from benchmarks.simulation.services import (
     version_of,
 )
 from benchmarks.simulation.storage import storage_error
+from shared.attempt import Attempt
+from shared.dead_letters import drop_poisoned
 from shared.image import NormalizedImage
 from shared.image.model import ImageHeader
-from shared.pipeline import drop_poisoned, process_drop
-from shared.retries import Attempt
+from shared.pipeline import process_drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from benchmarks.simulation.instances import Instances
 from benchmarks.simulation.loop import Loop
 from benchmarks.simulation.services import EPOCH, RESULTS, SimulatedPlatform, drop_of, version_of
 from benchmarks.simulation.storage import Account, Stored
-from shared.results import FINAL
+from shared.records import FINAL
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.simulation.storage import BlobService
 from local.itwin_platform.rate_limit import RateLimit
+from shared.clock import Clock
 from shared.drop import Drop, Version
 from shared.errors import DropError, PlatformSilent
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
@@ -80,7 +81,7 @@ def open_services(process: Process) -> Services:
         results=ResultStore(storage, RESULTS),
         retries=RetryQueue(lambda: queue, world.now),
         app_or_problem=App(SETTINGS, throttle, Platform(process, throttle), ledger, process.normalize),
-        now=world.now,
+        clock=Clock(world.now, world.clock, process.sleep),
         uniform=world.chance.uniform,
     )
 

@@ -124,7 +124,13 @@ class BlobClient:
                 http_response=SimpleNamespace(status_code=200, headers=headers, internal_response=connection)
             )
         )
-        properties = SimpleNamespace(etag=f'"{blob.etag}"', last_modified=blob.last_modified, metadata={})
+        properties = SimpleNamespace(
+            etag=f'"{blob.etag}"',
+            last_modified=blob.last_modified,
+            metadata={},
+            blob_type="BlockBlob",
+            copy=SimpleNamespace(status=None),
+        )
         return SimpleNamespace(properties=properties, readall=lambda: blob.content)
 
     def get_blob_properties(self) -> SimpleNamespace:

@@ -16,10 +16,11 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 
 from shared import replay
+from shared.attempt import Attempt
+from shared.clock import utc_now
 from shared.errors import InvalidSettings
-from shared.results import FINAL, Recorded
-from shared.retries import RETRY_QUEUE, Attempt, RetryQueue
-from shared.services import utc_now
+from shared.records import FINAL, Recorded
+from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.settings import CONNECTION, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error
 

@@ -25,13 +25,16 @@ from benchmarks.simulation.loop import Loop
 from benchmarks.simulation.storage import Account, BlobService, storage_error
 from local.itwin_platform import ReceivedRequest
 from local.samples import encode
+from shared.attempt import Attempt
+from shared.clock import Clock
+from shared.dead_letters import drop_poisoned
 from shared.drop import Drop, Version
 from shared.errors import DropError, PlatformSilent
 from shared.image import normalize_image
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
-from shared.pipeline import drop_poisoned, process_drop
+from shared.pipeline import process_drop
 from shared.results import ResultStore, result_name
-from shared.retries import Attempt, RetryQueue
+from shared.retries import RetryQueue
 from shared.services import App, Services, open_ledger
 from shared.settings import Settings
 from shared.throttle import Throttle
@@ -299,7 +302,7 @@ class Process:
             results=ResultStore(storage, RESULTS),
             retries=RetryQueue(lambda: queue, now),
             app_or_problem=App(SETTINGS, throttle, Platform(self, throttle), ledger, normalize),
-            now=now,
+            clock=Clock(now, lambda: self.world.loop.now, self.world.loop.sleep),
             uniform=self.world.chance.uniform,
         )
 

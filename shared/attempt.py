@@ -1,0 +1,114 @@
+"""One try at a drop, and the message that makes the next one.
+
+A message, as it stands in the queue in base64::
+
+    {
+      "drop": {"container": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", "blob": "site/cam1.jpg"},
+      "number": 3,
+      "first_at": "2026-11-23T12:00:01.100000+00:00",
+      "etag": "0x8DE2B1",
+      "last_modified": "2026-11-23T12:00:00+00:00",
+      "content": "34a42eaa4edaf4ca3bfb9da37db10b776aa28ee68082484141b4771235b8459a",
+      "replay": false,
+      "poisoned": 0
+    }
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from shared.drop import Drop, Version
+from shared.untrusted_json import parse_object, parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a drop: which it is, when the first was, and of which version of the blob.
+
+    `etag` is None where the version is not known yet, `last_modified` where nobody has read it, and `content` is ""
+    then (see `Version`). A replay sends a drop that has its final result already: an operator wants it, or an older
+    image may be shown over it. `poisoned` counts how often the host stopped trying the drop.
+    """
+
+    drop: Drop
+    number: int
+    first_at: datetime
+    etag: str | None = None
+    last_modified: datetime | None = None
+    content: str = ""
+    is_replay: bool = False
+    poisoned: int = 0
+
+    @property
+    def version(self) -> Version | None:
+        """Return the version, once it has been read; a later attempt may find that it has gone."""
+        if not (self.etag and self.last_modified):
+            return None
+        return Version(self.last_modified, self.etag, self.drop.blob, self.content)
+
+    @classmethod
+    def event(cls, drop: Drop, now: datetime) -> Attempt:
+        """Return the attempt that a new blob's event makes."""
+        return cls(drop, number=1, first_at=now)
+
+    @classmethod
+    def replay(cls, drop: Drop, now: datetime, version: Version | None = None) -> Attempt:
+        """Return what, postponed, sends a drop from the start that has its final result already."""
+        attempt = cls(drop, number=0, first_at=now, is_replay=True)
+        return attempt.at(version, now) if version else attempt
+
+    def at(self, version: Version, now: datetime) -> Attempt:
+        """Return the attempt at `version`: the first, where it is not the one that was tried."""
+        tried = self if self.etag in (None, version.etag) else Attempt(self.drop, number=1, first_at=now)
+        return replace(tried, etag=version.etag, last_modified=version.last_modified, content=version.content)
+
+    def begun_by(self, now: datetime) -> Attempt:
+        """Return the attempt with its first one not in the future: that would never reach the horizon."""
+        return replace(self, first_at=min(self.first_at, now))
+
+    def message(self) -> str:
+        """Return the message that makes the next attempt."""
+        fields = {
+            "drop": {"container": self.drop.container, "blob": self.drop.blob},
+            "number": self.number + 1,
+            "first_at": self.first_at.isoformat(),
+            "etag": self.etag,
+            "last_modified": self.last_modified.isoformat() if self.last_modified else None,
+            "content": self.content,
+            "replay": self.is_replay,
+            "poisoned": self.poisoned,
+        }
+        return json.dumps(fields)
+
+    @classmethod
+    def from_message(cls, text: str | bytes) -> Attempt:
+        """Read a message, also of an earlier release. Raises ValueError where it is none of ours."""
+        try:
+            fields = parse_object(text)
+            number, etag, read = fields["number"], fields["etag"], fields.get("last_modified")
+            content, poisoned = fields.get("content", ""), fields.get("poisoned", 0)
+            first_at = parse_time(fields["first_at"])
+            last_modified = None if read is None else parse_time(read)
+            drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError("Not a message of this app.") from error
+        is_counted = type(number) is int and number >= 1 and type(poisoned) is int and poisoned >= 0
+        if not is_counted or not (etag is None or isinstance(etag, str)) or not isinstance(content, str):
+            raise ValueError("Not a message of this app.")
+        return cls(
+            drop,
+            number,
+            first_at=first_at,
+            etag=etag,
+            last_modified=last_modified,
+            content=content,
+            # What an earlier release called "again".
+            is_replay=fields.get("replay", fields.get("again")) is True,
+            poisoned=poisoned,
+        )

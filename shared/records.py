@@ -1,0 +1,161 @@
+"""What is recorded of a drop, as values: its result, and the ledger's entry of its iTwin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.drop import Drop, Version
+from shared.untrusted_json import parse_object, parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
+FINAL = ("uploaded", "rejected", "superseded", "failed")
+
+# RFC 9110, 8.8.3: anything else must not get into a header
+ETAG = re.compile(r"[\x21\x23-\x7e]+")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the results container holds for a blob: the document, and the ETag of the blob that holds it.
+
+    A document that somebody damaged counts as none; one that is not there has no `tag` either.
+    """
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    tag: str | None = None
+
+    @classmethod
+    def from_json(cls, text: bytes, tag: str | None = None) -> Recorded:
+        """Read what the results container holds."""
+        try:
+            return cls(parse_object(text), tag)
+        except ValueError:
+            return cls(tag=tag)
+
+    @property
+    def drop(self) -> Drop | None:
+        """Which blob it speaks of; None where it is damaged."""
+        try:
+            return Drop.named(self.source.get("container"), self.source.get("blob"))
+        except ValueError:
+            return None
+
+    @property
+    def status(self) -> object:
+        """How the drop ended, or that it did not."""
+        return self.document.get("status")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the drop has ended."""
+        return self.status in FINAL
+
+    @property
+    def etag(self) -> str | None:
+        """The ETag of that version; None where it was not known."""
+        return legal_etag(self.source.get("etag"))
+
+    @property
+    def version(self) -> Version | None:
+        """Return which version it speaks of; None where that was not known."""
+        source, last_modified = self.source, _moment(self.source.get("lastModified"))
+        if not (last_modified and self.etag):
+            return None
+        sha256, size = source.get("sha256"), source.get("bytes")
+        content = sha256 if isinstance(sha256, str) else f"{size} bytes {self.etag}" if size else ""
+        return Version(last_modified, self.etag, str(source.get("blob")), content)
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made when it was written."""
+        attempts = self.document.get("attempts")
+        return attempts if isinstance(attempts, int) else 0
+
+    @property
+    def first_attempt_at(self) -> datetime | None:
+        """When the first attempt began; None where an earlier release did not say."""
+        return _moment(self.document.get("firstAttemptAt"))
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it was written."""
+        return _moment(self.document.get("finishedAt"))
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When a message comes that makes the next attempt."""
+        return _moment(self.document.get("nextAttemptAt"))
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """What it says of the blob."""
+        source = self.document.get("source")
+        return source if isinstance(source, Mapping) else {}
+
+
+NOTHING = Recorded()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What was last uploaded to an iTwin: which version, when, and its result document."""
+
+    version: Version
+    at: datetime
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the ledger says of an iTwin.
+
+    `upload` is what was last uploaded (None: nothing known), `busy_until` when the call ends that is in progress.
+    `unsettled` says until when the platform may still apply a version that it did not answer for, by the version's
+    content. `tag` is the ETag of the entry itself; None before there is one.
+    """
+
+    upload: Upload | None = None
+    busy_until: datetime | None = None
+    unsettled: Mapping[str, datetime] = field(default_factory=dict)
+    tag: str | None = None
+
+    def is_busy(self, now: datetime) -> bool:
+        """Whether a call may be in progress."""
+        return self.busy_until is not None and now < self.busy_until
+
+    def begun(self, version: Version, *, busy_until: datetime, unsettled_until: datetime) -> Entry:
+        """Return the entry with a call noted."""
+        unsettled = {**self.unsettled, version.content: unsettled_until}
+        return replace(self, busy_until=busy_until, unsettled=unsettled)
+
+    def settled(self, version: Version, before: Entry, upload: Upload | None) -> Entry:
+        """Return the entry after the response to a call, for which `before` was what stood there.
+
+        An earlier call of the same version is as unsettled as it was.
+        """
+        unsettled = {key: until for key, until in self.unsettled.items() if key != version.content}
+        if version.content in before.unsettled:
+            unsettled[version.content] = before.unsettled[version.content]
+        return replace(self, upload=upload or self.upload, busy_until=None, unsettled=unsettled)
+
+    def silent(self) -> Entry:
+        """Return the entry after a call that had no response: another may begin, and this one stays unsettled."""
+        return replace(self, busy_until=None)
+
+
+def legal_etag(etag: object) -> str | None:
+    """Return the ETag where it is one; None where it must not get into a header."""
+    return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return parse_time(text)
+    except (TypeError, ValueError):
+        return None

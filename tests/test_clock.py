@@ -1,0 +1,48 @@
+"""The time that instances share, whatever their own clocks say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from shared.clock import StorageTime
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "skew", [timedelta(hours=-5), timedelta(seconds=-3), timedelta(seconds=3), timedelta(days=400)]
+)
+def test_clocks_that_differ_tell_storages_time(skew: timedelta) -> None:
+    """Both instances compare the same moments."""
+    time = StorageTime(lambda: NOON + skew)
+    time.hear(format_datetime(NOON, usegmt=True))
+    assert time.now() == NOON
+
+
+def test_a_right_clock_is_left_as_it_is() -> None:
+    """A Date counts whole seconds: to follow it would make time jump."""
+    right = NOON + timedelta(milliseconds=900)
+    time = StorageTime(lambda: right)
+    time.hear(format_datetime(NOON, usegmt=True))
+    assert time.now() == right
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Nov 2026 12:00:00 GMT", "-1"])
+def test_what_is_not_a_date_says_nothing(date: str) -> None:
+    """Whoever answered."""
+    time = StorageTime(lambda: NOON)
+    time.hear(date)
+    assert time.now() == NOON
+
+
+def test_a_clock_that_is_set_right_is_believed_again() -> None:
+    """The last response counts."""
+    local = [NOON + timedelta(hours=1)]
+    time = StorageTime(lambda: local[0])
+    time.hear(format_datetime(NOON, usegmt=True))
+    local[0] = NOON
+    time.hear(format_datetime(NOON, usegmt=True))
+    assert time.now() == NOON
