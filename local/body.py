@@ -31,7 +31,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         found = json.loads(body) if body else None
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("The request's JSON has half a character in it.") from error
+        raise ValueError("The request's JSON has a lone surrogate in it.") from error
     except RecursionError as error:
         raise ValueError("The request's JSON is nested too deeply.") from error
     return found

@@ -123,5 +123,5 @@ def why_left_alone(name: str) -> str | None:
     *folders, file = name.lower().split("/")
     is_known = any(fnmatch.fnmatchcase(file, known) for known in HOUSEKEEPING_NAMES)
     if is_known or PARTIAL_SUFFIX.search(file) or not set(folders).isdisjoint(HOUSEKEEPING_FOLDERS):
-        return "by its name it is a system file, a sidecar or an unfinished copy, which the app leaves alone"
+        return "its name is that of a system file, a sidecar or an unfinished copy, which the app ignores"
     return None

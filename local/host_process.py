@@ -68,7 +68,7 @@ class HostProcess:
             raise LocalCloudError(f"The Functions host could not start: {reason}")
         if not self._answers():
             self.kill()
-            raise LocalCloudError(f"The Functions host did not answer within {START_TIMEOUT_S:.0f} s.")
+            raise LocalCloudError(f"The Functions host did not respond within {START_TIMEOUT_S:.0f} s.")
 
     def stop(self) -> int | None:
         """End it as a deployment does: functions that run may finish. Returns its exit code."""

@@ -77,7 +77,7 @@ def _open_locked(path: Path) -> int:
         if not wait_until(lambda: try_lock(descriptor), timeout_s=READERS_PATIENCE_S):  # noqa: B023 - called here alone
             holder = name_holder(descriptor)
             os.close(descriptor)
-            raise LocalCloudError(f"A local cloud of this project runs already{holder}: end it first.")
+            raise LocalCloudError(f"A local cloud of this project is already running{holder}: end it first.")
         if os.fstat(descriptor).st_nlink:
             os.fchmod(descriptor, 0o600)
             return descriptor

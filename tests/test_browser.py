@@ -266,7 +266,7 @@ def test_what_waits_says_so(page: Page, running: tuple[LocalCloud, str]) -> None
     cloud.drop(cloud.itwin(), "slow.jpg", PHOTO)
     waiting = drop_named(page, "slow.jpg")
     waiting.locator("summary").first.click()
-    expect(waiting.locator("dd").first).to_contain_text("there is no result yet")
+    expect(waiting.locator("dd").first).to_contain_text("no result yet")
 
 
 def test_a_time_of_another_day_has_its_date(page: Page) -> None:
@@ -290,7 +290,7 @@ def test_older_drops_do_not_vanish_without_a_word(browser: Browser, running: tup
         cloud.drop(cloud.itwin(), "c.jpg.part", PHOTO)
         expect(drop_named(page, "c.jpg.part")).to_be_visible()
         expect(page.locator(".drop")).to_have_count(2)
-        expect(page.locator("#older")).to_have_text("of the newest 2; storage alone has the older ones")
+        expect(page.locator("#older")).to_have_text("of the newest 2; the older ones are in storage only")
 
 
 @pytest.mark.parametrize("colours", ["none", "active"])
@@ -378,7 +378,7 @@ def test_it_fits_a_phone_by_day_and_by_night(page: Page, running: tuple[LocalClo
     expect(drop.locator(".pill")).to_have_text("uploaded")
     drop.locator("summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    explained = page.get_by_text("The platform answers 503.").evaluate(
+    explained = page.get_by_text("The platform responds with 503.").evaluate(
         "text => parseFloat(getComputedStyle(text).fontSize)"
     )
     assert explained > 10
@@ -448,8 +448,8 @@ def test_the_page_finds_its_cloud_again(browser: Browser, running: tuple[LocalCl
         page.goto(address)
         expect(page.get_by_role("status")).to_have_text("live")
         stack.close()
-        expect(page.get_by_role("status")).to_have_text("the local cloud does not answer")
+        expect(page.get_by_role("status")).to_have_text("the local cloud does not respond")
         page.get_by_role("button", name="Drop the samples").click()
-        expect(page.get_by_role("alert")).to_have_text("The local cloud does not answer.")
+        expect(page.get_by_role("alert")).to_have_text("The local cloud does not respond.")
         stack.enter_context(open_console(cloud, int(address.rpartition(":")[2])))
         expect(page.get_by_role("status")).to_have_text("live")

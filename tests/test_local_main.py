@@ -183,7 +183,9 @@ def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
         (first,) = [child for child in pair if child is not refused]
         assert refused.exit_code == 1
         (sentence,) = refused.lines
-        assert re.fullmatch(rf"A local cloud of this project runs already( \(process {first.pid}\))?: .*", sentence)
+        assert re.fullmatch(
+            rf"A local cloud of this project is already running( \(process {first.pid}\))?: .*", sentence
+        )
         assert wait_until(lambda: says(first, "Drop a file:"), timeout_s=HANG_S)
         assert state_of(tmp_path)["pid"] == first.pid
 
@@ -199,7 +201,7 @@ def test_a_kill_leaves_no_process_behind_and_a_drop_says_so(tmp_path: Path, pict
             os.kill(cloud.pid, signal.SIGKILL)
             assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
             assert child.exit_code == 1
-            assert list(child.lines) == ["The local cloud does not answer: it has ended, or is ending."]
+            assert list(child.lines) == ["The local cloud does not respond: it has stopped, or is stopping."]
         assert wait_until(lambda: not any(map(is_alive, processes)), timeout_s=HANG_S)
     assert "No local cloud is running" in run(tmp_path, "drop", PROJECT / "README.md").stderr
 
@@ -230,7 +232,9 @@ def test_it_is_on_its_usual_ports_or_says_where_else(up: Child, folder: Path) ->
     """Whoever has an address in a script learns why it leads nowhere today."""
     state = state_of(folder)
     found = {part: urlsplit(state[part]).port for part in ("platform", "identity", "vault", "host")}
-    found["blob"], found["queue"] = map(int, re.findall(r":(\d+)/devstoreaccount1", state["connectionString"]))
+    found["blob"], found["queue"] = map(
+        int, re.findall(r"(?:Blob|Queue)Endpoint=[^;]*:(\d+)/", state["connectionString"])
+    )
     for part, port in found.items():
         usual = getattr(DEFAULT_PORTS, part)
         assert (port == usual) is not says(up, f"Port {usual} is in use, so the {part} service listens on {port}.")
@@ -252,7 +256,7 @@ def test_a_second_cloud_is_refused(up: Child, folder: Path) -> None:
     """Other commands could not tell which one is meant."""
     second = run(folder)
     assert second.returncode == 1
-    assert second.stderr == f"A local cloud of this project runs already (process {up.pid}): end it first.\n"
+    assert second.stderr == f"A local cloud of this project is already running (process {up.pid}): end it first.\n"
 
 
 def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Path) -> None:

@@ -88,7 +88,7 @@ def test_there_is_one_cloud_at_a_time(file: Path) -> None:
         for thread in threads:
             thread.join()
         assert len(refusals) == ready.parties - 1
-        assert all(refusal.startswith("A local cloud of this project runs already") for refusal in refusals)
+        assert all(refusal.startswith("A local cloud of this project is already running") for refusal in refusals)
         assert not file.exists()
 
 

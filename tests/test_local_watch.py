@@ -63,10 +63,10 @@ def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tu
     os.kill(child.pid, signal.SIGINT)
     assert wait_until(lambda: child.exit_code == 0, timeout_s=HANG_S)
     skipped = sorted(line for line in child.lines if "skipped" in line)
-    by_its_name = "skipped -> by its name it is a system file or an unfinished copy, which the app leaves alone"
+    by_its_name = "skipped -> its name is that of a system file, a sidecar or an unfinished copy, which the app ignores"
     assert skipped == sorted(
         [
-            "aside.jpg -> skipped -> it lies in no iTwin's folder: use --itwin",
+            "aside.jpg -> skipped -> it is not in a folder named by an iTwin ID: use --itwin",
             *(f"{itwin}/{name} -> {by_its_name}" for name in ("Thumbs.db", "cam 0.jpg.part", "\\x1b[31m.tmp")),
             f"{itwin}/cam \\udcff.jpg -> skipped -> its name is not UTF-8, so no blob can have it",
         ]

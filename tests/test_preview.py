@@ -132,12 +132,12 @@ def test_a_name_that_the_app_ignores_is_said_to_be_ignored(folder: Path, capsys:
     files = [str(file) for file in (photo, copy, lock, marker)]
     assert main(files) == 0
     _, line, *_, total = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{copy}: ignored. By its name it is a system file, an unfinished copy or")
+    assert line.startswith(f"{copy}: ignored. Its name is that of a system file, an unfinished copy or")
     assert total == "4 files: 1 accepted, 3 ignored"
     assert main([*files, "--json", "--out", str(folder / "out")]) == 0
     ignored = documents(capsys.readouterr().out)[copy.name]
     assert (ignored["status"], ignored["error"], ignored["source"]["bytes"]) == ("ignored", None, len(PHOTO))
-    assert ignored["reason"].startswith("By its name")
+    assert ignored["reason"].startswith("Its name is that of")
     assert [file.name for file in (folder / "out").iterdir()] == ["photo.jpg"]
 
 

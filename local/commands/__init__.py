@@ -53,12 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m local", description="The whole cloud on this machine, until Ctrl-C.")
     commands = parser.add_subparsers(dest="command", metavar=" | ".join(COMMANDS))
 
-    up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (what is done without a command)")
+    up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (the default command)")
     up.add_argument(
         "--host",
         choices=("embedded", "func"),
         default="embedded",
-        help="who runs the app: the embedded host, or Azure Functions Core Tools",
+        help="what runs the app: the embedded host, or Azure Functions Core Tools",
     )
     up.add_argument(
         "--data", type=Path, metavar="FOLDER", help="keep everything in this folder: storage, iTwins, images"
@@ -72,12 +72,12 @@ def _parser() -> argparse.ArgumentParser:
             f"(default: {getattr(DEFAULT_PORTS, part)}, or a free one while that is in use)",
         )
 
-    drop = commands.add_parser("drop", help="drop files into the cloud that runs and print the results as they come")
-    drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it")
+    drop = commands.add_parser("drop", help="drop files into the running cloud and print their results as they arrive")
+    drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with everything in it")
     drop.add_argument(
         "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one is made for each file)"
     )
-    drop.add_argument("--json", action="store_true", help="print whole result documents, one a line")
+    drop.add_argument("--json", action="store_true", help="print whole result documents, one per line")
     drop.add_argument(
         "--timeout",
         type=seconds(least=0.1),
@@ -86,27 +86,29 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait for a result (default: %(default)s)",
     )
 
-    watcher = commands.add_parser("watch", help="drop what is new in a folder, and again what changes, until Ctrl-C")
-    watcher.add_argument("folder", type=Path, metavar="FOLDER", help="with a folder for each iTwin, named by its ID")
+    watcher = commands.add_parser("watch", help="drop new and changed files of a folder, until Ctrl-C")
+    watcher.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="a folder with a sub-folder for each iTwin, named by its ID"
+    )
     watcher.add_argument("--itwin", type=itwin_id, metavar="ID", help="drop everything on this iTwin")
     watcher.add_argument(
         "--min-age",
         type=seconds(least=0),
         default=2.0,
         metavar="SECONDS",
-        help="leave alone what was written to more lately (default: %(default)s)",
+        help="skip files that were modified more recently (default: %(default)s)",
     )
 
     itwin = commands.add_parser("itwin", help="make an iTwin with the container for its drops, and print its ID")
     itwin.add_argument("id", nargs="?", type=itwin_id, metavar="ID", help="its ID (default: a new one)")
-    itwin.add_argument("--name", help="what it is called; one that is there is renamed")
+    itwin.add_argument("--name", help="its name; an existing iTwin is renamed")
 
     commands.add_parser("env", help="print the variables that other programs need, for `eval` in a shell")
 
-    preflight = commands.add_parser("preflight", help="ask the app of the cloud that runs what works and what does not")
+    preflight = commands.add_parser("preflight", help="ask the app in the running cloud what works and what does not")
     preflight.add_argument(
-        "--itwin", type=itwin_id, metavar="ID", help="an iTwin to check the app's permission and container of"
+        "--itwin", type=itwin_id, metavar="ID", help="an iTwin whose container and permission to check"
     )
 
-    commands.add_parser("demo", help="drop a handful of different pictures, and show what became of each")
+    commands.add_parser("demo", help="drop a handful of different images and show what became of each")
     return parser

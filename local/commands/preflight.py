@@ -1,4 +1,4 @@
-"""`python -m local preflight`: ask the app of the cloud that runs what works and what does not."""
+"""`python -m local preflight`: ask the app in the running cloud what works and what does not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             timeout=TIMEOUT_S,
         )
     except requests.RequestException as error:
-        raise LocalCloudError(f"The Functions host did not answer ({type(error).__name__}).") from error
+        raise LocalCloudError(f"The Functions host did not respond ({type(error).__name__}).") from error
     for line in answer.text.splitlines():
         say(line)
     return 0 if answer.ok else 1

@@ -33,12 +33,12 @@ def hearing_from_cloud() -> Iterator[None]:
     try:
         yield
     except (requests.ConnectionError, ServiceRequestError, ServiceResponseError) as error:
-        raise LocalCloudError("The local cloud does not answer: it has ended, or is ending.") from error
+        raise LocalCloudError("The local cloud does not respond: it has stopped, or is stopping.") from error
     except AzureError as error:
         if isinstance(error, HttpResponseError) and (error.status_code or 0) >= requests.codes.server_error:
             message = f"The local cloud's storage failed ({_first_line(error)}): make room if its disk is full."
             raise LocalCloudError(message) from error
-        raise LocalCloudError(f"The local cloud's storage did not do it: {_first_line(error)}") from error
+        raise LocalCloudError(f"The local cloud's storage refused the request: {_first_line(error)}") from error
 
 
 def find_running() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _describe(cloud: LocalCloud, console: str, moved: Sequence[str]) -> list[str
     }
     return [
         "",
-        "The cloud runs; Ctrl-C ends it.",
+        "The cloud is running; Ctrl-C stops it.",
         "",
         f"  console           {addresses['console']}",
         f"  iTwin Platform    {addresses['platform']}",

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.")
-    say(f"Watching {folder}; Ctrl-C ends it.")
+    say(f"Watching {folder}; Ctrl-C stops it.")
     seen: dict[Path, Stamp] = {}
     waiting: dict[DroppedFile, tuple[str, int]] = {}
     with open_storage(state) as storage:
@@ -68,7 +68,7 @@ def _news(
         if seen.get(file) == stamp:
             continue
         itwin, name = _target(folder, file, itwin_id)
-        why = why_left_alone(name) if itwin else "it lies in no iTwin's folder: use --itwin"
+        why = why_left_alone(name) if itwin else "it is not in a folder named by an iTwin ID: use --itwin"
         if itwin and not why:
             try:
                 content = file.read_bytes()

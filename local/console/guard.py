@@ -59,7 +59,7 @@ class Guard:
 def _refusal(method: str, headers: Headers) -> str | None:
     host = headers.get("host", "")
     if not names_this_machine(host):
-        return "The console is for this machine alone."
+        return "The console serves this machine only."
     if method not in SAFE_METHODS and headers.get("origin") != f"http://{host}":
         return "Only the console's own page may change anything."
     return None

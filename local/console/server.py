@@ -219,4 +219,4 @@ async def _answer_refusal(_: Request, error: Exception) -> Response:
 
 
 async def _answer_storage_error(_: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"Storage did not take it: {str(error).partition(chr(10))[0]}", 502)
+    return PlainTextResponse(f"Storage refused it: {str(error).partition(chr(10))[0]}", 502)

@@ -105,7 +105,7 @@ async def _receive_events(request: Request, keys: HostKeys, enqueue: Callable[[b
             case kind:
                 return Response(status_code=202 if kind == "unsubscribe" else 400)
     except (ValueError, KeyError, TypeError, IndexError):
-        log.exception("The webhook was sent something that is no event.")
+        log.exception("The webhook was sent something that is not an event.")
         return Response(status_code=500)  # as the real one, which does not catch it
 
 
@@ -142,7 +142,7 @@ def parse_blob_url(url: str) -> tuple[str, str]:
         path = path.partition("/")[2]
     container, _, blob = path.partition("/")
     if not (container and blob):
-        raise ValueError("The address names no blob.")
+        raise ValueError("The address does not name a blob.")
     return unquote(container), unquote(blob)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shared.image import ImageLimits, NormalizedImage
 
-IGNORED = "By its name it is a system file, an unfinished copy or a folder's marker: the app leaves it alone."
+IGNORED = "Its name is that of a system file, an unfinished copy or a folder marker: the app ignores it."
 SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
 

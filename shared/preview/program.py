@@ -82,14 +82,12 @@ def _rules() -> Rules:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shared.preview",
-        description="Say what would become of images if they were dropped.",
+        description="Show what would happen to images if they were dropped.",
         epilog="The settings " + ", ".join(IMAGE_SETTINGS) + " are read from the environment, as in the app.",
     )
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with all that is in it"
-    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with everything in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write what would be sent into this folder")
-    parser.add_argument("--json", action="store_true", help="print one JSON document a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON document per line")
     return parser
 
 

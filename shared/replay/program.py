@@ -102,12 +102,12 @@ def _with_account(environ: Mapping[str, str], account: str | None) -> Mapping[st
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m shared.replay", description=replay.__doc__)
     parser.add_argument("--status", required=True, choices=FINAL, help="which results are replayed")
-    parser.add_argument("--itwin", metavar="ID", help="those of one iTwin only")
+    parser.add_argument("--itwin", metavar="ID", help="only those of this iTwin")
     parser.add_argument(
-        "--since", type=_moment, metavar="TIME", help="those finished since then, like 2026-11-23T12:00Z"
+        "--since", type=_moment, metavar="TIME", help="only those finished since this time, like 2026-11-23T12:00Z"
     )
     parser.add_argument("--account", metavar="NAME", help="the drop account (default: what the settings say)")
-    parser.add_argument("--dry-run", action="store_true", help="say which it would be, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="only say which would be replayed")
     return parser
 
 
@@ -115,5 +115,5 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-11-23T12:00Z") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2026-11-23T12:00Z") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

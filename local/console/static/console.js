@@ -33,7 +33,7 @@ function listen() {
 }
 
 function connected(is) {
-  find("connection").textContent = is ? "live" : "the local cloud does not answer";
+  find("connection").textContent = is ? "live" : "the local cloud does not respond";
   document.body.classList.toggle("offline", !is);
 }
 
@@ -69,7 +69,7 @@ function showTally(drops) {
   find("tally").replaceChildren(...[...counts].sort().map(([status, count]) =>
     el("span", { className: "count", "data-status": status }, `${count} ${status}`)));
   find("older").hidden = !(drops[0]?.sequence > drops.length);
-  find("older").textContent = `of the newest ${drops.length}; storage alone has the older ones`;
+  find("older").textContent = `of the newest ${drops.length}; the older ones are in storage only`;
 }
 
 function showFaults(faults) {

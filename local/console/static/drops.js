@@ -53,7 +53,7 @@ function thumbnail(source) {
   return source ? pictureOf(source, "") : el("span", { className: "frame none" }, icon(PICTURE));
 }
 
-/** Shows a picture, or the place of one where it cannot be had any more. */
+/** Shows a picture, or the place of one where there is none any more. */
 function pictureOf(source, alt) {
   const frame = el("span", { className: "frame" });
   const image = el("img", { src: source, alt, loading: "lazy" });
@@ -113,10 +113,10 @@ function facts(drop) {
     ["Reason", result?.reason],
     ["Error code", result?.error?.code],
     ["Dropped", !result?.sent && extentWords(sourceOf(drop))],
-    ["What was changed", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "nothing: the very same bytes")],
+    ["What was changed", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "nothing: the same bytes")],
     ["Attempts", result?.attempts],
     ["Next attempt", result?.nextAttemptAt && `${timeWords(result.nextAttemptAt)}`],
-    ["Platform answered", result?.response && `HTTP ${result.response.httpStatus}`],
+    ["Platform response", result?.response && `HTTP ${result.response.httpStatus}`],
     ["Correlation ID", result?.response?.correlationId],
     ["Blob", `${drop.container}/${drop.name}`],
     ["ETag", drop.etag],

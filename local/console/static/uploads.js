@@ -40,7 +40,7 @@ export async function dropFiles(files, itwin, advance) {
 }
 
 export async function send(method, address, body) {
-  const response = await fetch(address, { method, body }).catch(() => { throw new Error("The local cloud does not answer."); });
+  const response = await fetch(address, { method, body }).catch(() => { throw new Error("The local cloud does not respond."); });
   if (!response.ok) throw new Error(await response.text());
   return response;
 }

@@ -1,13 +1,13 @@
 // What things are called on the page.
 
 export const STATUSES = {
-  waiting: "Storage has it, and there is no result yet: it is being worked on, or waits for its turn.",
-  ignored: "An unfinished copy, a system file or an empty folder: the app leaves it alone.",
+  waiting: "It is in storage and has no result yet: it is being processed, or is waiting to be.",
+  ignored: "An unfinished copy, a system file or an empty folder: the app ignores it.",
   uploaded: "It was uploaded.",
-  rejected: "Whoever dropped it can fix it.",
+  rejected: "The uploader can fix it.",
   superseded: "A newer drop of the same iTwin is already up.",
-  retrying: "It is tried again.",
-  failed: "It was given up.",
+  retrying: "It will be tried again.",
+  failed: "The app has stopped retrying, or has failed on it.",
 };
 
 const CHANGES = {
@@ -17,8 +17,8 @@ const CHANGES = {
   oriented: "turned upright",
   cropped: "cropped to 5:1",
   padded: "padded to 5:1",
-  flattened: "laid on white",
-  recompressed: "compressed anew",
+  flattened: "put on white",
+  recompressed: "compressed again",
   converted: "converted",
   "metadata-removed": "metadata removed",
 };
@@ -39,7 +39,7 @@ export function extentWords(part) {
   return [typeWords(part?.mediaType), pixels, bytesWords(part?.bytes)].filter(Boolean).join(" · ");
 }
 
-/** What the picture that was made is called, and what is said in its place where it cannot be had. */
+/** What the picture that was made is called, and what is said in its place where there is none. */
 export function afterWords(status) {
   if (status === "uploaded") return ["Sent", "not kept"];
   return ["Prepared", status === "retrying" ? "not sent yet" : "not uploaded"];
