@@ -162,7 +162,7 @@ def _check_named_values(document: str, named_values: Mapping[str, str]) -> None:
     """Hold what stands in double braces against the named values: in comments too, which API Management may read."""
     for name in (rest.partition("}}")[0] for rest in document.split("{{")[1:]):
         if name not in named_values:
-            raise PolicyError(f"The policy uses the named value {name!r}, which there is not.")
+            raise PolicyError(f"The policy uses the named value {name!r}, which does not exist.")
 
 
 def _fill_in(root: ET.Element, named_values: Mapping[str, str]) -> None:

@@ -45,9 +45,9 @@ CHANGES = {
     "a named value that is not there": (
         "{{itwin-token-url}}",
         "{{nobody}}",
-        "the named value 'nobody', which there is",
+        "the named value 'nobody', which does not exist",
     ),
-    "double braces in a comment": ("<!-- As", "<!-- {{...}} as", "the named value '...', which there is not"),
+    "double braces in a comment": ("<!-- As", "<!-- {{...}} as", "the named value '...', which does not exist"),
     "statements in an expression": ("<set-url>{{", "<set-url>@{return 1;}{{", "expressions in @(...) only, not '@{"),
     "XML that is none": ("</policies>", "", "not well-formed XML"),
     # Expressions
