@@ -58,6 +58,10 @@ upright, without metadata, and of at most `MAX_OUTPUT_PIXELS` if it had to be re
 `sent.changes` lists what was done, in this order:
 
 {_table(("change", "what was done"), _changes())}
+What a file says of its colours holds. An ICC profile goes with the picture, or is applied if it has more than 1 MB.
+Without one, what HEIC, AVIF (`nclx`) or PNG (`cICP`, `gAMA`, `cHRM`) state becomes a profile. HDR (PQ and HLG) is
+tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the curve of ITU-R BT.2390.
+
 ## Settings
 
 {_table(("setting", "default", "allowed"), _settings())}

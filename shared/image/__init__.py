@@ -10,7 +10,8 @@ it, in which is known how much memory the rest will take.
     inspection      what a parser says of a file
     memory          how much memory it will take, from that alone
     refusals        what is refused by its size alone
-    reencoding      the ordered list of steps: decoding, transforming, encoding, on a picture
+    reencoding      the ordered list of steps: decoding, transforming, colour_conversion, encoding, on a picture
+    colour, tone, depth   what numbers stand for, what becomes of HDR, and of more than 8 bits
     damage          what a parser or a decoder throws for a damaged file, as one error
 
     formats/        what is known of file formats
@@ -20,6 +21,7 @@ it, in which is known how much memory the rest will take.
     exif, av1       what they read inside: which way up, and how large an AVIF really is
     *_integrity     whether every pixel of a JPEG or PNG is there
     *_plugin        Pillow's plugins, where they do more than is wanted
+    tiff_decoding, tiff_planes   who decodes a TIFF, also where its channels lie apart
 """
 
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage

@@ -22,6 +22,8 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         refuse_too_many_pixels(*image.size, source.weight, kind, limits)
         image.load()
         info, image = image.info, image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
+        if source.crop:
+            image = image.crop(source.crop)
     image.info = {}  # or the encoders would write from it what nobody asked for
     if "transparency" in info:
         image.info["transparency"] = _as_in_pixels(info["transparency"], image.mode, source.depth)
@@ -32,6 +34,7 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         quality=source.quality,
         depth=source.depth,
         profile=info.get("icc_profile"),
+        colours=info.get("colours", source.colours),
         changes=("depth-reduced",) if source.depth > 8 else (),  # noqa: PLR2004 - bits
     )
 

@@ -5,18 +5,33 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from collections.abc import Sequence
+
+    from shared.image.colour import ColourSpace
 
 DEEP_VALUES = 2**16
 
 
-def to_8_bits(deep: Image, depth: int) -> Image:
-    """Scale 9 to 16 bits of grey to 8, where Pillow's own conversion would clip them to white."""
-    return deep.convert("I").point(_in_8_bits(depth), "L")
+def to_8_bits(deep: Image.Image, depth: int, space: ColourSpace | None = None) -> Image.Image:
+    """Scale 9 to 16 bits of grey to 8, where Pillow's own conversion would clip them to white.
+
+    A curve that spends too few of 256 numbers on the darks is replaced by sRGB's while there are more of them.
+    """
+    table: Sequence[int] = _scaled(depth)
+    if space and space.starves_the_darks:
+        table = [*space.as_srgb_curve(2**depth), *[255] * (DEEP_VALUES - 2**depth)]
+    return deep.convert("I").point(table, "L")
+
+
+def joined(high: Image.Image, low: Image.Image) -> Image.Image:
+    """Return numbers of 16 bits by their halves."""
+    return Image.frombytes("I;16", high.size, Image.merge("LA", (low, high)).tobytes())
 
 
 @cache
-def _in_8_bits(depth: int) -> bytes:
+def _scaled(depth: int) -> bytes:
     white = 2**depth - 1
     return bytes(min(255, (510 * value + white) // (2 * white)) for value in range(DEEP_VALUES))

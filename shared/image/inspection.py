@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shared.image.colour import ColourSpace
     from shared.image.model import ImageHeader
 
 
@@ -19,7 +20,8 @@ class Inspection:
     IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 or 4 where each pixel takes so many times
     the memory or time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than
     8 bits. `depth` is the bits of a channel. `buffer_bytes` is what a decoder keeps beside the pixels, whatever the
-    scale.
+    scale. `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
+    of the picture that is shown, as left, top, right and bottom; None where that is all of it.
     """
 
     data: bytes
@@ -33,6 +35,8 @@ class Inspection:
     kept: tuple[tuple[int, int], ...] = ()
     weight: int = 1
     is_opaque: bool = False
+    colours: ColourSpace | None = None
+    crop: tuple[int, int, int, int] | None = None
 
     @property
     def pixels(self) -> int:

@@ -38,6 +38,9 @@ _BASE_BYTES = 12_000_000
 _OUTPUTS = 4
 """What is encoded exists twice for a moment, and may turn out twice as large as it may be."""
 
+_TABLES = 15_000_000
+"""What tone mapping looks numbers up in, and the piece of the picture that it works on."""
+
 _WHOLE, _CONVERTED, _OPAQUE, _FLATTENED = 4, 8, 12, 13
 
 
@@ -46,7 +49,8 @@ def peak_bytes(source: Inspection, kind: Format, limits: ImageLimits) -> int:
     files = _BASE_BYTES + 2 * len(source.data)
     if may_pass(source, limits):
         return files + source.buffer_bytes + source.pixels // 64
-    return files + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)
+    colours = _TABLES if source.colours and not source.colours.is_srgb else 0
+    return files + colours + _OUTPUTS * limits.max_output_bytes + _pixel_bytes(source, kind, limits)
 
 
 def _pixel_bytes(source: Inspection, kind: Format, limits: ImageLimits) -> int:

@@ -11,7 +11,9 @@ AspectPolicy = Literal["pad", "crop", "reject"]
 Change = Literal[
     "depth-reduced",  # from more than 8 bits a channel to 8
     "resized",  # fewer pixels, to fit the output's limits
-    "colours-converted",  # from CMYK, YCbCr or Lab to RGB
+    "colours-converted",  # from CMYK, YCbCr, Lab, linear light or a large profile to RGB
+    "tone-mapped",  # from HDR (PQ or HLG) to the brightness of a usual screen
+    "profile-embedded",  # the file's own words on its colours made an ICC profile
     "oriented",  # turned or mirrored as its metadata asked
     "cropped",  # the ends of the long side cut off (ASPECT_POLICY=crop)
     "padded",  # the short side made longer (ASPECT_POLICY=pad)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from shared.image.colour import ColourSpace
     from shared.image.model import Change, ImageLimits
 
 
@@ -16,8 +17,8 @@ class Picture:
     """Decoded pixels on their way out. Every step returns a new one, or the same where it has nothing to do.
 
     `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was no JPEG;
-    `depth` is the bits that a channel had; `profile` is the ICC profile that the pixels are to be read with;
-    `is_drawing` says that a JPEG would spoil it.
+    `depth` is the bits that a channel had; `profile` is the ICC profile that the pixels are to be read with,
+    and `colours` what they stand for where there is none; `is_drawing` says that a JPEG would spoil it.
     """
 
     image: Image
@@ -26,6 +27,7 @@ class Picture:
     quality: int | None = None
     depth: int = 8
     profile: bytes | None = None
+    colours: ColourSpace | None = None
     is_drawing: bool = False
     changes: tuple[Change, ...] = ()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.image.colour_conversion import convert_colours
 from shared.image.decoding import decode
 from shared.image.encoding import Encoded, encode, recognize_drawing
-from shared.image.transforming import convert_colours, fit_ratio, orient, reduce_depth, resize, unpack_palette
+from shared.image.transforming import fit_ratio, orient, reduce_depth, resize, unpack_palette
 
 if TYPE_CHECKING:
     from shared.image.formats.recognition import Format

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from io import BytesIO
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageCms
+from PIL import Image
 
-from shared.errors import UnsupportedFormat
 from shared.image.depth import DEEP_VALUES, to_8_bits
 from shared.image.refusals import fits_ratio, padded, refuse_ratio
 
@@ -25,7 +22,6 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
 
@@ -36,12 +32,15 @@ def reduce_depth(picture: Picture) -> Picture:
     """
     if not picture.image.mode.startswith("I;16"):
         return picture
-    reduced = to_8_bits(picture.image, picture.depth)
+    reduced = to_8_bits(picture.image, picture.depth, picture.colours)
     key = picture.image.info.get("transparency")
     if key is not None:
         reduced.putalpha(picture.image.convert("I").point([255 * (value != key) for value in range(DEEP_VALUES)], "L"))
     reduced.info = {}
-    return picture.changed("depth-reduced", reduced)
+    colours = picture.colours
+    if colours and colours.starves_the_darks:
+        colours = colours.with_srgb_curve()
+    return picture.changed("depth-reduced", reduced, colours=colours)
 
 
 def unpack_palette(picture: Picture) -> Picture:
@@ -79,19 +78,6 @@ def shrink(picture: Picture, max_pixels: float) -> Picture:
         longest = picture.limits.max_aspect_ratio * min(size)
         size = min(size[0], longest), min(size[1], longest)
     return picture.changed("resized", picture.image.resize(size, Image.Resampling.HAMMING))
-
-
-def convert_colours(picture: Picture) -> Picture:
-    """Bring every other mode to one that JPEG or PNG can hold; CMYK through its own profile."""
-    image = picture.image
-    if image.mode in _SENDABLE_MODES:
-        return replace(picture, profile=_usable_profile(picture.profile, image.mode))
-    if image.mode in {"I", "F"}:
-        what = "negative numbers" if picture.depth == 16 else f"{picture.depth} bits"  # noqa: PLR2004
-        raise UnsupportedFormat(
-            f"The image has {what} in a channel, which is not supported. Save it as an 8-bit JPEG or PNG."
-        )
-    return picture.changed("colours-converted", _through_profile(image, picture.profile), profile=None)
 
 
 def orient(picture: Picture) -> Picture:
@@ -138,41 +124,3 @@ def flatten(picture: Picture) -> Picture:
 def _has_few_pixels(picture: Picture) -> bool:
     across, down = padded(*picture.image.size, picture.limits)
     return across * down <= picture.limits.max_output_pixels
-
-
-_PROFILE_HEADER_BYTES = 128
-_MAX_PROFILE_BYTES = 1_000_000
-_COLOUR_SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "CMYK": b"CMYK"}
-
-
-def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
-    """Return the profile where it is one, is for this mode and is no burden (ICC.1, 7.2)."""
-    if not profile or not _PROFILE_HEADER_BYTES < len(profile) <= _MAX_PROFILE_BYTES:
-        return None
-    return profile if profile[36:40] == b"acsp" and profile[16:20] == _COLOUR_SPACES.get(mode, b"RGB ") else None
-
-
-def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")) and not _is_slow(profile):
-        source = BytesIO(profile)
-    elif image.mode == "LAB":
-        source = BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
-    else:
-        return image.convert("RGB")
-    try:
-        profiles = (ImageCms.ImageCmsProfile(source), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
-        # Without a cache: hardly two neighbours of a photo are the same.
-        transform = ImageCms.ImageCmsTransform(*profiles, image.mode, "RGB", flags=ImageCms.Flags.NOCACHE)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        if image.mode == "LAB":
-            raise UnsupportedFormat("The image is in Lab colours, which cannot be read. Save it in RGB.") from None
-        return image.convert("RGB")
-    converted = transform.apply(image, Image.new("RGB", image.size, None))  # not filled: every pixel is written
-    converted.info = {}
-    return converted
-
-
-def _is_slow(profile: bytes) -> bool:
-    """Say whether it converts by steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17)."""
-    count = int.from_bytes(profile[128:132], "big")
-    return any(profile[at : at + 3] == b"D2B" for at in range(132, min(len(profile), 132 + 12 * count), 12))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
+from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import ImageLimits, normalize_image
-from tests.image.pictures import encoded, exif, pattern, photo, seen
-from tests.image.test_hostile import png_header, tiff
-from tests.image.test_metadata import chunk, segment
+from shared.image import ImageLimits, colour, normalize_image
+from tests.image.pictures import encoded, exif, pattern, pattern_at, photo, seen
+from tests.image.test_hostile import box, png_header, tiff
+from tests.image.test_metadata import chunk, segment, with_chunk
 
 
 def cmyk_profile() -> bytes:
@@ -320,6 +323,229 @@ def test_planes_that_are_not_all_there_are_damaged() -> None:
     whole = {"273": tuple(range(8, 16)), "279": (1,) * 8}
     with pytest.raises(CorruptImage, match="planes"):
         normalize_image(tiff_of_planes("<", 2, 8, 3, **whole))
+
+
+def png_of(value: int, *chunks: bytes, mode: str = "L") -> bytes:
+    """Return a PNG of one grey, so long that it has to be padded, that says something of its colours."""
+    return with_chunk(encoded(Image.new(mode, (640, 64), (value,) * len(mode)), "PNG"), b"".join(chunks))
+
+
+def cicp(primaries: int, transfer: int) -> bytes:
+    """Return the chunk of a PNG that states its colours by numbers of H.273."""
+    return chunk(b"cICP", bytes((primaries, transfer, 0, 1)))
+
+
+def middle(data: bytes) -> tuple[int, ...]:
+    """Return the pixel in the middle as every viewer shows it that knows sRGB."""
+    image: Any = Image.open(BytesIO(normalize_image(data).data))
+    profile = image.info.get("icc_profile")
+    if profile:
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        image = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb, outputMode="RGB")
+    pixel = image.convert("RGB").getpixel((image.width // 2, image.height // 2))
+    return tuple(pixel) if isinstance(pixel, tuple) else ()
+
+
+LINEAR = chunk(b"gAMA", struct.pack(">I", 100_000))
+P3 = chunk(b"cHRM", struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    ("said", "change", "grey"),
+    [
+        ((LINEAR,), "colours-converted", 188),
+        ((chunk(b"gAMA", struct.pack(">I", 55_556)),), "profile-embedded", 146),
+        ((cicp(1, 8),), "colours-converted", 188),
+        ((cicp(1, 8), chunk(b"sRGB", b"\0")), "colours-converted", 188),
+        ((chunk(b"sRGB", b"\0"), LINEAR), None, 128),
+        ((chunk(b"gAMA", struct.pack(">I", 45_455)),), None, 128),
+        ((chunk(b"gAMA", bytes(4)),), None, 128),
+        ((chunk(b"cHRM", bytes(32)),), None, 128),
+        ((cicp(2, 2), LINEAR), "colours-converted", 188),
+        ((cicp(200, 200), LINEAR), "colours-converted", 188),
+    ],
+)
+def test_what_a_png_says_of_its_colours_holds_when_it_is_made_again(
+    said: tuple[bytes, ...], change: str | None, grey: int, mode: str
+) -> None:
+    """Mid-grey is as bright as it was: cICP goes before sRGB, sRGB before gAMA."""
+    data = png_of(128, *said, mode=mode)
+    changes = normalize_image(data).changes
+    assert {"colours-converted", "profile-embedded"} & set(changes) == ({change} if change else set())
+    assert all(abs(value - grey) <= 1 for value in middle(data))
+
+
+def test_a_png_that_is_legal_passes_with_what_it_says_of_its_colours() -> None:
+    """Viewers know what to make of it."""
+    data = with_chunk(encoded(pattern(), "PNG"), LINEAR + P3)
+    assert normalize_image(data).data is data
+
+
+def test_other_primaries_become_a_profile() -> None:
+    """No pixel is changed for it."""
+    data = with_chunk(encoded(pattern().resize((640, 64)), "PNG"), P3)
+    normalized = normalize_image(data)
+    assert normalized.changes == ("profile-embedded", "padded", "recompressed")
+    assert seen(normalized.data)[2][640 * 40] == pattern_at(0, 0)
+
+
+@pytest.mark.parametrize(("depth", "darkest"), [(8, 13), (16, 1)])
+def test_the_darks_of_linear_light_are_kept_while_they_have_16_bits(depth: int, darkest: int) -> None:
+    """One of 255 is a hundredth of them all, and a tenth of what is seen."""
+    values = [round(20 / 65_535 * (2**depth - 1)) or 1] * 3
+    row = b"\0" + struct.pack(f">3{'H' if depth == 16 else 'B'}", *values) * 64
+    data = png_header(64, 64, depth, 2) + LINEAR + chunk(b"eXIf", exif(3)[6:])
+    data += chunk(b"IDAT", zlib.compress(row * 64)) + chunk(b"IEND", b"")
+    assert middle(data) == (darkest,) * 3
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)])
+def test_paper_is_white_and_what_is_brighter_is_rolled_off(transfer: int, white: int) -> None:
+    """203 cd/m2 of PQ, 75 % of HLG; a brighter picture has all of its highlights."""
+    assert min(middle(png_of(white, cicp(9, transfer), mode="RGB"))) >= 252
+    ramp = Image.new("RGB", (640, 64))
+    for column in range(64):
+        ramp.paste((4 * column,) * 3, (10 * column, 0, 10 * column + 10, 64))
+    normalized = normalize_image(with_chunk(encoded(ramp, "PNG"), cicp(9, transfer)))
+    assert "tone-mapped" in normalized.changes
+    row = seen(normalized.data)[2][640 * 64 :: 10][:64]
+    assert all(len(set(pixel[:3])) == 1 for pixel in row)
+    assert row[-1][0] in range(250, 256)
+    assert all(one[0] < other[0] for one, other in pairwise(row[20:50]))
+
+
+def big_profile(size: int = 1_500_000) -> bytes:
+    """Return a profile of a strange red, with so much in it that nobody reads."""
+    red, green, blue = (0.2, 0.4), (0.3, 0.6), (0.15, 0.06)
+    profile = colour.ColourSpace(colour.Primaries((0.3127, 0.329), red, green, blue)).profile(is_grey=False)
+    whole = profile + random.Random(1).randbytes(size)  # noqa: S311 - no secret
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_a_large_profile_is_applied_when_a_picture_is_made_again(kind: str) -> None:
+    """It would take a third of what may leave; and its colours are never lost."""
+    data = encoded(Image.new("RGB", (640, 64), (90, 120, 200)), kind, icc_profile=big_profile())
+    normalized = normalize_image(data)
+    assert "colours-converted" in normalized.changes
+    assert "icc_profile" not in Image.open(BytesIO(normalized.data)).info
+    small = colour.ColourSpace(colour.Primaries((0.3127, 0.329), (0.2, 0.4), (0.3, 0.6), (0.15, 0.06)))
+    expected = middle(
+        encoded(Image.new("RGB", (640, 64), (90, 120, 200)), kind, icc_profile=small.profile(is_grey=False))
+    )
+    assert all(abs(value - same) <= 3 for value, same in zip(middle(data), expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_large_profile_stays_where_a_picture_passes(kind: str) -> None:
+    """It is legal as it is."""
+    data = encoded(photo(), kind, icc_profile=big_profile())
+    assert normalize_image(data).data is data
+
+
+def numbered(primaries: int, transfer: int) -> bytes:
+    """Return an AVIF of mid-grey that states its colours by numbers of H.273."""
+    data = encoded(Image.new("RGB", (64, 64), (128, 128, 128)), "AVIF", quality=100)
+    at = data.index(b"nclx") + 4
+    return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "changes"),
+    [
+        (12, 13, ("profile-embedded", "converted")),
+        (9, 1, ("profile-embedded", "converted")),
+        (1, 8, ("colours-converted", "converted")),
+        (1, 4, ("profile-embedded", "converted")),
+        (9, 16, ("tone-mapped", "profile-embedded", "converted")),
+        (1, 13, ("converted",)),
+        (2, 2, ("converted",)),
+        (99, 99, ("converted",)),
+    ],
+)
+def test_what_an_avif_says_of_its_colours_is_heeded(primaries: int, transfer: int, changes: tuple[str, ...]) -> None:
+    """By numbers, where it has no profile."""
+    assert normalize_image(numbered(primaries, transfer)).changes == changes
+
+
+def test_an_avif_whose_container_says_nothing_of_colours_has_those_of_its_stream() -> None:
+    """The header of the sequence says them as well."""
+    data = numbered(12, 13).replace(b"colr", b"free", 1)
+    assert normalize_image(data).changes == ("converted",)
+    start = data.index(b"mdat") + 4
+    header = int.from_bytes(data[start : start + 20], "big")
+    (shift,) = (shift for shift in range(140) if header >> shift & 0xFFFF == 1 << 8 | 13)
+    stated = (header & ~(0xFFFF << shift) | (12 << 8 | 13) << shift).to_bytes(20, "big")
+    assert normalize_image(data[:start] + stated + data[start + 20 :]).changes == ("profile-embedded", "converted")
+
+
+@pytest.mark.parametrize(("size", "offset"), [((80, 60), (0, 0)), ((40, 30), (10, -5))])
+def test_what_was_cropped_away_in_an_avif_does_not_leave(size: tuple[int, int], offset: tuple[int, int]) -> None:
+    """Its container says which part is shown; the file still has all of it."""
+    picture = Image.new("RGB", (160, 120), (200, 0, 0))
+    (width, height), (right, below) = size, offset
+    left, top = 80 + right - width // 2, 60 + below - height // 2
+    picture.paste((0, 0, 200), (left, top, left + width, top + height))
+    data = encoded(picture, "AVIF", quality=100, subsampling="4:4:4")
+    crop = box(b"clap", struct.pack(">8i", width, 1, height, 1, right, 1, below, 1))
+    normalized = normalize_image(with_property(data, crop))
+    across, down, pixels = seen(normalized.data)
+    assert (across, down) == size
+    assert all(blue > 150 > red for red, _, blue in pixels)
+
+
+def with_property(data: bytes, added: bytes) -> bytes:
+    """Return an AVIF whose picture, its first item, has one property more, behind all others."""
+    meta = data.index(b"meta") - 4
+    size = int.from_bytes(data[meta : meta + 4], "big")
+    inner = data[meta + 12 : meta + size]
+    ipco, ipma = inner.index(b"ipco") - 4, inner.index(b"ipma") - 4
+    properties = boxes_in_order(inner[ipco + 8 : ipma])
+    associations = inner[ipma : ipma + int.from_bytes(inner[ipma : ipma + 4], "big")]
+    count = associations[18]
+    associated = associations[8:18] + bytes((count + 1,)) + associations[19:] + bytes((0x80 | len(properties) + 1,))
+    iprp = box(b"iprp", box(b"ipco", *properties, added), box(b"ipma", associated))
+    whole = box(b"meta", bytes(4), inner[: ipco - 8], iprp, inner[ipma + len(associations) :])
+    return data[:meta] + data[meta : meta + 4] + b"free" + data[meta + 8 :] + whole
+
+
+def boxes_in_order(content: bytes) -> list[bytes]:
+    """Return the boxes in a box."""
+    found, at = [], 0
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        found.append(content[at : at + size])
+        at += size
+    return found
+
+
+def test_the_transparency_of_an_avif_needs_no_size_of_its_own() -> None:
+    """Older encoders wrote none: it has that of the picture."""
+    picture = pattern()
+    picture.putalpha(Image.new("L", picture.size, 128))
+    data = encoded(picture, "AVIF", quality=100)
+    entry = data.index(b"ipma") + 8
+    properties = list(data[entry + 4 :][:16])
+    owned = [index & 0x7F for index in properties[3 : 3 + properties[2]]]
+    second = 3 + properties[2]
+    at = entry + 4 + second + 3 + [index & 0x7F for index in properties[second + 3 :]].index(owned[0])
+    unsized = data[:at] + data[at + 1 : at + 2] + data[at + 1 :]
+    normalized = normalize_image(unsized)
+    assert {pixel[-1] for pixel in seen(normalized.data)[2]} <= {127, 128, 129}
+
+
+def test_what_lies_beside_the_first_frame_of_a_gif_is_transparent() -> None:
+    """Pillow fills it with the first colour of the palette."""
+    data = encoded(Image.new("P", (20, 10), 0), "GIF").replace(
+        struct.pack("<HH", 20, 10), struct.pack("<HH", 60, 40), 1
+    )
+    at = data.index(b",\0\0\0\0")
+    data = data[: at + 1] + struct.pack("<HH", 7, 9) + data[at + 5 :]
+    width, height, pixels = seen(normalize_image(data).data)
+    assert (width, height) == (60, 40)
+    shown = {(at % 60, at // 60) for at, pixel in enumerate(pixels) if pixel[-1]}
+    assert shown == {(x, y) for x in range(7, 27) for y in range(9, 19)}
 
 
 def with_burdened(data: bytes, jfif: bytes) -> bytes:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import struct
 import sys
+import zlib
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,7 +20,9 @@ from shared.errors import ImageRefused
 from shared.image import ImageLimits, examine_image
 from shared.image.formats.recognition import FORMATS
 from tests.image.pictures import encoded, exif, photo
-from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, tiff
+from tests.image.test_colours import big_profile, cicp
+from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, png_header, tiff
+from tests.image.test_metadata import chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +66,13 @@ def tiff_of_planes(side: int, planes: int, depth: int = 8) -> bytes:
     return tiff({**shape, **pieces}, b"\x81\0" * (planes * size // 2))
 
 
+def deep_png(width: int, height: int, extra: bytes) -> bytes:
+    """Return a PNG of 16-bit RGB, in which nothing is alike."""
+    rows = b"".join(b"\0" + random.Random(row).randbytes(6 * width) for row in range(20)) * (height // 20)  # noqa: S311
+    data = png_header(width, height, 16, 2) + extra + chunk(b"IDAT", zlib.compress(rows, 1))
+    return data + chunk(b"IEND", b"")
+
+
 SOURCES: dict[str, Callable[[], bytes]] = {
     "a jpeg that passes": lambda: encoded(noise(4000, 3000), "JPEG", quality=70),
     "a jpeg that passes without its metadata": lambda: encoded(noise(4000, 3000), "JPEG", quality=70, exif=exif()),
@@ -76,6 +88,10 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a cmyk jpeg": lambda: encoded(noise(3000, 2000, "CMYK"), "JPEG"),
     "a png of colours": lambda: encoded(noise(3000, 2000), "PNG", compress_level=1),
     "a png of 16 bits": lambda: encoded(noise(3000, 2000, "L").convert("I").convert("I;16"), "PNG", compress_level=1),
+    "a png of 16 bits of light": lambda: deep_png(3_000, 2_000, chunk(b"gAMA", struct.pack(">I", 100_000))),
+    "a png in pq": lambda: deep_png(3_000, 2_000, cicp(9, 16)),
+    "a png in hlg": lambda: deep_png(3_000, 2_000, cicp(9, 18)),
+    "a png with a large profile": lambda: encoded(noise(9_000, 600), "PNG", icc_profile=big_profile(3_900_000)),
     "a transparent png": lambda: encoded(transparent(3000, 2000), "PNG", compress_level=1),
     "a png of few colours": lambda: encoded(noise(2000, 1500).quantize(256), "PNG", transparency=0),
     "a gif": lambda: encoded(noise(2000, 1500).quantize(256), "GIF", transparency=0),

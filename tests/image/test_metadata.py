@@ -11,7 +11,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
-from shared.errors import CorruptImage
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, normalize_image
 from tests.image.pictures import encoded, exif, pattern, photo, seen
 
@@ -187,18 +187,72 @@ def test_nothing_hides_behind_what_tells_a_pngs_colours(kind: bytes) -> None:
     assert normalized.changes == ("metadata-removed",)
 
 
-@pytest.mark.parametrize(
-    "png",
-    [
-        PLAIN_PNG[:-12] + chunk(b"IEND", SECRET),
-        with_chunk(PLAIN_PNG, chunk(b"iCCP", b"p\0\0" + zlib.compress(PROFILE) + SECRET)),
-    ],
-    ids=["end", "profile"],
-)
-def test_nothing_hides_in_the_end_of_a_png_or_behind_its_profile(png: bytes) -> None:
-    """Neither could be cut out without another checksum."""
+def test_nothing_hides_in_the_end_of_a_png() -> None:
+    """It could not be cut out without another checksum."""
     with pytest.raises(CorruptImage):
-        normalize_image(png)
+        normalize_image(PLAIN_PNG[:-12] + chunk(b"IEND", SECRET))
+
+
+def with_wrong_checksum(kind: bytes, body: bytes) -> bytes:
+    """Return a PNG chunk as a faulty disk or GIMP 2.10 wrote it."""
+    return chunk(kind, body)[:-4] + b"\xde\xad\xbe\xef"
+
+
+GAMMA = struct.pack(">I", 45_455)
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        with_wrong_checksum(b"iCCP", b"p\0\0" + zlib.compress(PROFILE)),
+        with_wrong_checksum(b"gAMA", GAMMA),
+        with_wrong_checksum(b"cHRM", bytes(32)),
+        with_wrong_checksum(b"tRNS", bytes(6)),
+        with_wrong_checksum(b"eXIf", exif(6)[6:]),
+        chunk(b"iCCP", b"p\0\0" + zlib.compress(PROFILE) + SECRET),
+        chunk(b"iCCP", b"p\0\0" + zlib.compress(PROFILE)[:-9]),
+        chunk(b"iCCP", b"p\0\0" + zlib.compress(SECRET * 20)),
+        chunk(b"iCCP", b"no end of the name"),
+    ],
+)
+def test_an_ancillary_chunk_of_a_png_that_is_in_error_is_ignored(faulty: bytes) -> None:
+    """As the standard says (13.1); the picture passes without it, upright as it is."""
+    normalized = normalize_image(with_chunk(PLAIN_PNG, faulty))
+    assert normalized.data == PLAIN_PNG
+    assert normalized.changes == ("metadata-removed",)
+
+
+@pytest.mark.parametrize("kind", ["iCCP", "gAMA", "sRGB"])
+def test_of_a_chunk_that_may_be_there_once_the_first_intact_one_counts(kind: str) -> None:
+    """Others like it do not leave, whatever they say."""
+    first, second = {
+        "iCCP": (b"p\0\0" + zlib.compress(PROFILE), b"q\0\0" + zlib.compress(PROFILE)),
+        "gAMA": (GAMMA, struct.pack(">I", 100_000)),
+        "sRGB": (b"\0", b"\1"),
+    }[kind]
+    name = kind.encode()
+    with_first = with_chunk(PLAIN_PNG, chunk(name, first))
+    doubled = with_chunk(PLAIN_PNG, with_wrong_checksum(name, second) + chunk(name, first) + chunk(name, second))
+    assert normalize_image(doubled).data == with_first
+
+
+def test_of_two_orientations_the_first_counts() -> None:
+    """A PNG may have one."""
+    both = chunk(b"eXIf", exif(6)[6:]) + chunk(b"eXIf", exif(3)[6:])
+    normalized = normalize_image(with_chunk(encoded(photo(320, 200), "PNG"), both))
+    assert (normalized.width, normalized.height) == (200, 320)
+
+
+def test_what_tells_a_pngs_colours_does_not_count_after_its_pixels() -> None:
+    """Some decoders heed it there, others do not."""
+    normalized = normalize_image(PLAIN_PNG[:-12] + chunk(b"gAMA", GAMMA) + PLAIN_PNG[-12:])
+    assert normalized.data == PLAIN_PNG
+
+
+def test_apples_own_variant_of_png_is_refused_by_name() -> None:
+    """Its first chunk is another than a PNG's, and its pixels are in another order."""
+    with pytest.raises(UnsupportedFormat, match="CgBI"):
+        normalize_image(PLAIN_PNG[:8] + chunk(b"CgBI", bytes(4)) + PLAIN_PNG[8:])
 
 
 FRAMES = [photo(64, 64), photo(64, 64), photo(64, 64)]

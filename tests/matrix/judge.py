@@ -12,14 +12,14 @@ from shared.image import NormalizedImage, normalize_image
 
 with warnings.catch_warnings():  # it warns of what it could use and does not find
     warnings.simplefilter("ignore")
-    import colour
+    import colour as colour  # noqa: PLC0414 - for those who ask this judge
 
 Pixels = Any
 """An array of numpy's, which this project's type checker does not see."""
 
 WIDTH, HEIGHT, CELL = 64, 48, 8
 _D50 = colour.CCS_ILLUMINANTS["CIE 1931 2 Degree Standard Observer"]["D50"]
-_D65 = colour.CCS_ILLUMINANTS["CIE 1931 2 Degree Standard Observer"]["D65"]
+SRGB = colour.RGB_COLOURSPACES["sRGB"]
 
 
 def cells(channels: int, low: float = 0.0, high: float = 1.0) -> Pixels:
@@ -36,14 +36,14 @@ def as_integers(values: Pixels, depth: int) -> Pixels:
     return np.round(values * (2**depth - 1)).astype(np.uint8 if depth <= 8 else np.uint16)
 
 
-def xyz_of(rgb: Pixels, space: str = "sRGB") -> Pixels:
-    """Return the tristimulus values of colours that are encoded as a space says, under D65."""
-    return colour.RGB_to_XYZ(rgb, space, apply_cctf_decoding=True)
+def lab_of(rgb: Pixels, space: Any = SRGB, *, is_linear: bool = False) -> Pixels:
+    """Return the Lab, under D50, of colours that are encoded as a space says, or are light already."""
+    return _lab(colour.RGB_to_XYZ(rgb, space, apply_cctf_decoding=not is_linear), space.whitepoint)
 
 
-def lab_of(xyz: Pixels, white: Any = _D65) -> Pixels:
-    """Return the Lab of what is lit by a white."""
-    return colour.XYZ_to_Lab(xyz, white)
+def _lab(xyz: Pixels, white: Any) -> Pixels:
+    whites = colour.xy_to_XYZ(white), colour.xy_to_XYZ(_D50)
+    return colour.XYZ_to_Lab(colour.adaptation.chromatic_adaptation_VonKries(xyz, *whites, transform="Bradford"), _D50)
 
 
 def sent(data: bytes) -> tuple[NormalizedImage, Pixels, Pixels]:
@@ -53,11 +53,17 @@ def sent(data: bytes) -> tuple[NormalizedImage, Pixels, Pixels]:
     alpha = np.ones((image.height, image.width))
     if image.hasalpha():
         alpha = image[image.bands - 1].numpy() / 255
-        image = image[: image.bands - 1] if image.bands > 2 else image[0]
+        image = image[0 : image.bands - 1] if image.bands > 2 else image[0]
     if image.get_typeof("icc-profile-data"):
-        return normalized, lab_of(image.icc_import(embedded=True, pcs="xyz").numpy() / 100, _D50), alpha
-    rgb = image.numpy() / 255
-    return normalized, lab_of(xyz_of(rgb if image.bands > 1 else np.stack([np.squeeze(rgb)] * 3, axis=-1))), alpha
+        xyz = image.icc_import(embedded=True, pcs="xyz").numpy() / 100  # under D65; its Lab would be cut off at 128
+        return normalized, _lab(xyz, SRGB.whitepoint), alpha
+    return normalized, lab_of(colours_of(image.numpy() / 255)), alpha
+
+
+def colours_of(values: Pixels) -> Pixels:
+    """Return grey as three colours that are the same."""
+    values = np.atleast_3d(values)
+    return values if values.shape[-1] > 1 else values.repeat(3, axis=-1)
 
 
 def difference(lab: Pixels, expected: Pixels) -> Pixels:

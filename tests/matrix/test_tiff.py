@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from shared.errors import UnsupportedFormat
-from tests.matrix.judge import Pixels, as_integers, cells, difference, lab_of, sent, xyz_of
+from tests.matrix.judge import Pixels, as_integers, cells, colours_of, difference, lab_of, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def expected(values: Pixels, kind: Kind) -> tuple[Pixels, Pixels]:
         colours = (1 - colours[..., :3]) * (1 - colours[..., 3:])
     if kind.extra[:1] == ("assocalpha",):
         colours = np.divide(colours, alpha[..., None], where=alpha[..., None] > 0, out=np.zeros_like(colours))
-    return lab_of(xyz_of(colours if colours.shape[-1] == 3 else colours.repeat(3, axis=-1))), alpha
+    return lab_of(colours_of(colours)), alpha
 
 
 REFUSED = {(name, 16, False) for name in ("grey and alpha", "grey and its alpha", "grey and more", "rgb and two more")}

@@ -14,6 +14,8 @@ const CHANGES = {
   "depth-reduced": "16 bits to 8",
   resized: "made smaller",
   "colours-converted": "colours to RGB",
+  "tone-mapped": "HDR to SDR",
+  "profile-embedded": "colour profile added",
   oriented: "turned upright",
   cropped: "cropped to 5:1",
   padded: "padded to 5:1",

@@ -1,10 +1,13 @@
-"""Decides how large the pictures in an AV1 stream are, whatever the container around it says.
+"""Decides how large the pictures in an AV1 stream are, whatever the container around it says, and of what colours.
 
 A decoder takes memory for what the stream says, and makes it smaller afterwards. The stream is
 https://aomediacodec.github.io/av1-spec/ (5.3 for its units, 5.5 for the header of a sequence).
 """
 
 from __future__ import annotations
+
+from operator import itemgetter
+from typing import NamedTuple
 
 from shared.errors import UnsupportedFormat
 
@@ -15,11 +18,20 @@ _HEADER_BYTES = 512
 
 _TIERED_LEVEL = 7
 _LONGEST_CODE = 32
+_HIGH, _PROFESSIONAL = 1, 2
+_SELECTED = 2
 
 
-def largest_picture(stream: bytes) -> int:
-    """Return the pixels of the largest picture that a sequence in it may have."""
-    largest = at = 0
+class Sequence(NamedTuple):
+    """What a stream says of its pictures: the pixels of the largest, and the first two numbers of its colours' CICP."""
+
+    pixels: int = 0
+    cicp: tuple[int, int] | None = None
+
+
+def largest_sequence(stream: bytes) -> Sequence:
+    """Return the sequence in a stream that may have the largest picture."""
+    largest, at = Sequence(), 0
     for _ in range(_MAX_UNITS):
         if at >= len(stream):
             return largest
@@ -29,7 +41,7 @@ def largest_picture(stream: bytes) -> int:
         if head & 2:
             size, at = _leb128(stream, at)
         if head >> 3 & 15 == _SEQUENCE_HEADER:
-            largest = max(largest, _most_pixels(_Bits(stream[at : at + min(size, _HEADER_BYTES)])))
+            largest = max(largest, _sequence(_Bits(stream[at : at + min(size, _HEADER_BYTES)])), key=itemgetter(0))
         at += size
     raise UnsupportedFormat("The AVIF is in far more parts than a usual one. Save it as a JPEG.")
 
@@ -44,10 +56,12 @@ def _leb128(stream: bytes, at: int) -> tuple[int, int]:
     return number, at + turn + 1
 
 
-def _most_pixels(bits: _Bits) -> int:
-    """Read the header of a sequence up to the size of its pictures (5.5.1 to 5.5.4)."""
-    bits.take(3 + 1)  # profile, still picture
-    if bits.take(1):
+def _sequence(bits: _Bits) -> Sequence:
+    """Read the header of a sequence up to its colours (5.5.1 to 5.5.4)."""
+    profile = bits.take(3)
+    bits.take(1)  # still picture
+    is_reduced = bool(bits.take(1))
+    if is_reduced:
         bits.take(5)  # of a still picture alone, the level
     else:
         delay_bits = _timing(bits)
@@ -61,7 +75,40 @@ def _most_pixels(bits: _Bits) -> int:
             if has_delays and bits.take(1):
                 bits.take(4)
     across, down = bits.take(4) + 1, bits.take(4) + 1
-    return (bits.take(across) + 1) * (bits.take(down) + 1)
+    pixels = (bits.take(across) + 1) * (bits.take(down) + 1)
+    try:
+        _skip_tools(bits, is_reduced=is_reduced)
+        return Sequence(pixels, _cicp(bits, profile))
+    except EOFError:
+        return Sequence(pixels)
+
+
+def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:
+    """Read over which means of coding are used (5.5.1)."""
+    if not is_reduced and bits.take(1):
+        bits.take(4 + 3)  # lengths of numbers of frames
+    bits.take(3)  # superblocks, filters within a frame
+    if not is_reduced:
+        bits.take(4)  # means between frames
+        has_order = bits.take(1)
+        if has_order:
+            bits.take(2)
+        forces_screen_content = _SELECTED if bits.take(1) else bits.take(1)
+        if forces_screen_content and not bits.take(1):
+            bits.take(1)
+        if has_order:
+            bits.take(3)
+    bits.take(3)  # filters behind
+
+
+def _cicp(bits: _Bits, profile: int) -> tuple[int, int] | None:
+    """Read the colours as H.273 numbers them (5.5.2)."""
+    is_deep = bits.take(1)
+    if profile == _PROFESSIONAL and is_deep:
+        bits.take(1)
+    if profile != _HIGH:
+        bits.take(1)  # grey alone
+    return (bits.take(8), bits.take(8)) if bits.take(1) else None
 
 
 def _timing(bits: _Bits) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from PIL import AvifImagePlugin, _avif
 from PIL.AvifImagePlugin import AvifImageFile
 
+from shared.image.formats.heif import with_sized_alpha
+
 _THREADS = 1
 """Several drops are worked on at once; more threads for each would cost more CPU in all."""
 
@@ -17,7 +19,7 @@ class StillImage(AvifImageFile):
     """The first picture of an AVIF; `info["orientation"]` is what the container asks for, as an EXIF orientation."""
 
     def _open(self) -> None:
-        data = self.fp.read() if self.fp else b""
+        data = with_sized_alpha(self.fp.read() if self.fp else b"")
         self._decoder = _avif.AvifDecoder(data, AvifImagePlugin.DECODE_CODEC_CHOICE, _THREADS)
         self._size, self.n_frames, self._mode, profile, _, orientation, _ = self._decoder.get_info()
         self.is_animated = self.n_frames > 1

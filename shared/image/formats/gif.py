@@ -6,6 +6,7 @@ The format is https://www.w3.org/Graphics/GIF/spec-gif89a.txt.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from shared.errors import CorruptImage
 from shared.image.inspection import Inspection
@@ -21,7 +22,19 @@ _MAX_BLOCKS = 200_000
 """Of the first frame: 51 MB, which no 40 million pixels take. What follows where there are more, is not looked at."""
 
 
-def inspect(file: bytes) -> Inspection:
+@dataclass(frozen=True)
+class GifInspection(Inspection):
+    """What stands before the pixels. `frame` is where the first frame is, as left, top, right and bottom."""
+
+    frame: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there is something beside the frame."""
+        return self.frame != (0, 0, self.header.width, self.header.height)
+
+
+def inspect(file: bytes) -> GifInspection:
     """Walk to the first frame, which may be larger than the screen that it is drawn on (20), and over it."""
     data = file[:_MAX_HEAD_BYTES]
     try:
@@ -38,7 +51,12 @@ def inspect(file: bytes) -> Inspection:
     except (IndexError, struct.error):
         raise _broken() from None
     header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
-    return Inspection(file, header, has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE)
+    return GifInspection(
+        file,
+        header,
+        has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE,
+        frame=(left, top, left + across, top + down),
+    )
 
 
 def _palette_bytes(flags: int) -> int:

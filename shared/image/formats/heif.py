@@ -8,16 +8,21 @@ mirroring, beside which EXIF's orientation does not count.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image import colour
 from shared.image.formats import av1
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shared.image.colour import ColourSpace
 
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
@@ -31,6 +36,10 @@ _MAX_ROUNDED = 4_000_000
 _MAX_HIDDEN = 1_000_000
 """How many pixels a decoder may make beyond those that are shown."""
 
+_MAX_SHARED_BYTES = 20_000_000
+"""How many bytes all items may have together where they share some: 1.4 s of CPU."""
+
+_MAX_COUNT = 255
 _MAX_DEPTH = 4
 _MAX_NUMBERS = 10_000
 """Of associations, references and extents together, which are looked at one by one: 10 ms of CPU."""
@@ -52,19 +61,26 @@ def is_heic(head: bytes) -> bool:
 
 
 def inspect_avif(data: bytes) -> Inspection:
-    """Inspect an AVIF, and what is in it: its decoder takes memory for that."""
-    source = _inspect(data, "image/avif", "AVIF")
-    if any(av1.largest_picture(stream) > source.pixels + _MAX_HIDDEN for stream in _streams(data)):
+    """Inspect an AVIF, and what is in it: its decoder takes memory for that, and cuts nothing off (`clap`)."""
+    source, contents = _inspect(data, "image/avif", "AVIF")
+    sequences = [av1.largest_sequence(stream) for stream in _streams(data)]
+    if any(sequence.pixels > source.pixels + _MAX_HIDDEN for sequence in sequences):
         raise CorruptImage("The AVIF is damaged: its picture is larger than it says. Save it again.")
-    return source
+    in_stream = next((colour.of_cicp(*sequence.cicp) for sequence in sequences if sequence.cicp), None)
+    return replace(
+        source,
+        colours=source.colours or in_stream,
+        crop=contents.clean_aperture(source.header.width, source.header.height),
+    )
 
 
 def inspect_heic(data: bytes) -> Inspection:
     """Inspect a HEIC."""
-    return _inspect(data, "image/heic", "HEIC")
+    source, _ = _inspect(data, "image/heic", "HEIC")
+    return source
 
 
-def _inspect(data: bytes, media_type: str, name: str) -> Inspection:
+def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, _Contents]:
     found = list(_boxes(data, 0, len(data)))
     boxes = {kind: (body, stop) for kind, body, stop in found}
     if sum(kind == b"meta" for kind, *_ in found) > 1:
@@ -74,29 +90,134 @@ def _inspect(data: bytes, media_type: str, name: str) -> Inspection:
     if b"meta" not in boxes:
         raise CorruptImage(f"The {name} is cut short: it holds no picture. Upload the whole file.")
     start, end = boxes[b"meta"]
-    properties = list(_nested(data, start + 4, end, (b"iprp", b"ipco")))
-    sizes = [
-        struct.unpack_from(">II", data, body + 4)
-        for kind, body, stop in properties
-        if kind == b"ispe" and body + 12 <= stop
-    ]
+    budget = _Budget()
+    contents = _Contents.read(data, start + 4, end, budget)
+    sizes = [size for size in map(contents.size, range(len(contents.properties))) if size]
     if not sizes:
         raise CorruptImage(f"The {name} is damaged or cut short: it states no size. Upload the whole file.")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it again.")
     _types(data, start + 4, end)
-    budget = _Budget()
-    if sum(length or len(data) for *_, length in _extents(data, start + 4, end, budget)) > len(data):
-        raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
-    if _decoded_pixels(data, start + 4, end, budget) > _MAX_DECODED * width * height + _MAX_ROUNDED:
+    _demand_extents(data, start + 4, end, budget, name)
+    if contents.decoded_pixels() > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
-    return Inspection(
+    source = Inspection(
         data,
         ImageHeader(media_type, width, height),
         has_metadata=b"moov" in boxes or any(data.find(word, start, end) >= 0 for word in _METADATA),
-        depth=max((_depth(data[body:stop], kind) for kind, body, stop in properties), default=8),
+        depth=max((_depth(data[body:stop], kind) for kind, body, stop in contents.properties), default=8),
+        colours=contents.colours(),
     )
+    return source, contents
+
+
+def _demand_extents(data: bytes, start: int, end: int, budget: _Budget, name: str) -> None:
+    """Refuse items whose bytes are not there, or are so many together that they would be slow to decode.
+
+    Items may share bytes (14496-12, 8.11.3), as tiles of one colour do.
+    """
+    stored = next((stop - body for kind, body, stop in _boxes(data, start, end) if kind == b"idat"), 0)
+    total = 0
+    for _, within, place, length in _extents(data, start, end, budget):
+        total += length or len(data)
+        if place + length > (stored if within else len(data)):
+            raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
+    if total > max(len(data), _MAX_SHARED_BYTES):
+        raise UnsupportedFormat(f"The {name} shows the same bytes far more often than is usual. Save it as a JPEG.")
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What is said of the pictures in a file: the properties, which item has which of them, and what is made of what.
+
+    `primary` is the item that is shown.
+    """
+
+    data: bytes
+    properties: list[tuple[bytes, int, int]]
+    owned: dict[int, list[int]]
+    parts: dict[int, tuple[int, ...]]
+    primary: int
+
+    @classmethod
+    def read(cls, data: bytes, start: int, end: int, budget: _Budget) -> _Contents:
+        """Read what is inside `meta`."""
+        primary = 0
+        for kind, body, _ in _boxes(data, start, end):
+            if kind == b"pitm":
+                primary = int.from_bytes(data[body + 4 : body + (8 if data[body] else 6)], "big")
+        properties = list(_nested(data, start, end, (b"iprp", b"ipco")))
+        owned = _owned(data, start, end, budget)
+        return cls(data, properties, owned, _parts(data, start, end, budget), primary)
+
+    def size(self, number: int) -> tuple[int, int] | None:
+        """Return the width and height that a property states (`ispe`)."""
+        kind, body, stop = self.properties[number]
+        if kind != b"ispe" or body + 12 > stop:
+            return None
+        width, height = struct.unpack_from(">II", self.data, body + 4)
+        return width, height
+
+    def decoded_pixels(self) -> int:
+        """Count the pixels that are decoded for the picture that is put together of the most (`dimg`, 23008-12, 6.4).
+
+        A tile may be named any number of times, and is decoded as often, which no encoder makes use of.
+        """
+
+        @cache
+        def pixels(item: int, depth: int) -> int:
+            if item not in self.parts:
+                return self._pixels(item)
+            if depth == _MAX_DEPTH:
+                raise UnsupportedFormat(
+                    "The image is put together of others, and those of others again. Save it as a JPEG."
+                )
+            if len(set(self.parts[item])) < len(self.parts[item]):
+                raise UnsupportedFormat("The image shows the same tile more than once. Save it as a JPEG.")
+            return sum(pixels(part, depth + 1) for part in self.parts[item])
+
+        return max((pixels(item, 0) for item in self.parts), default=0)
+
+    def _pixels(self, item: int) -> int:
+        sizes = [self.size(number) or (0, 0) for number in self.owned.get(item, [])]
+        return max((width * height for width, height in sizes), default=0)
+
+    def colours(self) -> ColourSpace | None:
+        """Return what `colr` says of the picture by numbers (`nclx`), or of the first that it is put together of."""
+        for item in (self.primary, *self.parts.get(self.primary, ())[:1]):
+            for body, stop in self._of(item, b"colr"):
+                if self.data[body : body + 4] == b"nclx" and body + 10 <= stop:
+                    return colour.of_cicp(*struct.unpack_from(">HH", self.data, body + 4))
+        return None
+
+    def clean_aperture(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """Return which part of the picture is shown (`clap`, 14496-12, 12.1.4.1); None where that is all of it."""
+        for body, stop in self._of(self.primary, b"clap"):
+            numbers = struct.unpack_from(">iIiIiIiI", self.data, body) if body + 32 <= stop else ()
+            if numbers and all(numbers[1::2]):
+                across, down, right, below = map(Fraction, numbers[::2], numbers[1::2])
+                left, top = round((width - across) / 2 + right), round((height - down) / 2 + below)
+                box = left, top, left + round(across), top + round(down)
+                if 0 <= left < box[2] <= width and 0 <= top < box[3] <= height:
+                    return box
+        return None
+
+    def alphas_without_size(self) -> list[int]:
+        """Return the items that say how transparent another one is (`auxC`, 23008-12, 6.5.8), and not how large."""
+        return [
+            item
+            for item, numbers in self.owned.items()
+            if any(b":alpha" in self.data[body:stop] for body, stop in self._of(item, b"auxC"))
+            and not any(map(self.size, numbers))
+        ]
+
+    def _of(self, item: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+        """Yield where the content of an item's properties of a kind is."""
+        for number in self.owned.get(item, []):
+            kind, body, stop = self.properties[number]
+            if kind == wanted:
+                yield body, stop
 
 
 def _depth(body: bytes, kind: bytes) -> int:
@@ -104,6 +225,56 @@ def _depth(body: bytes, kind: bytes) -> int:
     if kind == b"av1C":
         return 8 + 2 * (body[2] >> 6 & 1) + 2 * (body[2] >> 5 & 1)
     return 8 + (body[17] & 7) if kind == b"hvcC" else 8
+
+
+def with_sized_alpha(data: bytes) -> bytes:
+    """Return an AVIF whose transparency states its size, which older encoders left out and Pillow's decoder demands.
+
+    It has the size of the picture. `meta` is written again behind all else, and the place where it was is left free, so
+    that nothing moves to which an offset points.
+    """
+    for kind, body, stop in _boxes(data, 0, len(data)):
+        if kind == b"meta":
+            contents = _Contents.read(data, body + 4, stop, _Budget())
+            missing = contents.alphas_without_size()
+            if not missing:
+                return data
+            size = next(number for number in contents.owned[contents.primary] if contents.size(number))
+            meta = _with_property(data, body, stop, dict.fromkeys(missing, size + 1))
+            return b"".join((data[: body - 4], b"free", data[body:], struct.pack(">I4s", 8 + len(meta), b"meta"), meta))
+    return data
+
+
+def _with_property(data: bytes, start: int, end: int, added: dict[int, int]) -> bytes:
+    """Return the content of `meta` in which some items have one property more."""
+    content = data[start : start + 4]
+    for kind, body, stop in _boxes(data, start + 4, end):
+        inside = data[body:stop]
+        if kind == b"iprp":
+            inside = b"".join(
+                _box(inner, _with_associations(data[at:until], added) if inner == b"ipma" else data[at:until])
+                for inner, at, until in _boxes(data, body, stop)
+            )
+        content += _box(kind, inside)
+    return content
+
+
+def _with_associations(content: bytes, added: dict[int, int]) -> bytes:
+    """Return the content of `ipma` in which some items have one property more."""
+    item_bytes, index_bytes = 4 if content[0] else 2, 2 if content[3] & 1 else 1
+    made, at = content[:8], 8
+    for _ in range(int.from_bytes(content[4:8], "big")):
+        item, count = int.from_bytes(content[at : at + item_bytes], "big"), content[at + item_bytes]
+        listed = at + item_bytes + 1
+        after = listed + count * index_bytes
+        extra = added[item].to_bytes(index_bytes, "big") if item in added and count < _MAX_COUNT else b""
+        made += content[at : listed - 1] + bytes((count + bool(extra),)) + content[listed:after] + extra
+        at = after
+    return made
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 class _Budget:
@@ -134,36 +305,10 @@ def _types(data: bytes, start: int, end: int) -> dict[int, bytes]:
     return types
 
 
-def _decoded_pixels(data: bytes, start: int, end: int, budget: _Budget) -> int:
-    """Count the pixels that are decoded for the picture that is put together of the most (`dimg`, 23008-12, 6.4).
-
-    A tile may be named any number of times, and is decoded as often, which no encoder makes use of.
-    """
-    areas = _areas(data, start, end, budget)
-    parts = _parts(data, start, end, budget)
-
-    @cache
-    def pixels(item: int, depth: int) -> int:
-        if item not in parts:
-            return areas.get(item, 0)
-        if depth == _MAX_DEPTH:
-            raise UnsupportedFormat(
-                "The image is put together of others, and those of others again. Save it as a JPEG."
-            )
-        if len(set(parts[item])) < len(parts[item]):
-            raise UnsupportedFormat("The image shows the same tile more than once. Save it as a JPEG.")
-        return sum(pixels(part, depth + 1) for part in parts[item])
-
-    return max((pixels(item, 0) for item in parts), default=0)
-
-
-def _areas(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, int]:
-    """Return how many pixels each item has, by its `ispe` among the properties that `ipma` gives it."""
-    properties = [
-        struct.unpack_from(">II", data, body + 4) if kind == b"ispe" and body + 12 <= stop else (0, 0)
-        for kind, body, stop in _nested(data, start, end, (b"iprp", b"ipco"))
-    ]
-    areas: dict[int, int] = {}
+def _owned(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, list[int]]:
+    """Return which of the properties each item has, by their place among them (`ipma`, 23008-12, 9.3)."""
+    count_of_properties = sum(1 for _ in _nested(data, start, end, (b"iprp", b"ipco")))
+    owned: dict[int, list[int]] = {}
     for kind, body, stop in _nested(data, start, end, (b"iprp",)):
         if kind != b"ipma":
             continue
@@ -178,10 +323,9 @@ def _areas(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, int]
             for _ in range(of):
                 index = int.from_bytes(data[at : at + index_bytes], "big") & (0x7FFF if flags & 1 else 0x7F)
                 at += index_bytes
-                if 0 < index <= len(properties):
-                    width, height = properties[index - 1]
-                    areas[item] = max(areas.get(item, 0), width * height)
-    return areas
+                if 0 < index <= count_of_properties:
+                    owned.setdefault(item, []).append(index - 1)
+    return owned
 
 
 def _parts(data: bytes, start: int, end: int, budget: _Budget) -> dict[int, tuple[int, ...]]:

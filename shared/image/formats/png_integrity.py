@@ -12,17 +12,21 @@ from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from shared.errors import CorruptImage
+from shared.image.depth import joined, to_8_bits
 from shared.image.formats import png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from shared.image.colour import ColourSpace
     from shared.image.formats.png import PngInspection
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE_PIXELS = 1_000_000
 _FEED_BYTES = 65_536
 _INFLATE_BYTES = 1_048_576
 """The most that is inflated at once: 64 KB could become 67 MB."""
@@ -30,25 +34,62 @@ _INFLATE_BYTES = 1_048_576
 
 def pass_on(source: PngInspection) -> bytes:
     """Return the file without its metadata, once it is found intact and a decoder has opened what will be sent."""
-    lossless = source.lossless()
-    PngImageFile(BytesIO(lossless))
-    _demand_checksums(lossless)
+    PngImageFile(BytesIO(_intact(source)))
     _demand_every_row(source)
-    return lossless
+    return source.lossless()
 
 
-def open_image(source: PngInspection, _scale: int = 1) -> PngImageFile:
+def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:
     """Open it without its metadata, every checksum of the rest compared: Pillow skips those of the pixel data."""
-    lossless = source.lossless()
-    _demand_checksums(lossless)
-    return PngImageFile(BytesIO(lossless))
+    data = _intact(source)
+    image = _deep(data, source.colours) if source.is_deep_and_dark and source.colours else PngImageFile(BytesIO(data))
+    if source.profile_chunk and not source.colours:
+        start, end = source.profile_chunk
+        image.info["icc_profile"] = png.inflated_profile(source.data[start + 8 : end - 4])
+    return image
 
 
-def _demand_checksums(data: bytes) -> None:
-    view = memoryview(data)
-    for _, start, _, end in png.chunks(data):
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+def _intact(source: PngInspection) -> bytes:
+    """Return the file without metadata and profile, of which Pillow reads small ones alone, its checksums compared."""
+    data = source.lossless()
+    if source.profile_chunk:
+        profile = memoryview(source.data)[slice(*source.profile_chunk)]
+        data = data.replace(profile, b"", 1)
+    for chunk in png.chunks(data):
+        if not png.has_checksum(data, chunk):
             raise CorruptImage("The PNG is damaged: a checksum does not match. Upload it again, or save it again.")
+    return data
+
+
+def _deep(data: bytes, space: ColourSpace) -> Image.Image:
+    """Decode colours of 16 bits, and replace their curve by sRGB's while they are 16.
+
+    Pillow keeps the first half of each number. Told that the other one came first, it keeps that. Grey and its alpha
+    are four bytes, which it takes for four channels.
+    """
+    first, second = PngImageFile(BytesIO(data)), PngImageFile(BytesIO(data))
+    (tile,) = first.tile
+    if tile.args == "LA;16B":
+        first.tile = [tile._replace(args="RGBA")]
+        halves, second = ((0, 1), (0, 1), (0, 1), (2, 3)), first
+    else:
+        second.tile = [tile._replace(args=f"{first.mode};16L")]
+        halves = ((0, 0), (1, 1), (2, 2), (3, 3))
+    first.load()
+    second.load()
+    image = Image.new(first.mode, first.size, None)  # not filled: every pixel is written
+    rows = max(1, _PIECE_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = 0, top, image.width, min(top + rows, image.height)
+        highs, lows = first.crop(box).split(), second.crop(box).split()
+        spaces = (space, space, space, None)[: len(highs)]
+        bands = [
+            to_8_bits(joined(highs[high], lows[low]), 16, of_band)
+            for (high, low), of_band in zip(halves, spaces, strict=False)
+        ]
+        image.paste(Image.merge(image.mode, bands), box)
+    image.info["colours"] = space.with_srgb_curve()
+    return image
 
 
 def _demand_every_row(source: PngInspection) -> None:

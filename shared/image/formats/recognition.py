@@ -80,7 +80,7 @@ FORMATS = (
         gif.inspect,
         bytes_per_pixel=5,
         max_pixels=40_000_000,  # all of them may be transparent
-        plugin="PIL.GifImagePlugin:GifImageFile",
+        decoder="shared.image.formats.gif_plugin:open_image",
     ),
     Format(
         "BMP",
@@ -119,7 +119,7 @@ FORMATS = (
         heif.is_heic,
         heif.inspect_heic,
         bytes_per_pixel=7,
-        max_pixels=50_000_000,
+        max_pixels=64_000_000,  # cameras have up to 61 million
         max_bytes=16_000_000,
         plugin="shared.image.formats.heic_plugin:StillImage",
     ),

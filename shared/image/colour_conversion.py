@@ -1,0 +1,135 @@
+"""Decides what pixels stand for when they leave: sRGB, or what an ICC profile says that goes with them.
+
+A profile is embedded rather than applied, which would cost twice a decode; every viewer can apply it. It is applied
+where the pixels are of a kind that JPEG and PNG do not hold, and where it is so large that the picture would suffer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageCms
+
+from shared.errors import UnsupportedFormat
+from shared.image.colour import MAX_PROFILE_BYTES
+from shared.image.tone import tone_map
+
+if TYPE_CHECKING:
+    from shared.image.picture import Picture
+
+_SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_GREY_MODES = {"1", "L", "LA"}
+_PROFILE_HEADER_BYTES = 128
+_BURDENSOME_BYTES = 1_000_000
+"""A fifth of what may leave: a larger profile is applied instead of embedded."""
+
+
+def convert_colours(picture: Picture) -> Picture:
+    """Bring every other mode to one that JPEG or PNG can hold, and pixels to what can be said of them there."""
+    image = picture.image
+    if image.mode in _SENDABLE_MODES:
+        profile = _usable_profile(picture.profile, image.mode)
+        if profile and len(profile) > _BURDENSOME_BYTES:
+            return picture.changed("colours-converted", _applied(image, profile), profile=None)
+        return replace(picture, profile=profile) if profile else _with_own_profile(picture)
+    if image.mode in {"I", "F"}:
+        what = "negative numbers" if picture.depth == 16 else f"{picture.depth} bits"  # noqa: PLR2004
+        raise UnsupportedFormat(
+            f"The image has {what} in a channel, which is not supported. Save it as an 8-bit JPEG or PNG."
+        )
+    return picture.changed("colours-converted", _as_rgb(image, picture.profile), profile=None)
+
+
+def _with_own_profile(picture: Picture) -> Picture:
+    """Make a profile of what the file says of its colours; tone-map first what is brighter than a profile can say."""
+    space = picture.colours
+    if not space or space.is_srgb:
+        return replace(picture, profile=None)
+    if space.hdr:
+        picture = _unpacked(picture)
+        picture = picture.changed("tone-mapped", tone_map(picture.image, space))
+    elif space.starves_the_darks:
+        picture = _unpacked(picture)
+        picture = picture.changed("colours-converted", _by_table(picture.image, space.as_srgb_curve(256)))
+    if space.hdr or space.starves_the_darks:
+        space = space.with_srgb_curve()
+    is_grey = picture.image.mode in _GREY_MODES
+    if space.is_srgb or (is_grey and space.gamma is None):
+        return replace(picture, profile=None)
+    return picture.changed("profile-embedded", picture.image, profile=space.profile(is_grey=is_grey))
+
+
+def _unpacked(picture: Picture) -> Picture:
+    mode = picture.image.mode
+    if mode not in {"1", "P"}:
+        return picture
+    return picture.recast("L" if mode == "1" else "RGBA" if "transparency" in picture.image.info else "RGB")
+
+
+def _by_table(image: Image.Image, table: list[int]) -> Image.Image:
+    """Replace every number but alpha's."""
+    return image.point([value for band in image.getbands() for value in (range(256) if band == "A" else table)])
+
+
+def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
+    """Return the profile where it is one and is for this mode (ICC.1, 7.2); refuse one that is beyond all measure."""
+    if not profile or len(profile) <= _PROFILE_HEADER_BYTES:
+        return None
+    if len(profile) > MAX_PROFILE_BYTES:
+        raise UnsupportedFormat(
+            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a usual one, "
+            "such as sRGB."
+        )
+    space = b"CMYK" if mode == "CMYK" else b"GRAY" if mode in _GREY_MODES else b"RGB "
+    return profile if profile[36:40] == b"acsp" and profile[16:20] == space else None
+
+
+def _applied(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return the picture in sRGB."""
+    if image.mode in {"1", "P"}:
+        image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
+    colours = image.convert(image.mode.removesuffix("A")) if image.mode in {"LA", "RGBA"} else image
+    refusal = UnsupportedFormat(
+        "The image's colour profile is large, and cannot be applied. Save it with a usual one, such as sRGB."
+    )
+    if _is_slow(profile):
+        raise refusal
+    try:
+        converted = _transformed(colours, ImageCms.ImageCmsProfile(BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        raise refusal from None
+    if colours is not image:
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def _as_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")) and not _is_slow(profile):
+        source = BytesIO(profile)
+    elif image.mode == "LAB":
+        source = BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
+    else:
+        return image.convert("RGB")
+    try:
+        return _transformed(image, ImageCms.ImageCmsProfile(source))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        if image.mode == "LAB":
+            raise UnsupportedFormat("The image is in Lab colours, which cannot be read. Save it in RGB.") from None
+        return image.convert("RGB")
+
+
+def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    # Without a cache: hardly two neighbours of a photo are the same.
+    transform = ImageCms.ImageCmsTransform(profile, srgb, image.mode, "RGB", flags=ImageCms.Flags.NOCACHE)
+    converted = transform.apply(image, Image.new("RGB", image.size, None))  # not filled: every pixel is written
+    converted.info = {}
+    return converted
+
+
+def _is_slow(profile: bytes) -> bool:
+    """Say whether it converts by steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17)."""
+    count = int.from_bytes(profile[128:132], "big")
+    return any(profile[at : at + 3] == b"D2B" for at in range(132, min(len(profile), 132 + 12 * count), 12))

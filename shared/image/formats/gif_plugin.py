@@ -1,0 +1,27 @@
+"""Pillow's GIF plugin, and nothing where the first frame is not: there it shows the first colour of the palette."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from PIL.GifImagePlugin import GifImageFile
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from shared.image.formats.gif import GifInspection
+
+
+def open_image(source: GifInspection, _scale: int = 1) -> Image:
+    """Open the first frame; what lies beside it is transparent (GIF89a, 18, as browsers have it)."""
+    image = GifImageFile(BytesIO(source.data))
+    if not source.is_partial:
+        return image
+    image.load()
+    canvas = image.convert("RGBA")
+    canvas.info = {}
+    (left, top, right, bottom), (width, height) = source.frame, canvas.size
+    for beside in ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)):
+        canvas.paste((0, 0, 0, 0), beside)
+    return canvas
