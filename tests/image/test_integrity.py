@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import pytest
 import pyvips
 from PIL import Image, ImageFilter
 
-from shared.errors import CorruptImage, ImageRefused
+from shared.errors import CorruptImage, ImageRefused, UnsupportedFormat
 from shared.image import normalize_image
-from tests.image.pictures import encoded, photo
+from shared.image.formats.text_mode import has_converted_line_ends
+from tests.image.pictures import encoded, exif, photo
 from tools.failures import kept_if_it_fails
 
 if TYPE_CHECKING:
@@ -127,6 +129,83 @@ def test_fill_bytes_before_a_marker_are_intact() -> None:
     assert normalized.changes == ()
     padded = data[:20] + b"\0\0" + data[20:]
     assert normalize_image(padded).data == data
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_restart_marker_directly_before_the_end_is_intact(rows: int) -> None:
+    """Cameras write one behind the last block, whatever number is next."""
+    data = encoded(photo(), "JPEG", **({"restart_marker_rows": rows} if rows else {}))
+    written = len(re.findall(rb"\xff[\xd0-\xd7]", data))
+    padded = data[:-2] + bytes((0xFF, 0xD0 + written % 8)) + data[-2:]
+    assert normalize_image(padded).data is padded
+    assert "oriented" in normalize_image(with_orientation(padded)).changes
+
+
+def with_orientation(data: bytes) -> bytes:
+    """Return a JPEG on its side."""
+    block = exif(6)
+    return data[:20] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[20:]
+
+
+@pytest.mark.parametrize("junk", [b"\0\1", b"ab", b"\xff\0x", b"\xff\0\xff\0", bytes(range(200)) * 20])
+@pytest.mark.parametrize("place", ["first", "second", "last"])
+def test_bytes_between_the_segments_of_a_jpegs_header_are_left_out(place: str, junk: bytes) -> None:
+    """Some programs leave them there, and every decoder skips them."""
+    data = encoded(photo(), "JPEG")
+    at = {"first": 20, "second": data.index(b"\xff\xc0"), "last": data.index(b"\xff\xda")}[place]
+    normalized = normalize_image(data[:at] + junk + data[at:])
+    assert (normalized.data, normalized.changes) == (data, ("metadata-removed",))
+
+
+def test_bytes_between_the_scans_of_a_jpeg_are_damage() -> None:
+    """There, something is missing."""
+    data = encoded(photo(), "JPEG", progressive=True)
+    at = data.index(b"\xff\xc4", data.index(b"\xff\xda"))
+    with pytest.raises(CorruptImage):
+        normalize_image(data[:at] + b"\xff\xc4\0\x02ab" + data[at:])
+
+
+CONVERSIONS = {
+    "line feeds to both": lambda data: data.replace(b"\n", b"\r\n"),
+    "both to line feeds": lambda data: data.replace(b"\r\n", b"\n"),
+    "no carriage returns": lambda data: data.replace(b"\r", b""),
+    "carriage returns to line feeds": lambda data: data.replace(b"\r", b"\n"),
+    "line feeds to carriage returns": lambda data: data.replace(b"\n", b"\r"),
+}
+
+
+@pytest.mark.parametrize(
+    ("conversion", "size"),
+    [
+        ("line feeds to both", (40, 30)),
+        *((conversion, (320, 240)) for conversion in CONVERSIONS if conversion != "both to line feeds"),
+        *((conversion, (2400, 1810)) for conversion in CONVERSIONS),
+    ],
+)
+def test_a_jpeg_that_was_transferred_as_a_text_is_recognized(conversion: str, size: tuple[int, int]) -> None:
+    """By what is left of its line ends; of two bytes that became one, a small file has none or one."""
+    data = encoded(photo(*size), "JPEG", quality=95)
+    with pytest.raises(CorruptImage, match="text mode"):
+        normalize_image(CONVERSIONS[conversion](data))
+
+
+def test_no_intact_jpeg_is_taken_for_a_text() -> None:
+    """Nor is one that is flat, tiny or repeats itself."""
+    for seed in range(60):
+        picture = photo(8 * (seed % 20) + 8, 8 * (seed % 7) + 8)
+        for image in (picture, Image.new("RGB", picture.size, (seed, 10, 13)), picture.quantize(4).convert("RGB")):
+            data = encoded(image, "JPEG", quality=50 + seed % 50, optimize=bool(seed % 2))
+            assert not has_converted_line_ends(data)
+    flat = Image.new("RGB", (6_000, 6_000), (200, 13, 10))
+    assert not has_converted_line_ends(encoded(flat, "JPEG", quality=100))
+
+
+def test_a_png_that_was_transferred_as_a_text_is_refused_by_name() -> None:
+    """Its first bytes are made for that."""
+    data = encoded(photo(), "PNG")
+    for conversion in CONVERSIONS.values():
+        with pytest.raises(UnsupportedFormat, match="text mode"):
+            normalize_image(conversion(data))
 
 
 def test_a_damaged_jpeg_that_must_be_re_encoded_is_refused_as_well() -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image.formats import exif
+from shared.image.formats.text_mode import has_converted_line_ends
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
@@ -103,6 +104,10 @@ class JpegInspection(Inspection):
 
 def inspect(data: bytes) -> JpegInspection:
     """Walk the markers up to the first end marker; refuse what is cut short, malformed or built to be slow."""
+    if has_converted_line_ends(data):
+        raise CorruptImage(
+            "The JPEG was changed by a transfer in text mode, which converts line ends. Transfer it in binary mode."
+        )
     parser = _Parser(data)
     for marker, start, body, end in _segments(data, parser):
         if marker in _FRAMES:
@@ -127,8 +132,8 @@ def _segments(data: bytes, parser: _Parser) -> Iterator[tuple[int, int, int, int
     position = 2
     parser.keep(0, position)
     for _ in range(_MAX_PARTS):
-        start = _next_marker(data, position)
-        if data[position] == 0 or start - position > _MAX_FILL_BYTES:
+        start = _next_marker(data, position, may_skip=not parser.has_scans)
+        if start - position > _MAX_FILL_BYTES or data[position:start].strip(b"\xff"):
             parser.drop()
         else:
             parser.keep(position, start)
@@ -151,15 +156,21 @@ def _segments(data: bytes, parser: _Parser) -> Iterator[tuple[int, int, int, int
     raise _too_many_parts()
 
 
-def _next_marker(data: bytes, position: int) -> int:
-    """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros."""
+def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
+    """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros.
+
+    Before the first scan, some programs leave other bytes there as well, which every decoder skips.
+    """
     padding = _PADDING.match(data, position)
     stop = padding.end() if padding else position
     if stop == len(data):
         raise _truncated()
-    if data[stop - 1 : stop] != b"\xff" or stop == position:
+    if stop > position and data[stop - 1] == _FILL and (data[stop] or not may_skip):
+        return stop - 1
+    skipped = _SEGMENT.search(data, position, position + _MAX_JUNK_BYTES) if may_skip else None
+    if not skipped:
         raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
-    return stop - 1
+    return skipped.end() - 2
 
 
 class _Parser:
@@ -182,6 +193,10 @@ class _Parser:
         self._table_count = 0
         self._scans: list[Scan] = []
         self._restarts = 0
+
+    @property
+    def has_scans(self) -> bool:
+        return bool(self._scans)
 
     def keep(self, start: int, end: int) -> None:
         if self._kept and self._kept[-1][1] == start:
@@ -271,16 +286,20 @@ class _Parser:
         if refines and self._most_bits.get(_AC_TABLE | self.data[body + 2] & 15, 0) > 1:
             # A coefficient that appears while others are refined has one bit (G.1.2.3); libjpeg takes more for one.
             raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it again.")
-        stop, restarts = self._entropy_end(end, components)
-        self._scans.append(
-            Scan(components, first, last, bits >> 4, bits & 15, end, _without_fill(self.data, end, stop), restarts)
-        )
+        stop, restarts, expected = self._entropy_end(end, components)
+        last_byte = _without_fill(self.data, end, stop)
+        if restarts > expected and self.data[last_byte - 2] == _FILL and self.data[last_byte - 1] in _RESTARTS:
+            last_byte, restarts = last_byte - 2, expected  # a camera's last one, behind which nothing is left
+        self._scans.append(Scan(components, first, last, bits >> 4, bits & 15, end, last_byte, restarts))
         if len(self._scans) > MAX_SCANS:
             raise _too_many_scans()
         return stop
 
-    def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int]:
-        """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts."""
+    def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int, int]:
+        """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts.
+
+        Return where it is, how many restarts there are before it, and how many were expected.
+        """
         expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
         self._restarts += expected
         if self._restarts > _MAX_RESTARTS:
@@ -288,7 +307,7 @@ class _Parser:
         for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
             if code not in _RESTARTS and restarts in {expected, expected + 1}:
-                return match.start(), restarts
+                return match.start(), restarts, expected
             if code - 0xD0 != restarts % 8 or restarts > expected:
                 raise CorruptImage("The JPEG is damaged: a part of its pixels is missing. Save it again.")
         raise _truncated()
@@ -350,7 +369,9 @@ def _without_fill(data: bytes, start: int, end: int) -> int:
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _PADDING = re.compile(rb"\0*\xff*")
+_SEGMENT = re.compile(rb"\xff+[\xc0-\xc7\xc9-\xcf\xda-\xdd\xe0-\xef\xfe]")
 _FILL = 0xFF
+_MAX_JUNK_BYTES = 65_536
 
 
 def _quality(luma_sum: int) -> int:

@@ -24,6 +24,12 @@ class _Signature(NamedTuple):
 
 
 _SIGNATURES = (
+    *(
+        _Signature(
+            0, b"\x89PNG" + ends, "a PNG that a transfer in text mode has changed", "Transfer it in binary mode."
+        )
+        for ends in (b"\n\x1a\n", b"\n\n\x1a\n", b"\r\r\n\x1a\r\n", b"\r\r\x1a\r", b"\r\x1a\r")
+    ),
     _Signature(0, b"%PDF-", "a PDF", "Export the page as a JPEG or PNG."),
     _Signature(0, b"8BPS", "a Photoshop document (PSD)", "Export it as a JPEG or PNG."),
     _Signature(0, b"%!PS", "a PostScript file (PS, EPS)", "Export it as a PNG."),
