@@ -1,14 +1,19 @@
-"""Turns what a parser or a decoder throws for a damaged file into one error."""
+"""Turns what a parser or a decoder throws into a refusal that says what it said, in our words, and nothing more."""
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from shared.errors import CorruptImage, DropError
+from shared.errors import CorruptImage, DropError, UnsupportedFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_OF_A_KIND = "The {name} is of a kind that its decoder does not support. Save it as a usual JPEG or PNG."
+_ENDS_EARLY = "The {name} could not be decoded: its data end too soon. Upload the whole file, or save it again."
 
 
 @contextmanager
@@ -23,6 +28,18 @@ def as_corrupt_image(name: str) -> Iterator[None]:
     except DropError:
         raise
     except Exception as error:
-        raise CorruptImage(
-            f"The {name} cannot be decoded: it is damaged, cut short or of an unusual kind. Save it again."
-        ) from error
+        raise _refusal(name, str(error)) from error
+
+
+_WORDS = (
+    (re.compile(r"^unsupported|not supported|not implemented", re.IGNORECASE), UnsupportedFormat, _OF_A_KIND),
+    (re.compile(r"truncated|end of (file|data|input)|not enough|premature", re.IGNORECASE), CorruptImage, _ENDS_EARLY),
+)
+"""What decoders say, and what it means; of all else that they say, that they did not decode it."""
+
+
+def _refusal(name: str, said: str) -> DropError:
+    for pattern, kind, words in _WORDS:
+        if pattern.search(said):
+            return kind(words.format(name=name))
+    return CorruptImage(f"The {name} could not be decoded. Save it again, or as a JPEG or PNG.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 import struct
 import warnings
@@ -18,6 +19,7 @@ from PIL import Image
 
 from shared.errors import CorruptImage, DropError, ImageRefused, TooManyPixels, UnsupportedFormat
 from shared.image import normalize_image
+from shared.image.damage import as_corrupt_image
 from shared.image.formats import av1
 from tests.costs import cost, cost_in_photos, decode
 from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
@@ -114,6 +116,44 @@ def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
                 normalize_image(data)
 
     assert cost_in_photos(normalize_all) < 60
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        ("image file is truncated (12 bytes not processed)", CorruptImage, "end too soon"),
+        ("Decoder plugin generated an error: Unexpected end of file", CorruptImage, "end too soon"),
+        ("Unsupported feature: Unsupported data version", UnsupportedFormat, "of a kind that its decoder does not"),
+        ("Invalid input: 'pitm' box references an unsupported item", CorruptImage, "could not be decoded[.] Save"),
+        ("decoder error -2", CorruptImage, "could not be decoded[.] Save"),
+    ],
+)
+def test_a_refusal_says_what_the_decoder_said_and_nothing_more(
+    said: str, error: type[ImageRefused], words: str
+) -> None:
+    """No cause that nobody established."""
+    with pytest.raises(error, match=words) as refused, as_corrupt_image("TIFF"):
+        raise OSError(said)
+    assert str(refused.value).startswith("The TIFF ")
+    assert not re.search("damaged|cut short", str(refused.value))
+
+
+@pytest.mark.parametrize("name", [b"mif2", b"mif3", b"unif", b"avci", b"vvic", b"j2ki"])
+def test_an_image_of_another_brand_is_no_video(name: bytes) -> None:
+    """Its container is that of videos; its first name says what it is."""
+    with pytest.raises(UnsupportedFormat, match=f"image.*{name.decode()}"):
+        normalize_image(box(b"ftyp", name, bytes(4), name, b"miaf") + box(b"meta", bytes(60)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(b"unci", "uncompressed pixels"), (b"avc1", "AVC"), (b"j2k1", "JPEG 2000")]
+)
+def test_a_heif_whose_pixels_no_decoder_here_knows_is_refused_by_name(kind: bytes, words: str) -> None:
+    """It is intact, and says of which kind it is."""
+    data = intact()["heic"]
+    at = data.index(b"iinf")
+    with pytest.raises(UnsupportedFormat, match=words):
+        normalize_image(data[:at] + data[at:].replace(b"hvc1", kind, 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -408,7 +448,9 @@ _PICTURE_BYTES = 407
 """Of the sample; its EXIF follows."""
 
 
-def heic_of_tiles(tiles: list[int], columns: int, tile: tuple[int, int], shown: tuple[int, int]) -> bytes:
+def heic_of_tiles(
+    tiles: list[int], columns: int, tile: tuple[int, int], shown: tuple[int, int], *, shared: bool = False
+) -> bytes:
     """Return a HEIC that shows tiles beside and under one another; each is the sample, under a number of its own."""
     sample = (SAMPLES / "orientation-1.heic").read_bytes()
     outer = boxes(sample)
@@ -422,9 +464,8 @@ def heic_of_tiles(tiles: list[int], columns: int, tile: tuple[int, int], shown: 
     owned = [struct.pack(">HBBB", item, 2, 0x81, 2) for item in items] + [struct.pack(">HBB", whole, 1, 3)]
 
     def meta(start: int) -> bytes:
-        # Each tile must have its own bytes, and so the sample stands in the file as often as there are tiles.
         places = [
-            struct.pack(">HHHHII", item, 0, 0, 1, start + number * len(picture), len(picture))
+            struct.pack(">HHHHII", item, 0, 0, 1, start + number * len(picture) * (not shared), len(picture))
             for number, item in enumerate(items)
         ]
         places.append(struct.pack(">HHHHII", whole, 1, 0, 1, 0, len(grid)))
@@ -451,7 +492,7 @@ def heic_of_tiles(tiles: list[int], columns: int, tile: tuple[int, int], shown: 
 
     head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     start = len(head) + len(meta(0)) + 8
-    return head + meta(start) + box(b"mdat", picture * len(items))
+    return head + meta(start) + box(b"mdat", picture * (1 if shared else len(items)))
 
 
 def test_a_heic_may_be_put_together_of_tiles() -> None:
@@ -472,8 +513,21 @@ def test_a_heic_that_shows_the_same_tile_again_and_again_is_refused() -> None:
         normalize_image(heic_of_tiles([1] * 64, 8, (64, 64), (384, 256)))
 
 
-def test_a_heic_whose_items_share_their_bytes_is_refused() -> None:
-    """The same under other names."""
+def test_a_heic_whose_items_share_their_bytes_is_read() -> None:
+    """Encoders store tiles once that are alike, and what several pictures have in common."""
+    normalized = normalize_image(heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64), shared=True))
+    assert (normalized.width, normalized.height) == (96, 64)
+
+
+def test_a_heic_whose_items_share_their_bytes_beyond_measure_is_refused() -> None:
+    """Each is decoded: a megabyte of noise as often as it has names."""
+    data = heic_of_tiles([*range(1, 65)], 8, (64, 64), (384, 256), shared=True)
+    with pytest.raises(UnsupportedFormat, match="more often than is usual"):
+        normalize_image(data.replace(struct.pack(">I", _PICTURE_BYTES), struct.pack(">I", 400_000)) + bytes(400_000))
+
+
+def test_a_heic_whose_items_lie_beyond_its_end_is_cut_short() -> None:
+    """It names bytes that are not there."""
     data = heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64))
     with pytest.raises(CorruptImage, match="more bytes than it has"):
         normalize_image(data[: -3 * len(data) // 5])

@@ -18,7 +18,7 @@ from tests.image.pictures import encoded, exif, photo
 from tools.failures import kept_if_it_fails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KINDS: dict[str, dict[str, Any]] = {
     "baseline": {"quality": 85},
@@ -165,7 +165,7 @@ def test_bytes_between_the_scans_of_a_jpeg_are_damage() -> None:
         normalize_image(data[:at] + b"\xff\xc4\0\x02ab" + data[at:])
 
 
-CONVERSIONS = {
+CONVERSIONS: dict[str, Callable[[bytes], bytes]] = {
     "line feeds to both": lambda data: data.replace(b"\n", b"\r\n"),
     "both to line feeds": lambda data: data.replace(b"\r\n", b"\n"),
     "no carriage returns": lambda data: data.replace(b"\r", b""),

@@ -39,6 +39,17 @@ _MAX_HIDDEN = 1_000_000
 _MAX_SHARED_BYTES = 20_000_000
 """How many bytes all items may have together where they share some: 1.4 s of CPU."""
 
+_UNSUPPORTED = {
+    b"unci": "uncompressed pixels (unif, unci)",
+    b"avc1": "a picture that is coded as AVC (avc1)",
+    b"vvc1": "a picture that is coded as VVC (vvc1)",
+    b"evc1": "a picture that is coded as EVC (evc1)",
+    b"j2k1": "a picture that is coded as JPEG 2000 (j2k1)",
+    b"jpeg": "a JPEG inside",
+    b"mski": "a mask",
+}
+"""Kinds of items that no decoder here knows."""
+
 _MAX_COUNT = 255
 _MAX_DEPTH = 4
 _MAX_NUMBERS = 10_000
@@ -98,7 +109,9 @@ def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, _Cont
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if not width or not height:
         raise CorruptImage(f"The {name} is damaged: it states no size. Save it again.")
-    _types(data, start + 4, end)
+    types = _types(data, start + 4, end)
+    if unsupported := _UNSUPPORTED.get(types.get(contents.first_coded(), b"")):
+        raise UnsupportedFormat(f"The {name} holds {unsupported}, which is not supported. Save it as a JPEG.")
     _demand_extents(data, start + 4, end, budget, name)
     if contents.decoded_pixels() > _MAX_DECODED * width * height + _MAX_ROUNDED:
         raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
@@ -182,6 +195,13 @@ class _Contents:
     def _pixels(self, item: int) -> int:
         sizes = [self.size(number) or (0, 0) for number in self.owned.get(item, [])]
         return max((width * height for width, height in sizes), default=0)
+
+    def first_coded(self) -> int:
+        """Return the item whose pixels are decoded first for the picture."""
+        item = self.primary
+        for _ in range(_MAX_DEPTH):
+            item = next(iter(self.parts.get(item, ())), item)
+        return item
 
     def colours(self) -> ColourSpace | None:
         """Return what `colr` says of the picture by numbers (`nclx`), or of the first that it is put together of."""

@@ -22,6 +22,8 @@ def inspect(data: bytes) -> Inspection:
         chunks = _chunks(data)
     except struct.error:
         raise _broken() from None
+    if int.from_bytes(data[4:8], "little") + 8 > len(data) + 1:  # some leave out the last byte, which pads
+        raise CorruptImage("The WebP is cut short: it has fewer bytes than it says. Upload the whole file.")
     block = chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
     return Inspection(
         data,
