@@ -1,20 +1,26 @@
 """Recognizes a file that was transferred as a text: its line ends were converted, though it has no lines.
 
-FTP in its ASCII mode does so, and version control without attributes. In a file of thousands of bytes that look like
-chance, as compressed pixels do, it shows: no line end is left of the kind that was converted, while every other byte is
-there; or each is of the kind that it was converted to. A file that is damaged in another way shows neither.
+FTP in its ASCII mode does so, and version control without attributes. In bytes that look like chance, as compressed
+pixels do, it shows: each line feed has a carriage return before it; or of one of the two, or of both together, none is
+left, while everything else of the kind is there. Bytes that were lost are not missed before there are many others: in
+some thousands of bytes a single one, in a million or two a pair.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 _SAMPLE_BYTES = 4_000_000
 _CERTAIN = 3
 """So many line feeds, each after a carriage return by chance, are in one of 16 million files."""
 
-_FEW_MISSING = 12
-"""How often a byte, or a pair, must be expected where it is never found: by chance, one of 160,000 is not."""
+_MISSED = 16
+"""How often a byte, or a pair, must be expected where it is not found: by chance, one of 9 million is not."""
+
+_PAIR_BYTES = 500_000
+_LEAST = 4
+"""Of how many bytes a pair is looked for at the least, and how often each other one of its kind must be there."""
 
 _AFTER_RETURN = re.compile(rb"\r(.)", re.DOTALL)
 
@@ -33,9 +39,12 @@ def _were_added(sample: bytes) -> bool:
 
 
 def _are_gone(sample: bytes) -> bool:
-    if b"\r\n" in sample:
+    if b"\r" not in sample or b"\n" not in sample:
+        return len(sample) > 256 * _MISSED and len(set(sample)) == 255  # noqa: PLR2004 - all but one
+    # One pair may be left: where a return stood before both, the two that are left of them make a new one.
+    second = sample.find(b"\r\n", sample.find(b"\r\n") + 1)
+    if 0 <= second < _PAIR_BYTES:
         return False
-    if len(sample) > 256 * _FEW_MISSING and len(set(sample)) == 255:  # noqa: PLR2004 - all but one
-        return b"\r" not in sample or b"\n" not in sample
-    followers = _AFTER_RETURN.findall(sample)
-    return len(followers) > 256 * _FEW_MISSING and len(set(followers)) == 255  # noqa: PLR2004
+    followers = Counter(_AFTER_RETURN.findall(sample, 0, second if second >= 0 else len(sample)))
+    del followers[b"\n"]
+    return len(followers) == 255 and min(followers.values()) >= _LEAST  # noqa: PLR2004
