@@ -83,7 +83,7 @@ def test_every_status_has_one_whole_titled_branch() -> None:
     assert [name for name, definition in DEFINITIONS.items() if definition["title"] != name] == []
     for status, branch in BRANCHES.items():
         assert branch["title"].lower() == status
-        assert set(branch["required"]) >= set(branch["properties"]) - {"firstAttemptAt"}
+        assert set(branch["required"]) == set(branch["properties"])
         assert list(branch["properties"]) == list(RIGHT[status])
 
 
