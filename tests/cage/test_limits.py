@@ -1,0 +1,94 @@
+"""What hits a limit is told so, whatever its decoder makes of it: every decoder is starved of memory."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from shared.cage import CageLimits, Images, open_images
+from shared.errors import TooDemanding
+from shared.image import ImageLimits
+from tests.deadlines import HANG_S
+from tests.image.pictures import encoded, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.image import NormalizedImage
+
+WIDTH, HEIGHT = 1_600, 1_200
+LIMITS = ImageLimits(max_output_pixels=500_000, max_output_bytes=300_000)
+ENOUGH = CageLimits(wall_s=int(HANG_S))
+
+
+def transparent() -> Image.Image:
+    """Return a photo of which parts can be seen through."""
+    picture = photo(WIDTH, HEIGHT, "RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize((WIDTH, HEIGHT)))
+    return picture
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "progressive jpeg": lambda: encoded(photo(WIDTH, HEIGHT), "JPEG", progressive=True, subsampling=0),
+    "cmyk jpeg": lambda: encoded(photo(WIDTH, HEIGHT, "CMYK"), "JPEG"),
+    "png": lambda: encoded(transparent(), "PNG", compress_level=1),
+    "palette png": lambda: encoded(photo(WIDTH, HEIGHT).quantize(), "PNG", compress_level=1),
+    "deep png": lambda: encoded(Image.new("I;16", (WIDTH, HEIGHT)), "PNG"),
+    "gif": lambda: encoded(photo(WIDTH, HEIGHT).quantize(), "GIF"),
+    "bmp": lambda: encoded(photo(WIDTH, HEIGHT), "BMP"),
+    "tiff": lambda: encoded(photo(WIDTH, HEIGHT), "TIFF"),
+    "tiff lzw": lambda: encoded(transparent(), "TIFF", compression="tiff_lzw"),
+    "tiff deflate": lambda: encoded(transparent(), "TIFF", compression="tiff_adobe_deflate"),
+    "tiff jpeg": lambda: encoded(photo(WIDTH, HEIGHT), "TIFF", compression="jpeg"),
+    "tiff fax": lambda: encoded(photo(WIDTH, HEIGHT, "1"), "TIFF", compression="group4"),
+    "webp": lambda: encoded(transparent(), "WEBP", method=0),
+    "webp lossless": lambda: encoded(transparent(), "WEBP", lossless=True, method=0),
+    "avif": lambda: encoded(transparent(), "AVIF", speed=10),
+}
+
+
+@cache
+def file(kind: str) -> bytes:
+    """Return one of the files, which are slower to make than to read."""
+    return FILES[kind]()
+
+
+@pytest.fixture(scope="module", params=[2, 8, 16, 32], ids=lambda megabytes: f"{megabytes} MB")
+def starved(request: pytest.FixtureRequest) -> Iterator[Images]:
+    """Give a file less than it needs."""
+    images = open_images(LIMITS, CageLimits(budget_bytes=request.param * 1_000_000, wall_s=int(HANG_S)))
+    yield images
+    images.close()
+
+
+@pytest.fixture(scope="module")
+def roomy() -> Iterator[Images]:
+    """Give a file all that it needs."""
+    images = open_images(LIMITS, ENOUGH)
+    yield images
+    images.close()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_decoder_that_gets_no_memory_does_not_call_its_file_damaged(
+    kind: str, starved: Images, roomy: Images, request: pytest.FixtureRequest
+) -> None:
+    """It says so of what it has decoded up to then; but the file is whole, and with enough memory it is an image."""
+    budget = request.node.callspec.params["starved"]
+    refusal, image = outcome(starved, file(kind))
+    if refusal:
+        assert f"more than {budget} MB of memory" in refusal
+    else:
+        assert budget > 2
+        assert image == roomy.normalize(file(kind))
+
+
+def outcome(images: Images, data: bytes) -> tuple[str | None, NormalizedImage | None]:
+    """Return why a file was too demanding, or its image."""
+    try:
+        return None, images.normalize(data)
+    except TooDemanding as refusal:
+        return refusal.message, None
