@@ -182,6 +182,12 @@ class Source:
             raise SourceTooLarge(message)
         return self._data
 
+    def take(self) -> bytes:
+        """Return the bytes as `content` does, and release them: the caller has the only reference."""
+        content = self.content()
+        self.release()
+        return content
+
     def release(self) -> None:
         """Release the bytes, whoever still refers to this."""
         self._data = None

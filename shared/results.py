@@ -74,8 +74,7 @@ class ImageFacts:
     @classmethod
     def of(cls, image: NormalizedImage, source: Source) -> ImageFacts:
         """Return what is told of `image`, which was made of `source`."""
-        is_untouched = image.data is source.content()
-        sha256 = source.facts.sha256 if is_untouched else None
+        sha256 = None if image.changes else source.facts.sha256
         return cls(
             image.source,
             image.media_type,

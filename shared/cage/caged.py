@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.cage.file_process import End, ProcessesLost
@@ -16,6 +16,7 @@ from shared.errors import ResourcesExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from shared.cage.images import CageLimits
     from shared.cage.processes import Child
@@ -45,10 +46,20 @@ class Cage:
                 self._template.close()
 
     @contextmanager
-    def open_process(self, content: bytes) -> Iterator[CagedFile]:
-        """Have a child take `content`, which is gone when the block is left. Raises ProcessesLost."""
+    def hold(self, content: bytes) -> Iterator[CageFile]:
+        """Have `content` in memory that a process can be given a descriptor of."""
+        size, descriptor = len(content), _sealed(content)
+        del content
+        try:
+            yield CageFile(self, descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def open_process(self, file: CageFile) -> Iterator[CagedProcess]:
+        """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
         template = self._current()
-        process = CagedFile(template.child(), content, self._limits, self._cage)
+        process = CagedProcess(template.child(), file, self._limits, self._cage)
         try:
             process.begin()
             with suppress(ResourcesExhausted):  # then the next file starts its own
@@ -64,39 +75,50 @@ class Cage:
             return self._template
 
 
-class CagedFile:
-    """A child with its file, and the room for its image; both are memory that has a descriptor, and a sealed size.
+@dataclass(frozen=True)
+class CageFile:
+    """A file in memory that has a descriptor, and that nobody can change."""
+
+    cage: Cage
+    descriptor: int
+    size: int
+
+    def content(self) -> bytes:
+        """Return its bytes."""
+        return os.pread(self.descriptor, self.size, 0)
+
+    def open_process(self) -> AbstractContextManager[CagedProcess]:
+        """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
+        return self.cage.open_process(self)
+
+
+class CagedProcess:
+    """A child with its file, and the room for its image, which is memory of a sealed size as well.
 
     Were the room's not sealed, a child could shrink it while it is read, which would end the app (SIGBUS).
     """
 
-    def __init__(self, child: Child, content: bytes, limits: ImageLimits, cage: CageLimits) -> None:
+    def __init__(self, child: Child, file: CageFile, limits: ImageLimits, cage: CageLimits) -> None:
         self._child = child
-        self._content = content
+        self._file = file
         self._limits = limits
         self._cage = cage
         self._room = -1
-        self._mapped_bytes = 0
+        self._mapped_bytes = child.address_bytes + file.size + limits.max_output_bytes
         self._has_ended = False
 
     def begin(self) -> None:
         """Hand the file over."""
-        self._mapped_bytes = self._child.address_bytes + self._limits.max_output_bytes
-        least = EXAMINATION_BYTES + len(self._content)
-        most = max(least, self._cage.budget_bytes)
-        source = _sealed(self._content)
         self._room = _room(self._limits.max_output_bytes)
+        most_bytes = max(EXAMINATION_BYTES, self._cage.budget_bytes)
         job = {
             "limits": asdict(self._limits),
-            "sourceBytes": len(self._content),
+            "sourceBytes": self._file.size,
             "roomBytes": self._limits.max_output_bytes,
-            "memoryBytes": [self._mapped_bytes + least, self._mapped_bytes + most],
+            "memoryBytes": [self._mapped_bytes + EXAMINATION_BYTES, self._mapped_bytes + most_bytes],
             "cpuS": [EXAMINATION_CPU_S, max(EXAMINATION_CPU_S, self._cage.cpu_s) + 1],
         }
-        try:
-            self._child.send(job, [source, self._room])
-        finally:
-            os.close(source)
+        self._child.send(job, [self._file.descriptor, self._room])
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
         """Return what the child says; None once it has ended. Raises TimeoutError and Nonsense."""
@@ -112,9 +134,9 @@ class CagedFile:
         self._has_ended = True
         return self._child.end()
 
-    def image(self) -> bytes:
-        """Return the room's content."""
-        return os.pread(self._room, self._limits.max_output_bytes, 0)
+    def image(self, size: int) -> bytes:
+        """Return so much of the room's content."""
+        return os.pread(self._room, size, 0)
 
     def close(self) -> None:
         """Have it gone, whatever it is doing."""

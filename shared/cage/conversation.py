@@ -26,7 +26,9 @@ from shared.errors import Bug, DropError, ImageRefused
 from shared.image.model import Change, ImageHeader, ImageLimits, MediaType, NormalizedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from shared.cage.file_process import HeldFile
 
 MAX_MESSAGE_BYTES = 60_000
 _MAX_TEXT = 4_000
@@ -87,17 +89,22 @@ def bytes_needed(message: Mapping[str, Any]) -> int:
     return _number(message.get("needs"), _MAX_NUMBER)
 
 
-def image_of(said: Any, data: bytes, source: bytes, limits: ImageLimits) -> NormalizedImage:
-    """Return the image that a process made of `source`; `data` lies where it was to put it. Raises Nonsense."""
+def image_of(said: Any, left: Callable[[int], bytes], file: HeldFile, limits: ImageLimits) -> NormalizedImage:
+    """Return the image that a process made of `file`; `left` reads from where it was to put it. Raises Nonsense."""
     if not isinstance(said, dict):
         raise Nonsense
     untouched = said.get("untouched") is True
-    content = source if untouched else data[: _number(said.get("bytes"), limits.max_output_bytes)]
+    size = _number(said.get("bytes"), limits.max_output_bytes)
+    if untouched and file.size > limits.max_output_bytes:
+        raise Nonsense
+    content = file.content() if untouched else left(size)
     changes, header = said.get("changes"), said.get("source")
     media_type = next((known for known in _SIGNATURES if known == said.get("mediaType")), None)
     if media_type is None or not content.startswith(_SIGNATURES[media_type]):
         raise Nonsense
-    if len(content) > limits.max_output_bytes or not isinstance(changes, list) or not isinstance(header, list):
+    if len(content) != size or not isinstance(changes, list) or not isinstance(header, list):
+        raise Nonsense
+    if untouched != (not changes):
         raise Nonsense
     if any(change not in get_args(Change) for change in changes) or len(changes) > len(get_args(Change)):
         raise Nonsense

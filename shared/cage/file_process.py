@@ -39,8 +39,22 @@ class FileProcess(Protocol):
     def end(self) -> End:
         """Have it gone, and return how it ended. Raises ProcessesLost."""
 
-    def image(self) -> bytes:
-        """Return what it left where the image is to be."""
+    def image(self, size: int) -> bytes:
+        """Return that many bytes of what it left where the image is to be; fewer where there are no more."""
+
+
+class HeldFile(Protocol):
+    """A file that processes can be given."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
+    def content(self) -> bytes:
+        """Return its bytes."""
+
+    def open_process(self) -> AbstractContextManager[FileProcess]:
+        """Have a process take the file, which is gone when the block is left. Raises ProcessesLost."""
 
 
 class Processes(Protocol):
@@ -49,8 +63,8 @@ class Processes(Protocol):
     def prepare(self) -> None:
         """Begin to start what takes long, and do not wait for it."""
 
-    def open_process(self, content: bytes) -> AbstractContextManager[FileProcess]:
-        """Have a process take `content`, which is gone when the block is left. Raises ProcessesLost."""
+    def hold(self, content: bytes) -> AbstractContextManager[HeldFile]:
+        """Have `content` where processes can be given it. It is copied, so that the caller need not keep it."""
 
     def close(self) -> None:
         """End all that is left."""

@@ -27,7 +27,7 @@ from shared.errors import DecoderCrashed, ResourcesExhausted, TooDemanding
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.cage.file_process import FileProcess, Processes
+    from shared.cage.file_process import FileProcess, HeldFile, Processes
     from shared.image import ImageLimits, NormalizedImage
 
 EXAMINATION_BYTES, EXAMINATION_CPU_S = 64_000_000, 2
@@ -72,13 +72,19 @@ class Images:
     def normalize(self, content: bytes) -> NormalizedImage:
         """Return `content` as an image that the API accepts, as `shared.image.normalize_image` would.
 
+        A caller who keeps no reference to `content` has the memory that it takes back at once: it is held once.
         Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, Bug where we are.
         """
+        with self._processes.hold(content) as file:
+            del content
+            return self._insist(file)
+
+    def _insist(self, file: HeldFile) -> NormalizedImage:
         crashes = losses = least_bytes = 0
         while True:
             try:
                 with self._places.admit(1):
-                    return self._attempt(content, least_bytes)
+                    return self._attempt(file, least_bytes)
             except _Starved as starved:
                 stage = starved.stage
                 if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
@@ -97,25 +103,25 @@ class Images:
                 continue
             least_bytes = self._cage.budget_bytes
 
-    def _attempt(self, content: bytes, least_bytes: int) -> NormalizedImage:
+    def _attempt(self, file: HeldFile, least_bytes: int) -> NormalizedImage:
         """Have one process do it, with what it is predicted to need, or `least_bytes`. Raises _Starved and _Crashed."""
         stage = _Stage("Reading its structure", EXAMINATION_BYTES, EXAMINATION_CPU_S)
         try:
-            with self._processes.open_process(content) as process:
+            with file.open_process() as process:
                 said = self._hear(process)
                 if "needs" not in said:
-                    return self._verdict(process, said, stage, content)
+                    return self._verdict(process, said, stage, file)
                 wanted_bytes = max(least_bytes, bytes_needed(said) * 5 // 4 + _MARGIN_BYTES)
                 stage = _Stage(
                     "Decoding it", min(wanted_bytes, self._cage.budget_bytes), self._cage.cpu_s, is_decoding=True
                 )
-                with self._memory.admit(stage.memory_bytes + len(content)):
+                with self._memory.admit(stage.memory_bytes + file.size):
                     process.go_on(stage.memory_bytes, stage.cpu_s)
-                    return self._verdict(process, self._hear(process), stage, content)
+                    return self._verdict(process, self._hear(process), stage, file)
         except Nonsense:
             raise _Crashed from None
 
-    def _verdict(self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, content: bytes) -> NormalizedImage:
+    def _verdict(self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, file: HeldFile) -> NormalizedImage:
         """Wait until the process has ended, and return or raise what that means."""
         if said and self._hear(process):
             raise Nonsense
@@ -129,7 +135,7 @@ class Images:
         if "starved" in said:
             raise _Starved(stage)
         if "image" in said:
-            return image_of(said["image"], process.image(), content, self._limits)
+            return image_of(said["image"], process.image, file, self._limits)
         raise refusal_of(said)
 
     def _hear(self, process: FileProcess) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -38,23 +38,44 @@ class PlainProcesses:
         """Nothing is left: every process ends with its file."""
 
     @contextmanager
-    def open_process(self, content: bytes) -> Iterator[PlainFile]:
-        """Have a process take `content`, which is gone when the block is left."""
+    def hold(self, content: bytes) -> Iterator[PlainFile]:
+        """Have `content` in a folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
-            process = PlainFile(Path(folder), content, self._limits)
-            try:
-                yield process
-            finally:
-                process.end()
+            path = Path(folder) / "file"
+            path.write_bytes(content)
+            size = len(content)
+            del content
+            yield PlainFile(path, size, self._limits)
 
 
+@dataclass(frozen=True)
 class PlainFile:
+    """A file in a folder of its own."""
+
+    path: Path
+    size: int
+    limits: ImageLimits
+
+    def content(self) -> bytes:
+        """Return its bytes."""
+        return self.path.read_bytes()
+
+    @contextmanager
+    def open_process(self) -> Iterator[PlainProcess]:
+        """Have a process take the file, which is gone when the block is left."""
+        process = PlainProcess(self.path, self.limits)
+        try:
+            yield process
+        finally:
+            process.end()
+
+
+class PlainProcess:
     """A process with its file."""
 
-    def __init__(self, folder: Path, content: bytes, limits: ImageLimits) -> None:
-        source, self._room = folder / "file", folder / "image"
-        source.write_bytes(content)
-        self._max_bytes = limits.max_output_bytes
+    def __init__(self, source: Path, limits: ImageLimits) -> None:
+        self._room = source.with_name("image")
+        self._room.unlink(missing_ok=True)
         self._process = launch("shared.cage.plain_child", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True)
@@ -86,10 +107,10 @@ class PlainFile:
                     pipe.close()
         return End(max(0, -code), max(0, code), 0.0)
 
-    def image(self) -> bytes:
-        """Return what it wrote where the image is to be."""
+    def image(self, size: int) -> bytes:
+        """Return so much of what it wrote where the image is to be."""
         with suppress(FileNotFoundError), self._room.open("rb") as file:
-            return file.read(self._max_bytes)
+            return file.read(size)
         return b""
 
     def _send(self, message: Mapping[str, Any]) -> None:

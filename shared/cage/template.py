@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from shared.cage import confinement
 from shared.cage.confinement import Limit
 from shared.cage.conversation import MAX_MESSAGE_BYTES, pack, unpack
+from shared.cage.mapped_file import map_file
 from shared.cage.warming import warm_up
 from shared.cage.work import normalize_file
 from shared.image.model import ImageLimits
@@ -94,7 +95,7 @@ def _serve(app: socket.socket, normalize: Normalize) -> None:
     if not data:
         return
     job = unpack(data)
-    content = _read(descriptors[0], job["sourceBytes"])
+    content = map_file(descriptors[0], job["sourceBytes"])
     room = mmap.mmap(descriptors[1], job["roomBytes"])
     for descriptor in descriptors:
         os.close(descriptor)
@@ -109,10 +110,3 @@ def _serve(app: socket.socket, normalize: Normalize) -> None:
         room[: len(image)] = image
 
     app.send(pack(normalize(content, ImageLimits(**job["limits"]), ask, deliver)))
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        file.seek(0)
-        content: bytes = file.read(size)
-    return content

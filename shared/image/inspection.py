@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from shared.image.colour import ColourSpace
     from shared.image.model import ImageHeader
+
+
+def as_file(data: bytes) -> IO[bytes]:
+    """Return content as a file, without a copy of it: mapped memory can be read as one itself."""
+    if not hasattr(data, "read"):
+        return BytesIO(data)
+    file = cast("IO[bytes]", data)
+    file.seek(0)
+    return file
 
 
 @dataclass(frozen=True)

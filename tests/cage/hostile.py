@@ -34,7 +34,7 @@ def main() -> None:
 def _be_hostile(
     content: bytes, _limits: ImageLimits, ask: Callable[[dict[str, Any]], object], deliver: Callable[[bytes], object]
 ) -> dict[str, Any]:
-    order = json.loads(content)
+    order = json.loads(content[:])
     if order.get("needs"):
         ask({"needs": order["needs"]})
     if "says" in order:

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 from shared.errors import CorruptImage
 from shared.image.depth import joined, to_8_bits
 from shared.image.formats import png
+from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ _INFLATE_BYTES = 1_048_576
 
 def pass_on(source: PngInspection) -> bytes:
     """Return the file without its metadata, once it is found intact and a decoder has opened what will be sent."""
-    PngImageFile(BytesIO(_intact(source)))
+    PngImageFile(as_file(_intact(source)))
     _demand_every_row(source)
     return source.lossless()
 
@@ -42,7 +43,7 @@ def pass_on(source: PngInspection) -> bytes:
 def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:
     """Open it without its metadata, every checksum of the rest compared: Pillow skips those of the pixel data."""
     data = _intact(source)
-    image = _deep(data, source.colours) if source.is_deep_and_dark and source.colours else PngImageFile(BytesIO(data))
+    image = _deep(data, source.colours) if source.is_deep_and_dark and source.colours else PngImageFile(as_file(data))
     if source.profile_chunk and not source.colours:
         start, end = source.profile_chunk
         image.info["icc_profile"] = png.inflated_profile(source.data[start + 8 : end - 4])

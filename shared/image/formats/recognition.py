@@ -11,12 +11,12 @@ keeps so many blocks of 16 MB between images, which saves most of the page fault
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EmptySource, UnsupportedFormat
 from shared.image.formats import bmp, gif, heif, jpeg, png, tiff, unsupported, webp
+from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Format:
         opened: Any = (
             resolve_name(self.decoder)(source, scale)
             if self.decoder
-            else resolve_name(self.plugin)(BytesIO(source.data))
+            else resolve_name(self.plugin)(as_file(source.data))
         )
         return cast("Image", opened)
 

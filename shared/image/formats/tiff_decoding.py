@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from shared.image.formats import tiff_planes
 from shared.image.formats.tiff_plugin import FirstPage, UnknownPixels
+from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +19,6 @@ def open_image(source: TiffInspection, _scale: int = 1) -> Image:
     if source.has_planes:
         return tiff_planes.assemble(source)
     try:
-        return FirstPage(BytesIO(source.data))
+        return FirstPage(as_file(source.data))
     except UnknownPixels as error:
         raise source.directory.unsupported_pixels() from error
