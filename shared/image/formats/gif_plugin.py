@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from PIL.GifImagePlugin import GifImageFile
+
+from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def open_image(source: GifInspection, _scale: int = 1) -> Image:
     """Open the first frame; what lies beside it is transparent (GIF89a, 18, as browsers have it)."""
-    image = GifImageFile(BytesIO(source.data))
+    image = GifImageFile(as_file(source.data))
     if not source.is_partial:
         return image
     image.load()
