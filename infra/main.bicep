@@ -1,8 +1,10 @@
-// iTwin Image Drop: everything but the event subscription, which needs the deployed code (events/main.bicep).
+// iTwin Image Drop: everything but the event subscriptions, which need the deployed code (events/main.bicep). This is for
+// whoever owns a subscription; whoever owns a resource group alone deploys resources.bicep.
 
 targetScope = 'subscription'
 
-import { namesOf } from 'names.bicep'
+import { chosenNames as chosenResourceNames, namesOf } from 'names.bicep'
+import * as options from 'options.bicep'
 
 @description('Name of the environment. It is part of the resource group\'s name and decides all others.')
 @minLength(1)
@@ -14,364 +16,158 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
+@description('Names of resources that shall be called otherwise than by convention, like `{ vault: \'kv-drops-prod\' }`.')
+param chosenNames chosenResourceNames = {}
+
+@description('Whether the resource group is there already. It is left as it is, with its tags.')
+param useExistingResourceGroup bool = false
+
 // --- Drops ---
 
-@description('iTwins that images may be dropped for, by ID in lower case: a container is made for each.')
-param itwinIds string[] = []
-
-@description('Delete drops this many days after they were written. 0 keeps them.')
-@minValue(0)
-@maxValue(3650)
-param deleteDropsAfterDays int = 0
-
-@description('Delete results this many days after they were written. 0 keeps them.')
-@minValue(0)
-@maxValue(3650)
-param deleteResultsAfterDays int = 90
-
-@description('Delete earlier versions of replaced and deleted blobs after this many days.')
-@minValue(1)
-@maxValue(3650)
-param deleteVersionsAfterDays int = 30
-
-@description('How many days deleted blobs and containers can be brought back.')
-@minValue(1)
-@maxValue(365)
-param softDeleteDays int = 7
-
-@description('Redundancy of the storage accounts.')
-@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
-param storageSku string = 'Standard_LRS'
+param itwinIds options.itwinIds = []
+param deleteDropsAfterDays options.deleteDropsAfterDays = 0
+param deleteResultsAfterDays options.deleteResultsAfterDays = 90
+param deleteVersionsAfterDays options.deleteVersionsAfterDays = 30
+param softDeleteDays options.softDeleteDays = 7
+param storageSku options.storageSku = 'Standard_LRS'
+param malwareScanning options.malwareScanning = false
 
 // --- iTwin Platform ---
 
-@description('Address of the iTwin Platform API, or of a gateway in front of it.')
-param itwinApiUrl string = 'https://api.bentley.com'
-
-@description('Where the access token comes from: the app\'s managed identity, or client credentials of an iTwin service app.')
-@allowed(['managed-identity', 'client-credentials'])
-param itwinLogin string = 'managed-identity'
-
-@description('Scope to request tokens for. Required with managed-identity, like api://<application ID>/.default; empty means itwin-platform with client-credentials.')
-param itwinTokenScope string = ''
-
-@description('Token endpoint of the iTwin Platform. Used with client-credentials.')
-param itwinTokenUrl string = 'https://ims.bentley.com/connect/token'
-
-@description('Client ID of the iTwin service app. Required with client-credentials. Its secret goes into the vault, never here.')
-param itwinClientId string = ''
-
-@description('Seconds that one upload may take.')
-@minValue(1)
-@maxValue(45)
-param itwinTimeoutS int = 40
+param itwinApiUrl options.itwinApiUrl = 'https://api.bentley.com'
+param itwinLogin options.itwinLogin
+param itwinTokenScope options.itwinTokenScope = ''
+param itwinTokenUrl options.itwinTokenUrl = 'https://ims.bentley.com/connect/token'
+param itwinClientId options.itwinClientId = ''
+param itwinTimeoutS options.itwinTimeoutS = 40
 
 // --- What is taken and how long it is tried ---
 
-@description('What to do with images longer than 5:1.')
-@allowed(['pad', 'crop', 'reject'])
-param aspectPolicy string = 'pad'
-
-@description('Blobs with more bytes are rejected unread.')
-@minValue(1)
-@maxValue(2000000000)
-param maxSourceBytes int = 100000000
-
-@description('Images with more pixels are rejected undecoded.')
-@minValue(1)
-@maxValue(1000000000)
-param maxSourcePixels int = 100000000
-
-@description('Images that must be re-encoded are scaled down to this many pixels.')
-@minValue(10000)
-@maxValue(1000000000)
-param maxOutputPixels int = 16000000
-
-@description('Shortest delay before another try, in seconds.')
-@minValue(1)
-@maxValue(3600)
-param retryMinDelayS int = 5
-
-@description('Longest delay before another try, in seconds.')
-@minValue(1)
-@maxValue(604800)
-param retryMaxDelayS int = 3600
-
-@description('How long a drop is retried before it fails, in seconds.')
-@minValue(1)
-@maxValue(604800)
-param retryHorizonS int = 86400
+param aspectPolicy options.aspectPolicy = 'pad'
+param maxSourceBytes options.maxSourceBytes = 100000000
+param maxSourcePixels options.maxSourcePixels = 100000000
+param maxOutputPixels options.maxOutputPixels = 16000000
+param retryMinDelayS options.retryMinDelayS = 5
+param retryMaxDelayS options.retryMaxDelayS = 3600
+param retryHorizonS options.retryHorizonS = 86400
 
 // --- Scale ---
 
-@description('Memory of one instance in MB. Each instance processes four images at once.')
-@allowed([512, 2048, 4096])
-param instanceMemoryMB int = 2048
-
-@description('Most instances that each group of functions may scale out to: drops are one group, retries another. Some regions refuse fewer than 40.')
-@minValue(1)
-@maxValue(1000)
-param maximumInstanceCount int = 40
-
-@description('How many instances are kept ready for drops. They save the cold start and are billed by the hour.')
-@minValue(0)
-@maxValue(100)
-param alwaysReadyInstances int = 0
+param instanceMemoryMB options.instanceMemoryMB = 2048
+param maximumInstanceCount options.maximumInstanceCount = 40
+param alwaysReadyInstances options.alwaysReadyInstances = 0
+param zoneRedundant options.zoneRedundant = false
 
 // --- Network ---
 
-@description('Close storage and vault to the public and reach them over private endpoints.')
-param privateNetworking bool = false
-
-@description('Address space of the virtual network, with privateNetworking; a /24 or larger.')
-param networkAddressPrefix string = '10.82.0.0/24'
-
-@description('Public addresses (CIDR) from which operators may call the app\'s HTTP functions, with privateNetworking.')
-param operatorAddressRanges string[] = []
+param privateNetworking options.privateNetworking = false
+param networkAddressPrefix options.networkAddressPrefix = '10.82.0.0/24'
+param appSubnetId options.appSubnetId = ''
+param endpointSubnetId options.endpointSubnetId = ''
+param privateDnsZones options.privateDnsZones = 'here'
+param operatorAddressRanges options.operatorAddressRanges = []
 
 // --- Operation ---
 
-@description('Microsoft Entra object ID of the operator, who may drop images, read results and, with client-credentials, set the secret. Empty for nobody.')
-param operatorPrincipalId string = ''
+param operatorPrincipalId options.operatorPrincipalId = ''
+param operatorPrincipalType options.operatorPrincipalType = 'User'
+param alertEmail options.alertEmail = ''
+param overdueAfterMinutes options.overdueAfterMinutes = 60
+param logRetentionDays options.logRetentionDays = 90
+param deleteLocks options.deleteLocks = false
 
-@description('What operatorPrincipalId is.')
-@allowed(['User', 'Group', 'ServicePrincipal'])
-param operatorPrincipalType string = 'User'
+// --- What is there already ---
 
-@description('E-mail address to send alerts to. Empty sends none; alerts still show in Azure Monitor.')
-param alertEmail string = ''
+param workspaceId options.workspaceId = ''
+param actionGroupId options.actionGroupId = ''
+param vaultId options.vaultId = ''
+param existingEventTopicName options.existingEventTopicName = ''
+param tags options.tags = {}
 
-@description('Alert when a drop has no final result after this many minutes, or never reached the app.')
-@minValue(10)
-@maxValue(1440)
-param overdueAfterMinutes int = 60
+var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
 
-@description('How many days the app\'s logs are kept. 90 cost no more than fewer.')
-@minValue(30)
-@maxValue(730)
-param logRetentionDays int = 90
-
-var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location))
-var tags = { 'azd-env-name': environmentName }
-var useClientCredentials = itwinLogin == 'client-credentials'
-
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = if (!useExistingResourceGroup) {
   name: names.resourceGroup
   location: location
-  tags: tags
+  tags: union(tags, { 'azd-env-name': environmentName })
 }
 
-module identity 'modules/identity.bicep' = {
-  name: 'identity'
-  scope: group
+module resources 'resources.bicep' = {
+  scope: resourceGroup(names.resourceGroup)
   params: {
-    name: names.identity
+    environmentName: environmentName
     location: location
-    tags: tags
-  }
-}
-
-module network 'modules/network.bicep' = if (privateNetworking) {
-  name: 'network'
-  scope: group
-  params: {
-    name: names.network
-    location: location
-    tags: tags
-    addressPrefix: networkAddressPrefix
-  }
-}
-
-module dropAccount 'modules/drop-account.bicep' = {
-  name: 'drop-account'
-  scope: group
-  params: {
-    name: names.dropAccount
-    location: location
-    tags: tags
-    sku: storageSku
+    chosenNames: chosenNames
     itwinIds: itwinIds
     deleteDropsAfterDays: deleteDropsAfterDays
     deleteResultsAfterDays: deleteResultsAfterDays
     deleteVersionsAfterDays: deleteVersionsAfterDays
     softDeleteDays: softDeleteDays
-    isPublic: !privateNetworking
-    workspaceName: monitoring.outputs.workspaceName
-  }
-}
-
-module hostAccount 'modules/host-account.bicep' = {
-  name: 'host-account'
-  scope: group
-  params: {
-    name: names.hostAccount
-    location: location
-    tags: tags
-    sku: storageSku
-    isPublic: !privateNetworking
-  }
-}
-
-module vault 'modules/vault.bicep' = if (useClientCredentials) {
-  name: 'vault'
-  scope: group
-  params: {
-    name: names.vault
-    location: location
-    tags: tags
-    isPublic: !privateNetworking
-  }
-}
-
-module endpoints 'modules/endpoints.bicep' = if (privateNetworking) {
-  name: 'endpoints'
-  scope: group
-  params: {
-    location: location
-    tags: tags
-    networkName: names.network
-    dropAccountName: dropAccount.outputs.name
-    hostAccountName: hostAccount.outputs.name
-    vaultName: useClientCredentials ? names.vault : ''
-  }
-  dependsOn: [
-    network
-    vault
-  ]
-}
-
-module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring'
-  scope: group
-  params: {
-    workspaceName: names.workspace
-    applicationInsightsName: names.applicationInsights
-    location: location
-    tags: tags
-    retentionDays: logRetentionDays
-  }
-}
-
-module eventTopic 'modules/event-topic.bicep' = {
-  name: 'event-topic'
-  scope: group
-  params: {
-    name: names.eventTopic
-    location: location
-    tags: tags
-    dropAccountName: dropAccount.outputs.name
-  }
-}
-
-module roles 'modules/roles.bicep' = {
-  name: 'roles'
-  scope: group
-  params: {
-    appPrincipalId: identity.outputs.principalId
-    eventTopicPrincipalId: eventTopic.outputs.principalId
-    operatorPrincipalId: operatorPrincipalId
-    operatorPrincipalType: operatorPrincipalType
-    dropAccountName: dropAccount.outputs.name
-    hostAccountName: hostAccount.outputs.name
-    applicationInsightsName: monitoring.outputs.applicationInsightsName
-    vaultName: useClientCredentials ? names.vault : ''
-  }
-  dependsOn: [
-    vault
-  ]
-}
-
-module functionApp 'modules/function-app.bicep' = {
-  name: 'function-app'
-  scope: group
-  params: {
-    name: names.functionApp
-    planName: names.plan
-    location: location
-    tags: tags
-    identityName: identity.outputs.name
-    dropAccountName: dropAccount.outputs.name
-    hostAccountName: hostAccount.outputs.name
-    deploymentContainerName: hostAccount.outputs.deploymentContainerName
-    applicationInsightsName: monitoring.outputs.applicationInsightsName
-    vaultName: useClientCredentials ? names.vault : ''
-    subnetName: privateNetworking ? 'app' : ''
-    networkName: names.network
-    operatorAddressRanges: operatorAddressRanges
-    instanceMemoryMB: instanceMemoryMB
-    maximumInstanceCount: maximumInstanceCount
-    alwaysReadyInstances: alwaysReadyInstances
+    storageSku: storageSku
+    malwareScanning: malwareScanning
     itwinApiUrl: itwinApiUrl
     itwinLogin: itwinLogin
     itwinTokenScope: itwinTokenScope
     itwinTokenUrl: itwinTokenUrl
     itwinClientId: itwinClientId
-    limits: {
-      ITWIN_TIMEOUT_S: itwinTimeoutS
-      ASPECT_POLICY: aspectPolicy
-      MAX_SOURCE_BYTES: maxSourceBytes
-      MAX_SOURCE_PIXELS: maxSourcePixels
-      MAX_OUTPUT_PIXELS: maxOutputPixels
-      RETRY_MIN_DELAY_S: retryMinDelayS
-      RETRY_MAX_DELAY_S: retryMaxDelayS
-      RETRY_HORIZON_S: retryHorizonS
-    }
+    itwinTimeoutS: itwinTimeoutS
+    aspectPolicy: aspectPolicy
+    maxSourceBytes: maxSourceBytes
+    maxSourcePixels: maxSourcePixels
+    maxOutputPixels: maxOutputPixels
+    retryMinDelayS: retryMinDelayS
+    retryMaxDelayS: retryMaxDelayS
+    retryHorizonS: retryHorizonS
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    alwaysReadyInstances: alwaysReadyInstances
+    zoneRedundant: zoneRedundant
+    privateNetworking: privateNetworking
+    networkAddressPrefix: networkAddressPrefix
+    appSubnetId: appSubnetId
+    endpointSubnetId: endpointSubnetId
+    privateDnsZones: privateDnsZones
+    operatorAddressRanges: operatorAddressRanges
+    operatorPrincipalId: operatorPrincipalId
+    operatorPrincipalType: operatorPrincipalType
+    alertEmail: alertEmail
+    overdueAfterMinutes: overdueAfterMinutes
+    logRetentionDays: logRetentionDays
+    deleteLocks: deleteLocks
+    workspaceId: workspaceId
+    actionGroupId: actionGroupId
+    vaultId: vaultId
+    existingEventTopicName: existingEventTopicName
+    tags: tags
   }
   dependsOn: [
-    roles
-    endpoints
+    group
   ]
 }
 
-module alerts 'modules/alerts.bicep' = {
-  name: 'alerts'
-  scope: group
-  params: {
-    prefix: names.alertPrefix
-    actionGroupName: names.actionGroup
-    location: location
-    tags: tags
-    email: alertEmail
-    overdueAfterMinutes: overdueAfterMinutes
-    applicationInsightsName: monitoring.outputs.applicationInsightsName
-    workspaceName: monitoring.outputs.workspaceName
-    eventTopicName: eventTopic.outputs.name
-  }
-}
-
-module workbook 'modules/workbook.bicep' = {
-  name: 'workbook'
-  scope: group
-  params: {
-    location: location
-    tags: tags
-    applicationInsightsName: monitoring.outputs.applicationInsightsName
-  }
-}
-
 @description('Resource group that holds everything.')
-output AZURE_RESOURCE_GROUP string = group.name
+output AZURE_RESOURCE_GROUP string = resources.outputs.AZURE_RESOURCE_GROUP
 
 @description('Function app that the code is deployed to.')
-output AZURE_FUNCTION_APP_NAME string = functionApp.outputs.name
+output AZURE_FUNCTION_APP_NAME string = resources.outputs.AZURE_FUNCTION_APP_NAME
 
 @description('Address of the preflight, which says what works and what does not; it wants the function key.')
-output PREFLIGHT_URL string = 'https://${functionApp.outputs.hostName}/api/preflight'
+output PREFLIGHT_URL string = resources.outputs.PREFLIGHT_URL
 
 @description('Storage account that images are dropped into.')
-output DROP_ACCOUNT_NAME string = dropAccount.outputs.name
+output DROP_ACCOUNT_NAME string = resources.outputs.DROP_ACCOUNT_NAME
 
 @description('Address of the drop account\'s blob service.')
-output DROP_ACCOUNT_BLOB_URL string = dropAccount.outputs.blobUrl
+output DROP_ACCOUNT_BLOB_URL string = resources.outputs.DROP_ACCOUNT_BLOB_URL
 
 @description('Container that holds the results.')
-output RESULTS_CONTAINER_URL string = dropAccount.outputs.resultsUrl
+output RESULTS_CONTAINER_URL string = resources.outputs.RESULTS_CONTAINER_URL
 
 @description('Object ID of the app\'s identity, for role assignments elsewhere.')
-output APP_PRINCIPAL_ID string = identity.outputs.principalId
+output APP_PRINCIPAL_ID string = resources.outputs.APP_PRINCIPAL_ID
 
 @description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
-output APP_CLIENT_ID string = identity.outputs.clientId
+output APP_CLIENT_ID string = resources.outputs.APP_CLIENT_ID
 
 @description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
-output VAULT_NAME string = useClientCredentials ? names.vault : ''
+output VAULT_NAME string = resources.outputs.VAULT_NAME

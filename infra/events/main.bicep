@@ -1,9 +1,11 @@
-// The event subscription, which brings drops to the function. It comes after the code: Event Grid tries the address
-// at once, and the host makes the address's key when the function is there.
+// The event subscriptions. They come after the code: Event Grid tries the function's address at once, and the host makes
+// the address's key when the function is there. This is for whoever owns a subscription; whoever owns a resource group
+// alone deploys subscriptions.bicep.
 
 targetScope = 'subscription'
 
-import { namesOf } from '../names.bicep'
+import { chosenNames as chosenResourceNames, namesOf } from '../names.bicep'
+import * as options from '../options.bicep'
 
 @description('Name of the environment, as in ../main.bicep.')
 @minLength(1)
@@ -15,18 +17,20 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location))
+@description('Names of resources that are called otherwise than by convention, as in ../main.bicep.')
+param chosenNames chosenResourceNames = {}
 
-module eventSubscription 'subscription.bicep' = {
-  name: 'event-subscription'
-  scope: resourceGroup(names.resourceGroup)
+param existingEventTopicName options.existingEventTopicName = ''
+
+module subscriptions 'subscriptions.bicep' = {
+  scope: resourceGroup(namesOf(environmentName, '', chosenNames).resourceGroup)
   params: {
-    name: names.eventSubscription
-    topicName: names.eventTopic
-    functionAppName: names.functionApp
-    dropAccountName: names.dropAccount
+    environmentName: environmentName
+    location: location
+    chosenNames: chosenNames
+    existingEventTopicName: existingEventTopicName
   }
 }
 
 @description('Name of the event subscription that brings drops to the function.')
-output EVENT_SUBSCRIPTION_NAME string = eventSubscription.outputs.name
+output EVENT_SUBSCRIPTION_NAME string = subscriptions.outputs.EVENT_SUBSCRIPTION_NAME

@@ -3,8 +3,11 @@
 @description('What the alerts\' names begin with.')
 param prefix string
 
-@description('Name of the action group.')
+@description('Name of the action group that is made.')
 param actionGroupName string
+
+@description('ID of the action group that is there already; empty makes one.')
+param actionGroupId string
 
 @description('Azure region.')
 param location string
@@ -21,12 +24,16 @@ param overdueAfterMinutes int
 @description('Application Insights resource with the app\'s logs.')
 param applicationInsightsName string
 
-@description('Workspace with the app\'s logs and storage\'s log of blob writes.')
-param workspaceName string
+@description('ID of the workspace with the app\'s logs and storage\'s log of blob writes.')
+param workspaceId string
 
 @description('System topic of the drop account.')
 param eventTopicName string
 
+@description('System topic of the vault; empty where none is made.')
+param vaultTopicName string
+
+var contract = loadJsonContent('../contract.json')
 var outcomes = loadTextContent('../queries/outcomes.kql')
 var overdue = replace(loadTextContent('../queries/alert-overdue.kql'), 'OVERDUE_AFTER', '${overdueAfterMinutes}m')
 var traces = loadTextContent('../queries/traces.kql')
@@ -124,15 +131,11 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
-  name: workspaceName
-}
-
 resource eventTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: eventTopicName
 }
 
-resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
+resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (empty(actionGroupId)) {
   name: actionGroupName
   location: 'global'
   tags: tags
@@ -143,7 +146,9 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-resource logRules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
+var notified = empty(actionGroupId) ? actionGroup.id : actionGroupId
+
+resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   for alert in logAlerts: {
     name: '${prefix}-${alert.name}'
     location: location
@@ -154,9 +159,11 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      scopes: [alert.source == 'workspace' ? workspace.id : applicationInsights.id]
+      scopes: [alert.source == 'workspace' ? workspaceId : applicationInsights.id]
       evaluationFrequency: alert.every
       windowSize: alert.window
+      // Twice as far back as the longest `overdueAfterMinutes`: what is overdue by then must still be in sight.
+      overrideQueryTimeRange: alert.name == 'overdue' ? 'P2D' : null
       autoMitigate: true
       // Tables appear with their first line, and the rules are made before: https://github.com/Azure/bicep/issues/11378
       skipQueryValidation: true
@@ -171,12 +178,12 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [
           }
         ]
       }
-      actions: { actionGroups: [actionGroup.id] }
+      actions: { actionGroups: [notified] }
     }
   }
 ]
 
-resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+resource metricRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
   for alert in metricAlerts: {
     name: '${prefix}-${alert.name}'
     location: 'global'
@@ -203,7 +210,34 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
           }
         ]
       }
-      actions: [{ actionGroupId: actionGroup.id }]
+      actions: [{ actionGroupId: notified }]
     }
   }
 ]
+
+resource secretTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (!empty(vaultTopicName)) {
+  name: empty(vaultTopicName) ? 'none' : vaultTopicName
+}
+
+// The vault itself tells, 30 days before: neither the app nor its logs have to work for it.
+// https://learn.microsoft.com/azure/event-grid/handler-azure-monitor-alerts
+resource secretExpires 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = if (!empty(vaultTopicName)) {
+  parent: secretTopic
+  name: '${prefix}-secret-expires'
+  properties: {
+    eventDeliverySchema: 'CloudEventSchemaV1_0'
+    destination: {
+      endpointType: 'MonitorAlert'
+      properties: {
+        severity: 'Sev1'
+        description: 'The client secret of the iTwin service app expires within 30 days, or has expired.'
+        actionGroups: [notified]
+      }
+    }
+    filter: {
+      includedEventTypes: ['Microsoft.KeyVault.SecretNearExpiry', 'Microsoft.KeyVault.SecretExpired']
+      subjectBeginsWith: contract.secret
+      subjectEndsWith: contract.secret
+    }
+  }
+}

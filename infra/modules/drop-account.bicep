@@ -30,8 +30,11 @@ param softDeleteDays int
 @description('Whether the account answers on its public address.')
 param isPublic bool
 
+@description('Whether a lock keeps the account from being deleted.')
+param isLocked bool
+
 @description('Workspace that the log of blob writes goes to.')
-param workspaceName string
+param workspaceId string
 
 var contract = loadJsonContent('../contract.json')
 var containers = map(items(contract.containers), (container) => container.value)
@@ -79,7 +82,7 @@ var versionRules = [
   }
 ]
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
   tags: tags
@@ -102,7 +105,7 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -112,21 +115,17 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
   }
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
-  name: workspaceName
-}
-
 // The alert `overdue` compares these writes with what the app logged, and so finds drops that never reached it.
 resource writeLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: blobs
   name: 'writes'
   properties: {
-    workspaceId: workspace.id
+    workspaceId: workspaceId
     logs: [{ category: 'StorageWrite', enabled: true }]
   }
 }
 
-resource ownContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+resource ownContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
   for container in containers: {
     parent: blobs
     name: container
@@ -134,7 +133,7 @@ resource ownContainers 'Microsoft.Storage/storageAccounts/blobServices/container
   }
 ]
 
-resource dropContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+resource dropContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
   for itwinId in itwinIds: {
     parent: blobs
     name: toLower(itwinId)
@@ -142,19 +141,19 @@ resource dropContainers 'Microsoft.Storage/storageAccounts/blobServices/containe
   }
 ]
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [
   for queue in contract.queues: {
     parent: queueService
     name: queue
   }
 ]
 
-resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -171,6 +170,14 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
   ]
 }
 
-output name string = account.name
+resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (isLocked) {
+  scope: account
+  name: 'keep'
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'Holds drops and results.'
+  }
+}
+
 output blobUrl string = account.properties.primaryEndpoints.blob
 output resultsUrl string = '${account.properties.primaryEndpoints.blob}${contract.containers.results}'

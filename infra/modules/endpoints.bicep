@@ -6,8 +6,14 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Virtual network that the endpoints are put into.')
+@description('Virtual network that the DNS zones are linked to; empty links none.')
 param networkName string
+
+@description('ID of the subnet that the endpoints are put into.')
+param subnetId string
+
+@description('Where the DNS zones are: `here`, which makes them, with `policy`, or in the resource group of this ID.')
+param dnsZones string
 
 @description('Account that images are dropped into.')
 param dropAccountName string
@@ -21,7 +27,11 @@ param vaultName string
 var dropAccountId = resourceId('Microsoft.Storage/storageAccounts', dropAccountName)
 var hostAccountId = resourceId('Microsoft.Storage/storageAccounts', hostAccountName)
 var vaultEndpoints = [
-  { target: resourceId('Microsoft.KeyVault/vaults', empty(vaultName) ? 'none' : vaultName), name: vaultName, service: 'vault' }
+  {
+    target: resourceId('Microsoft.KeyVault/vaults', empty(vaultName) ? 'none' : vaultName)
+    name: vaultName
+    service: 'vault'
+  }
 ]
 
 var endpoints = concat(
@@ -43,17 +53,19 @@ var zoneNames = {
   vault: 'privatelink.vaultcore.azure.net'
 }
 var services = concat(['blob', 'queue', 'table'], empty(vaultName) ? [] : ['vault'])
+var madeZones = dnsZones == 'here' ? services : []
+var zonesIn = split(startsWith(dnsZones, '/') ? dnsZones : resourceGroup().id, '/')
 
-resource zones 'Microsoft.Network/privateDnsZones@2020-06-01' = [
-  for service in services: {
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for service in madeZones: {
     name: zoneNames[service]
     location: 'global'
     tags: tags
   }
 ]
 
-resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01' = [
-  for (service, i) in services: {
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (service, i) in (empty(networkName) ? [] : madeZones): {
     parent: zones[i]
     name: networkName
     location: 'global'
@@ -65,13 +77,13 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01
   }
 ]
 
-resource privateEndpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [
+resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
   for endpoint in endpoints: {
     name: 'pe-${endpoint.name}-${endpoint.service}'
     location: location
     tags: tags
     properties: {
-      subnet: { id: resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'endpoints') }
+      subnet: { id: subnetId }
       privateLinkServiceConnections: [
         {
           name: endpoint.service
@@ -85,17 +97,27 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [
   }
 ]
 
-resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01' = [
-  for (endpoint, i) in endpoints: {
+resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
+  for (endpoint, i) in (dnsZones == 'policy' ? [] : endpoints): {
     parent: privateEndpoints[i]
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [
         {
           name: endpoint.service
-          properties: { privateDnsZoneId: zones[indexOf(services, endpoint.service)].id }
+          properties: {
+            privateDnsZoneId: resourceId(
+              zonesIn[2],
+              zonesIn[4],
+              'Microsoft.Network/privateDnsZones',
+              zoneNames[endpoint.service]
+            )
+          }
         }
       ]
     }
+    dependsOn: [
+      zones
+    ]
   }
 ]

@@ -3,6 +3,9 @@
 @description('Name of the system topic.')
 param name string
 
+@description('Whether the topic is there already, with a system-assigned identity.')
+param isThere bool
+
 @description('Azure region; the account\'s.')
 param location string
 
@@ -12,11 +15,14 @@ param tags object
 @description('Account whose events these are.')
 param dropAccountName string
 
-resource dropAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+@description('Workspace that the log of failed deliveries goes to.')
+param workspaceId string
+
+resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: dropAccountName
 }
 
-resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (!isThere) {
   name: name
   location: location
   tags: tags
@@ -28,5 +34,20 @@ resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   }
 }
 
-output name string = topic.name
-output principalId string = topic.identity.principalId
+resource usedTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
+  name: name
+}
+
+resource failures 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: usedTopic
+  name: 'failures'
+  properties: {
+    workspaceId: workspaceId
+    logs: [{ category: 'DeliveryFailures', enabled: true }]
+  }
+  dependsOn: [
+    topic
+  ]
+}
+
+output principalId string = isThere ? usedTopic.identity.principalId : topic!.identity.principalId

@@ -30,11 +30,8 @@ param applicationInsightsName string
 @description('Vault of the client secret; empty where there is none.')
 param vaultName string
 
-@description('Virtual network to be in, with a subnet.')
-param networkName string
-
-@description('Subnet of that network; empty for no network.')
-param subnetName string
+@description('ID of the subnet to be in; empty for none.')
+param subnetId string
 
 @description('Public addresses (CIDR) that may call the HTTP functions where there is a network.')
 param operatorAddressRanges string[]
@@ -47,6 +44,9 @@ param maximumInstanceCount int
 
 @description('How many instances are kept ready for drops.')
 param alwaysReadyInstances int
+
+@description('Whether instances are spread over the zones of the region.')
+param zoneRedundant bool
 
 @description('Address of the iTwin Platform API.')
 param itwinApiUrl string
@@ -68,9 +68,9 @@ param itwinClientId string
 param limits object
 
 var contract = loadJsonContent('../contract.json')
-var isPrivate = !empty(subnetName)
+var isPrivate = !empty(subnetId)
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: identityName
 }
 
@@ -115,7 +115,7 @@ var clientCredentialsSettings = {
   ITWIN_TOKEN_URL: itwinTokenUrl
   ITWIN_CLIENT_ID: itwinClientId
   // Without a version, so that a new secret is taken up by itself within a day.
-  ITWIN_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=itwin-client-secret)'
+  ITWIN_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=${contract.secret})'
 }
 
 var settings = union(
@@ -140,16 +140,16 @@ var operatorRules = [
   }
 ]
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
   kind: 'functionapp'
   sku: { tier: 'FlexConsumption', name: 'FC1' }
-  properties: { reserved: true }
+  properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
-resource functionApp 'Microsoft.Web/sites@2024-04-01' = {
+resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   // azd finds by this tag where the code belongs.
@@ -163,10 +163,9 @@ resource functionApp 'Microsoft.Web/sites@2024-04-01' = {
     serverFarmId: plan.id
     httpsOnly: true
     keyVaultReferenceIdentity: identity.id
-    virtualNetworkSubnetId: isPrivate
-      ? resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, subnetName)
-      : null
+    virtualNetworkSubnetId: isPrivate ? subnetId : null
     siteConfig: {
+      ftpsState: 'Disabled'
       minTlsVersion: '1.2'
       appSettings: map(items(settings), (setting) => { name: setting.key, value: string(setting.value) })
       ipSecurityRestrictionsDefaultAction: isPrivate ? 'Deny' : 'Allow'
@@ -207,5 +206,4 @@ resource functionApp 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
-output name string = functionApp.name
 output hostName string = functionApp.properties.defaultHostName

@@ -1,4 +1,5 @@
-// Who may do what: one table, each row with its reason. A role that nothing here uses has no row.
+// Who may do what: one table, each row with its reason. A role that nothing here uses has no row. The rows on the vault,
+// which may be in another resource group, are assigned by vault-roles.bicep.
 
 @description('Object ID of the app\'s identity.')
 param appPrincipalId string
@@ -21,10 +22,8 @@ param hostAccountName string
 @description('Application Insights resource.')
 param applicationInsightsName string
 
-@description('Vault of the client secret; empty where there is none.')
-param vaultName string
-
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+@export()
 var roleIds = {
   'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
@@ -42,6 +41,7 @@ var roleIds = {
 // The drop account has Contributor where the blob trigger's page says Owner, which adds tags and the ownership of
 // files, and neither the app nor the trigger with Event Grid as its source touches these:
 // https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-blob-trigger#identity-based-connections
+@export()
 var table = [
   {
     who: 'app'
@@ -121,12 +121,11 @@ var accountNames = { drops: dropAccountName, host: hostAccountName }
 var filled = filter(table, (row) => row.who != 'operator' || !empty(operatorPrincipalId))
 var storageRows = filter(filled, (row) => contains(accountNames, row.on))
 var insightsRows = filter(filled, (row) => row.on == 'insights')
-var vaultRows = filter(filled, (row) => row.on == 'vault' && !empty(vaultName))
 var deadLetterRows = filter(filled, (row) => row.on == 'deadLetters')
 
 var contract = loadJsonContent('../contract.json')
 
-resource accounts 'Microsoft.Storage/storageAccounts@2024-01-01' existing = [
+resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [
   for row in storageRows: {
     name: accountNames[row.on]
   }
@@ -136,11 +135,7 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (!empty(vaultName)) {
-  name: empty(vaultName) ? 'none' : vaultName
-}
-
-resource dropAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: dropAccountName
 
   resource blobs 'blobServices' existing = {
@@ -169,19 +164,6 @@ resource insightsRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for row in insightsRows: {
     scope: applicationInsights
     name: guid(applicationInsights.id, principals[row.who].id, roleIds[row.role])
-    properties: {
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
-      principalId: principals[row.who].id
-      principalType: principals[row.who].type
-      description: row.reason
-    }
-  }
-]
-
-resource vaultRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for row in vaultRows: {
-    scope: vault
-    name: guid(resourceId('Microsoft.KeyVault/vaults', vaultName), principals[row.who].id, roleIds[row.role])
     properties: {
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
       principalId: principals[row.who].id

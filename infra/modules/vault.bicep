@@ -3,16 +3,25 @@
 @description('Name of the vault.')
 param name string
 
+@description('Name of the system topic of the vault\'s events.')
+param topicName string
+
 @description('Azure region.')
 param location string
 
-@description('Tags of the resource.')
+@description('Tags of the resources.')
 param tags object
 
 @description('Whether the vault answers on its public address.')
 param isPublic bool
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+@description('Whether a lock keeps the vault from being deleted.')
+param isLocked bool
+
+@description('Workspace that the log of who read what goes to.')
+param workspaceId string
+
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: name
   location: location
   tags: tags
@@ -28,5 +37,34 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
       defaultAction: isPublic ? 'Allow' : 'Deny'
       bypass: 'AzureServices'
     }
+  }
+}
+
+resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: vault
+  name: 'audit'
+  properties: {
+    workspaceId: workspaceId
+    logs: [{ category: 'AuditEvent', enabled: true }]
+  }
+}
+
+// The vault tells 30 days before a secret expires: alerts.bicep subscribes to it.
+resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+  name: topicName
+  location: location
+  tags: tags
+  properties: {
+    source: vault.id
+    topicType: 'Microsoft.KeyVault.vaults'
+  }
+}
+
+resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (isLocked) {
+  scope: vault
+  name: 'keep'
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'Holds the client secret of the iTwin service app.'
   }
 }

@@ -1,45 +1,56 @@
 // Which of the drop account's events go where, how long they are tried, and where they end else.
 
-@description('Name of the event subscription.')
-param name string
+import { chosenNames as chosenResourceNames, namesOf } from '../names.bicep'
+import * as options from '../options.bicep'
 
-@description('System topic of the drop account.')
-param topicName string
+@description('Name of the environment, as in ../resources.bicep.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
 
-@description('Function app that the events go to.')
-param functionAppName string
+@description('Azure region, as in ../resources.bicep.')
+@minLength(1)
+param location string
 
-@description('Account that images are dropped into; it keeps the dead letters too.')
-param dropAccountName string
+@description('Names of resources that are called otherwise than by convention, as in ../resources.bicep.')
+param chosenNames chosenResourceNames = {}
 
+param existingEventTopicName options.existingEventTopicName = ''
+
+var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
 var contract = loadJsonContent('../contract.json')
 var subjects = map(contract.events.notInContainers, (prefix) => '/blobServices/default/containers/${prefix}')
 
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
-  name: topicName
+  name: empty(existingEventTopicName) ? names.eventTopic : existingEventTopicName
 }
 
-resource dropAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
-  name: dropAccountName
+resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: names.dropAccount
 }
 
-resource functionApp 'Microsoft.Web/sites@2024-04-01' existing = {
-  name: functionAppName
+resource functionApp 'Microsoft.Web/sites@2025-03-01' existing = {
+  name: names.functionApp
+
+  // What Azure publishes of an app's host is an address, and no type.
+  #disable-next-line BCP081
+  resource host 'host' existing = {
+    name: 'default'
+  }
 }
 
 // https://learn.microsoft.com/azure/azure-functions/functions-event-grid-blob-trigger
 var webhook = 'https://${functionApp.properties.defaultHostName}/runtime/webhooks/blobs'
-var hostKeys = listKeys(resourceId('Microsoft.Web/sites/host', functionAppName, 'default'), '2024-04-01')
 
 resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: topic
-  name: name
+  name: names.eventSubscription
   properties: {
     eventDeliverySchema: 'EventGridSchema'
     destination: {
       endpointType: 'WebHook'
       properties: {
-        endpointUrl: '${webhook}?functionName=Host.Functions.${contract.function}&code=${hostKeys.systemKeys.blobs_extension}'
+        endpointUrl: '${webhook}?functionName=Host.Functions.${contract.function}&code=${functionApp::host.listKeys().systemKeys.blobs_extension}'
         maxEventsPerBatch: 1
       }
     }
@@ -69,4 +80,4 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
   }
 }
 
-output name string = eventSubscription.name
+output EVENT_SUBSCRIPTION_NAME string = eventSubscription.name

@@ -1,0 +1,39 @@
+// Who may do what on the vault: the rows of the table in roles.bicep that are about it. It may be a vault that was there
+// already, in a resource group of its own.
+
+import { roleIds, table } from 'roles.bicep'
+
+@description('Object ID of the app\'s identity.')
+param appPrincipalId string
+
+@description('Object ID of who sets the secret; empty for nobody.')
+param operatorPrincipalId string
+
+@description('What the operator is.')
+param operatorPrincipalType string
+
+@description('Vault of the client secret.')
+param vaultName string
+
+var principals = {
+  app: { id: appPrincipalId, type: 'ServicePrincipal' }
+  operator: { id: operatorPrincipalId, type: operatorPrincipalType }
+}
+var rows = filter(table, (row) => row.on == 'vault' && (row.who != 'operator' || !empty(operatorPrincipalId)))
+
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
+  name: vaultName
+}
+
+resource vaultRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in rows: {
+    scope: vault
+    name: guid(vault.id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]

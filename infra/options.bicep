@@ -1,0 +1,210 @@
+// What can be chosen: one type for each parameter that main.bicep, for a subscription, and resources.bicep, for a
+// resource group, have in common. Their defaults stand in both; a test holds them together.
+
+// --- Drops ---
+
+@export()
+@description('iTwins that images may be dropped for, by ID in lower case: a container is made for each.')
+type itwinIds = string[]
+
+@export()
+@description('Delete drops this many days after they were written. 0 keeps them.')
+@minValue(0)
+@maxValue(3650)
+type deleteDropsAfterDays = int
+
+@export()
+@description('Delete results this many days after they were written. 0 keeps them.')
+@minValue(0)
+@maxValue(3650)
+type deleteResultsAfterDays = int
+
+@export()
+@description('Delete earlier versions of replaced and deleted blobs after this many days.')
+@minValue(1)
+@maxValue(3650)
+type deleteVersionsAfterDays = int
+
+@export()
+@description('How many days deleted blobs and containers can be brought back.')
+@minValue(1)
+@maxValue(365)
+type softDeleteDays = int
+
+@export()
+@description('Redundancy of the storage accounts, when they are made. With zoneRedundant, LRS becomes ZRS and GRS becomes GZRS.')
+type storageSku = 'Standard_LRS' | 'Standard_ZRS' | 'Standard_GRS' | 'Standard_GZRS'
+
+@export()
+@description('Let Defender for Storage scan every drop for malware; it is billed by the GB. It reports what it finds and keeps nothing from the app.')
+type malwareScanning = bool
+
+// --- iTwin Platform ---
+
+@export()
+@description('Address of the iTwin Platform API, or of a gateway in front of it.')
+type itwinApiUrl = string
+
+@export()
+@description('Where the access token comes from: client credentials of an iTwin service app, or the app\'s managed identity, which needs a gateway of yours.')
+type itwinLogin = 'client-credentials' | 'managed-identity'
+
+@export()
+@description('Scope to request tokens for. Required with managed-identity, like api://<application ID>/.default; empty means itwin-platform with client-credentials.')
+type itwinTokenScope = string
+
+@export()
+@description('Token endpoint of the iTwin Platform. Used with client-credentials.')
+type itwinTokenUrl = string
+
+@export()
+@description('Client ID of the iTwin service app. Required with client-credentials. Its secret goes into the vault, never here.')
+type itwinClientId = string
+
+@export()
+@description('Seconds that one upload may take.')
+@minValue(1)
+@maxValue(45)
+type itwinTimeoutS = int
+
+// --- What is taken and how long it is tried ---
+
+@export()
+@description('What to do with images longer than 5:1.')
+type aspectPolicy = 'pad' | 'crop' | 'reject'
+
+@export()
+@description('Blobs with more bytes are rejected unread.')
+@minValue(1)
+@maxValue(2000000000)
+type maxSourceBytes = int
+
+@export()
+@description('Images with more pixels are rejected undecoded.')
+@minValue(1)
+@maxValue(1000000000)
+type maxSourcePixels = int
+
+@export()
+@description('Images that must be re-encoded are scaled down to this many pixels.')
+@minValue(10000)
+@maxValue(1000000000)
+type maxOutputPixels = int
+
+@export()
+@description('Shortest delay before another try, in seconds.')
+@minValue(1)
+@maxValue(3600)
+type retryMinDelayS = int
+
+@export()
+@description('Longest delay before another try, in seconds.')
+@minValue(1)
+@maxValue(604800)
+type retryMaxDelayS = int
+
+@export()
+@description('How long a drop is retried before it fails, in seconds.')
+@minValue(1)
+@maxValue(604800)
+type retryHorizonS = int
+
+// --- Scale ---
+
+@export()
+@description('Memory of one instance in MB. Each instance processes four images at once.')
+type instanceMemoryMB = 512 | 2048 | 4096
+
+@export()
+@description('Most instances that each group of functions may scale out to: drops are one group, retries another. Some regions refuse fewer than 40.')
+@minValue(1)
+@maxValue(1000)
+type maximumInstanceCount = int
+
+@export()
+@description('How many instances are kept ready for drops. They save the cold start and are billed by the hour.')
+@minValue(0)
+@maxValue(100)
+type alwaysReadyInstances = int
+
+@export()
+@description('Spread plan and storage over the zones of the region. At least two always-ready instances of each group of functions are billed.')
+type zoneRedundant = bool
+
+// --- Network ---
+
+@export()
+@description('Close storage and vault to the public and reach them over private endpoints.')
+type privateNetworking = bool
+
+@export()
+@description('Address space of the virtual network that is made with privateNetworking; a /24 or larger.')
+type networkAddressPrefix = string
+
+@export()
+@description('ID of an existing subnet for the app, delegated to Microsoft.App/environments, with privateNetworking. Given together with endpointSubnetId; empty makes a network.')
+type appSubnetId = string
+
+@export()
+@description('ID of an existing subnet for the private endpoints, with privateNetworking. Given together with appSubnetId.')
+type endpointSubnetId = string
+
+@export()
+@description('Private DNS zones of the endpoints: `here` makes them, `policy` leaves them to a policy of yours, and the ID of a resource group uses those that are there.')
+type privateDnsZones = string
+
+@export()
+@description('Public addresses (CIDR) from which operators may call the app\'s HTTP functions, with privateNetworking.')
+type operatorAddressRanges = string[]
+
+// --- Operation ---
+
+@export()
+@description('Microsoft Entra object ID of the operator, who may drop images, read results and logs and, with a vault made here, set the secret. Empty for nobody.')
+type operatorPrincipalId = string
+
+@export()
+@description('What operatorPrincipalId is.')
+type operatorPrincipalType = 'User' | 'Group' | 'ServicePrincipal'
+
+@export()
+@description('E-mail address to send alerts to. Empty sends none; alerts still show in Azure Monitor.')
+type alertEmail = string
+
+@export()
+@description('Alert when a drop has no final result after this many minutes, or never reached the app.')
+@minValue(10)
+@maxValue(1440)
+type overdueAfterMinutes = int
+
+@export()
+@description('How many days the app\'s logs are kept in a workspace that is made here. 90 cost no more than fewer.')
+@minValue(30)
+@maxValue(730)
+type logRetentionDays = int
+
+@export()
+@description('Keep the drop account and the vault from being deleted by a lock on each. Whoever deploys must be allowed to set locks.')
+type deleteLocks = bool
+
+// --- What is there already ---
+
+@export()
+@description('ID of an existing Log Analytics workspace. Empty makes one.')
+type workspaceId = string
+
+@export()
+@description('ID of an existing action group to alert. Empty makes one.')
+type actionGroupId = string
+
+@export()
+@description('ID of an existing vault, with access by roles, for the client secret. Empty makes one.')
+type vaultId = string
+
+@export()
+@description('Name of an existing Event Grid system topic of the drop account, with a system-assigned identity: an account has one at most. Empty makes one.')
+type existingEventTopicName = string
+
+@export()
+@description('Tags of every resource, besides azd\'s own.')
+type tags = { *: string }

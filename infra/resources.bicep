@@ -1,0 +1,376 @@
+// Everything of one environment, in a resource group that is there; a table of contents of modules/. main.bicep deploys it
+// for whoever owns a subscription.
+
+import { chosenNames as chosenResourceNames, namesOf } from 'names.bicep'
+import * as options from 'options.bicep'
+
+@description('Name of the environment. It is part of the resource group\'s name and decides all others.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
+
+@description('Azure region of every resource. Flex Consumption must be offered there.')
+@minLength(1)
+@metadata({ azd: { type: 'location' } })
+param location string
+
+@description('Names of resources that shall be called otherwise than by convention, like `{ vault: \'kv-drops-prod\' }`.')
+param chosenNames chosenResourceNames = {}
+
+// --- Drops ---
+
+param itwinIds options.itwinIds = []
+param deleteDropsAfterDays options.deleteDropsAfterDays = 0
+param deleteResultsAfterDays options.deleteResultsAfterDays = 90
+param deleteVersionsAfterDays options.deleteVersionsAfterDays = 30
+param softDeleteDays options.softDeleteDays = 7
+param storageSku options.storageSku = 'Standard_LRS'
+param malwareScanning options.malwareScanning = false
+
+// --- iTwin Platform ---
+
+param itwinApiUrl options.itwinApiUrl = 'https://api.bentley.com'
+param itwinLogin options.itwinLogin
+param itwinTokenScope options.itwinTokenScope = ''
+param itwinTokenUrl options.itwinTokenUrl = 'https://ims.bentley.com/connect/token'
+param itwinClientId options.itwinClientId = ''
+param itwinTimeoutS options.itwinTimeoutS = 40
+
+// --- What is taken and how long it is tried ---
+
+param aspectPolicy options.aspectPolicy = 'pad'
+param maxSourceBytes options.maxSourceBytes = 100000000
+param maxSourcePixels options.maxSourcePixels = 100000000
+param maxOutputPixels options.maxOutputPixels = 16000000
+param retryMinDelayS options.retryMinDelayS = 5
+param retryMaxDelayS options.retryMaxDelayS = 3600
+param retryHorizonS options.retryHorizonS = 86400
+
+// --- Scale ---
+
+param instanceMemoryMB options.instanceMemoryMB = 2048
+param maximumInstanceCount options.maximumInstanceCount = 40
+param alwaysReadyInstances options.alwaysReadyInstances = 0
+param zoneRedundant options.zoneRedundant = false
+
+// --- Network ---
+
+param privateNetworking options.privateNetworking = false
+param networkAddressPrefix options.networkAddressPrefix = '10.82.0.0/24'
+param appSubnetId options.appSubnetId = ''
+param endpointSubnetId options.endpointSubnetId = ''
+param privateDnsZones options.privateDnsZones = 'here'
+param operatorAddressRanges options.operatorAddressRanges = []
+
+// --- Operation ---
+
+param operatorPrincipalId options.operatorPrincipalId = ''
+param operatorPrincipalType options.operatorPrincipalType = 'User'
+param alertEmail options.alertEmail = ''
+param overdueAfterMinutes options.overdueAfterMinutes = 60
+param logRetentionDays options.logRetentionDays = 90
+param deleteLocks options.deleteLocks = false
+
+// --- What is there already ---
+
+param workspaceId options.workspaceId = ''
+param actionGroupId options.actionGroupId = ''
+param vaultId options.vaultId = ''
+param existingEventTopicName options.existingEventTopicName = ''
+param tags options.tags = {}
+
+var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
+var allTags = union(tags, { 'azd-env-name': environmentName })
+var zonal = { Standard_LRS: 'Standard_ZRS', Standard_GRS: 'Standard_GZRS' }
+var sku = zoneRedundant ? (zonal[?storageSku] ?? storageSku) : storageSku
+
+// Whatever is there already is used, and neither changed nor locked.
+var useVault = itwinLogin == 'client-credentials'
+var makesVault = useVault && empty(vaultId)
+var vaultParts = split(empty(vaultId) ? resourceId('Microsoft.KeyVault/vaults', names.vault) : vaultId, '/')
+var vaultName = last(vaultParts)
+var makesNetwork = privateNetworking && empty(appSubnetId)
+var makesWorkspace = empty(workspaceId)
+var usedWorkspaceId = makesWorkspace
+  ? resourceId('Microsoft.OperationalInsights/workspaces', names.workspace)
+  : workspaceId
+var eventTopicName = empty(existingEventTopicName) ? names.eventTopic : existingEventTopicName
+var subnetIds = {
+  app: makesNetwork ? resourceId('Microsoft.Network/virtualNetworks/subnets', names.network, 'app') : appSubnetId
+  endpoints: makesNetwork
+    ? resourceId('Microsoft.Network/virtualNetworks/subnets', names.network, 'endpoints')
+    : endpointSubnetId
+}
+
+// Names are computed and handed in, so that what-if sees what every module makes. So nothing tells the compiler who needs
+// whom: each module says it in dependsOn, and a test holds that none forgets.
+
+module identity 'modules/identity.bicep' = {
+  params: {
+    name: names.identity
+    location: location
+    tags: allTags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  params: {
+    workspaceName: names.workspace
+    makesWorkspace: makesWorkspace
+    workspaceId: usedWorkspaceId
+    applicationInsightsName: names.applicationInsights
+    location: location
+    tags: allTags
+  }
+}
+
+module network 'modules/network.bicep' = if (makesNetwork) {
+  params: {
+    name: names.network
+    location: location
+    tags: allTags
+    addressPrefix: networkAddressPrefix
+  }
+}
+
+module dropAccount 'modules/drop-account.bicep' = {
+  params: {
+    name: names.dropAccount
+    location: location
+    tags: allTags
+    sku: sku
+    itwinIds: itwinIds
+    deleteDropsAfterDays: deleteDropsAfterDays
+    deleteResultsAfterDays: deleteResultsAfterDays
+    deleteVersionsAfterDays: deleteVersionsAfterDays
+    softDeleteDays: softDeleteDays
+    isPublic: !privateNetworking
+    isLocked: deleteLocks
+    workspaceId: usedWorkspaceId
+  }
+  dependsOn: [
+    monitoring
+  ]
+}
+
+module hostAccount 'modules/host-account.bicep' = {
+  params: {
+    name: names.hostAccount
+    location: location
+    tags: allTags
+    sku: sku
+    isPublic: !privateNetworking
+  }
+}
+
+module vault 'modules/vault.bicep' = if (makesVault) {
+  params: {
+    name: names.vault
+    topicName: names.vaultTopic
+    location: location
+    tags: allTags
+    isPublic: !privateNetworking
+    isLocked: deleteLocks
+    workspaceId: usedWorkspaceId
+  }
+  dependsOn: [
+    monitoring
+  ]
+}
+
+module endpoints 'modules/endpoints.bicep' = if (privateNetworking) {
+  params: {
+    location: location
+    tags: allTags
+    networkName: makesNetwork ? names.network : ''
+    subnetId: subnetIds.endpoints
+    dnsZones: privateDnsZones
+    dropAccountName: names.dropAccount
+    hostAccountName: names.hostAccount
+    vaultName: makesVault ? names.vault : ''
+  }
+  dependsOn: [
+    network
+    dropAccount
+    hostAccount
+    vault
+  ]
+}
+
+module eventTopic 'modules/event-topic.bicep' = {
+  params: {
+    name: eventTopicName
+    isThere: !empty(existingEventTopicName)
+    location: location
+    tags: allTags
+    dropAccountName: names.dropAccount
+    workspaceId: usedWorkspaceId
+  }
+  dependsOn: [
+    monitoring
+    dropAccount
+  ]
+}
+
+// After the topic: an account has one, and the scanner, which needs one too, takes that.
+module malwareScan 'modules/malware-scan.bicep' = if (malwareScanning) {
+  params: {
+    dropAccountName: names.dropAccount
+  }
+  dependsOn: [
+    dropAccount
+    eventTopic
+  ]
+}
+
+module roles 'modules/roles.bicep' = {
+  params: {
+    // Their IDs are in the names of role assignments, and only Azure knows them. What-if cannot name these resources.
+    #disable-next-line what-if-short-circuiting
+    appPrincipalId: identity.outputs.principalId
+    #disable-next-line what-if-short-circuiting
+    eventTopicPrincipalId: eventTopic.outputs.principalId
+    operatorPrincipalId: operatorPrincipalId
+    operatorPrincipalType: operatorPrincipalType
+    dropAccountName: names.dropAccount
+    hostAccountName: names.hostAccount
+    applicationInsightsName: names.applicationInsights
+  }
+  dependsOn: [
+    monitoring
+    dropAccount
+    hostAccount
+  ]
+}
+
+module vaultRoles 'modules/vault-roles.bicep' = if (useVault) {
+  scope: resourceGroup(vaultParts[2], vaultParts[4])
+  params: {
+    #disable-next-line what-if-short-circuiting // as above
+    appPrincipalId: identity.outputs.principalId
+    operatorPrincipalId: makesVault ? operatorPrincipalId : ''
+    operatorPrincipalType: operatorPrincipalType
+    vaultName: vaultName
+  }
+  dependsOn: [
+    vault
+  ]
+}
+
+module functionApp 'modules/function-app.bicep' = {
+  params: {
+    name: names.functionApp
+    planName: names.plan
+    location: location
+    tags: allTags
+    identityName: names.identity
+    dropAccountName: names.dropAccount
+    hostAccountName: names.hostAccount
+    deploymentContainerName: hostAccount.outputs.deploymentContainerName
+    applicationInsightsName: names.applicationInsights
+    vaultName: useVault ? vaultName : ''
+    subnetId: privateNetworking ? subnetIds.app : ''
+    operatorAddressRanges: operatorAddressRanges
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    alwaysReadyInstances: alwaysReadyInstances
+    zoneRedundant: zoneRedundant
+    itwinApiUrl: itwinApiUrl
+    itwinLogin: itwinLogin
+    itwinTokenScope: itwinTokenScope
+    itwinTokenUrl: itwinTokenUrl
+    itwinClientId: itwinClientId
+    limits: {
+      ITWIN_TIMEOUT_S: itwinTimeoutS
+      ASPECT_POLICY: aspectPolicy
+      MAX_SOURCE_BYTES: maxSourceBytes
+      MAX_SOURCE_PIXELS: maxSourcePixels
+      MAX_OUTPUT_PIXELS: maxOutputPixels
+      RETRY_MIN_DELAY_S: retryMinDelayS
+      RETRY_MAX_DELAY_S: retryMaxDelayS
+      RETRY_HORIZON_S: retryHorizonS
+    }
+  }
+  dependsOn: [
+    identity
+    monitoring
+    network
+    dropAccount
+    vault
+    endpoints
+    roles
+    vaultRoles
+  ]
+}
+
+// After the app, which takes minutes: a workspace that is seconds old refuses to have its tables changed.
+// https://github.com/hashicorp/terraform-provider-azurerm/issues/30069
+module logRetention 'modules/log-retention.bicep' = if (makesWorkspace) {
+  params: {
+    workspaceName: names.workspace
+    retentionDays: logRetentionDays
+  }
+  dependsOn: [
+    monitoring
+    functionApp
+  ]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  params: {
+    prefix: names.alertPrefix
+    actionGroupName: names.actionGroup
+    actionGroupId: actionGroupId
+    location: location
+    tags: allTags
+    email: alertEmail
+    overdueAfterMinutes: overdueAfterMinutes
+    applicationInsightsName: names.applicationInsights
+    workspaceId: usedWorkspaceId
+    eventTopicName: eventTopicName
+    vaultTopicName: makesVault ? names.vaultTopic : ''
+  }
+  dependsOn: [
+    monitoring
+    eventTopic
+    vault
+  ]
+}
+
+module workbook 'modules/workbook.bicep' = {
+  params: {
+    location: location
+    tags: allTags
+    applicationInsightsName: names.applicationInsights
+  }
+  dependsOn: [
+    monitoring
+  ]
+}
+
+@description('Resource group that holds everything.')
+output AZURE_RESOURCE_GROUP string = resourceGroup().name
+
+@description('Function app that the code is deployed to.')
+output AZURE_FUNCTION_APP_NAME string = names.functionApp
+
+@description('Address of the preflight, which says what works and what does not; it wants the function key.')
+output PREFLIGHT_URL string = 'https://${functionApp.outputs.hostName}/api/preflight'
+
+@description('Storage account that images are dropped into.')
+output DROP_ACCOUNT_NAME string = names.dropAccount
+
+@description('Address of the drop account\'s blob service.')
+output DROP_ACCOUNT_BLOB_URL string = dropAccount.outputs.blobUrl
+
+@description('Container that holds the results.')
+output RESULTS_CONTAINER_URL string = dropAccount.outputs.resultsUrl
+
+@description('Object ID of the app\'s identity, for role assignments elsewhere.')
+output APP_PRINCIPAL_ID string = identity.outputs.principalId
+
+@description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
+output APP_CLIENT_ID string = identity.outputs.clientId
+
+@description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
+output VAULT_NAME string = useVault ? vaultName : ''
