@@ -25,7 +25,7 @@ PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them: the files that are deployed, and what measures the app.
 without = $(1:%=--ignore-glob='tests/%*.py')
-LOWEST_ALONE := test_docs test_infra test_simulation
+LOWEST_ALONE := test_docs infra/ test_simulation
 HIGHEST_ALONE := test_bench
 
 .PHONY: help

@@ -151,7 +151,7 @@ output AZURE_RESOURCE_GROUP string = resources.outputs.AZURE_RESOURCE_GROUP
 @description('Function app that the code is deployed to.')
 output AZURE_FUNCTION_APP_NAME string = resources.outputs.AZURE_FUNCTION_APP_NAME
 
-@description('Address of the preflight, which says what works and what does not; it wants the function key.')
+@description('Address of the preflight, which says what works and what does not; it needs the function key.')
 output PREFLIGHT_URL string = resources.outputs.PREFLIGHT_URL
 
 @description('Storage account that images are dropped into.')

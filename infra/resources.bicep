@@ -354,7 +354,7 @@ output AZURE_RESOURCE_GROUP string = resourceGroup().name
 @description('Function app that the code is deployed to.')
 output AZURE_FUNCTION_APP_NAME string = names.functionApp
 
-@description('Address of the preflight, which says what works and what does not; it wants the function key.')
+@description('Address of the preflight, which says what works and what does not; it needs the function key.')
 output PREFLIGHT_URL string = 'https://${functionApp.outputs.hostName}/api/preflight'
 
 @description('Storage account that images are dropped into.')

@@ -1,0 +1,1 @@
+"""What is deployed holds together, and holds with the code: names, settings, roles, queries, hooks and pages."""

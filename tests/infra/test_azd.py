@@ -1,0 +1,323 @@
+"""What `azd up` does around its own steps: the order, and hooks that are run with an `az` that fails in each way."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from infra import hooks
+from local.serving import serve
+from tests.infra.deployed import outputs, the
+from tools.infra import INFRA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+PROJECT = INFRA.parent
+AZURE = yaml.safe_load((PROJECT / "azure.yaml").read_text("utf-8"))
+LAYERS = {layer["name"]: layer for layer in AZURE["infra"]["layers"]}
+SUBSCRIPTION = "00000000-0000-4000-8000-000000000002"
+KEYS = "functionapp keys list --resource-group rg-drops --name func-drops"
+REGIONS = "functionapp list-flexconsumption-locations"
+DELETED = "keyvault list-deleted --resource-type vault"
+
+
+def commands() -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield every hook with the folder that it runs in: a layer's in the layer's, the others in the project's."""
+    for layer in LAYERS.values():
+        for hook in layer["hooks"].values():
+            yield PROJECT / layer["path"], {system: hook[system]["run"] for system in ("posix", "windows")}
+    for hook in AZURE["hooks"].values():
+        yield PROJECT, {system: hook[system]["run"] for system in ("posix", "windows")}
+
+
+def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
+    """Event Grid tries the function's address before it accepts it."""
+    assert [step["azd"] for step in AZURE["workflows"]["up"]["steps"]] == [
+        "provision app",
+        "deploy --all",
+        "provision events --no-state",
+    ]
+    assert {name: layer.get("dependsOn", []) for name, layer in LAYERS.items()} == {"app": [], "events": ["app"]}
+    for layer in LAYERS.values():
+        assert all((PROJECT / layer["path"] / f"main.{kind}").is_file() for kind in ("bicep", "bicepparam"))
+    assert the("Microsoft.Web/sites")["tags"]["azd-service-name"] == next(iter(AZURE["services"]))
+
+
+def test_a_hook_does_the_same_on_every_system() -> None:
+    """One program, called by the name that Python has there; what it is called with is one of its hooks."""
+    for folder, run in commands():
+        assert run["windows"] == run["posix"].replace("python3 ", "python ")
+        _, file, hook = run["posix"].split()
+        assert (folder / file).resolve() == INFRA / "hooks.py"
+        done = subprocess.run(
+            [sys.executable, file, hook], cwd=folder, env={}, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+    assert {run["posix"].split()[-1] for _, run in commands()} == {"before-app", "before-events", "preflight"}
+
+
+def test_only_the_preflight_may_fail_without_ending_azd() -> None:
+    """What it says is the point; what the others say is why nothing may follow."""
+    for hooks_of in (*(layer["hooks"] for layer in LAYERS.values()), AZURE["hooks"]):
+        for hook in hooks_of.values():
+            is_preflight = hook["posix"]["run"].endswith(" preflight")
+            assert [hook[system].get("continueOnError", False) for system in hook] == [is_preflight] * 2
+
+
+def test_hooks_read_outputs_and_parameters_that_there_are() -> None:
+    """A misspelt one would be empty."""
+    read = set(re.findall(r"environ(?:\.get\(|\[)[\"'](\w+)", (INFRA / "hooks.py").read_text("utf-8")))
+    text = (INFRA / "main.bicepparam").read_text("utf-8")
+    given = set(re.findall(r"readEnvironmentVariable\('(\w+)'", text))
+    known = {*outputs(), *outputs("events/main.bicep"), *given, "AZURE_SUBSCRIPTION_ID", "PATH"}
+    assert read - known == set()
+
+
+class Az:
+    """An `az` that answers each command with what is written for it: JSON, or a text to fail with; noted in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.slept: list[float] = []
+        self.environ = {
+            "PATH": str(folder),
+            "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+            "AZURE_ENV_NAME": "drops",
+            "AZURE_LOCATION": "westeurope",
+            "AZURE_RESOURCE_GROUP": "rg-drops",
+            "AZURE_FUNCTION_APP_NAME": "func-drops",
+            "ITWIN_LOGIN": "client-credentials",
+        }
+        self.answers: dict[str, list[Any]] = {"account show": [{}], REGIONS: [[{"name": "westeurope"}]], DELETED: [[]]}
+
+    def run(self, hook: str, **environ: str) -> int:
+        """Run a hook in this process, without waits."""
+        (self._folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
+        program = (
+            f"#!{sys.executable}\nimport json, pathlib, sys\n"
+            f"folder = pathlib.Path({str(self._folder)!r})\n"
+            "asked = ' '.join(sys.argv[1:])\n"
+            "with (folder / 'asked').open('a') as file: file.write(asked + '\\n')\n"
+            f"assert asked.endswith(' --subscription {SUBSCRIPTION} --output json'), asked\n"
+            "asked = asked.partition(' --subscription ')[0]\n"
+            "answers = json.loads((folder / 'answers.json').read_text())\n"
+            "answer = answers[asked].pop(0) if len(answers[asked]) > 1 else answers[asked][0]\n"
+            "(folder / 'answers.json').write_text(json.dumps(answers))\n"
+            "if isinstance(answer, str): sys.exit(answer)\n"
+            "print(json.dumps(answer))\n"
+        )
+        (self._folder / "az").write_text(program, "utf-8")
+        (self._folder / "az").chmod(0o755)
+        return hooks.main([hook], {**self.environ, **environ}, self.slept.append)
+
+    @property
+    def asked(self) -> list[str]:
+        """The commands that were run, without what all have in common."""
+        asked = (self._folder / "asked").read_text("utf-8").splitlines()
+        return [line.partition(" --subscription ")[0] for line in asked]
+
+
+@pytest.fixture
+def az(tmp_path: Path) -> Az:
+    """Return an `az` that is logged in and finds nothing wrong."""
+    return Az(tmp_path)
+
+
+NOT_LOGGED_IN = "ERROR: Please run 'az login' to setup account."
+EXPIRED = "ERROR: AADSTS70043: The refresh token has expired or is invalid due to sign-in frequency checks."
+WRONG_SUBSCRIPTION = f"ERROR: The subscription of '{SUBSCRIPTION}' doesn't exist in cloud 'AzureCloud'."
+NO_ROLE = "ERROR: (AuthorizationFailed) The client 'x' does not have authorization to perform action 'y'."
+NEVER = {
+    "not logged in": (NOT_LOGGED_IN, "az is not logged in: run az login."),
+    "expired": (EXPIRED, "az is not logged in: run az login."),
+    "wrong subscription": (WRONG_SUBSCRIPTION, f"The login of az has no access to the subscription {SUBSCRIPTION} "),
+    "no role": (NO_ROLE, "The login of az lacks a role; "),
+}
+
+
+@pytest.mark.parametrize(("fails", "said"), NEVER.values(), ids=NEVER)
+@pytest.mark.parametrize(
+    ("hook", "command"), [("before-app", "account show"), ("before-events", KEYS), ("preflight", KEYS)]
+)
+def test_what_can_never_succeed_is_told_at_once(
+    az: Az, capsys: pytest.CaptureFixture[str], *, hook: str, command: str, fails: str, said: str
+) -> None:
+    """In one sentence and with what az said, not after five minutes of trying."""
+    az.answers[command] = [fails]
+    assert az.run(hook, EVENT_SUBSCRIPTION_NAME="drops") == 1
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith(said)
+    assert rest == [fails]
+    assert az.slept == []
+    assert az.asked == [command]
+
+
+@pytest.mark.parametrize("hook", ["before-app", "before-events", "preflight"])
+def test_a_machine_without_az_is_told_so(az: Az, capsys: pytest.CaptureFixture[str], hook: str) -> None:
+    """And where to get it."""
+    assert az.run(hook, EVENT_SUBSCRIPTION_NAME="drops", PATH="/nowhere") == 1
+    assert capsys.readouterr().err == (
+        "The Azure CLI (az) was not found on the PATH: install it, https://aka.ms/azure-cli.\n"
+    )
+
+
+def test_nothing_is_asked_of_the_subscription_that_az_happens_to_have(
+    az: Az, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without one of azd's, nothing is asked at all."""
+    assert az.run("before-app", AZURE_SUBSCRIPTION_ID="") == 1
+    assert capsys.readouterr().err.startswith("AZURE_SUBSCRIPTION_ID is not set: ")
+
+
+def test_azd_waits_for_the_hosts_key_before_it_makes_the_subscription(
+    az: Az, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The host makes it some time after the code is there, and may not respond until then."""
+    az.answers[KEYS] = [
+        "ERROR: Operation returned an invalid status 'Bad Request'",
+        {"functionKeys": {}, "systemKeys": {}},
+        {"functionKeys": {}, "systemKeys": None},
+        {"functionKeys": {}, "systemKeys": {"blobs_extension": "the key"}},
+    ]
+    assert az.run("before-events") == 0
+    assert az.slept == [10, 10, 10]
+    assert az.asked == [KEYS] * 4
+    assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize("answer", ["ERROR: Bad Request", {"systemKeys": {}}])
+def test_azd_says_what_to_do_where_the_host_makes_no_key(
+    az: Az, capsys: pytest.CaptureFixture[str], answer: object
+) -> None:
+    """After five minutes, with what az said last, and no subscription is made."""
+    az.answers[KEYS] = [answer]
+    assert az.run("before-events") == 1
+    assert az.slept == [10] * 29
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("The host showed no key blobs_extension within 5 minutes: ")
+    assert first.endswith("then run azd provision events.")
+    assert last == (answer if isinstance(answer, str) else "It has made none yet.")
+
+
+def test_a_region_without_flex_consumption_is_refused_before_anything_is_deployed(
+    az: Az, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It offers all regions there are; the plan is not in each."""
+    az.answers[REGIONS] = [[{"name": "West US 2"}, {"name": "eastus"}]]
+    assert az.run("before-app") == 1
+    assert capsys.readouterr().err == (
+        "westeurope does not have Flex Consumption, which this app needs: azd env set AZURE_LOCATION with one of "
+        "eastus, westus2.\n"
+    )
+    assert az.run("before-app", AZURE_LOCATION="westus2") == 0
+
+
+def test_zones_are_asked_for_where_they_are_chosen(az: Az) -> None:
+    """Fewer regions have them."""
+    az.answers[f"{REGIONS} --zone-redundant"] = [[{"name": "westeurope"}]]
+    assert az.run("before-app", ZONE_REDUNDANT="true") == 0
+    assert f"{REGIONS} --zone-redundant" in az.asked
+
+
+def test_regions_that_cannot_be_listed_stop_nobody(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """An older az does not know the command; Azure itself refuses a wrong region later."""
+    az.answers[REGIONS] = ["ERROR: 'list-flexconsumption-locations' is misspelled or not recognized by the system."]
+    assert az.run("before-app") == 0
+    assert "could not be checked" in capsys.readouterr().out
+
+
+def deleted_vault(environment: str, location: str = "westeurope") -> dict[str, Any]:
+    """Return what az lists of a deleted vault."""
+    return {
+        "name": f"kv-{environment}",
+        "properties": {
+            "location": location,
+            "purgeProtectionEnabled": True,
+            "tags": {"azd-env-name": environment},
+            "vaultId": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{environment}/providers/x/vaults/kv",
+        },
+    }
+
+
+def test_up_after_down_brings_the_vault_back(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """It cannot be purged and keeps its name for a week; those of other environments are left alone."""
+    az.answers[DELETED] = [[deleted_vault("other"), deleted_vault("drops", "eastus"), deleted_vault("drops")]]
+    create = "group create --name rg-drops --location westeurope --tags azd-env-name=drops"
+    recover = "keyvault recover --name kv-drops --resource-group rg-drops"
+    az.answers.update({"group exists --name rg-drops": [False], create: [{}], recover: [{}]})
+    assert az.run("before-app") == 0
+    assert az.asked[-3:] == ["group exists --name rg-drops", create, recover]
+    assert capsys.readouterr().out == "The deleted vault kv-drops was recovered, with the secret in it.\n"
+
+
+def test_a_group_that_is_there_is_not_made_again(az: Az) -> None:
+    """Making it again would take its tags away."""
+    az.answers[DELETED] = [[deleted_vault("drops")]]
+    recover = "keyvault recover --name kv-drops --resource-group rg-drops"
+    az.answers.update({"group exists --name rg-drops": [True], recover: [{}]})
+    assert az.run("before-app") == 0
+    assert az.asked[-2:] == ["group exists --name rg-drops", recover]
+
+
+@pytest.mark.parametrize("environ", [{"ITWIN_LOGIN": "managed-identity"}, {"KEY_VAULT_ID": "/subscriptions/x"}])
+def test_where_no_vault_is_made_none_is_brought_back(az: Az, environ: dict[str, str]) -> None:
+    """Nothing asks for what nothing needs."""
+    assert az.run("before-app", **environ) == 0
+    assert DELETED not in az.asked
+
+
+def test_up_after_down_frees_the_name_of_the_gateway(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """All in it is made again; that of another group is left alone."""
+    list_deleted, purge = (
+        "apim deletedservice list",
+        "apim deletedservice purge --service-name apim-1 --location eastus",
+    )
+    az.answers[list_deleted] = [
+        [
+            {"name": "apim-2", "location": "eastus", "serviceId": "/subscriptions/x/resourceGroups/rg-other/y/apim-2"},
+            {"name": "apim-1", "location": "eastus", "serviceId": "/subscriptions/x/resourceGroups/RG-drops/y/apim-1"},
+        ]
+    ]
+    az.answers[purge] = [None]
+    assert az.run("before-app", ITWIN_LOGIN="gateway") == 0
+    assert az.asked[-2:] == [list_deleted, purge]
+    assert capsys.readouterr().out == "The deleted gateway apim-1 was purged.\n"
+
+
+def test_azd_shows_the_preflight_after_each_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the code alone as well, but not before there is a subscription; the key is not in the address."""
+    seen = []
+
+    def function_app(request: Request) -> Response:
+        seen.append((request.url.path, request.url.query, request.headers["x-functions-key"]))
+        return Response("[fails] Events: none came.", status_code=503)
+
+    az.answers[KEYS] = [{"functionKeys": {"default": "a key"}}]
+    with serve(Starlette(routes=[Route("/api/preflight", function_app)])) as url:
+        assert az.run("preflight", PREFLIGHT_URL=f"{url}/api/preflight") == 0
+        assert az.run("preflight", PREFLIGHT_URL=f"{url}/api/preflight", EVENT_SUBSCRIPTION_NAME="drops") == 0
+    assert capsys.readouterr().out == (
+        "The preflight follows once the event subscription is made: azd provision events.\n[fails] Events: none came."
+    )
+    assert seen == [("/api/preflight", "", "a key")]
+
+
+def test_a_preflight_that_does_not_respond_is_told(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its address, and without a traceback."""
+    az.answers[KEYS] = [{"functionKeys": {"default": "a key"}}]
+    address = "http://127.0.0.1:1/api/preflight"
+    assert az.run("preflight", PREFLIGHT_URL=address, EVENT_SUBSCRIPTION_NAME="drops") == 1
+    assert capsys.readouterr().err.startswith(f"{address} did not respond: ")

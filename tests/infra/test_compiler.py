@@ -1,0 +1,163 @@
+"""What the real compiler says: nothing; and what it predicts is what stands in the snapshots."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.infra.deployed import EVERYWHERE
+from tools.infra import COMMON, FULL, INFRA, Bicep, check, difference, kept, patch, settings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESOURCE_GROUP = "Microsoft.Resources/resourceGroups"
+
+
+@pytest.fixture(scope="module")
+def bicep() -> Bicep:
+    """Return the compiler, or say that it is not here."""
+    found = Bicep.find()
+    if found is None:
+        pytest.skip("The Bicep compiler was not found: put bicep on the PATH, or run az bicep install.")
+    return found
+
+
+def test_the_compiler_has_nothing_to_say_and_the_snapshots_are_what_it_predicts(bicep: Bicep) -> None:
+    """Neither an error nor a warning nor a line in another form; whoever changes a file writes the snapshots too."""
+    assert check(bicep) == []
+
+
+def test_a_group_alone_gets_what_a_subscription_gets(bicep: Bicep) -> None:
+    """The same resources, down to their names, but for the group itself."""
+    whole = bicep.snapshot("main.bicepparam", COMMON)
+    alone = bicep.snapshot("resources.bicepparam", COMMON, group="rg-prod")
+    assert difference({key: each for key, each in whole.items() if each["type"] != RESOURCE_GROUP}, alone) == {}
+    whole, alone = (
+        bicep.snapshot(f"events/{name}.bicepparam", COMMON, group=group)
+        for name, group in (("main", None), ("subscriptions", "rg-prod"))
+    )
+    assert difference(whole, alone) == {}
+
+
+def deployments(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the modules of a compiled template by their symbolic names."""
+    return {
+        name: resource
+        for name, resource in template["resources"].items()
+        if resource["type"] == "Microsoft.Resources/deployments"
+    }
+
+
+def made_by(module: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a module makes, without what it only looks up."""
+    found = module["properties"]["template"]["resources"]
+    made = found.values() if isinstance(found, dict) else found
+    return [resource for resource in made if not resource.get("existing")]
+
+
+def resolve(expression: Any, variables: dict[str, Any]) -> str:
+    """Put the variables of a template in the place of their names, but for those that names.bicep computes."""
+    text = json.dumps(expression)
+    while any(f"variables('{name}')" in text for name in variables if name != "names"):
+        for name, value in variables.items():
+            if name != "names":
+                text = text.replace(f"variables('{name}')", json.dumps(value))
+    return text
+
+
+def test_whoever_names_a_resource_depends_on_the_module_that_makes_it(bicep: Bicep) -> None:
+    """Names are handed in, so that the compiler sees no dependency; without one, Azure makes both at once."""
+    template = bicep.compiled(INFRA / "resources.bicep")
+    modules = deployments(template)
+    named: dict[str, dict[str, set[str]]] = {
+        module: {
+            parameter: set(re.findall(r"variables\('names'\)\.(\w+)", resolve(value, template["variables"])))
+            for parameter, value in each["properties"]["parameters"].items()
+        }
+        for module, each in modules.items()
+    }
+    makers = {}
+    for module, each in modules.items():
+        for resource in made_by(each):
+            for parameter in re.findall(r"^\[parameters\('(\w+)'\)\]$", resource["name"]):
+                makers.update(dict.fromkeys(named[module][parameter], module))
+    assert {"identity", "dropAccount", "hostAccount", "vault", "network", "functionApp", "workspace"} <= makers.keys()
+    for module in modules:
+        reached, todo = set(), [module]
+        while todo:
+            for other in modules[todo.pop()].get("dependsOn", []):
+                if other not in reached:
+                    reached.add(other)
+                    # What is skipped for its condition hands on nothing that it depends on.
+                    todo += [] if "condition" in modules[other] else [other]
+        used = {name for names in named[module].values() for name in names}
+        missing = {name for name in used & makers.keys() if makers[name] not in reached | {module}}
+        assert missing == set(), module
+
+
+def test_retention_is_set_after_the_app(bicep: Bicep) -> None:
+    """A workspace that is seconds old refuses it, and the app takes minutes."""
+    modules = deployments(bicep.compiled(INFRA / "resources.bicep"))
+    assert "functionApp" in modules["logRetention"]["dependsOn"]
+    assert modules["logRetention"]["condition"] == "[variables('makesWorkspace')]"
+
+
+def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
+    """An account has one system topic: the scanner would make it under a name of its own."""
+    assert "eventTopic" in deployments(bicep.compiled(INFRA / "resources.bicep"))["malwareScan"]["dependsOn"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ITWIN_LOGIN": ""}, r"ITWIN_LOGIN is '', .*: azd env set ITWIN_LOGIN client-credentials"),
+        ({"ITWIN_LOGIN": "client-credential"}, r"ITWIN_LOGIN is 'client-credential', .*: azd env set ITWIN_LOGIN "),
+        ({"ITWIN_CLIENT_ID": ""}, r"ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID "),
+        (
+            {"ITWIN_LOGIN": "managed-identity", "ITWIN_TOKEN_SCOPE": "api://x/.default"},
+            r"takes no token of a managed identity, .*: azd env set ITWIN_LOGIN [\w-]+, or azd env set ITWIN_API_URL ",
+        ),
+        (
+            {"ITWIN_LOGIN": "managed-identity", "ITWIN_API_URL": "https://gateway.example.com"},
+            r"ITWIN_TOKEN_SCOPE, .* is not set: azd env set ITWIN_TOKEN_SCOPE ",
+        ),
+        ({"APP_SUBNET_ID": "/x", "ENDPOINT_SUBNET_ID": "/y"}, r": azd env set PRIVATE_NETWORKING true"),
+        (
+            {"APP_SUBNET_ID": "/x", "PRIVATE_NETWORKING": "true"},
+            r"APP_SUBNET_ID and ENDPOINT_SUBNET_ID are given toget",
+        ),
+    ],
+)
+@pytest.mark.parametrize("file", ["main.bicepparam", "resources.bicepparam"])
+def test_what_can_never_work_ends_at_once_with_the_command_that_mends_it(
+    bicep: Bicep, file: str, settings: dict[str, str], said: str
+) -> None:
+    """Before anything is deployed, not after a quarter of an hour."""
+    done = bicep.parameters(INFRA / file, {**COMMON, **settings})
+    assert done.returncode != 0
+    assert re.search(said, done.stderr)
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_a_snapshot_survives_its_difference(environment: str) -> None:
+    """What the tests read is what the compiler predicted."""
+    full = kept(FULL)
+    assert patch(full, difference(full, kept(environment))) == kept(environment)
+
+
+def test_a_mistake_is_found(bicep: Bicep, tmp_path: Path) -> None:
+    """The checks rest on it: a misspelt parameter, a name that is not there, a parameter that nothing uses."""
+    (tmp_path / "wrong.bicep").write_text("param unused string\noutput x string = missing\n")
+    said = "\n".join(bicep.diagnostics(tmp_path))
+    assert "BCP057" in said
+    assert "no-unused-params" in said
+
+
+def test_no_environment_variable_of_this_machine_is_read(bicep: Bicep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is predicted does not depend on who predicts it."""
+    monkeypatch.setenv("ALERT_EMAIL", "somebody@example.com")
+    assert "somebody" not in bicep.parameters(INFRA / "main.bicepparam", settings_of(FULL)).stdout

@@ -1,0 +1,65 @@
+"""Which events go to which function, and what becomes of those that nobody took."""
+
+from __future__ import annotations
+
+from local.cloud import DEFAULT_FILTERS
+from tests.infra.deployed import CONTRACT, of_type, the
+from tests.infra.test_function_app import bindings
+
+SUBSCRIPTION = "Microsoft.EventGrid/systemTopics/eventSubscriptions"
+
+
+def test_events_go_to_the_function_that_takes_them() -> None:
+    """Event Grid accepts a wrong name and loses every event: the name is that of the one blob trigger."""
+    assert [name for name, binding in bindings().items() if binding["type"] == "blobTrigger"] == [CONTRACT["function"]]
+    address = the(SUBSCRIPTION, name="/drops")["properties"]["destination"]["properties"]["endpointUrl"]
+    assert f"'{CONTRACT['function']}'" in address
+    assert "/runtime/webhooks/blobs'" in address
+    assert "systemKeys.blobs_extension" in address
+
+
+def test_the_subscription_filters_what_the_local_cloud_filters() -> None:
+    """What was tried on a laptop is what is deployed."""
+    filters = the(SUBSCRIPTION, name="/drops")["properties"]["filter"]
+    assert filters["includedEventTypes"] == CONTRACT["events"]["types"]
+    assert [(each["operatorType"], each["key"], tuple(each["values"])) for each in filters["advancedFilters"]] == [
+        (each.operator, each.key, each.values) for each in DEFAULT_FILTERS
+    ]
+    assert sum(len(each.values) for each in DEFAULT_FILTERS) <= 25
+
+
+def test_what_cannot_be_delivered_is_written_down() -> None:
+    """By the topic's own identity, for the account takes no keys."""
+    properties = the(SUBSCRIPTION, name="/drops")["properties"]
+    letters = properties["deadLetterWithResourceIdentity"]
+    assert letters["identity"] == {"type": "SystemAssigned"}
+    assert letters["deadLetterDestination"]["properties"]["blobContainerName"] == CONTRACT["containers"]["deadLetters"]
+    assert properties["retryPolicy"]["eventTimeToLiveInMinutes"] == 24 * 60
+    topic = the("Microsoft.EventGrid/systemTopics", name="evgt-itwindrop-" + topic_token())
+    assert topic["identity"] == {"type": "SystemAssigned"}
+
+
+def test_failed_deliveries_are_logged() -> None:
+    """The metric says how many, the log which and why."""
+    log = the("Microsoft.Insights/diagnosticSettings", name="failures")["properties"]
+    assert log["logs"] == [{"category": "DeliveryFailures", "enabled": True}]
+
+
+def test_the_vaults_events_raise_an_alert_before_the_secret_expires() -> None:
+    """The vault tells 30 days before, whether the app works or not; of other secrets it says nothing here."""
+    properties = the(SUBSCRIPTION, name="-secret-expires")["properties"]
+    assert properties["destination"]["endpointType"] == "MonitorAlert"
+    (notified,) = properties["destination"]["properties"]["actionGroups"]
+    assert notified.endswith(the("Microsoft.Insights/actionGroups")["name"])
+    assert properties["eventDeliverySchema"] == "CloudEventSchemaV1_0"
+    assert properties["filter"] == {
+        "includedEventTypes": ["Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpired"],
+        "subjectBeginsWith": CONTRACT["secret"],
+        "subjectEndsWith": CONTRACT["secret"],
+    }
+    assert of_type(SUBSCRIPTION, "managed-identity") == [the(SUBSCRIPTION, "managed-identity", name="/drops")]
+
+
+def topic_token() -> str:
+    """Return what the names of one environment have in common."""
+    return str(the("Microsoft.Web/sites")["name"].rpartition("-")[2])

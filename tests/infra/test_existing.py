@@ -1,0 +1,120 @@
+"""What is there already is used, and neither made again nor changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.infra.deployed import EVERYWHERE, app_settings, log_alerts, metric_alerts, of_type, resources, the
+from tools.infra import FULL, settings_of
+
+HUB = "/resourceGroups/rg-hub/"
+# What can be there already, with the variable that says so.
+MADE = {
+    "ACTION_GROUP_ID": "Microsoft.Insights/actionGroups",
+    "KEY_VAULT_ID": "Microsoft.KeyVault/vaults",
+    "LOG_ANALYTICS_WORKSPACE_ID": "Microsoft.OperationalInsights/workspaces",
+    "USE_EXISTING_RESOURCE_GROUP": "Microsoft.Resources/resourceGroups",
+}
+
+
+@pytest.mark.parametrize(("variable", "kind"), MADE.items())
+def test_what_is_there_is_not_made(variable: str, kind: str) -> None:
+    """Otherwise it would be made again, or changed to what it is here."""
+    assert settings_of("existing")[variable]
+    assert [bool(of_type(kind, environment)) for environment in (FULL, "existing")] == [True, False]
+
+
+def test_what_is_there_is_used() -> None:
+    """By its ID, in whatever resource group it is."""
+    given = settings_of("existing")
+    for alert in log_alerts("existing").values():
+        assert alert["actions"]["actionGroups"] == [given["ACTION_GROUP_ID"]]
+    for alert in metric_alerts("existing").values():
+        assert alert["actions"] == [{"actionGroupId": given["ACTION_GROUP_ID"]}]
+    assert log_alerts("existing")["overdue"]["scopes"] == [given["LOG_ANALYTICS_WORKSPACE_ID"]]
+    insights = the("Microsoft.Insights/components", "existing")["properties"]
+    assert insights["WorkspaceResourceId"] == given["LOG_ANALYTICS_WORKSPACE_ID"]
+    for log in of_type("Microsoft.Insights/diagnosticSettings", "existing"):
+        assert log["properties"]["workspaceId"] == given["LOG_ANALYTICS_WORKSPACE_ID"]
+    assert "kv-hub" in app_settings("existing")["ITWIN_CLIENT_SECRET"]
+
+
+def test_an_account_has_one_system_topic() -> None:
+    """Whoever made it, its subscriptions and alerts are ours, and nothing of it is changed."""
+    assert of_type("Microsoft.EventGrid/systemTopics", "existing") == []
+    (drops,) = of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions", "existing")
+    assert drops["name"] == "made-by-defender/drops"
+    for alert in metric_alerts("existing").values():
+        (scope,) = alert["scopes"]
+        assert scope.endswith("/made-by-defender")
+
+
+def test_the_tables_of_a_workspace_that_is_there_are_left_alone() -> None:
+    """Others keep their logs in them too."""
+    kind = "Microsoft.OperationalInsights/workspaces/tables"
+    assert [len(of_type(kind, environment)) for environment in (FULL, "existing")] == [7, 0]
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_nothing_but_a_role_is_made_in_another_group(environment: str) -> None:
+    """Whoever owns it finds nothing there that they did not make."""
+    elsewhere = [each["type"] for key, each in resources(environment).items() if HUB in key.partition("', '")[0]]
+    assert set(elsewhere) <= {"Microsoft.Authorization/roleAssignments"}
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_every_resource_that_can_have_tags_has_azds_and_ones_own(environment: str) -> None:
+    """Policies ask for them; azd finds the environment by its own."""
+    own = {"cost-center": "4711"} if environment == "existing" else {}
+    for resource in resources(environment).values():
+        if "location" in resource:
+            assert resource["tags"].items() >= {"azd-env-name": "prod", **own}.items(), resource["id"]
+
+
+def test_a_resource_is_called_as_chosen() -> None:
+    """Companies have conventions of their own."""
+    plan = the("Microsoft.Web/serverfarms", "existing")
+    assert plan["name"] == "plan-drops"
+    assert the("Microsoft.Web/sites", "existing")["properties"]["serverFarmId"] == plan["id"]
+
+
+def network_of(environment: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what an environment makes of networks, by type."""
+    kinds = ("virtualNetworks", "networkSecurityGroups", "privateEndpoints", "privateDnsZones")
+    links = ("privateEndpoints/privateDnsZoneGroups", "privateDnsZones/virtualNetworkLinks")
+    return {kind: of_type(f"Microsoft.Network/{kind}", environment) for kind in (*kinds, *links)}
+
+
+def test_a_private_environment_has_its_own_network_with_rules_on_every_subnet() -> None:
+    """Six endpoints in a subnet that takes HTTPS alone, and a subnet for the app that takes nothing."""
+    made = network_of("private")
+    (network,) = made["virtualNetworks"]
+    subnets = network["properties"]["subnets"]
+    groups = {group["id"]: group["properties"]["securityRules"] for group in made["networkSecurityGroups"]}
+    assert {subnet["properties"]["networkSecurityGroup"]["id"] for subnet in subnets.values()} == groups.keys()
+    allowed = [rule for rules in groups.values() for rule in rules.values() if rule["properties"]["access"] == "Allow"]
+    assert [rule["properties"]["destinationPortRange"] for rule in allowed] == ["443"]
+    # Without this, a private endpoint passes its subnet's rules by.
+    assert subnets["endpoints"]["properties"]["privateEndpointNetworkPolicies"] == "NetworkSecurityGroupEnabled"
+    assert len(made["privateEndpoints"]) == len(made["privateEndpoints/privateDnsZoneGroups"]) == 6
+    assert len(made["privateDnsZones"]) == len(made["privateDnsZones/virtualNetworkLinks"]) == 4
+    assert all(not each for each in network_of(FULL).values())
+
+
+def test_subnets_and_zones_that_are_there_are_used() -> None:
+    """A hub has them, and a policy may refuse others."""
+    given = settings_of("private-existing")
+    made = network_of("private-existing")
+    assert {kind for kind, each in made.items() if each} == {
+        "privateEndpoints",
+        "privateEndpoints/privateDnsZoneGroups",
+    }
+    for endpoint in made["privateEndpoints"]:
+        assert endpoint["properties"]["subnet"]["id"] == given["ENDPOINT_SUBNET_ID"]
+    for group in made["privateEndpoints/privateDnsZoneGroups"]:
+        for zone in group["properties"]["privateDnsZoneConfigs"].values():
+            assert given["PRIVATE_DNS_ZONES"].rpartition("/")[2] in zone["properties"]["privateDnsZoneId"]
+    app = the("Microsoft.Web/sites", "private-existing")["properties"]
+    assert app["virtualNetworkSubnetId"] == given["APP_SUBNET_ID"]

@@ -1,0 +1,185 @@
+"""The function app gets every setting that it reads, within the bounds that it takes, and nothing that Flex refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import function_app
+from shared.errors import InvalidSettings
+from shared.settings import CONNECTION, Settings
+from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, outputs, parameters, the
+from tools.infra import INFRA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOST = json.loads((INFRA.parent / "host.json").read_text("utf-8"))
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+FORBIDDEN_ON_FLEX = {
+    "ENABLE_ORYX_BUILD",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_WORKER_PROCESS_COUNT",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_WORKER_RUNTIME_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+    "WEBSITE_CONTENTSHARE",
+    "WEBSITE_RUN_FROM_PACKAGE",
+}
+# What the platform and Pillow read, and the app does not.
+PLATFORM_SETTINGS = {
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__clientId",
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__queueServiceUri",
+    "AzureWebJobsStorage__tableServiceUri",
+    "PILLOW_BLOCKS_MAX",
+    "PYTHON_THREADPOOL_THREAD_COUNT",
+}
+# The settings that limit what is taken and how long it is tried, with their parameters.
+LIMITS = {
+    "ASPECT_POLICY": "aspectPolicy",
+    "ITWIN_TIMEOUT_S": "itwinTimeoutS",
+    "MAX_OUTPUT_PIXELS": "maxOutputPixels",
+    "MAX_SOURCE_BYTES": "maxSourceBytes",
+    "MAX_SOURCE_PIXELS": "maxSourcePixels",
+    "RETRY_HORIZON_S": "retryHorizonS",
+    "RETRY_MAX_DELAY_S": "retryMaxDelayS",
+    "RETRY_MIN_DELAY_S": "retryMinDelayS",
+}
+
+
+class Recorder(dict[str, str]):
+    """An environment that remembers what is asked of it."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # a default is always given
+        """Remember the name."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_the_app_gets_every_setting_that_it_reads_and_no_other(environment: str) -> None:
+    """None is missing and none is dead; a connection string is what storage without keys has not."""
+    settings = app_settings(environment)
+    recorder = Recorder({f"{CONNECTION}__blobServiceUri": "https://x", "ITWIN_LOGIN": settings["ITWIN_LOGIN"]})
+    with pytest.raises(InvalidSettings):
+        Settings.from_environ(recorder)
+    assert settings.keys() - PLATFORM_SETTINGS == recorder.asked - {CONNECTION}
+    assert settings.keys() >= PLATFORM_SETTINGS
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_no_setting_is_one_that_flex_consumption_forbids(environment: str) -> None:
+    """A single one of them fails the deployment."""
+    assert not FORBIDDEN_ON_FLEX & app_settings(environment).keys()
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_the_client_secret_is_nowhere_in_what_is_deployed(environment: str) -> None:
+    """What is deployed says where it is kept."""
+    settings = app_settings(environment)
+    assert ("ITWIN_CLIENT_SECRET" in settings) == (settings["ITWIN_LOGIN"] == "client-credentials")
+    assert settings.get("ITWIN_CLIENT_SECRET", "@Microsoft.KeyVault(").startswith("@Microsoft.KeyVault(")
+
+
+def settings_with(**changes: object) -> Settings:
+    """Read settings that are right but for these."""
+    environ = {CONNECTION: "AccountName=a;AccountKey=b", "ITWIN_TOKEN_SCOPE": "api://x/.default"}
+    return Settings.from_environ(environ | {name: str(value) for name, value in changes.items()})
+
+
+def test_the_defaults_of_the_limits_are_those_of_the_code() -> None:
+    """Whether a limit is deployed or left out, the app behaves alike."""
+    assert settings_with(**{name: app_settings()[name] for name in LIMITS}) == settings_with()
+    assert all(app_settings()[name] == str(parameters()[key].value) for name, key in LIMITS.items())
+
+
+@pytest.mark.parametrize("setting", [name for name in LIMITS if name != "ASPECT_POLICY"])
+def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
+    """What the deployment takes, the app takes; what the app refuses, the deployment refuses before."""
+    parameter = parameters()[LIMITS[setting]]
+    assert parameter.least is not None
+    assert parameter.most is not None
+    shortest = {"RETRY_MIN_DELAY_S": 1}  # for it may not be more than the longest delay
+    settings_with(**shortest | {setting: parameter.least})
+    settings_with(**shortest | {setting: parameter.most})
+    for value in (parameter.least - 1, parameter.most + 1):
+        with pytest.raises(InvalidSettings):
+            settings_with(**{setting: value})
+
+
+def test_pillow_keeps_as_many_blocks_as_are_deployed() -> None:
+    """It reads the setting where it is imported, and 64 MB are what an instance has to spare."""
+    print_bytes = "from PIL import Image; print(Image.core.get_blocks_max() * Image.core.get_block_size())"
+    process = [sys.executable, "-c", print_bytes]
+    environ = {**os.environ, "PILLOW_BLOCKS_MAX": app_settings()["PILLOW_BLOCKS_MAX"]}
+    printed = subprocess.run(process, env=environ, capture_output=True, text=True, check=True).stdout
+    assert int(printed) == 64 * 2**20
+
+
+def test_as_many_drops_run_at_once_as_there_are_threads() -> None:
+    """The host must not take what no thread is free for: its lease would run out while it waits."""
+    extensions = HOST["extensions"]
+    assert app_settings()["PYTHON_THREADPOOL_THREAD_COUNT"] == str(CONTRACT["threads"])
+    assert extensions["blobs"]["maxDegreeOfParallelism"] == CONTRACT["threads"]
+    assert extensions["queues"]["batchSize"] + extensions["queues"]["newBatchThreshold"] == CONTRACT["threads"]
+
+
+@cache
+def bindings() -> dict[str, dict[str, Any]]:
+    """Return the trigger of each function of the app."""
+    return {
+        str(function.get_function_name()): json.loads(function.get_raw_bindings()[0])
+        for function in function_app.app.get_functions()
+    }
+
+
+def test_the_address_of_the_preflight_is_that_of_the_function() -> None:
+    """And it needs a key."""
+    assert outputs("resources.bicep")["PREFLIGHT_URL"].endswith(f"/api/{bindings()['preflight']['route']}'")
+    assert bindings()["preflight"]["authLevel"].lower() == "function"
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_code_comes_by_an_entra_token_alone(environment: str) -> None:
+    """Neither FTP nor a password, and HTTPS from TLS 1.2 on."""
+    app = the("Microsoft.Web/sites", environment)["properties"]
+    assert app["httpsOnly"] is True
+    assert app["siteConfig"]["ftpsState"] == "Disabled"
+    assert app["siteConfig"]["minTlsVersion"] == "1.2"
+    assert app["functionAppConfig"]["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity"
+    for way in ("scm", "ftp"):
+        policy = the("Microsoft.Web/sites/basicPublishingCredentialsPolicies", environment, name=f"/{way}")
+        assert policy["properties"] == {"allow": False}
+
+
+def test_instances_are_kept_ready_and_spread_over_zones_where_that_is_chosen() -> None:
+    """Plan and storage are spread together: either alone would stop with its zone."""
+    scale = [
+        the("Microsoft.Web/sites", environment)["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+        for environment in ("client-credentials", "switches")
+    ]
+    assert [each["alwaysReady"] for each in scale] == [[], {"blob": {"instanceCount": 1}}]
+    assert the("Microsoft.Web/serverfarms", "switches")["properties"]["zoneRedundant"] is True
+    for name in ("stdrops", "sthost"):
+        account = the("Microsoft.Storage/storageAccounts", "switches", name=app_name(name))
+        assert account["sku"] == {"name": "Standard_ZRS"}
+
+
+def app_name(kind: str) -> str:
+    """Return a storage account's name, by what it begins with."""
+    return f"{kind}{the('Microsoft.Web/sites')['name'].rpartition('-')[2]}"

@@ -1,0 +1,89 @@
+"""Who may do what: the roles that are assigned, their reasons, and the page's table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.infra.deployed import EVERYWHERE, README, app_settings, resources, role_assignments, the
+from tools.infra import COMMON, INFRA
+
+NAMES = dict(re.findall(r"'([\w ]+)': '([0-9a-f-]{36})'", (INFRA / "modules" / "roles.bicep").read_text("utf-8")))
+IDS = {role_id: name for name, role_id in NAMES.items()}
+ROW = re.compile(r"^\| (app|topic|operator) \| ([\w ]+) \| (\w+) \| (.+?) \|$", re.MULTILINE)
+TABLE = set(ROW.findall(README))
+
+
+def where(scope: str) -> str:
+    """Return what the page calls the resource that a role is assigned on."""
+    if "/containers/" in scope:
+        return {"undeliverable": "deadLetters"}[scope.rpartition("/")[2]]
+    kinds = {"stdrops": "drops", "sthost": "host", "appi-": "insights", "kv-": "vault"}
+    return next(name for begin, name in kinds.items() if scope.rpartition("/")[2].startswith(begin))
+
+
+def who(principal: str) -> str:
+    """Return what the page calls whoever a role is assigned to."""
+    if principal == COMMON["OPERATOR_PRINCIPAL_ID"]:
+        return "operator"
+    return "topic" if "/systemTopics/" in principal else "app"
+
+
+def row(assignment: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return a role assignment as the page's table has it."""
+    properties = assignment["properties"]
+    found = re.match(r"\[extensionResourceId\('([^']+)'", assignment["id"])
+    scope = found[1] if found else assignment["id"].partition("/providers/Microsoft.Authorization/")[0]
+    role = IDS[properties["roleDefinitionId"].rpartition("/")[2]]
+    return who(properties["principalId"]), role, where(scope), properties["description"]
+
+
+def test_the_page_has_every_role_with_its_reason() -> None:
+    """Whoever approves the deployment reads what it grants."""
+    assert {row(assignment) for assignment in role_assignments()} == TABLE
+    assert all(reason.endswith(".") for *_, reason in TABLE)
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_no_role_is_assigned_that_the_page_has_not(environment: str) -> None:
+    """In no environment; and the operator gets none on a vault that was there already."""
+    rows = {row(assignment) for assignment in role_assignments(environment)}
+    assert rows <= TABLE
+    if environment == "existing":
+        assert [each for each in rows if each[0] == "operator" and each[2] == "vault"] == []
+        assert "rg-hub" in next(key for key in resources(environment) if "roleAssignments" in key and "kv-hub" in key)
+
+
+def test_every_role_is_used_and_has_an_id_of_its_own() -> None:
+    """A role that nothing needs is not there."""
+    assert {role for _, role, *_ in TABLE} == set(NAMES)
+    assert len(set(NAMES.values())) == len(NAMES)
+
+
+def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> None:
+    """Each setting that leads somewhere needs one role there."""
+    needed_by = {
+        "AzureWebJobsStorage__blobServiceUri": ("Storage Blob Data Owner", "host"),
+        "AzureWebJobsStorage__queueServiceUri": ("Storage Queue Data Contributor", "host"),
+        "AzureWebJobsStorage__tableServiceUri": ("Storage Table Data Contributor", "host"),
+        "DropStorage__blobServiceUri": ("Storage Blob Data Contributor", "drops"),
+        "DropStorage__queueServiceUri": ("Storage Queue Data Contributor", "drops"),
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": ("Monitoring Metrics Publisher", "insights"),
+        "ITWIN_CLIENT_SECRET": ("Key Vault Secrets User", "vault"),
+    }
+    reaching = {
+        name
+        for name, value in app_settings().items()
+        if "Uri" in name or "AUTHENTICATION" in name or "KeyVault" in value
+    }
+    assert needed_by.keys() == reaching
+    assert sorted((role, on) for name, role, on, _ in TABLE if name == "app") == sorted(needed_by.values())
+
+
+def test_the_vaults_log_tells_who_read_the_secret() -> None:
+    """Into the workspace that everything else is logged in."""
+    log = the("Microsoft.Insights/diagnosticSettings", name="audit")
+    assert "/Microsoft.KeyVault/vaults/" in log["id"]
+    assert log["properties"]["logs"] == [{"category": "AuditEvent", "enabled": True}]

@@ -1,0 +1,290 @@
+"""What the Bicep compiler says of `infra/`, and what it predicts will be deployed.
+
+    python -m tools.infra check    # says what is not in order, and fails
+    python -m tools.infra write    # puts the files in order and writes infra/snapshots
+
+A snapshot has every resource that an environment would get, with all loops, conditions and functions evaluated; what
+only Azure knows stays as `[reference(...)]`. One is kept in full, the others as their differences (RFC 7396), so that a
+review shows what a change does, and what a choice does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+INFRA = Path(__file__).parent.parent / "infra"
+SNAPSHOTS = INFRA / "snapshots"
+FULL = "client-credentials"
+
+SUBSCRIPTION = "/subscriptions/00000000-0000-4000-8000-000000000002"
+ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+HUB = f"{SUBSCRIPTION}/resourceGroups/rg-hub/providers"
+COMMON = {
+    "AZURE_ENV_NAME": "prod",
+    "AZURE_LOCATION": "westeurope",
+    "ITWIN_IDS": ITWIN,
+    "ITWIN_LOGIN": "client-credentials",
+    "ITWIN_CLIENT_ID": "service-app",
+    "OPERATOR_PRINCIPAL_ID": "11111111-1111-4111-8111-111111111111",
+    "ALERT_EMAIL": "operator@example.com",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One whose snapshot is kept, as a difference to another's, by what is set otherwise."""
+
+    differs_from: str
+    settings: dict[str, str]
+
+
+ENVIRONMENTS = {
+    FULL: Environment(FULL, {}),
+    "managed-identity": Environment(
+        FULL,
+        {
+            "ITWIN_LOGIN": "managed-identity",
+            "ITWIN_TOKEN_SCOPE": "api://gateway/.default",
+            "ITWIN_API_URL": "https://gateway.example.com",
+        },
+    ),
+    "switches": Environment(
+        FULL,
+        {"ALWAYS_READY_INSTANCES": "1", "DELETE_LOCKS": "true", "MALWARE_SCANNING": "true", "ZONE_REDUNDANT": "true"},
+    ),
+    "existing": Environment(
+        FULL,
+        {
+            "ACTION_GROUP_ID": f"{HUB}/Microsoft.Insights/actionGroups/on-call",
+            "EVENT_TOPIC_NAME": "made-by-defender",
+            "KEY_VAULT_ID": f"{HUB}/Microsoft.KeyVault/vaults/kv-hub",
+            "LOG_ANALYTICS_WORKSPACE_ID": f"{HUB}/Microsoft.OperationalInsights/workspaces/log-hub",
+            "RESOURCE_NAMES": '{"plan": "plan-drops"}',
+            "RESOURCE_TAGS": '{"cost-center": "4711"}',
+            "USE_EXISTING_RESOURCE_GROUP": "true",
+        },
+    ),
+    "private": Environment(
+        FULL, {"PRIVATE_NETWORKING": "true", "OPERATOR_ADDRESS_RANGES": "203.0.113.7/32,198.51.100.0/24"}
+    ),
+    "private-existing": Environment(
+        "private",
+        {
+            "APP_SUBNET_ID": f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/drops-app",
+            "ENDPOINT_SUBNET_ID": f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/drops-endpoints",
+            "PRIVATE_DNS_ZONES": f"{SUBSCRIPTION}/resourceGroups/rg-hub",
+        },
+    ),
+}
+
+
+class CompilerFailedError(Exception):
+    """The compiler refused; says what it said."""
+
+
+class Bicep:
+    """The compiler, run as a program that sees no environment variables but those of an environment to be deployed."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    @classmethod
+    def find(cls) -> Bicep | None:
+        """Return the one on the PATH, or the one that `az bicep install` has put there."""
+        program = shutil.which("bicep") or shutil.which("bicep", path=str(Path.home() / ".azure" / "bin"))
+        return cls(program) if program else None
+
+    def run(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, folder: Path = INFRA
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it once; its exit code tells errors alone, its error output warnings too."""
+        system = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
+        return subprocess.run(  # noqa: S603  # the program is the one that was found
+            [self._program, *arguments],
+            env={**system, **(environ or {})},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def diagnostics(self, folder: Path = INFRA) -> list[str]:
+        """Return what compiler and linter say of all templates and files of parameters in a folder."""
+        runs = [self.run("lint", "--no-restore", "--pattern", "**/*.bicep", folder=folder)]
+        runs += [self.parameters(file) for file in sorted(folder.rglob("*.bicepparam"))]
+        said = [line for done in runs for line in (done.stderr + done.stdout).splitlines()]
+        return list(dict.fromkeys(line for line in said if re.search(r" : (Error|Warning|Info) ", line)))
+
+    def parameters(self, file: Path, environ: Mapping[str, str] = COMMON) -> subprocess.CompletedProcess[str]:
+        """Evaluate a file of parameters with these environment variables."""
+        return self.run("build-params", "--no-restore", "--stdout", str(file), environ=environ)
+
+    def formatted(self) -> dict[Path, str]:
+        """Return every file as the formatter writes it."""
+        with _copy() as copy:
+            _said(self.run("format", "--pattern", "**/*.bicep*", folder=copy))
+            return {file: (copy / file.relative_to(INFRA)).read_text("utf-8") for file in files()}
+
+    def compiled(self, file: Path) -> dict[str, Any]:
+        """Return a template as it is sent to Azure."""
+        template: dict[str, Any] = json.loads(_said(self.run("build", "--no-restore", "--stdout", str(file))))
+        return template
+
+    def snapshot(
+        self, parameters: str, environ: Mapping[str, str], *, group: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the resources that a file of parameters below `infra/` leads to, by their IDs."""
+        arguments = ["--tenant-id", "00000000-0000-4000-8000-000000000001", "--location", environ["AZURE_LOCATION"]]
+        arguments += ["--subscription-id", SUBSCRIPTION.rpartition("/")[2], "--deployment-name", "deployment"]
+        arguments += ["--resource-group", group] if group else []
+        with _copy() as copy:  # it writes beside the file
+            file = copy / parameters
+            _said(self.run("snapshot", str(file), "--mode", "overwrite", *arguments, environ=environ))
+            found = json.loads(file.with_suffix(".snapshot.json").read_bytes())
+        if found["diagnostics"]:
+            raise CompilerFailedError(json.dumps(found["diagnostics"], indent=2))
+        return {resource["id"]: _keyed_by_name(resource) for resource in found["predictedResources"]}
+
+
+def files() -> list[Path]:
+    """Return the files of `infra/` that are Bicep."""
+    return sorted([*INFRA.rglob("*.bicep"), *INFRA.rglob("*.bicepparam")])
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """Return the environment variables of an environment."""
+    environment = ENVIRONMENTS[name]
+    return {**(COMMON if name == FULL else settings_of(environment.differs_from)), **environment.settings}
+
+
+def predicted(bicep: Bicep, name: str) -> dict[str, Any]:
+    """Return all resources of an environment: those of the app, and the event subscriptions that follow the code."""
+    app, events = (bicep.snapshot(f"{layer}main.bicepparam", settings_of(name)) for layer in ("", "events/"))
+    return dict(sorted({**app, **events}.items()))
+
+
+def kept(name: str) -> dict[str, Any]:
+    """Return the resources of an environment as they stand in `infra/snapshots`."""
+    document: dict[str, Any] = json.loads((SNAPSHOTS / f"{name}.json").read_bytes())
+    return document if name == FULL else patch(kept(ENVIRONMENTS[name].differs_from), document)
+
+
+def difference(before: Any, after: Any) -> Any:
+    """Return the merge patch (RFC 7396) that makes one of the other; neither has null anywhere."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return after
+    changed = {
+        name: difference(before.get(name), after[name])
+        for name in sorted(after)
+        if name not in before or before[name] != after[name]
+    }
+    return {**dict.fromkeys(sorted(before.keys() - after.keys())), **changed}
+
+
+def patch(before: Any, changes: Any) -> Any:
+    """Apply a merge patch (RFC 7396)."""
+    if not isinstance(changes, dict):
+        return changes
+    patched = dict(before) if isinstance(before, dict) else {}
+    for name, value in changes.items():
+        if value is None:
+            patched.pop(name, None)
+        else:
+            patched[name] = patch(patched.get(name), value)
+    return patched
+
+
+def text_of(document: Any) -> str:
+    """Return a snapshot, or a difference, as it stands in its file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def check(bicep: Bicep) -> list[str]:
+    """Return what is not in order: a sentence of the compiler's, or a file that `write` would change."""
+    return bicep.diagnostics() or [
+        f"{path.relative_to(INFRA.parent)} is not up to date: run python -m tools.infra write."
+        for path, text in _written(bicep).items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
+
+
+def write(bicep: Bicep) -> list[str]:
+    """Put every file into the formatter's form, and write the snapshots. Returns what keeps that from being done."""
+    problems = bicep.diagnostics()
+    if not problems:
+        for path, text in _written(bicep).items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+    return problems
+
+
+def _written(bicep: Bicep) -> dict[Path, str]:
+    snapshots = {name: predicted(bicep, name) for name in ENVIRONMENTS}
+    return bicep.formatted() | {
+        SNAPSHOTS / f"{name}.json": text_of(
+            resources if name == FULL else difference(snapshots[ENVIRONMENTS[name].differs_from], resources)
+        )
+        for name, resources in snapshots.items()
+    }
+
+
+@contextlib.contextmanager
+def _copy() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copytree(INFRA, Path(folder) / "infra"))
+
+
+def _keyed_by_name(value: Any) -> Any:
+    """Make objects of lists whose items have names, so that a difference is about the items; leave null out."""
+    if isinstance(value, dict):
+        return {name: _keyed_by_name(part) for name, part in value.items() if part is not None}
+    if not isinstance(value, list):
+        return value
+    names = [part.get("name") if isinstance(part, dict) else None for part in value]
+    if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+        return {
+            name: _keyed_by_name({key: inner for key, inner in part.items() if key != "name"})
+            for name, part in zip(names, value, strict=True)
+        }
+    return [_keyed_by_name(part) for part in value]
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode:
+        raise CompilerFailedError(done.stderr or done.stdout)
+    return done.stdout
+
+
+def main() -> int:
+    """Check or write, as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tools.infra", description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=("check", "write"))
+    action = parser.parse_args().action
+    bicep = Bicep.find()
+    if bicep is None:
+        sys.stderr.write("The Bicep compiler was not found: put bicep on the PATH, or run az bicep install.\n")
+        return 1
+    try:
+        problems = check(bicep) if action == "check" else write(bicep)
+    except CompilerFailedError as error:
+        problems = [str(error)]
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
