@@ -50,6 +50,7 @@ param maxOutputPixels options.maxOutputPixels = 16000000
 param retryMinDelayS options.retryMinDelayS = 5
 param retryMaxDelayS options.retryMaxDelayS = 3600
 param retryHorizonS options.retryHorizonS = 86400
+param retryNotFoundS options.retryNotFoundS = 900
 
 // --- Scale ---
 
@@ -118,6 +119,7 @@ module resources 'resources.bicep' = {
     retryMinDelayS: retryMinDelayS
     retryMaxDelayS: retryMaxDelayS
     retryHorizonS: retryHorizonS
+    retryNotFoundS: retryNotFoundS
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances

@@ -109,6 +109,12 @@ type retryMaxDelayS = int
 @maxValue(604800)
 type retryHorizonS = int
 
+@export()
+@description('How long an iTwin that the platform does not find is retried before the drop is rejected, in seconds.')
+@minValue(0)
+@maxValue(604800)
+type retryNotFoundS = int
+
 // --- Scale ---
 
 @export()

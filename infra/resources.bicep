@@ -45,6 +45,7 @@ param maxOutputPixels options.maxOutputPixels = 16000000
 param retryMinDelayS options.retryMinDelayS = 5
 param retryMaxDelayS options.retryMaxDelayS = 3600
 param retryHorizonS options.retryHorizonS = 86400
+param retryNotFoundS options.retryNotFoundS = 900
 
 // --- Scale ---
 
@@ -289,6 +290,7 @@ module functionApp 'modules/function-app.bicep' = {
       RETRY_MIN_DELAY_S: retryMinDelayS
       RETRY_MAX_DELAY_S: retryMaxDelayS
       RETRY_HORIZON_S: retryHorizonS
+      RETRY_NOT_FOUND_S: retryNotFoundS
     }
   }
   dependsOn: [

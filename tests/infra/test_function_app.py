@@ -53,6 +53,7 @@ LIMITS = {
     "MAX_SOURCE_BYTES": "maxSourceBytes",
     "MAX_SOURCE_PIXELS": "maxSourcePixels",
     "RETRY_HORIZON_S": "retryHorizonS",
+    "RETRY_NOT_FOUND_S": "retryNotFoundS",
     "RETRY_MAX_DELAY_S": "retryMaxDelayS",
     "RETRY_MIN_DELAY_S": "retryMinDelayS",
 }
