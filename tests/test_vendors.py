@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from local.processes import PROJECT
 from tests.deadlines import HANG_S
-from tests.recipes import NAME, PHOTO, RECIPES, local_variables, prepare, run, run_shell
+from tests.recipes import NAME, PHOTO, RECIPES, local_variables, prepare, program, run, run_shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,18 @@ def test_az_finds_a_drop_that_was_touched(cloud: LocalCloud, work: Path) -> None
     (work / "written.json").write_text(json.dumps({**written, "etag": '"0x8D"'}))
     awaited = run_shell(work, variables, "jq --exit-status", before=f"BLOB='{NAME}'\n")
     assert awaited.splitlines()[0] == "uploaded"
+
+
+@pytest.mark.parametrize("block", ["az storage blob upload", "generate-sas"])
+def test_az_uses_the_login_of_whoever_follows_the_page(work: Path, block: str) -> None:
+    """With a deployment's variables it asks nobody for a key: all that it misses here is the login itself."""
+    script = ["bash", "-euo", "pipefail", "-c", program("sh", "DROP_ACCOUNT=imagedrops", block)]
+    environment = {**os.environ, "AZURE_CONFIG_DIR": str(work / "azure")}
+    done = subprocess.run(
+        script, cwd=work, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False
+    )
+    assert done.returncode != 0
+    assert "ERROR: Please run 'az login' to setup account." in done.stderr
 
 
 def test_a_folder_is_copied_with_a_signed_url_of_az(cloud: LocalCloud, work: Path) -> None:
