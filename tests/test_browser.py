@@ -10,14 +10,17 @@ import os
 import re
 import shutil
 import socketserver
+import subprocess
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, ViewportSize, expect, sync_playwright
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
@@ -316,6 +319,68 @@ def test_files_can_be_picked_for_an_itwin(page: Page, running: tuple[LocalCloud,
     assert running[0].platform.image(itwin) == (PHOTO, "image/jpeg")
 
 
+def test_a_folder_can_be_chosen(page: Page, tmp_path: Path) -> None:
+    """Its files are called as if it had been dragged; and no mouse is needed."""
+    (tmp_path / "site" / "north").mkdir(parents=True)
+    (tmp_path / "site" / "north" / "chosen.jpg").write_bytes(PHOTO)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="choose a folder").press("Enter")
+    chooser.value.set_files(tmp_path / "site")
+    expect(drop_named(page, "site/north/chosen.jpg").locator(".pill")).to_have_text("uploaded")
+
+
+def test_what_a_program_needs_can_be_copied(
+    page: Page, context: BrowserContext, running: tuple[LocalCloud, str], tmp_path: Path
+) -> None:
+    """An iTwin's ID, the connection string, and a command that works as it is."""
+    cloud, address = running
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    itwin = cloud.itwin(display_name="Bridge")
+
+    def copied(button: str) -> str:
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_text("Copied").first).to_be_visible()
+        return str(page.evaluate("navigator.clipboard.readText()"))
+
+    assert copied("Copy the connection string") == cloud.connection_string
+    assert copied("Copy the ID of Bridge") == itwin
+    command = copied("Copy a curl command that writes to Bridge")
+    (tmp_path / "photo.jpg").write_bytes(PHOTO)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=HANG_S)
+    expect(drop_named(page, "photo.jpg").locator(".pill")).to_have_text("uploaded")
+    assert cloud.platform.image(itwin) == (PHOTO, "image/jpeg")
+    expect(page.get_by_role("button", name="Copy the connection string")).to_have_text("Copy the connection string")
+
+
+def test_an_itwin_that_was_lacking_is_made_with_a_button(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Where it is told that it lacks."""
+    cloud, _ = running
+    itwin = str(uuid.uuid4())
+    cloud.drop(itwin, "lacking.jpg", PHOTO)
+    expect(drop_named(page, "lacking.jpg").locator(".pill")).to_have_text("rejected")
+    remedy = page.get_by_role("button", name="Make this iTwin and drop the file again: lacking.jpg")
+    remedy.click()
+    expect(drop_named(page, "lacking.jpg").locator(".pill")).to_have_text("uploaded")
+    expect(remedy).to_have_count(0)
+    assert cloud.platform.image(itwin) == (PHOTO, "image/jpeg")
+
+
+def test_the_preflight_leaves_no_red_row(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Its own drop is not what a person has to look after."""
+    cloud, _ = running
+    key = {"x-functions-key": cloud.host.function_key}
+    requests.get(f"{cloud.host.address}/api/preflight", headers=key, timeout=HANG_S)
+    probe = page.locator(".drop[data-status=probe]").first
+    expect(probe.locator(".pill")).to_have_text("probe")
+    expect(page.locator(".drop[data-status=rejected]").filter(has_text=".probe")).to_have_count(0)
+
+
+CONTROLS = [
+    *("choose-folder", "samples", "target", "itwin-name"),
+    *("throttle", "outage", "slow", "copy-connection"),
+]
+
+
 def test_everything_can_be_done_with_the_keyboard(page: Page, running: tuple[LocalCloud, str]) -> None:
     """Tab leads through in order, Space switches, Enter opens, and what is new takes nobody's place."""
     cloud, _ = running
@@ -331,14 +396,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, running: tuple[Loc
             page.keyboard.press("Space")
         if page.evaluate("Boolean(document.activeElement.closest('.drop'))"):
             break
-    assert [name for name in reached if name in ("target", "itwin-name", "samples", "throttle", "outage", "slow")] == [
-        "target",
-        "itwin-name",
-        "samples",
-        "throttle",
-        "outage",
-        "slow",
-    ]
+    assert [name for name in reached if name in CONTROLS] == CONTROLS
     expect(page.get_by_role("switch", name="Slow")).to_be_checked()
     page.keyboard.press("Enter")
     expect(drop_named(page, "keys.jpg").locator("figure").first).to_be_visible()
@@ -449,7 +507,7 @@ def test_the_page_finds_its_cloud_again(browser: Browser, running: tuple[LocalCl
         expect(page.get_by_role("status")).to_have_text("live")
         stack.close()
         expect(page.get_by_role("status")).to_have_text("the local cloud does not respond")
-        page.get_by_role("button", name="Drop the samples").click()
+        page.get_by_role("button", name="drop the samples").click()
         expect(page.get_by_role("alert")).to_have_text("The local cloud does not respond.")
         stack.enter_context(open_console(cloud, int(address.rpartition(":")[2])))
         expect(page.get_by_role("status")).to_have_text("live")

@@ -25,11 +25,13 @@ from local.cloud import LocalCloud
 from local.console import open_console
 from local.console.board import Board
 from local.console.faults import Faults
+from local.console.observer import PREFLIGHT_CONTAINER
 from local.console.pictures import Pictures
 from local.itwin_platform import ITwinPlatform, ScriptedAnswer
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode, phone_photo
 from local.serving import listen
+from shared.preflight import PROBE_CONTAINER
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -146,6 +148,7 @@ def test_another_page_cannot_change_anything(running: tuple[LocalCloud, str], or
         ("POST", "/api/samples"),
         ("POST", "/api/drops?name=a.jpg"),
         ("POST", "/api/itwins"),
+        ("POST", "/api/drops/x/itwin"),
         ("PUT", "/api/faults/outage"),
         ("DELETE", "/api/itwins"),
     ):
@@ -299,6 +302,32 @@ def test_what_the_app_leaves_alone_is_not_waited_for(running: tuple[LocalCloud, 
     ):
         cloud.drop(itwin, name, b"")
         assert page.drop(name, status=status, itwin=itwin)["ignored"] is is_ignored
+
+
+def test_an_itwin_that_a_drop_lacked_can_be_made(running: tuple[LocalCloud, str], page: Page) -> None:
+    """And the file dropped again, as the app has given it its last word; only where that is what was wrong."""
+    cloud, _ = running
+    itwin = str(uuid.uuid4())
+    cloud.drop(itwin, "early.jpg", PHOTO)
+    lacking = page.drop("early.jpg", status="rejected", itwin=itwin)
+    assert page.send("POST", f"/api/drops/{lacking['key']}/itwin?again").status_code == 201
+    uploaded = page.drop("early.jpg", status="uploaded", itwin=itwin)
+    assert uploaded["key"] != lacking["key"]
+    before = len(cloud.platform.itwins())
+    for key in (uploaded["key"], "drop:none"):
+        assert page.send("POST", f"/api/drops/{key}/itwin?again").status_code == 404
+    assert len(cloud.platform.itwins()) == before
+
+
+def test_the_preflights_own_drop_is_known_as_such(running: tuple[LocalCloud, str], page: Page) -> None:
+    """That it is rejected is what the preflight wants; anybody's else stays what it is."""
+    cloud, _ = running
+    key = {"x-functions-key": cloud.host.function_key}
+    requests.get(f"{cloud.host.address}/api/preflight", headers=key, timeout=HANG_S)
+    probe = page.wait_for(lambda item: bool(item.get("isProbe") and item["result"]))
+    assert probe["container"] == PREFLIGHT_CONTAINER == PROBE_CONTAINER
+    cloud.drop(cloud.itwin(), "a.probe", PHOTO)
+    assert page.drop("a.probe", status="uploaded")["isProbe"] is False
 
 
 def test_a_damaged_result_does_not_end_the_console(running: tuple[LocalCloud, str], page: Page) -> None:

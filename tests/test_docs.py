@@ -215,7 +215,12 @@ def test_the_console_has_a_word_for_everything_that_happens() -> None:
     statuses, changes = (
         words.partition(f"const {name} = {{")[2].partition("};")[0] for name in ("STATUSES", "CHANGES")
     )
-    assert set(re.findall(r'^  "?([\w-]+)"?:', statuses, re.MULTILINE)) == {"waiting", "ignored", *get_args(Status)}
+    assert set(re.findall(r'^  "?([\w-]+)"?:', statuses, re.MULTILINE)) == {
+        "waiting",
+        "ignored",
+        "probe",
+        *get_args(Status),
+    }
     assert set(re.findall(r'^  "?([\w-]+)"?:', changes, re.MULTILINE)) == set(get_args(Change))
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MAX_DROPS = 500  # what a browser shows at ease; the page says where there were more
 MAX_STEPS = 50
 GLANCE_INTERVAL_S = 0.25
+PREFLIGHT_CONTAINER, PROBE_SUFFIX = "preflight", ".probe"
 INTERNAL_CONTAINERS = (DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, "azure-webjobs-*", "$*")
 
 
@@ -178,7 +179,8 @@ class Observer:
             self._drops.append(key)
             if len(self._drops) > self._max_drops:
                 self._board.put(self._drops.popleft(), None)
-        shown = {"sequence": self._sequence, **item, "result": result}
+        is_probe = item["container"] == PREFLIGHT_CONTAINER and item["name"].endswith(PROBE_SUFFIX)
+        shown = {"sequence": self._sequence, **item, "result": result, "isProbe": is_probe}
         shown["hasAfter"] = bool(self.sent_key(shown))
         self._board.put(key, shown)
 

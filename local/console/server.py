@@ -5,6 +5,7 @@
     GET  /api/events                  changes as server-sent events: {"key": item, or null where it is gone}
     POST /api/itwins                  make one: {"displayName"} -> {"id"}
     POST /api/drops?itwin=&name=      drop the request's body; without an iTwin on a new one
+    POST /api/drops/{key}/itwin       make the iTwin that it was meant for; with ?again drop the file again
     POST /api/samples                 drop a few pictures, each on a new iTwin
     PUT  /api/faults/{name}           {"on": true}
     GET  /api/itwins/{id}/image       the picture that the iTwin shows; with ?large as it was uploaded
@@ -17,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -28,12 +31,14 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.body import read_body, read_json
 from local.console.board import Board
 from local.console.faults import Faults
 from local.console.guard import Guard
 from local.console.observer import MAX_DROPS, Observer
 from local.console.pictures import Pictures
+from local.drops import ITWIN_NOT_FOUND
 from local.itwin_platform import as_itwin_id
 from local.samples import make_samples
 from local.serving import serve
@@ -51,6 +56,7 @@ MAX_DROP_BYTES = 300_000_000  # room for what the app itself refuses
 MAX_OBJECT_BYTES = 10_000
 MAX_NAME = 1024
 BREATH_S = 0.1
+SIGNATURE_LIFETIME = timedelta(days=30)
 HEARTBEAT_S = 15.0
 
 
@@ -59,12 +65,29 @@ def open_console(cloud: LocalCloud, port: int = 0, *, max_drops: int = MAX_DROPS
     """Serve the page of a cloud that runs until the block ends; yields its address."""
     board, faults, pictures = Board(), Faults(cloud.platform), Pictures()
     with Observer(cloud, board, faults, pictures, max_drops=max_drops) as observer:
+        board.put("storage", _access(cloud))
         console = _Console(cloud, board, faults, pictures, observer)
         with serve(console.app, port) as address:
             try:
                 yield address
             finally:
                 board.close()
+
+
+def _access(cloud: LocalCloud) -> dict[str, str]:
+    """Return what a program of this machine needs to write to storage; the key is the one that all the world knows."""
+    signature = generate_account_sas(
+        ACCOUNT,
+        ACCOUNT_KEY,
+        ResourceTypes(object=True),
+        AccountSasPermissions(create=True, write=True),
+        expiry=datetime.now(UTC) + SIGNATURE_LIFETIME,
+    )
+    return {
+        "connectionString": cloud.connection_string,
+        "blobUrl": cloud.azurite.blob_url,
+        "signature": signature,
+    }
 
 
 class _Refusal(Exception):
@@ -91,6 +114,7 @@ class _Console:
                 Route("/api/events", self._events),
                 Route("/api/itwins", self._make_itwin, methods=["POST"]),
                 Route("/api/drops", self._drop, methods=["POST"]),
+                Route("/api/drops/{key}/itwin", self._make_missing_itwin, methods=["POST"]),
                 Route("/api/samples", self._drop_samples, methods=["POST"]),
                 Route("/api/faults/{name}", self._switch, methods=["PUT"]),
                 Route("/api/itwins/{id}/image", self._itwin_image),
@@ -148,6 +172,20 @@ class _Console:
         if content is None:
             raise _Refusal(413, f"At most {MAX_DROP_BYTES:,} bytes can be dropped here.")
         await run_in_threadpool(self._take, itwin_id, name, content)
+        return Response(status_code=201)
+
+    async def _make_missing_itwin(self, request: Request) -> Response:
+        item = self._board.get(request.path_params["key"]) or {}
+        if ((item.get("result") or {}).get("error") or {}).get("code") != ITWIN_NOT_FOUND:
+            raise _Refusal(404, "There is no drop that lacks its iTwin.")
+
+        def make() -> None:
+            content = self._observer.read_drop(item) if "again" in request.query_params else None
+            self._cloud.itwin(item["container"])
+            if content is not None:
+                self._cloud.drop(item["container"], item["name"], content)
+
+        await run_in_threadpool(make)
         return Response(status_code=201)
 
     async def _drop_samples(self, _: Request) -> Response:

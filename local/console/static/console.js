@@ -1,5 +1,6 @@
 // The page: what came over the stream is shown, and what the person does is sent.
 
+import { copy } from "./copying.js";
 import { KeyedList, el } from "./dom.js";
 import { dropView, renderDrop, showTimes } from "./drops.js";
 import { renderItwin } from "./itwins.js";
@@ -10,8 +11,8 @@ const items = new Map();
 const told = new Map();
 const uploads = { done: 0, total: 0 };
 let isOld = true; // what comes first was there before the page
-const itwinList = new KeyedList(find("itwins"), (itwin) => renderItwin(itwin, chooseFor));
-const dropList = new KeyedList(find("drops"), renderDrop);
+const itwinList = new KeyedList(find("itwins"), (itwin) => renderItwin(itwin, chooseFor, commandFor));
+const dropList = new KeyedList(find("drops"), (drop) => renderDrop(drop, makeItwin));
 
 function listen() {
   const events = new EventSource("/api/events");
@@ -124,12 +125,29 @@ function chooseFor(id) {
   find("files").click();
 }
 
-find("files").addEventListener("change", async ({ target }) => {
-  const files = [...target.files].map((file) => [file.name, file]);
-  const itwin = find("target").value;
-  await attemptAll(files.length, (advance) => dropFiles(files, itwin, advance));
-  target.value = "";
-});
+/** Makes a command for a shell; an address has no character in it that would end its quotation. */
+function commandFor(itwin) {
+  const { blobUrl, signature } = items.get("storage");
+  return `curl --fail --upload-file photo.jpg --header "x-ms-blob-type: BlockBlob" "${blobUrl}/${itwin}/photo.jpg?${signature}"`;
+}
+
+/** Makes the iTwin that a drop was meant for; `again` drops the file again, where the app will not retry it. */
+function makeItwin(key, again) {
+  attempt(() => send("POST", `/api/drops/${encodeURIComponent(key)}/itwin${again ? "?again" : ""}`));
+}
+
+for (const id of ["files", "folder"]) {
+  find(id).addEventListener("change", async ({ target }) => {
+    const files = [...target.files].map((file) => [file.webkitRelativePath || file.name, file]);
+    const itwin = find("target").value;
+    await attemptAll(files.length, (advance) => dropFiles(files, itwin, advance));
+    target.value = "";
+  });
+}
+
+find("choose-folder").addEventListener("click", () => find("folder").click());
+
+find("copy-connection").addEventListener("click", ({ target }) => copy(target, items.get("storage").connectionString));
 
 find("new-itwin").addEventListener("submit", (event) => {
   event.preventDefault();

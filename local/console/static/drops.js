@@ -11,13 +11,14 @@ export function dropView(drop, itwin) {
   const { result } = drop;
   return {
     ...drop,
-    status: result?.status ?? (drop.ignored ? "ignored" : "waiting"),
+    status: drop.isProbe ? "probe" : result?.status ?? (drop.ignored ? "ignored" : "waiting"),
     itwinName: itwin?.name ?? null,
+    lacksItwin: !itwin && result?.error?.code === "iTwinNotFound",
     shownNow: Boolean(result?.image?.id && result.image.id === itwin?.image?.id),
   };
 }
 
-export function renderDrop(drop) {
+export function renderDrop(drop, makeItwin) {
   const { key, result, status } = drop;
   const sent = result?.sent;
   const address = `/api/drops/${encodeURIComponent(key)}`;
@@ -44,7 +45,15 @@ export function renderDrop(drop) {
         facts(drop),
         result && el("details", { className: "document" },
           el("summary", { "data-focus": "document" }, "The whole result"),
-          el("pre", { tabIndex: 0 }, JSON.stringify(result, null, 2))))));
+          el("pre", { tabIndex: 0 }, JSON.stringify(result, null, 2))))),
+    drop.lacksItwin && remedy(drop, makeItwin));
+}
+
+function remedy({ key, name, status }, makeItwin) {
+  const again = status !== "retrying";
+  const label = again ? "Make this iTwin and drop the file again" : "Make this iTwin";
+  return el("div", { className: "remedy" },
+    el("button", { type: "button", "data-focus": "remedy", ariaLabel: `${label}: ${name}`, onclick: () => makeItwin(key, again) }, label));
 }
 
 const sourceOf = (drop) => ({ ...drop.result?.source, bytes: drop.bytes });
@@ -65,8 +74,9 @@ function pictureOf(source, alt) {
   return frame;
 }
 
-function gist({ result }) {
+function gist({ result, status }) {
   if (!result) return null;
+  if (status === "probe") return el("span", { className: "quiet" }, STATUSES.probe);
   if (result.reason) return el("span", { className: "reason" }, result.reason);
   const changes = result.sent?.changes ?? [];
   const words = changes.length ? changes.map(changeWords) : ["untouched"];

@@ -1,9 +1,10 @@
 // The gallery: each iTwin with the picture that it shows now.
 
+import { copyButton } from "./copying.js";
 import { el, icon } from "./dom.js";
 import { bytesWords, typeWords } from "./words.js";
 
-export function renderItwin(itwin, chooseFor) {
+export function renderItwin(itwin, chooseFor, commandFor) {
   const { id, name, image } = itwin;
   const address = image && `/api/itwins/${id}/image?v=${encodeURIComponent(image.id)}`;
   const picture = image
@@ -17,5 +18,8 @@ export function renderItwin(itwin, chooseFor) {
       el("span", { className: "quiet" }, image ? `${typeWords(image.mediaType)} · ${bytesWords(image.bytes)}` : "nothing uploaded yet"),
       el("code", { title: id }, id)),
     el("button", { type: "button", className: "here", "data-focus": "here", onclick: () => chooseFor(id) },
-      "Drop here", el("span", { className: "unseen" }, ` on ${name}`)));
+      "Drop here", el("span", { className: "unseen" }, ` on ${name}`)),
+    el("div", { className: "copies" },
+      copyButton("ID", `Copy the ID of ${name}`, () => id),
+      copyButton("curl", `Copy a curl command that writes to ${name}`, () => commandFor(id))));
 }

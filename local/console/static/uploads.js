@@ -27,7 +27,7 @@ export async function dropFiles(files, itwin, advance) {
   const refused = [];
   for (const [name, file] of files) {
     try {
-      await file.slice(0, 1).arrayBuffer(); // tells a file that cannot be read from a cloud that does not answer
+      await file.slice(0, 1).arrayBuffer(); // tells a file that cannot be read from a cloud that does not respond
       await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
     } catch (error) {
       refused.push(`${name}: ${error.message}`);

@@ -2,6 +2,7 @@
 
 export const STATUSES = {
   waiting: "It is in storage and has no result yet: it is being processed, or is waiting to be.",
+  probe: "The preflight wrote it to see whether events arrive; that the app rejected it shows that they do.",
   ignored: "An unfinished copy, a system file or an empty folder: the app ignores it.",
   uploaded: "It was uploaded.",
   rejected: "The uploader can fix it.",
