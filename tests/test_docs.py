@@ -198,6 +198,20 @@ def test_the_dev_container_has_what_the_pages_ask_for() -> None:
     assert re.findall(r'node-version: "(\d+)"', tested) == [node]
 
 
+def test_the_dev_container_deploys_with_tools_of_fixed_versions() -> None:
+    """Those of az and Bicep that are tested with; Azure's tools change what they accept from month to month."""
+    container = json.loads((PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    features = {name.rpartition("/")[2].partition(":")[0]: given for name, given in container["features"].items()}
+    vendors = (PROJECT / "tests" / "vendors" / "az.txt").read_text(encoding="utf-8")
+    ci = (PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f"azure-cli=={features['azure-cli']['version']}\n" in vendors
+    assert features["azure-cli"]["installBicep"] is True
+    assert f"az bicep install --version {features['azure-cli']['bicepVersion']}\n" in ci
+    assert re.fullmatch(r"\d+\.\d+\.\d+", features["azd"]["version"])
+    assert re.search(r"npm install --global azure-functions-core-tools@4\.\d+\.\d+ ", container["postCreateCommand"])
+    assert "dev container" in TEXTS["README.md"]
+
+
 def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
     """Both say the same, with the same versions."""
     hooks = (PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
