@@ -11,9 +11,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.cage.images import CageLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HOST_SHARE = 5
 _APP_BYTES = 160_000_000
@@ -23,14 +28,10 @@ _BYTES_FOR_EACH_PROCESS = 500_000_000
 MOST_PROCESSES = 4
 """As many as host.json lets drops come at once."""
 
-_UNLIMITED = 2**60
-"""Version 1 of control groups says some number as large as this where there is no limit."""
-
 
 def instance_bytes(root: Path = Path("/")) -> int:
     """Return the memory of this instance: its control group's limit, or all that the machine has; 0 where unknown."""
-    limits = [*_group_limits(root), *_machine(root)]
-    return min(limits, default=0)
+    return min((*_group_limits(root), *_machine(root)), default=0)
 
 
 def limits_for(memory_bytes: int, max_source_bytes: int) -> CageLimits:
@@ -41,30 +42,31 @@ def limits_for(memory_bytes: int, max_source_bytes: int) -> CageLimits:
     return CageLimits(budget_bytes=min(_MOST_BUDGET_BYTES, max(_LEAST_BUDGET_BYTES, left)), processes=processes)
 
 
-def _group_limits(root: Path) -> list[int]:
-    """Return the limits of the process's group and of those above it (https://docs.kernel.org/admin-guide/cgroup-v2.html)."""
+def _group_limits(root: Path) -> Iterator[int]:
+    """Yield the limits of the process's groups, and of those above them, in both versions of control groups.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html; what a line begins with is the controllers, none in version 2.
+    """
     try:
-        own = (root / "proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []
-    group = next((line.removeprefix("0::") for line in own if line.startswith("0::")), "/")
-    mounted = root / "sys/fs/cgroup"
-    folders = [mounted / group.lstrip("/"), *(mounted / group.lstrip("/")).parents]
-    files = [folder / "memory.max" for folder in folders if folder.is_relative_to(mounted)]
-    found = [_number(file) for file in [*files, mounted / "memory/memory.limit_in_bytes"]]
-    return [limit for limit in found if 0 < limit < _UNLIMITED]
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers in {"", "memory"}:
+            mounted = root / "sys/fs/cgroup" / controllers
+            for folder in (mounted / group.lstrip("/"), *(mounted / group.lstrip("/")).parents):
+                if folder.is_relative_to(mounted):
+                    yield from _number(folder / ("memory.limit_in_bytes" if controllers else "memory.max"))
 
 
-def _machine(root: Path) -> list[int]:
-    try:
+def _machine(root: Path) -> Iterator[int]:
+    with suppress(OSError):
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return []
-    return [1024 * int(line.split()[1]) for line in lines if line.startswith("MemTotal:")]
+        yield from (1024 * int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
 
 
-def _number(file: Path) -> int:
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return 0
+def _number(file: Path) -> Iterator[int]:
+    """Yield the number in a file; nothing where there is none, as where a group has no limit."""
+    with suppress(OSError, ValueError):
+        yield int(file.read_text(encoding="ascii"))
