@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ import pytest
 from local.processes import wait_until
 from shared.cage import CageLimits, Images
 from shared.cage.caged import Cage, CagedProcess, CageFile
+from shared.cage.confinement import NOBODY
 from shared.errors import CorruptImage, DecoderCrashed, ResourcesExhausted, TooDemanding
 from shared.image import ImageLimits
 from tests.deadlines import HANG_S
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 LIMITS = ImageLimits(max_output_bytes=1_000)
 CAGE = CageLimits(budget_bytes=200_000_000, cpu_s=1, wall_s=int(HANG_S))
+REACHING = ["open", "socket", "fork", "environment", "memory of another", "signal", "signal to all", "descriptors"]
 JPEG = b"\xff\xd8\xff\xe0"
 SAID = {
     "bytes": len(JPEG),
@@ -119,12 +123,44 @@ def saying(said: object, **more: object) -> bytes:
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 @pytest.mark.parametrize(
     "attack",
-    ["open", "socket", "fork", "environment", "memory of another", "signal", "signal to all", "descriptors"],
+    REACHING,
 )
 def test_a_child_reaches_nothing_but_the_app(images: Images, victim: int, attack: str, needs: int) -> None:
     """No file, no network, no process: neither another's memory nor its environment, nor a child of its own."""
     with pytest.raises(CorruptImage, match=r"PermissionError|OSError"):
         images.normalize(order(attack, victim=victim, needs=needs))
+
+
+AS_ANOTHER = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from shared.cage import CageLimits, Images
+from shared.cage.caged import Cage
+from shared.errors import DropError
+from shared.image import ImageLimits
+cage = Cage(ImageLimits(), CageLimits(), "tests.cage.hostile")
+images = Images(ImageLimits(), CageLimits(), cage)
+for attack in sys.argv[3:]:
+    try:
+        images.normalize(json.dumps({"attack": attack, "victim": int(sys.argv[2])}).encode())
+    except DropError as outcome:
+        print(outcome)
+cage.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; else all tests run so")
+def test_a_child_reaches_nothing_where_the_app_is_not_root_either() -> None:
+    """It has the app's own user there, and what it could do to its processes is forbidden by the filter of calls."""
+    with Popen(["sleep", "1000"], env={"SECRET": "told"}, user=NOBODY, group=NOBODY) as victim:
+        command = [sys.executable, "-I", "-c", AS_ANOTHER, json.dumps(sys.path), str(victim.pid), *REACHING]
+        run = subprocess.run(
+            command, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=True
+        )
+        assert victim.poll() is None
+        victim.kill()
+    assert len(run.stdout.splitlines()) == len(REACHING)
+    assert all(line.startswith(("PermissionError", "OSError")) for line in run.stdout.splitlines()), run.stdout
 
 
 def test_a_child_makes_no_code(images: Images) -> None:
