@@ -25,6 +25,7 @@ from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_pipeline import PICTURES, Bench
 from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
+from tools.infra import COMMON, INFRA, Bicep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
 PROJECT = Path(__file__).parent.parent
+AZD = {"AZURE_ENV_NAME": "drops-prod", "AZURE_LOCATION": "westeurope"}  # which it asks for itself
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SETTINGS = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -132,18 +134,40 @@ def deploy_blocks() -> list[str]:
     return re.findall(r"```sh\n(.*?)```", README.partition("\n## Deploy it\n")[2].partition("\n## ")[0], re.DOTALL)
 
 
-def test_what_is_deployed_by_the_readme_can_upload() -> None:
-    """The settings that it makes are those of a login that works, and the app that gets them wants no other."""
-    settings = dict(re.findall(r"^azd env set (\w+) (.+)$", deploy_blocks()[0], re.MULTILINE))
-    parameters = (PROJECT / "infra" / "main.bicepparam").read_text(encoding="utf-8")
-    read = set(re.findall(r"readEnvironmentVariable\('(\w+)'", parameters))
-    assert set(settings) <= read
-    assert {"ITWIN_IDS", "OPERATOR_PRINCIPAL_ID"} <= set(settings)
-    app = {name: value for name, value in settings.items() if name in settings_read()}
-    identity = {"DropStorage__blobServiceUri": "https://a", "DropStorage__queueServiceUri": "https://a"}
-    deployed = Settings.from_environ({**identity, **app, "ITWIN_CLIENT_SECRET": "in the vault"})
-    assert Drop(settings["ITWIN_IDS"], "photo.jpg").names_an_itwin()
-    assert deployed.api_url == "https://api.bentley.com"
+def settings_that_are_made() -> dict[str, str]:
+    """Return what "Deploy it" sets, with what the commands in it would have told."""
+    made = dict(re.findall(r"^azd env set (\w+) (.+)$", deploy_blocks()[0], re.MULTILINE))
+    assert made["OPERATOR_PRINCIPAL_ID"].startswith('"$(az ad signed-in-user show')
+    return {**made, "OPERATOR_PRINCIPAL_ID": COMMON["OPERATOR_PRINCIPAL_ID"]}
+
+
+def test_the_readme_sets_all_that_a_deployment_needs_to_upload() -> None:
+    """The same settings as the environment whose whole snapshot is kept, which differ in their values alone."""
+    made = settings_that_are_made()
+    by_azd, optional = {"AZURE_ENV_NAME", "AZURE_LOCATION"}, {"ALERT_EMAIL"}
+    assert set(made) == set(COMMON) - by_azd - optional
+    assert made["ITWIN_LOGIN"] == COMMON["ITWIN_LOGIN"]
+    assert Drop(made["ITWIN_IDS"], "photo.jpg").names_an_itwin()
+    assert f"azd env new {AZD['AZURE_ENV_NAME']}\n" in deploy_blocks()[0]
+
+
+def test_the_compiler_accepts_what_the_readme_sets_and_nothing_less() -> None:
+    """What it predicts has the container to drop into, the vault for the secret, and roles for whoever deployed it."""
+    bicep = Bicep.find()
+    if bicep is None:
+        pytest.skip("The Bicep compiler was not found: put bicep on the PATH, or run az bicep install.")
+    made = settings_that_are_made()
+    resources = bicep.snapshot("main.bicepparam", {**AZD, **made}).values()
+    names = {resource["name"] for resource in resources if resource["type"].endswith("/containers")}
+    assert {f"{made['ITWIN_IDS']}", "results"} <= {name.rpartition("/")[2] for name in names}
+    assert [resource for resource in resources if resource["type"] == "Microsoft.KeyVault/vaults"]
+    roles = [resource for resource in resources if resource["type"] == "Microsoft.Authorization/roleAssignments"]
+    assert made["OPERATOR_PRINCIPAL_ID"] in {role["properties"]["principalId"] for role in roles}
+    for needed in ("ITWIN_LOGIN", "ITWIN_CLIENT_ID"):
+        less = {name: value for name, value in {**AZD, **made}.items() if name != needed}
+        refused = bicep.parameters(INFRA / "main.bicepparam", less)
+        assert refused.returncode != 0
+        assert f"azd env set {needed} " in refused.stderr
 
 
 def test_the_readme_drops_into_what_it_has_deployed() -> None:
@@ -152,7 +176,7 @@ def test_the_readme_drops_into_what_it_has_deployed() -> None:
     outputs = set(re.findall(r"^output (\w+) ", (PROJECT / "infra" / "main.bicep").read_text(), re.MULTILINE))
     named = set(re.findall(r"azd env get-value (\w+)", "".join(blocks)))
     assert named
-    assert named <= outputs
+    assert named <= outputs | {"AZURE_SUBSCRIPTION_ID"}  # which azd adds
     (made,) = re.findall(r"azd env set ITWIN_IDS (.+)", blocks[0])
     assert f"export ITWIN_ID={made}\n" in blocks[-1]
     (name,) = re.findall(r'az storage blob upload --container-name "\$ITWIN_ID" --name (\S+)', blocks[-1])

@@ -137,12 +137,12 @@ def _legal_values(name: str) -> str:
 
 
 def _errors(base: type[DropError]) -> Iterator[tuple[str, ...]]:
-    children = base.__subclasses__()
+    # Other modules have kinds of their own, which results do not name.
+    children = [child for child in base.__subclasses__() if child.__module__ == errors.__name__]
     if not children:
         yield f"`{base.code}`", (inspect.getdoc(base) or "").partition("\n")[0]
     for child in children:
-        if child.__module__ == errors.__name__:
-            yield from _errors(child)
+        yield from _errors(child)
 
 
 if __name__ == "__main__":
