@@ -32,6 +32,8 @@ class Inspection:
     8 bits. `depth` is the bits of a channel. `buffer_bytes` is what a decoder keeps beside the pixels, whatever the
     scale. `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
     of the picture that is shown, as left, top, right and bottom; None where that is all of it.
+    `is_lossless` says that the file has its pixels as they were made. `sampling` is how many pixels of a JPEG have one
+    colour, across and down, as they are stored.
     """
 
     data: bytes
@@ -47,6 +49,8 @@ class Inspection:
     is_opaque: bool = False
     colours: ColourSpace | None = None
     crop: tuple[int, int, int, int] | None = None
+    is_lossless: bool = False
+    sampling: tuple[int, int] | None = None
 
     @property
     def pixels(self) -> int:

@@ -18,7 +18,9 @@ class Picture:
 
     `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was no JPEG;
     `depth` is the bits that a channel had; `profile` is the ICC profile that the pixels are to be read with,
-    and `colours` what they stand for where there is none; `is_drawing` says that a JPEG would spoil it.
+    and `colours` what they stand for where there is none; `is_drawing` says that a JPEG would spoil it,
+    and `is_lossless` that nothing has spoilt it yet; `sampling` is how many pixels of a JPEG had one colour, across and
+    down.
     """
 
     image: Image
@@ -29,6 +31,8 @@ class Picture:
     profile: bytes | None = None
     colours: ColourSpace | None = None
     is_drawing: bool = False
+    is_lossless: bool = False
+    sampling: tuple[int, int] | None = None
     changes: tuple[Change, ...] = ()
 
     def changed(self, change: Change, image: Image, **values: Any) -> Picture:

@@ -22,6 +22,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THE_SIDE = {5, 6, 7, 8}
 _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 
 
@@ -85,7 +86,10 @@ def orient(picture: Picture) -> Picture:
     if picture.orientation not in _TRANSPOSITIONS:
         return picture
     turned = picture.image.transpose(_TRANSPOSITIONS[picture.orientation])
-    return picture.changed("oriented", turned, orientation=1)
+    sampling = picture.sampling
+    if sampling and picture.orientation in _ON_THE_SIDE:
+        sampling = sampling[1], sampling[0]
+    return picture.changed("oriented", turned, orientation=1, sampling=sampling)
 
 
 def fit_ratio(picture: Picture) -> Picture:

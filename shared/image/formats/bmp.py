@@ -38,7 +38,11 @@ def inspect(data: bytes) -> Inspection:
         raise _broken()
     is_opaque = bits <= _COLOUR_BITS
     return Inspection(
-        data, ImageHeader("image/bmp", width, abs(height)), weight=1 if is_opaque else 2, is_opaque=is_opaque
+        data,
+        ImageHeader("image/bmp", width, abs(height)),
+        weight=1 if is_opaque else 2,
+        is_opaque=is_opaque,
+        is_lossless=True,
     )
 
 

@@ -55,6 +55,7 @@ def inspect(file: bytes) -> GifInspection:
         file,
         header,
         has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE,
+        is_lossless=True,
         frame=(left, top, left + across, top + down),
     )
 

@@ -347,8 +347,11 @@ class _Parser:
         # Of all components, for each pixel: 3, or 1.5 where colours have less.
         samples = sum(h * v for h, v, _ in self._sampling.values()) / self._largest_unit()
         depends = self._colours_depend_on_what_was_cut()
+        colours = list(self._sampling.values())[1:2] or [(1, 1, 0)]
+        luma = next(iter(self._sampling.values()))
         return JpegInspection(
             data=self.data,
+            sampling=(ceil(luma[0] / colours[0][0]), ceil(luma[1] / colours[0][1])),
             header=ImageHeader("image/jpeg", *self._size),
             orientation=self._orientation or 1,
             has_metadata=self._dropped,

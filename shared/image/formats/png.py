@@ -97,6 +97,7 @@ def inspect(data: bytes) -> PngInspection:
         orientation=exif.orientation(memoryview(data)[exif_block.body : exif_block.end - 4]) if exif_block else 1,
         has_metadata=pieces != ((0, len(data)),),
         depth=depth,
+        is_lossless=True,
         fits_as_is=depth <= 8,  # noqa: PLR2004 - bits
         kept=pieces,
         colour_type=colour_type,

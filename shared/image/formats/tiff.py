@@ -225,6 +225,7 @@ def inspect(data: bytes) -> TiffInspection:
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
         buffer_bytes=ceil(across * rows * pixel_bytes) + has_planes * (_DEEP_PLANES if is_deep else 4) * width * height,
+        is_lossless=compression not in _JPEG_COMPRESSIONS,
         directory=directory,
         has_planes=has_planes,
     )

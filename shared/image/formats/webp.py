@@ -29,6 +29,7 @@ def inspect(data: bytes) -> Inspection:
         data,
         ImageHeader("image/webp", width, height),
         orientation=exif.orientation(block),
+        is_lossless=b"VP8L" in {*chunks, chunks.get(b"ANMF")},
         has_metadata=not chunks.keys().isdisjoint({b"EXIF", b"XMP ", b"ANMF"}),
     )
 
@@ -47,14 +48,15 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the EXIF block, and which other chunks there are."""
+    """Return the EXIF block, how the first frame of an animation is coded, and which other chunks there are."""
     found: dict[bytes, bytes] = {}
     position = 12
     for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):
             break
         kind, size = struct.unpack_from("<4sI", data, position)
-        found.setdefault(kind, data[position + 8 : position + 8 + size] if kind == b"EXIF" else b"")
+        body = {b"EXIF": slice(0, size), b"ANMF": slice(16, 20)}.get(kind, slice(0))
+        found.setdefault(kind, data[position + 8 : position + 8 + size][body])
         position += 8 + size + size % 2
     return found
 
