@@ -106,7 +106,7 @@ def _tell(measured: Measured, request: dict[str, Any]) -> dict[str, Any] | None:
             return None
         _save(worker, job)
     (facts,) = _judge(job, [OURS]).values()
-    return {key: facts[key] for key in ("width", "height", "quality", "media_type")}
+    return {key: facts[key] for key in ("width", "height", "quality", "media_type", "sampling")}
 
 
 def _warm_up(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

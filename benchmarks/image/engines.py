@@ -30,6 +30,7 @@ class Told:
     height: int
     quality: int
     media_type: str
+    sampling: int
 
 
 class Engine:
@@ -127,7 +128,7 @@ class Limit(Engine):
         if self.target.media_type == "image/png":
             self._leaving.save(buffer, "PNG")
         else:
-            self._leaving.save(buffer, "JPEG", quality=self.target.quality)
+            self._leaving.save(buffer, "JPEG", quality=self.target.quality, subsampling=self.target.sampling)
         return buffer.getvalue()
 
 
@@ -192,7 +193,8 @@ class Libvips(Engine):
             image = self._vips.Image.thumbnail_buffer(self.data, target.width, **options)
         if self.job["pads"]:
             image = image.gravity("centre", target.width, target.height, extend="white")
-        return bytes(image.jpegsave_buffer(Q=target.quality, keep="none", subsample_mode="on"))
+        mode = "on" if target.sampling else "off"
+        return bytes(image.jpegsave_buffer(Q=target.quality, keep="none", subsample_mode=mode))
 
 
 class ImageMagick(Engine):
@@ -219,7 +221,15 @@ class ImageMagick(Engine):
             arguments = ["-define", f"jpeg:size={size}", *arguments, "-resize", size + "!"]
         if "cmyk" in self.job["name"]:
             arguments += ["-profile", self.path.parent / "srgb.icc"]
-        self._call(*arguments, "-strip", "-sampling-factor", "2x2", "-quality", str(target.quality), self._target)
+        self._call(
+            *arguments,
+            "-strip",
+            "-sampling-factor",
+            ("1x1", "2x1", "2x2")[target.sampling],
+            "-quality",
+            str(target.quality),
+            self._target,
+        )
         return self._target.read_bytes()
 
     def _call(self, *arguments: str | Path) -> None:

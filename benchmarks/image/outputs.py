@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageChops, ImageStat
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 _MAX_BYTES = 5_000_000
 _MAX_RATIO = 5
@@ -30,6 +30,7 @@ def judge(path: Path, reference: Path) -> dict[str, Any]:
         "height": image.height,
         "media_type": Image.MIME[image.format or ""],
         "quality": _quality(image),
+        "sampling": get_sampling(image) if isinstance(image, JpegImageFile) else 0,
     }
     wrong = []
     if len(data) > _MAX_BYTES:

@@ -30,7 +30,7 @@ const transform = () => {
   const picture = sharp(data).autoOrient();
   const fit = job.pads ? "contain" : "fill";
   picture.resize(told.width, told.height, { fit, background: "white", withoutEnlargement: !job.pads });
-  return picture.jpeg({ quality: told.quality }).toBuffer();
+  return picture.jpeg({ quality: told.quality, chromaSubsampling: told.sampling ? "4:2:0" : "4:4:4" }).toBuffer();
 };
 
 const obey = async (request) => {
