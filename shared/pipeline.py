@@ -67,7 +67,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
                     message = "Another image is being uploaded to this iTwin, or was a moment ago."
                     raise ITwinBusy(message, retry_after_s=decision.wait_s)
                 case _:
-                    app.throttle.check()
+                    app.throttle.hold()
                     with known.stopwatch.timed("normalize"):
                         image = app.normalize(source.take())
                     known = known.plus(image=ImageFacts.of(image, source))
@@ -105,7 +105,7 @@ def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, servic
     """Note the upload in the ledger, send, and record what came of it. Raises DropError and AzureError."""
     itwin_id, version = known.attempt.drop.itwin_id, known.attempt.version
     assert version  # noqa: S101 - it has been read
-    app.throttle.wait()
+    app.throttle.wait(known.stopwatch.deadline)
     app.platform.authorize(known.stopwatch.deadline)
     deadline = min(known.stopwatch.deadline, services.clock.monotonic() + app.ledger.call_s)
     call = app.ledger.begin(itwin_id, entry, version)

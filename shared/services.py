@@ -53,7 +53,8 @@ class App:
     @classmethod
     def from_settings(cls, settings: Settings, storage: BlobServiceClient, http: Sender, clock: Clock) -> App:
         """Put the parts together; nothing is sent yet."""
-        throttle = Throttle(scale=settings.retries.min_delay_s / RetryPolicy().min_delay_s)
+        retries = settings.retries
+        throttle = Throttle(scale=retries.min_delay_s / RetryPolicy().min_delay_s, max_pause_s=retries.max_delay_s)
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
         images = open_images(settings.limits, limits_for(instance_bytes(), settings.max_source_bytes))

@@ -9,7 +9,17 @@ import pytest
 
 from local.processes import wait_until
 from shared.errors import PlatformThrottled
-from shared.throttle import MAX_INTERVAL_S, MAX_PAUSE_S, PATIENCE_S, PAUSE_S, WINDOW_S, Throttle, faster, slower
+from shared.throttle import (
+    FAIR_INTERVAL_S,
+    HOLD_S,
+    MAX_INTERVAL_S,
+    MAX_PAUSE_S,
+    PATIENCE_S,
+    PAUSE_S,
+    WINDOW_S,
+    Pace,
+    Throttle,
+)
 from tests.deadlines import HANG_S
 
 
@@ -31,27 +41,32 @@ class Time:
 
 
 @pytest.mark.parametrize(
-    ("interval_s", "calls_since", "calls_in_window", "next_s"),
+    ("pace", "calls_since", "calls_in_window", "slower"),
     [
-        (0, 120, 120, 0.5),
-        (0, 0, 0, MAX_INTERVAL_S),
-        (1, 200, 60, 1.25),
-        (1, 3, 60, 2),
-        (MAX_INTERVAL_S, 0, 0, MAX_INTERVAL_S),
+        (Pace(), 120, 120, Pace(0.5)),
+        (Pace(), 30, 30, Pace(2)),
+        (Pace(), 29, 29, Pace(0.24, is_learned=False)),
+        (Pace(), 0, 0, Pace(0.24, is_learned=False)),
+        (Pace(0.24, is_learned=False), 40, 40, Pace(0.3, is_learned=False)),
+        (Pace(0.24, is_learned=False), 3, 5, Pace(12)),
+        (Pace(0.24, is_learned=False), 0, 0, Pace(MAX_INTERVAL_S)),
+        (Pace(1), 200, 60, Pace(1.25)),
+        (Pace(1), 3, 60, Pace(2)),
+        (Pace(MAX_INTERVAL_S), 0, 0, Pace(MAX_INTERVAL_S)),
     ],
 )
-def test_a_throttle_slows_the_pace(interval_s: float, calls_since: int, calls_in_window: int, next_s: float) -> None:
-    """The first one tells the process its share of the last minute; then each makes it slower, in vain much slower."""
-    assert slower(interval_s, calls_since, calls_in_window) == next_s
+def test_a_throttle_slows_the_pace(pace: Pace, calls_since: int, calls_in_window: int, slower: Pace) -> None:
+    """The first tells a busy process its share; another halves a fair pace, unless the next comes soon."""
+    assert pace.slower(calls_since, calls_in_window) == slower
 
 
 def test_what_a_throttle_takes_is_won_back_in_some_eighty_calls() -> None:
     """So less than 2 % of the calls are throttled; after many calls without a throttle the pace grows quickly."""
-    intervals = [1.25]
+    paces = [Pace(1.25)]
     for calls in range(1, 1001):
-        intervals.append(faster(intervals[-1], calls))
-    assert 70 < next(calls for calls, interval_s in enumerate(intervals) if interval_s <= 1) < 100
-    assert intervals[-1] < 1e-6
+        paces.append(paces[-1].faster(calls))
+    assert 70 < next(calls for calls, pace in enumerate(paces) if pace.interval_s <= 1) < 100
+    assert paces[-1].interval_s < 1e-6
 
 
 def test_a_throttle_is_heard_once() -> None:
@@ -100,11 +115,39 @@ def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
     assert time.now == pytest.approx(29)
 
 
+def test_one_stray_throttle_does_not_slow_a_quiet_process() -> None:
+    """Two hundred drops take a minute, and not the half hour that its two calls before would tell."""
+    time = Time()
+    throttle = time.throttle()
+    for _ in range(2):
+        throttle.wait()
+        throttle.succeeded()
+    throttle.throttled(5)
+    time.now = 5
+    for _ in range(200):
+        throttle.wait()
+        throttle.succeeded()
+    assert time.now < 60
+
+
+def test_a_drop_waits_no_longer_than_its_attempt_may() -> None:
+    """It goes back to the queue, with the time that is left, and takes no turn."""
+    time = Time()
+    throttle = time.throttle()
+    throttle._pace = Pace(10)
+    throttle.wait(deadline=5)
+    with pytest.raises(PlatformThrottled) as waiting:
+        throttle.wait(deadline=9)
+    assert waiting.value.retry_after_s == 10
+    throttle.wait(deadline=10)
+    assert time.slept == [10]
+
+
 def test_a_drop_waits_a_minute_at_most() -> None:
     """Longer waits are the queue's: the drop goes back, with the time that is left, and takes no turn."""
     time = Time()
     throttle = time.throttle()
-    throttle._interval_s = PATIENCE_S + 1
+    throttle._pace = Pace(PATIENCE_S + 1)
     throttle.wait()
     for _ in range(2):
         with pytest.raises(PlatformThrottled) as waiting:
@@ -113,29 +156,32 @@ def test_a_drop_waits_a_minute_at_most() -> None:
     assert time.slept == []
 
 
-def test_nobody_waits_in_a_pause() -> None:
-    """However short it is: who came meanwhile goes back to the queue without a call."""
+def test_a_drop_that_comes_in_a_pause_is_held_for_a_moment() -> None:
+    """Else one process that may call nothing would turn back all drops that wait; after that they do go back."""
     time = Time()
     throttle = time.throttle()
-    throttle.throttled(0.5)
-    with pytest.raises(PlatformThrottled) as waiting:
-        throttle.wait()
-    assert waiting.value.retry_after_s == 0.5
-    assert time.slept == []
-    time.now = 0.5
+    throttle.throttled(30)
+    for come in (throttle.hold, throttle.wait):
+        with pytest.raises(PlatformThrottled):
+            come()
+    assert (time.slept, time.now) == ([HOLD_S] * 2, 2 * HOLD_S)
+    time.now = 29.5
     throttle.wait()
+    assert time.now == 30
 
 
 def test_no_pause_is_longer_than_the_longest_window() -> None:
-    """Whoever names a hundred years is asked again after an hour."""
+    """Whoever names a hundred years is asked again after an hour, or sooner where no delay may be so long."""
     assert Time().throttle().throttled(3e9) == MAX_PAUSE_S
+    assert Throttle(max_pause_s=60, clock=lambda: 0.0).throttled(3e9) == 60
+    assert Throttle(max_pause_s=20, clock=lambda: 0.0).throttled(None) == 20
 
 
 def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
     """A turn from before the throttle is none any more."""
     time = Time()
     throttle = time.throttle()
-    throttle._interval_s = 10
+    throttle._pace = Pace(10)
 
     def hear(_: float) -> None:
         time.now = 10
@@ -156,11 +202,11 @@ def test_who_has_not_called_for_a_minute_starts_anew() -> None:
     time.now = 10 + WINDOW_S - 1
     throttle.wait()
     throttle.wait()
-    assert time.slept == [MAX_INTERVAL_S]
-    time.now += 2 * WINDOW_S + MAX_INTERVAL_S
+    assert time.slept == pytest.approx([2 * FAIR_INTERVAL_S])
+    time.now += 2 * WINDOW_S
     throttle.wait()
     throttle.wait()
-    assert time.slept == [MAX_INTERVAL_S]
+    assert len(time.slept) == 1
 
 
 def test_threads_wait_for_turns_of_their_own() -> None:
@@ -169,7 +215,7 @@ def test_threads_wait_for_turns_of_their_own() -> None:
     throttle = Throttle(clock=lambda: 0.0, sleep=slept.append, uniform=lambda least, _: least)
     for _ in range(6):
         throttle.succeeded()
-    throttle._interval_s = 10
+    throttle._pace = Pace(10)
     threads = [threading.Thread(target=throttle.wait) for _ in range(4)]
     for thread in threads:
         thread.start()
