@@ -26,7 +26,7 @@ AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 RUNNER = Path(__file__).with_name("run_azurite.js")
 START_TIMEOUT_S = 120.0
 
-# For clients of the storage SDK: storage on this machine answers at once, or has ended. By default they would wait for
+# For clients of the storage SDK: storage on this machine responds at once, or has ended. By default they would wait for
 # most of a minute.
 QUICK_RETRIES: dict[str, Any] = {
     "retry_total": 3,

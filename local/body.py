@@ -22,7 +22,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes | None:
 async def read_json(request: Request, max_bytes: int) -> Any:
     """Return the body's JSON, None for an empty one.
 
-    Raises ValueError where it is too large or none, or where no answer could ever repeat it: NaN, a lone surrogate.
+    Raises ValueError where it is too large or none, or where no response could ever repeat it: NaN, a lone surrogate.
     """
     body = await read_body(request, max_bytes)
     if body is None:

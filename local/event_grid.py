@@ -233,7 +233,7 @@ class EventGrid:
         self._blobs.close()
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Create or replace a subscription; its endpoint must answer the validation handshake.
+        """Create or replace a subscription; its endpoint must pass the validation handshake.
 
         https://learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-events-schema
         """
@@ -256,13 +256,13 @@ class EventGrid:
             response = self._session.post(
                 subscription.endpoint, data=json.dumps([event]), headers=headers, timeout=RESPONSE_TIMEOUT_S
             )
-            answer = response.json() if response.ok else {}
+            body = response.json() if response.ok else {}
         except (requests.RequestException, ValueError) as error:
-            message = f"The event subscription '{subscription.name}' was not made: its endpoint gave no valid answer."
+            message = f"The event subscription '{subscription.name}' was not made: its endpoint gave no valid response."
             raise LocalCloudError(message) from error
-        if not isinstance(answer, dict) or answer.get("validationResponse") != code:
+        if not isinstance(body, dict) or body.get("validationResponse") != code:
             raise LocalCloudError(
-                f"The event subscription '{subscription.name}' was not made: its endpoint answered the validation "
+                f"The event subscription '{subscription.name}' was not made: its endpoint responded to the validation "
                 f"handshake with status {response.status_code} and without the code."
             )
         self._subscriptions[subscription.name] = subscription
@@ -333,7 +333,7 @@ class EventGrid:
             self._schedule(delivery, delay_s=delay_s)
 
     def _post(self, delivery: _Delivery) -> int:
-        """Deliver once; 0 stands for no answer."""
+        """Deliver once; 0 stands for no response."""
         headers = _headers(delivery.subscription, "Notification", data_version="", delivery_count=delivery.attempts)
         delivery.attempts += 1
         delivery.last_attempt = datetime.now(UTC)

@@ -36,9 +36,9 @@ UPSTREAM_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and how it was answered.
+    """One request and how it was responded to.
 
-    `fault` is None where the answer is storage's own; `done` says whether storage did it, whatever was answered.
+    `fault` is None where the response is storage's own; `done` says whether storage did it, whatever the response was.
     """
 
     method: str
@@ -55,8 +55,8 @@ def proxy_storage(
 ) -> Iterator[str]:
     """Stand before what listens on the loopback `port` until the block ends; yields the proxy's address.
 
-    `choose_fault` is asked before a request is passed on; `on_exchange` is told before its answer goes out, and of one
-    blob's requests in the order in which storage did them. Both are called from many threads.
+    `choose_fault` is asked before a request is passed on; `on_exchange` is told before its response goes out, and of
+    one blob's requests in the order in which storage carried them out. Both are called from many threads.
     """
     server = _Server(port, choose_fault, on_exchange)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -111,10 +111,10 @@ class _Handler(BaseHTTPRequestHandler):
             own = None if fault in ("busy", "condition-not-met") else _forward(exchange, self.headers, self.server.port)
             done = own is not None and own[0] < FIRST_ERROR
             self.server.on_exchange(replace(exchange, done=done, fault=fault))
-        if answer := _fault_answer(fault) if fault else own:
-            self._answer(*answer)
+        if response := _fault_response(fault) if fault else own:
+            self._respond(*response)
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP or (self.command == "HEAD" and name.lower() == "content-length"):
@@ -135,13 +135,13 @@ def _forward(exchange: Exchange, headers: Message[str, str], port: int) -> tuple
         for name, value in headers.items():
             upstream.putheader(name, value)
         upstream.endheaders(exchange.body)
-        answer = upstream.getresponse()
-        return answer.status, answer.getheaders(), answer.read()
+        response = upstream.getresponse()
+        return response.status, response.getheaders(), response.read()
     finally:
         upstream.close()
 
 
-def _fault_answer(fault: Fault) -> tuple[int, list[tuple[str, str]], bytes]:
+def _fault_response(fault: Fault) -> tuple[int, list[tuple[str, str]], bytes]:
     status, code, message = ERRORS[fault]
     content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return status, [("x-ms-error-code", code), ("Content-Type", "application/xml")], content

@@ -54,19 +54,19 @@ class HostProcess:
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers; LocalCloudError says why it does not."""
+        """Start it and wait until it responds; LocalCloudError says why it does not."""
         self._child = child = Child(
             self._command(),
             environment=self._environment(),
             directory=PROJECT if self._kind == "embedded" else self._app_folder,
             on_line=self._on_line,
         )
-        wait_until(lambda: self._answers() or child.exit_code is not None, timeout_s=START_TIMEOUT_S, interval_s=0.05)
+        wait_until(lambda: self._responds() or child.exit_code is not None, timeout_s=START_TIMEOUT_S, interval_s=0.05)
         if child.exit_code is not None:
             self.stop()
             reason = child.lines[-1] if child.lines else "it said nothing"
             raise LocalCloudError(f"The Functions host could not start: {reason}")
-        if not self._answers():
+        if not self._responds():
             self.kill()
             raise LocalCloudError(f"The Functions host did not respond within {START_TIMEOUT_S:.0f} s.")
 
@@ -79,7 +79,7 @@ class HostProcess:
         return self._child.kill() if self._child else None
 
     def restart(self) -> None:
-        """Stop what runs and start anew, with the settings as they are now."""
+        """Stop what runs and start it again, with the settings as they are now."""
         self.stop()
         self.start()
 
@@ -120,7 +120,7 @@ class HostProcess:
         keys = {BLOBS_EXTENSION_KEY: self._blobs_extension_key, FUNCTION_KEY: self.function_key}
         return environment | keys
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             return requests.get(f"{self.address}/admin/host/ping", timeout=5).ok
         except requests.RequestException:

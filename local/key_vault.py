@@ -46,7 +46,7 @@ class KeyVault:
     """One vault, empty at first; every method may be called while it is served in another thread.
 
     `tokens` is the authority whose tokens are trusted, `readers` are the principals with the role Key Vault Secrets
-    User. For tests, `failing_with` makes every answer that status; `requests` counts what was asked.
+    User. For tests, `failing_with` makes every response that status; `requests` counts what was asked.
     """
 
     def __init__(self, tokens: TokenIssuer, *, readers: Collection[str] = ()) -> None:

@@ -35,7 +35,7 @@ LIFETIME_S = 24 * 3600.0  # Azure's are valid for 24 hours
 class ManagedIdentity:
     """One app's identities: a system-assigned one, and user-assigned ones by client id.
 
-    `tokens` is the authority whose tokens the other stand-ins may trust. For tests, `failing_with` makes every answer
+    `tokens` is the authority whose tokens the other stand-ins may trust. For tests, `failing_with` makes every response
     that status, and `lifetime_s` decides how soon a token expires; `requests` counts what was asked.
     """
 

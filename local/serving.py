@@ -64,7 +64,7 @@ def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
 
     async def run() -> None:
         await server.serve(sockets=[listener])
-        # Whoever is still connected would wait for an answer for ever.
+        # Whoever is still connected would wait for a response for ever.
         for connection in tuple(server.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # the loop closes them in its next turn

@@ -27,7 +27,7 @@ from local.console.board import Board
 from local.console.faults import Faults
 from local.console.observer import PREFLIGHT_CONTAINER
 from local.console.pictures import Pictures
-from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.itwin_platform import ITwinPlatform, ScriptedResponse
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode, phone_photo
 from local.serving import listen
@@ -282,7 +282,7 @@ def test_each_attempt_is_told(running: tuple[LocalCloud, str], page: Page) -> No
     """Who comes later still sees how a drop survived."""
     cloud, _ = running
     itwin = cloud.itwin()
-    cloud.platform.script([ScriptedAnswer(503, path=f"/itwins/{itwin}/image")])
+    cloud.platform.script([ScriptedResponse(503, path=f"/itwins/{itwin}/image")])
     cloud.drop(itwin, "told.jpg", PHOTO)
     steps = page.drop("told.jpg", status="uploaded", itwin=itwin)["steps"]
     assert [(step["attempt"], step["status"], step["httpStatus"]) for step in steps] == [
@@ -390,7 +390,7 @@ def test_somebody_elses_script_switches_the_faults_off() -> None:
     platform = ITwinPlatform()
     faults = Faults(platform)
     faults.switch("outage", on=True)
-    platform.script([ScriptedAnswer(418)])
+    platform.script([ScriptedResponse(418)])
     assert not any(faults.state().values())
     faults.switch("slow", on=True)
     platform.reset()

@@ -65,7 +65,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 def script(folder: Path, answer: dict[str, object]) -> None:
     """Make the platform of a running cloud answer like this."""
     address = f"{state_of(folder)['platform']}/_control/script"
-    requests.put(address, json={"answers": [answer]}, timeout=HANG_S).raise_for_status()
+    requests.put(address, json={"responses": [answer]}, timeout=HANG_S).raise_for_status()
 
 
 def says(child: Child, text: str) -> bool:

@@ -21,7 +21,7 @@ from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.fault_proxy import Exchange, Fault, proxy_storage
-from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.itwin_platform import ITwinPlatform, ScriptedResponse
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
@@ -51,13 +51,13 @@ def event(drop: Drop) -> Attempt:
 
 PICTURES = [encode(building_site(64 + n, 48), "PNG") for n in range(4)]
 CLIENTS = {"the-app": "hush-of-the-app"}
-SLOW = ScriptedAnswer(delay_s=1.5)
+SLOW = ScriptedResponse(delay_s=1.5)
 
 
-def refusal(status: int) -> ScriptedAnswer:
+def refusal(status: int) -> ScriptedResponse:
     """Return a refusal in the platform's own form."""
     error = {"code": "iTwinNotFound" if status == 404 else "Odd", "message": "As it pleases."}
-    return ScriptedAnswer(status, body=json.dumps({"error": error}).encode())
+    return ScriptedResponse(status, body=json.dumps({"error": error}).encode())
 
 
 class SkippingClock:
@@ -306,7 +306,7 @@ def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) 
     tracemalloc.start()
     try:
         for drop in drops:
-            bench.platform.script([ScriptedAnswer(500)] if fault == "platform" else [])
+            bench.platform.script([ScriptedResponse(500)] if fault == "platform" else [])
             bench.process(drop)
         assert wait_until(lambda: tracemalloc.get_traced_memory()[0] < size, timeout_s=5)
     finally:
@@ -399,7 +399,7 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
     """
     bench.settle_briefly()
     older = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(500, reset=True, times=2)])
+    bench.platform.script([ScriptedResponse(500, reset=True, times=2)])
     if fate == "its message is lost":
         bench.hinder = lambda e: "condition-not-met" if RETRY_QUEUE in e.target else None
         with pytest.raises(HttpResponseError):
@@ -443,7 +443,7 @@ def test_an_upload_that_is_applied_after_all_is_not_sent_again(bench: Bench) -> 
     """A late upload of the same image does no harm, so one lost answer costs one call more."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(reset=True)])
+    bench.platform.script([ScriptedResponse(reset=True)])
     bench.process(drop)
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
@@ -454,7 +454,7 @@ def test_an_upload_that_was_sent_on_two_connections_stays_unsettled(bench: Bench
     """A kept connection broke without a response: the image is up, and the platform may still apply the first call."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(500, reset=True)])
+    bench.platform.script([ScriptedResponse(500, reset=True)])
     assert bench.process(drop)["status"] == "uploaded"
     assert bench.calls(drop) == [500, 201]
     assert json.loads(bench.ledger_entry(drop).download_blob().readall())["unsettled"]
@@ -465,7 +465,7 @@ def test_many_unsettled_calls_cost_one_upload_more(bench: Bench) -> None:
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     older = [drop, *(bench.write(PICTURES[n], Drop(drop.container, f"{n}.png")) for n in (1, 2))]
-    bench.platform.script([ScriptedAnswer(504, times=3)])
+    bench.platform.script([ScriptedResponse(504, times=3)])
     for each in older:
         assert bench.process(each)["status"] == "retrying"
     newest = bench.write_later(PICTURES[3], Drop(drop.container, "newest.png"), older[-1])
@@ -514,7 +514,7 @@ def test_a_drop_made_anew_after_it_had_gone_is_told_of(bench: Bench) -> None:
     blob = bench.storage.get_blob_client(drop.container, drop.blob)
     blob.delete_blob()
     assert bench.process(drop)["error"]["code"] == "DropGone"
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     assert bench.process(bench.write(PICTURES[0], drop))["status"] == "retrying"
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
@@ -523,7 +523,7 @@ def test_a_drop_made_anew_after_it_had_gone_is_told_of(bench: Bench) -> None:
 def test_what_was_known_of_a_drop_that_has_gone_is_kept(bench: Bench) -> None:
     """Also where an event that names no version finds it out; then no slower attempt's word comes over it."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     waiting = bench.process(drop)
     bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
     gone = bench.process(drop)
@@ -582,15 +582,15 @@ def test_what_the_platform_refuses_is_final_at_once(bench: Bench, status: int) -
 @pytest.mark.parametrize(
     "answer",
     [
-        ScriptedAnswer(429, {"Retry-After": "1"}),
-        *(ScriptedAnswer(status) for status in (500, 502, 503, 504, 403, 404, 409, 413, 423, 307, 201, 200)),
-        ScriptedAnswer(401, times=2),
-        ScriptedAnswer(reset=True),
-        ScriptedAnswer(201, body=b'{"image": {"id"'),
+        ScriptedResponse(429, {"Retry-After": "1"}),
+        *(ScriptedResponse(status) for status in (500, 502, 503, 504, 403, 404, 409, 413, 423, 307, 201, 200)),
+        ScriptedResponse(401, times=2),
+        ScriptedResponse(reset=True),
+        ScriptedResponse(201, body=b'{"image": {"id"'),
     ],
     ids=lambda answer: f"{answer.status}{answer.body[:1]!r}",
 )
-def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: ScriptedAnswer) -> None:
+def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: ScriptedResponse) -> None:
     """The result says `retrying`, why and when; one message waits; in the end the image is there."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([answer])
@@ -607,7 +607,7 @@ def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: Scri
 def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
     """After a 429 the next drop goes back to the queue without a call, and both come when Retry-After is over."""
     throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
-    bench.platform.script([ScriptedAnswer(429, {"Retry-After": "2"})])
+    bench.platform.script([ScriptedResponse(429, {"Retry-After": "2"})])
     assert bench.process(throttled)["response"]["httpStatus"] == 429
     waiting = bench.process(other)
     assert (waiting["status"], waiting["error"]["code"], waiting["response"]) == ("retrying", "PlatformThrottled", None)
@@ -619,7 +619,7 @@ def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
 def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -> None:
     """Nobody waits for ever."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     old = replace(event(drop), number=9, first_at=datetime.now(UTC) - timedelta(days=2))
     process_drop(old, bench.services)
     result = bench.result(drop)
@@ -630,7 +630,7 @@ def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -
 def test_a_retry_of_a_drop_that_has_gone_ends(bench: Bench) -> None:
     """Whoever deleted the blob is told what became of it."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     etag = bench.process(drop)["source"]["etag"]
     bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
     bench.drain()
@@ -641,7 +641,7 @@ def test_a_retry_of_a_drop_that_has_gone_ends(bench: Bench) -> None:
 def test_a_retry_of_a_drop_that_has_changed_is_the_first_of_the_new_one(bench: Bench) -> None:
     """The new version has its own count, and its own time until it has failed."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     bench.process(drop)
     bench.write(PICTURES[1], drop)
     bench.drain()
@@ -665,7 +665,7 @@ def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> Non
     """A final result never gives way to `retrying`."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
     assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
     assert bench.calls(drop) == [201, 503]
@@ -872,7 +872,7 @@ def test_an_upload_whose_time_is_over_before_it_begins_is_not_sent(bench: Bench)
 def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(bench: Bench) -> None:
     """Whoever may write to the queue can neither end a drop nor keep it from its end."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503, times=2)])
+    bench.platform.script([ScriptedResponse(503, times=2)])
     first = bench.process(drop)
     long_ago = replace(
         event(drop).at(bench.version(drop), utc_now()), number=99, first_at=utc_now() - timedelta(days=9)
@@ -892,7 +892,7 @@ def touch(bench: Bench, drop: Drop) -> str:
 def test_a_drop_that_is_touched_while_it_waits_is_the_same_drop(bench: Bench) -> None:
     """Its ETag and its place in the order stay: an older drop never comes over a newer one for being touched."""
     older = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     waiting = bench.process(older)
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     assert bench.process(newer)["status"] == "uploaded"
@@ -989,7 +989,7 @@ def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench, poisoned: i
 def test_a_drop_poisoned_while_it_waits_goes_on_waiting(bench: Bench) -> None:
     """Its message comes, so it has not failed yet."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     bench.process(drop)
     drop_poisoned(event(drop), bench.services)
     assert bench.result(drop)["status"] == "retrying"
@@ -1010,7 +1010,7 @@ def test_a_drop_poisoned_that_has_gone_still_has_a_result(bench: Bench) -> None:
 def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: Bench) -> None:
     """A host that dies after the attempt leaves its message behind; two chains of retries become one again."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedAnswer(403, times=2)])
+    bench.platform.script([ScriptedResponse(403, times=2)])
     first = event(drop)
     process_drop(first, bench.services)
     second = replace(first, number=2, etag=bench.result(drop)["source"]["etag"])

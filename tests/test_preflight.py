@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from local.azurite import Azurite
 from local.cloud import PLATFORM_AUDIENCE, LocalCloud
 from local.commands import main as run_local
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.serving import serve
 from shared.preflight import GIVEN_UP_QUEUES, Report, examine
@@ -118,7 +118,7 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
     """Neither a redirect nor an error counts as a permission, and the address to check is named."""
     itwin_id = cloud.itwin()
     headers = {"location": "https://elsewhere.example/"}
-    cloud.platform.script([ScriptedAnswer(status=status, headers=headers, method="GET", path="/accesscontrol/*")])
+    cloud.platform.script([ScriptedResponse(status=status, headers=headers, method="GET", path="/accesscontrol/*")])
     verdict, text = finding(examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S), "iTwin")
     assert verdict == "fails"
     assert says in text

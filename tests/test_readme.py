@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.processes import wait_until
 from local.samples import phone_photo
 from shared import errors
@@ -231,7 +231,7 @@ def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureReq
     cost(newer)
     costs["superseded"] = cost(older)
     costs["ignored for its name"] = cost(bench.write(PICTURES[0], Drop(older.container, "photo.png.part")))
-    bench.platform.script([ScriptedAnswer(503)])
+    bench.platform.script([ScriptedResponse(503)])
     costs["postponed because the platform is down"] = cost(bench.write(PICTURES[2]))
     assert {what: (int(storage), int(platform)) for what, storage, platform in rows} == costs
 

@@ -14,7 +14,7 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.cloud import RESULTS_CONTAINER, LocalCloud
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.processes import wait_until
 from local.samples import building_site, encode
 from local.tokens import TokenIssuer
@@ -92,7 +92,7 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
 ) -> None:
     """The iTwin was made too late; after a replay the image is there, and the result says so."""
     itwin_id = str(uuid.uuid4())
-    cloud.platform.script([ScriptedAnswer(404, {}, NOT_FOUND, path=f"/itwins/{itwin_id}/image")])
+    cloud.platform.script([ScriptedResponse(404, {}, NOT_FOUND, path=f"/itwins/{itwin_id}/image")])
     dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
     assert cloud.result(dropped)["status"] == "rejected"
     cloud.itwin(itwin_id)

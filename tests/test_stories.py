@@ -13,7 +13,7 @@ from azure.storage.queue import QueueClient
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.drops import wait_for_result
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
@@ -145,7 +145,9 @@ def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
     """The result says that it is tried again, why and when; then the image arrives."""
     itwin_id = cloud.itwin()
     path = f"/itwins/{itwin_id}/image"
-    cloud.platform.script([ScriptedAnswer(503, body=b"<html>", path=path), ScriptedAnswer(500, reset=True, path=path)])
+    cloud.platform.script(
+        [ScriptedResponse(503, body=b"<html>", path=path), ScriptedResponse(500, reset=True, path=path)]
+    )
     dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
     waiting = first_result(cloud, dropped)
     assert (waiting["status"], waiting["error"]["code"]) == ("retrying", "PlatformUnavailable")
@@ -157,7 +159,7 @@ def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
 def test_an_expired_token_is_replaced_once(cloud: LocalCloud) -> None:
     """After a 401 a new token is fetched, and the drop does not notice."""
     itwin_id = cloud.itwin()
-    cloud.platform.script([ScriptedAnswer(401, path=f"/itwins/{itwin_id}/image")])
+    cloud.platform.script([ScriptedResponse(401, path=f"/itwins/{itwin_id}/image")])
     before = cloud.identity.requests
     assert drop(cloud, itwin_id)["status"] == "uploaded"
     assert uploads(cloud, itwin_id) == [401, 201]
@@ -176,7 +178,7 @@ def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
 
     itwin_id = cloud.itwin()
     with serve(elsewhere) as address:
-        redirect = ScriptedAnswer(status, {"Location": f"{address}/"}, path=f"/itwins/{itwin_id}/image")
+        redirect = ScriptedResponse(status, {"Location": f"{address}/"}, path=f"/itwins/{itwin_id}/image")
         cloud.platform.script([redirect])
         result = first_result(cloud, cloud.drop(itwin_id, "photo.jpg", PHOTO))
     assert (result["status"], result["error"]["code"]) == ("retrying", "PlatformRedirected")

@@ -40,7 +40,7 @@ from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud
 from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.functions_host.listeners import BLOB_POISON_QUEUE
 from local.host_process import HostProcess
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.ports import Ports
 from local.processes import PROJECT, wait_until
 from local.samples import encode
@@ -239,7 +239,7 @@ class Chaos:
             self.cloud.identity.lifetime_s = chance.choice([3600, 302, 240, 5, 1])
             self._calm.wait(chance.uniform(0.5, 2))
 
-    def _script(self) -> Iterator[ScriptedAnswer]:
+    def _script(self) -> Iterator[ScriptedResponse]:
         """Yield what the platform answers; without a status it is what it answers by itself."""
         chance = _chance(self.storm.seed, "platform")
         elsewhere = {"Location": f"{self._elsewhere}/itwins/x/image"}
@@ -248,28 +248,28 @@ class Chaos:
             for code in ("Scripted", "iTwinNotFound")
         )
         faults = [
-            ScriptedAnswer(401),
-            ScriptedAnswer(401, times=2),
-            ScriptedAnswer(403, body=error),
-            *(ScriptedAnswer(status, body=not_found if status == NOT_FOUND else error) for status in FINAL_ANSWERS),
-            ScriptedAnswer(500),
-            ScriptedAnswer(502, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>"),
-            ScriptedAnswer(503, {"Retry-After": "1"}),
-            ScriptedAnswer(delay_s=1),
-            ScriptedAnswer(delay_s=4),
-            *(ScriptedAnswer(late_s=late_s) for late_s in (3, 6, 10)),
-            ScriptedAnswer(reset=True),
-            ScriptedAnswer(500, reset=True),
-            ScriptedAnswer(201, body=b'{"image": {"id": "123", "smallIm'),
-            ScriptedAnswer(201),
-            *(ScriptedAnswer(status, elsewhere) for status in (302, 303, 307, 308)),
+            ScriptedResponse(401),
+            ScriptedResponse(401, times=2),
+            ScriptedResponse(403, body=error),
+            *(ScriptedResponse(status, body=not_found if status == NOT_FOUND else error) for status in FINAL_ANSWERS),
+            ScriptedResponse(500),
+            ScriptedResponse(502, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>"),
+            ScriptedResponse(503, {"Retry-After": "1"}),
+            ScriptedResponse(delay_s=1),
+            ScriptedResponse(delay_s=4),
+            *(ScriptedResponse(late_s=late_s) for late_s in (3, 6, 10)),
+            ScriptedResponse(reset=True),
+            ScriptedResponse(500, reset=True),
+            ScriptedResponse(201, body=b'{"image": {"id": "123", "smallIm'),
+            ScriptedResponse(201),
+            *(ScriptedResponse(status, elsewhere) for status in (302, 303, 307, 308)),
         ]
         for number in itertools.count(1):
-            yield chance.choice(faults) if chance.random() < CALL_FAULTS else ScriptedAnswer()
+            yield chance.choice(faults) if chance.random() < CALL_FAULTS else ScriptedResponse()
             throttles, rest = divmod(number, CALLS_PER_THROTTLE)
             if rest == CALLS_PER_THROTTLE // 2:
                 date = format_datetime(datetime.now(UTC) + timedelta(seconds=6), usegmt=True)
-                yield ScriptedAnswer(429, {"Retry-After": date if throttles % 2 else "2"})
+                yield ScriptedResponse(429, {"Retry-After": date if throttles % 2 else "2"})
 
     def _write_drops(self) -> None:
         chance = _chance(self.storm.seed, "drops")

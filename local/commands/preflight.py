@@ -17,10 +17,10 @@ TIMEOUT_S = 230
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the app's own words; 1 where something does not work. Raises LocalCloudError where no host answers."""
+    """Print the app's own words; 1 where something does not work. Raises LocalCloudError where no host responds."""
     state = find_running()
     try:
-        answer = requests.get(
+        response = requests.get(
             f"{state['host']}/api/preflight",
             params={"itwin": options.itwin} if options.itwin else {},
             headers={"x-functions-key": state["functionKey"]},
@@ -28,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
         )
     except requests.RequestException as error:
         raise LocalCloudError(f"The Functions host did not respond ({type(error).__name__}).") from error
-    for line in answer.text.splitlines():
+    for line in response.text.splitlines():
         say(line)
-    return 0 if answer.ok else 1
+    return 0 if response.ok else 1

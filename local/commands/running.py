@@ -29,7 +29,7 @@ logging.getLogger("azure").addHandler(logging.NullHandler())
 
 @contextlib.contextmanager
 def hearing_from_cloud() -> Iterator[None]:
-    """Say in one sentence, as LocalCloudError, that the cloud did not answer, or did not do it."""
+    """Say in one sentence, as LocalCloudError, that the cloud did not respond, or refused."""
     try:
         yield
     except (requests.ConnectionError, ServiceRequestError, ServiceResponseError) as error:

@@ -4,9 +4,9 @@ It sees what any user sees: blobs, results and the images on iTwins. Each module
 
     board      what the page shows, and what of it is new
     observer   how what happens in the cloud gets onto the board
-    faults     what the switches make the platform answer
+    faults     how the switches make the platform respond
     pictures   which pictures may be looked at, and how large
-    guard      whose requests are answered, and what a browser may do with the answers
+    guard      whose requests are served, and what a browser may do with the responses
     server     the routes, and the stream of changes
     static/    the page itself: HTML, CSS and JavaScript modules, as they are
 """

@@ -1,4 +1,4 @@
-"""Decides what each switch makes the platform answer to an upload."""
+"""Decides how each switch makes the platform respond to an upload."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 
 if TYPE_CHECKING:
     from local.itwin_platform import ITwinPlatform
@@ -16,14 +16,14 @@ FOREVER = 1_000_000_000
 SLOW_S = 5
 
 
-def _refusal(status: int, code: str, message: str, **headers: str) -> ScriptedAnswer:
+def _refusal(status: int, code: str, message: str, **headers: str) -> ScriptedResponse:
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    return ScriptedAnswer(status, {"content-type": "application/json", **headers}, body)
+    return ScriptedResponse(status, {"content-type": "application/json", **headers}, body)
 
 
-# Of those that are on, the first answers: who is down does not count calls.
+# Of those that are on, the first responds: who is down does not count calls.
 REFUSALS = {
-    "outage": ScriptedAnswer(503, {"content-type": "text/html"}, b"<h1>503 Service Unavailable</h1>"),
+    "outage": ScriptedResponse(503, {"content-type": "text/html"}, b"<h1>503 Service Unavailable</h1>"),
     "login": _refusal(401, "InvalidToken", "The token has expired. Access denied."),
     "throttle": _refusal(
         429,
@@ -59,13 +59,13 @@ class Faults:
         return {name: name in current for name in NAMES}
 
     def _current(self) -> frozenset[str]:
-        rest = [replace(answer, times=FOREVER) for answer in self._platform.remaining_script()]
+        rest = [replace(response, times=FOREVER) for response in self._platform.remaining_script()]
         return self._on if rest == _script(self._on) else frozenset()
 
 
-def _script(on: frozenset[str]) -> list[ScriptedAnswer]:
+def _script(on: frozenset[str]) -> list[ScriptedResponse]:
     if not on:
         return []
-    refusals = [answer for name, answer in REFUSALS.items() if name in on]
-    answer = refusals[0] if refusals else ScriptedAnswer()
-    return [replace(answer, times=FOREVER, delay_s=SLOW_S if "slow" in on else 0)]
+    refusals = [response for name, response in REFUSALS.items() if name in on]
+    response = refusals[0] if refusals else ScriptedResponse()
+    return [replace(response, times=FOREVER, delay_s=SLOW_S if "slow" in on else 0)]

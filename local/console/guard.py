@@ -1,8 +1,8 @@
-"""Decides whose requests are answered, and what a browser may do with the answers.
+"""Decides whose requests are served, and what a browser may do with the responses.
 
 Any page that a developer has open can send requests to loopback ports. So the `Host` must be loopback, whatever name
 led here (DNS rebinding); what changes something must come from the console's own page (cross-site request forgery);
-and no answer can be framed, embedded, sniffed or scripted by another, nor make a request that leaves the machine.
+and no response can be framed, embedded, sniffed or scripted by another, nor make a request that leaves the machine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Guard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on and put the headers on the answer."""
+        """Refuse, or pass on and put the headers on the response."""
         if scope["type"] != "http":
             return
 

@@ -1,7 +1,7 @@
 """Decides which pictures can be looked at, and how large.
 
-What was dropped is drawn only once the app has found it sound, and as it lies in its file: unturned. It never goes out
-as it came, for a browser might take it for something else.
+What was dropped is drawn only once the app has found it intact, and as it is stored in its file: unturned. It never
+goes out as it came, for a browser might take it for something else.
 """
 
 from __future__ import annotations

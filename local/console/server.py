@@ -122,7 +122,7 @@ class _Console:
                 Route("/api/drops/{key}/after", self._after),
             ],
             middleware=[Middleware(Guard)],
-            exception_handlers={_Refusal: _answer_refusal, AzureError: _answer_storage_error},
+            exception_handlers={_Refusal: _respond_to_refusal, AzureError: _respond_to_storage_error},
         )
 
     async def _page(self, _: Request) -> Response:
@@ -139,7 +139,7 @@ class _Console:
                 loop.call_soon_threadsafe(changed.set)
 
         with self._board.listening(tell):
-            # Who comes back has everything anew.
+            # Who reconnects gets everything again.
             yield "retry: 1000\nevent: welcome\ndata: {}\n\n"
             while not self._board.closed:
                 changed.clear()
@@ -221,7 +221,7 @@ class _Console:
     async def _before(self, request: Request) -> Response:
         key = request.path_params["key"]
         item = self._board.get(key) or {}
-        if not (item.get("result") or {}).get("sent"):  # the app has not found it sound
+        if not (item.get("result") or {}).get("sent"):  # the app has not found it intact
             return _picture(None)
         return _picture(await run_in_threadpool(self._pictures.draw, key, lambda: self._observer.read_drop(item)))
 
@@ -235,7 +235,7 @@ class _Console:
 
 
 def _picture(found: Picture | None) -> Response:
-    """Answer with a picture. Its address has what it shows in it, so it never changes."""
+    """Respond with a picture. Its address has what it shows in it, so it never changes."""
     if found is None:
         return PlainTextResponse("There is no such picture.", 404)
     data, media_type = found
@@ -252,9 +252,9 @@ async def _read_object(request: Request) -> dict[str, Any]:
     return found
 
 
-async def _answer_refusal(_: Request, error: Exception) -> Response:
+async def _respond_to_refusal(_: Request, error: Exception) -> Response:
     return PlainTextResponse(str(error), getattr(error, "status", 500))
 
 
-async def _answer_storage_error(_: Request, error: Exception) -> Response:
+async def _respond_to_storage_error(_: Request, error: Exception) -> Response:
     return PlainTextResponse(f"Storage refused it: {str(error).partition(chr(10))[0]}", 502)

@@ -1,4 +1,4 @@
-"""What the host answers over HTTP: the blob extension's webhook, HTTP triggers, and a ping.
+"""What the host serves over HTTP: the blob extension's webhook, HTTP triggers, and a ping.
 
 The webhook is HttpRequestProcessor and BlobsExtensionConfigProvider of the extensions; keys are as in
 https://learn.microsoft.com/azure/azure-functions/function-keys-how-to.
@@ -117,7 +117,8 @@ def _read_events(body: bytes) -> list[dict[str, Any]]:
 def trigger_message(event: dict[str, Any], function_id: str | None) -> bytes:
     """Make the trigger message for an event, as BlobTriggerMessage.cs serializes it.
 
-    Raises ValueError, KeyError or TypeError where the webhook answers 500: without a URL, or with an unknown blob type.
+    Raises ValueError, KeyError or TypeError where the webhook responds with 500: without a URL, or with an unknown
+    blob type.
     """
     data = event["data"]
     container, blob = parse_blob_url(data["url"])

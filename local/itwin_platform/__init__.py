@@ -1,6 +1,6 @@
 """An emulator of the iTwin Platform's image API, for whoever writes a client for it: a library and a program.
 
-Where the platform documents nothing, this decides for the answer that a client must survive: what the real one might
+Where the platform documents nothing, this decides for the response that a client must survive: what the real one might
 refuse is refused here. Each module decides one thing::
 
     platform        what is put together: ITwinPlatform, the library
@@ -13,7 +13,7 @@ refuse is refused here. Each module decides one thing::
     folder          how they are kept from one run to the next
     signed_urls     who may read an image: whoever holds a link that has not expired
     rate_limit      how often a client may call
-    exchanges       what every answer has, what is remembered of a request, and what a script answers instead
+    exchanges       what every response has, what is remembered of a request, and what a script responds with instead
     control         the same as the library, over HTTP, under /_control
     program         the same for a shell: `python -m local.itwin_platform`
 
@@ -26,15 +26,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
+    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedResponse
     from local.itwin_platform.itwins import ITwin, ITwinImage, as_itwin_id
     from local.itwin_platform.platform import ITwinPlatform
 
-__all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedAnswer", "as_itwin_id"]
+__all__ = ["ITwin", "ITwinImage", "ITwinPlatform", "ReceivedRequest", "ScriptedResponse", "as_itwin_id"]
 
 _HOMES = {
     "ReceivedRequest": "exchanges",
-    "ScriptedAnswer": "exchanges",
+    "ScriptedResponse": "exchanges",
     "ITwin": "itwins",
     "ITwinImage": "itwins",
     "as_itwin_id": "itwins",

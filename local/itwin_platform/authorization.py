@@ -1,7 +1,8 @@
 """Who calls, and what they may do to an iTwin.
 
 Two issuers are trusted: the platform's own token endpoint, whose tokens need the scope `itwin-platform`, and one
-foreign identity provider, whose tokens need the platform's audience. Every other token is "issued by the wrong issuer".
+external identity provider, whose tokens need the platform's audience. Every other token is "issued by the wrong
+issuer".
 """
 
 from __future__ import annotations

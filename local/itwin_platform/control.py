@@ -1,6 +1,6 @@
 """The same as the library, over HTTP: `/_control/...`, for other processes and without authentication.
 
-So it answers this machine alone, and no web page that is open on it::
+So it serves this machine alone, and no web page that is open on it::
 
     GET    /_control/itwins             every iTwin, with its image's name, type, size and digest
     PUT    /_control/itwins/{id}        make it, or change it: {"displayName"?, "permissions"?, "organization"?}
@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from local.body import read_json
 from local.itwin_platform.errors import Refusal, image_not_found
-from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedAnswer
+from local.itwin_platform.exchanges import CONTROL_PATH, ScriptedResponse
 from local.itwin_platform.itwins import ORGANIZATION
 from local.serving import names_this_machine
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MAX_CONTROL_BYTES = 50_000_000
 NEW_ITWIN: dict[str, Any] = {"displayName": "An iTwin", "permissions": None, "organization": ORGANIZATION}
-ANSWER_FIELDS: dict[str, Any] = {
+RESPONSE_FIELDS: dict[str, Any] = {
     "status": int | None,
     "headers": dict,
     "body": bytes,
@@ -101,7 +101,9 @@ class Control:
         return Response(status_code=204)
 
     async def _get_script(self, _: Request) -> Response:
-        return JSONResponse({"answers": [_answer_json(answer) for answer in self._exchanges.remaining_script()]})
+        return JSONResponse(
+            {"responses": [_response_json(response) for response in self._exchanges.remaining_script()]}
+        )
 
     async def _put_script(self, request: Request) -> Response:
         self._exchanges.script(_parse_script(await _read_object(request)))
@@ -117,14 +119,14 @@ class Control:
 
 
 def _control(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -> Route:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         if not _is_of_this_machine(request):
             raise Refusal(
                 403, "LoopbackOnly", "Only this machine may use /_control, and no web page that is open on it."
             )
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
-    return Route(CONTROL_PATH + path, answer, methods=list(by_method))
+    return Route(CONTROL_PATH + path, respond, methods=list(by_method))
 
 
 def _is_of_this_machine(request: Request) -> bool:
@@ -166,18 +168,18 @@ def _parse_permissions(found: Any) -> dict[str, list[str]] | None:
     return {subject: [str(permission) for permission in granted] for subject, granted in found.items()}
 
 
-def _parse_script(found: dict[str, Any]) -> list[ScriptedAnswer]:
-    answers = found.get("answers")
-    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
-        raise _invalid('The script must be an object like {"answers": [{"status": 429, "times": 2}]}.')
+def _parse_script(found: dict[str, Any]) -> list[ScriptedResponse]:
+    responses = found.get("responses")
+    if not isinstance(responses, list) or not all(isinstance(response, dict) for response in responses):
+        raise _invalid('The script must be an object like {"responses": [{"status": 429, "times": 2}]}.')
     try:
-        return [_parse_answer(answer) for answer in answers]
+        return [_parse_response(response) for response in responses]
     except ValueError as error:
         raise _invalid(str(error)) from error
 
 
-def _parse_answer(found: dict[str, Any]) -> ScriptedAnswer:
-    """Read the fields of ScriptedAnswer, where `body` is text or any JSON, or `body_base64` stands for it."""
+def _parse_response(found: dict[str, Any]) -> ScriptedResponse:
+    """Read the fields of ScriptedResponse, where `body` is text or any JSON, or `body_base64` stands for it."""
     given = dict(found)
     if "body_base64" in given:
         given["body"] = base64.b64decode(str(given.pop("body_base64")), validate=True)
@@ -185,13 +187,13 @@ def _parse_answer(found: dict[str, Any]) -> ScriptedAnswer:
         body = given["body"]
         given["body"] = (body if isinstance(body, str) else json.dumps(body)).encode()
     for name, value in given.items():
-        if not isinstance(value, ANSWER_FIELDS.get(name, ())):
-            raise _invalid(f"A scripted answer cannot have the {name} {value!r}.")
-    return ScriptedAnswer(**given)
+        if not isinstance(value, RESPONSE_FIELDS.get(name, ())):
+            raise _invalid(f"A scripted response cannot have the {name} {value!r}.")
+    return ScriptedResponse(**given)
 
 
-def _answer_json(answer: ScriptedAnswer) -> dict[str, Any]:
-    shown = {**asdict(answer), "body_base64": base64.b64encode(answer.body).decode()}
+def _response_json(response: ScriptedResponse) -> dict[str, Any]:
+    shown = {**asdict(response), "body_base64": base64.b64encode(response.body).decode()}
     del shown["body"]
     return shown
 

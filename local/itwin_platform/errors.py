@@ -33,7 +33,7 @@ class Problem:
 
 
 class Refusal(Exception):
-    """An answer other than the one that was asked for."""
+    """A response other than the one that was asked for."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Refusal(Exception):
         self.headers = headers
 
     def to_response(self) -> JSONResponse:
-        """Make the answer."""
+        """Make the response."""
         return JSONResponse({"error": self.error}, self.status, headers=self.headers)
 
 
@@ -122,29 +122,29 @@ def too_many_requests(retry_after_s: int) -> Refusal:
     return Refusal(429, "TooManyRequests", message, headers={"retry-after": str(retry_after_s)})
 
 
-async def answer_refusal(_: Request, error: Exception) -> JSONResponse:
-    """Turn a refusal into its answer."""
+async def respond_to_refusal(_: Request, error: Exception) -> JSONResponse:
+    """Turn a refusal into its response."""
     assert isinstance(error, Refusal)  # noqa: S101 - what it is registered for
     return error.to_response()
 
 
-async def answer_unknown_path(_request: Request, _error: Exception) -> JSONResponse:
-    """Answer a path that the API does not have."""
+async def respond_to_unknown_path(_request: Request, _error: Exception) -> JSONResponse:
+    """Refuse a path that the API does not have."""
     return operation_not_found().to_response()
 
 
-async def answer_wrong_method(request: Request, error: Exception) -> JSONResponse:
-    """Answer a method that the path does not have."""
+async def respond_to_wrong_method(request: Request, error: Exception) -> JSONResponse:
+    """Refuse a method that the path does not have."""
     allowed: HTTPException = error  # type: ignore[assignment]  # what it is registered for
     message = f"{request.method} is not allowed here."
     return Refusal(405, "MethodNotAllowed", message, headers=allowed.headers).to_response()
 
 
-async def answer_bug(_request: Request, _error: Exception) -> JSONResponse:
-    """Answer where this program itself has failed; the server logs the rest."""
+async def respond_to_bug(_request: Request, _error: Exception) -> JSONResponse:
+    """Respond where this program itself has failed; the server logs the rest."""
     return Refusal(500, "InternalServerError", "The iTwin Platform stand-in has failed.").to_response()
 
 
-async def answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
-    """Answer a client that left before its request was complete: for the log, since nobody listens."""
+async def respond_to_nobody(_request: Request, _error: Exception) -> JSONResponse:
+    """Respond to a client that left before its request was complete: for the log, since nobody listens."""
     return Refusal(400, "IncompleteRequest", "The request was not complete.").to_response()

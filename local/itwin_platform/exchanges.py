@@ -1,7 +1,7 @@
-"""What every answer has, what is remembered of a request, and what a script answers instead.
+"""What every response has, what is remembered of a request, and what a script responds with instead.
 
-Outermost of all, so that a refusal, a scripted fault and the stand-in's own failure are treated alike. An answer is
-held back until its request has come in whole: a client that sends without listening then reads the answer instead of
+Outermost of all, so that a refusal, a scripted fault and the stand-in's own failure are treated alike. A response is
+held back until its request has come in whole: a client that sends without listening then reads the response instead of
 stumbling over a closed connection.
 """
 
@@ -56,12 +56,12 @@ class ReceivedRequest:
 
 
 @dataclass(frozen=True)
-class ScriptedAnswer:
-    """An answer to the next `times` requests whose method and path match, as shell patterns.
+class ScriptedResponse:
+    """A response to the next `times` requests whose method and path match, as shell patterns.
 
-    With `status` None the platform answers itself, and `late_s` passes before it does what it was asked, whether its
-    client still waits or not. `delay_s` passes before the answer. `reset` breaks the connection in the middle of the
-    answer's body, and before its first byte where it has none: after the work was done where the platform answers
+    With `status` None the platform responds itself, and `late_s` passes before it does what it was asked, whether its
+    client still waits or not. `delay_s` passes before the response. `reset` breaks the connection in the middle of the
+    response's body, and before its first byte where it has none: after the work was done where the platform responds
     itself, which is how an upload succeeds without its client learning it.
     """
 
@@ -77,26 +77,26 @@ class ScriptedAnswer:
 
     def __post_init__(self) -> None:
         """Refuse what no server could send; raises ValueError."""
-        if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final answer may have
-            raise ValueError(f"A scripted answer cannot have the status {self.status}.")
+        if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final response may have
+            raise ValueError(f"A scripted response cannot have the status {self.status}.")
         if self.late_s and self.status is not None:
-            raise ValueError("A scripted answer cannot be late with work that it stands for.")
+            raise ValueError("A scripted response cannot be late with work that it stands for.")
         if self.times < 1 or self.delay_s < 0 or self.late_s < 0:
-            raise ValueError("A scripted answer is given at least once, and not before it is asked for.")
+            raise ValueError("A scripted response is given at least once, and not before it is asked for.")
         if self.body and self.status in WITHOUT_CONTENT:
-            raise ValueError(f"A scripted answer of the status {self.status} cannot have a body.")
+            raise ValueError(f"A scripted response of the status {self.status} cannot have a body.")
         for name, value in self.headers.items():
             if not (isinstance(value, str) and HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)):
-                raise ValueError(f"A scripted answer cannot have the header {name!r} with {value!r}.")
+                raise ValueError(f"A scripted response cannot have the header {name!r} with {value!r}.")
 
 
 class Exchanges:
-    """The log of requests and the script of answers, for use from any thread."""
+    """The log of requests and the script of responses, for use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._received: deque[ReceivedRequest] = deque(maxlen=MAX_REQUESTS)
-        self._script: list[ScriptedAnswer] = []
+        self._script: list[ScriptedResponse] = []
 
     def received(self) -> list[ReceivedRequest]:
         """Return the last requests, oldest first."""
@@ -113,24 +113,24 @@ class Exchanges:
         with self._lock:
             self._received.clear()
 
-    def script(self, answers: Iterable[ScriptedAnswer]) -> None:
+    def script(self, responses: Iterable[ScriptedResponse]) -> None:
         """Replace the script."""
         with self._lock:
-            self._script = list(answers)
+            self._script = list(responses)
 
-    def remaining_script(self) -> list[ScriptedAnswer]:
-        """Return the answers that were not given yet."""
+    def remaining_script(self) -> list[ScriptedResponse]:
+        """Return the responses that were not given yet."""
         with self._lock:
             return list(self._script)
 
-    def next_answer(self, method: str, path: str) -> ScriptedAnswer | None:
-        """Take the first answer that matches from the script."""
+    def next_response(self, method: str, path: str) -> ScriptedResponse | None:
+        """Take the first response that matches from the script."""
         with self._lock:
-            for position, answer in enumerate(self._script):
-                if fnmatchcase(method, answer.method) and fnmatchcase(path, answer.path):
-                    rest = [replace(answer, times=answer.times - 1)] if answer.times > 1 else []
+            for position, response in enumerate(self._script):
+                if fnmatchcase(method, response.method) and fnmatchcase(path, response.path):
+                    rest = [replace(response, times=response.times - 1)] if response.times > 1 else []
                     self._script[position : position + 1] = rest
-                    return answer
+                    return response
         return None
 
 
@@ -142,38 +142,38 @@ class ExchangeMiddleware:
         self._exchanges = exchanges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the script or the platform answer; then remember the request, and send."""
+        """Let the script or the platform respond; then remember the request, and send."""
         if scope["type"] != "http":
             return
-        scripted = None if _is_control(scope) else self._exchanges.next_answer(scope["method"], scope["path"])
-        request, answer = _Incoming(receive), _Outgoing()
+        scripted = None if _is_control(scope) else self._exchanges.next_response(scope["method"], scope["path"])
+        request, response = _Incoming(receive), _Outgoing()
         try:
             if scripted is not None and scripted.late_s:
                 await request.drain(keep=True)
                 await asyncio.sleep(scripted.late_s)
             if scripted is None or scripted.status is None:
-                await self._app(scope, request.receive, answer.hold)
+                await self._app(scope, request.receive, response.hold)
             else:
-                await _scripted_response(scripted)(scope, request.receive, answer.hold)
+                await _scripted_response(scripted)(scope, request.receive, response.hold)
         finally:
-            await self._finish(scope, request, answer, scripted, send)
+            await self._finish(scope, request, response, scripted, send)
 
     async def _finish(
-        self, scope: Scope, request: _Incoming, answer: _Outgoing, scripted: ScriptedAnswer | None, send: Send
+        self, scope: Scope, request: _Incoming, response: _Outgoing, scripted: ScriptedResponse | None, send: Send
     ) -> None:
         await request.drain()
-        answer.headers.setdefault("x-correlation-id", str(uuid.uuid4()))
+        response.headers.setdefault("x-correlation-id", str(uuid.uuid4()))
         if not request.complete:
-            answer.headers["connection"] = "close"
+            response.headers["connection"] = "close"
         if not _is_control(scope):
-            self._exchanges.remember(_remembered(scope, request, answer))
+            self._exchanges.remember(_remembered(scope, request, response))
         if scripted is not None:
             await asyncio.sleep(scripted.delay_s)
         if scripted is not None and scripted.reset:
-            await answer.send_half(send)
+            await response.send_half(send)
             await _reset_connection(request)
         else:
-            await answer.send(send)
+            await response.send(send)
 
 
 class _Incoming:
@@ -212,7 +212,7 @@ class _Incoming:
 
 
 class _Outgoing:
-    """An answer on its way out."""
+    """A response on its way out."""
 
     def __init__(self) -> None:
         self.status = 500
@@ -241,24 +241,24 @@ def _is_control(scope: Scope) -> bool:
     return path == CONTROL_PATH or path.startswith(CONTROL_PATH + "/")
 
 
-def _scripted_response(scripted: ScriptedAnswer) -> Response:
+def _scripted_response(scripted: ScriptedResponse) -> Response:
     computed = {"content-length", "transfer-encoding"}
     headers = {name: value for name, value in scripted.headers.items() if name.lower() not in computed}
     return Response(scripted.body, scripted.status or 200, headers=headers)
 
 
-def _remembered(scope: Scope, request: _Incoming, answer: _Outgoing) -> ReceivedRequest:
+def _remembered(scope: Scope, request: _Incoming, response: _Outgoing) -> ReceivedRequest:
     headers = Headers(scope=scope)
     return ReceivedRequest(
         time=request.began_at,
         method=scope["method"],
         path=scope["path"],
-        status=answer.status,
+        status=response.status,
         body_bytes=request.body_bytes,
         body_sha256=request.digest.hexdigest(),
         media_type=media_type(headers.get("content-type")) or None,
         bearer=headers.get("authorization", "").lower().startswith("bearer "),
-        correlation_id=answer.headers["x-correlation-id"],
+        correlation_id=response.headers["x-correlation-id"],
     )
 
 

@@ -4,8 +4,8 @@ Size is judged before content, width and height from the header alone, as the pl
 the pixels, and an image whose pixels cannot be read is refused as well. "5 MB" is documented neither as decimal nor as
 binary: the smaller one holds, since the real platform might refuse what lies between.
 
-A wrong `Content-Type` is 422 and not 415: the API's page lists every status it answers, 415 is not among them, and as
-one of the details it comes together with what else is wrong.
+A wrong `Content-Type` is 422 and not 415: the API's page lists every status it responds with, 415 is not among them,
+and as one of the details it comes together with what else is wrong.
 """
 
 from __future__ import annotations

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedAnswer
+    from local.itwin_platform.exchanges import ReceivedRequest, ScriptedResponse
 
 
 class ITwinPlatform:
     """One iTwin Platform, empty at first; every method may be called while it is served in another thread.
 
-    `identity` is the foreign issuer whose tokens are trusted when they are meant for `identity_audience`; `clients` are
-    the secrets by client id that the token endpoint knows; `organization_administrators` are subjects who may modify
-    and delete each iTwin of the organization. `app` is the ASGI application.
+    `identity` is the external issuer whose tokens are trusted when they are meant for `identity_audience`; `clients`
+    are the secrets by client id that the token endpoint knows; `organization_administrators` are subjects who may
+    modify and delete each iTwin of the organization. `app` is the ASGI application.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class ITwinPlatform:
         )
         self._token_endpoint = TokenEndpoint(self._tokens, clients or {})
         control = Control(self._itwins, self._exchanges, reset=self.reset)
-        answers = {
-            errors.Refusal: errors.answer_refusal,
-            404: errors.answer_unknown_path,
-            405: errors.answer_wrong_method,
-            ClientDisconnect: errors.answer_nobody,
-            Exception: errors.answer_bug,
+        handlers = {
+            errors.Refusal: errors.respond_to_refusal,
+            404: errors.respond_to_unknown_path,
+            405: errors.respond_to_wrong_method,
+            ClientDisconnect: errors.respond_to_nobody,
+            Exception: errors.respond_to_bug,
         }
         starlette = Starlette(
-            routes=[*api.routes, *self._token_endpoint.routes, *control.routes], exception_handlers=answers
+            routes=[*api.routes, *self._token_endpoint.routes, *control.routes], exception_handlers=handlers
         )
         starlette.router.redirect_slashes = False
         self.app: ASGIApp = ExchangeMiddleware(starlette, self._exchanges)
@@ -121,19 +121,19 @@ class ITwinPlatform:
         self._token_endpoint.set_secrets(client_id, *secrets)
 
     def requests(self) -> list[ReceivedRequest]:
-        """Return the last 10,000 requests answered, oldest first; those under /_control are not among them."""
+        """Return the last 10,000 requests responded to, oldest first; those under /_control are not among them."""
         return self._exchanges.received()
 
     def forget_requests(self) -> None:
         """Forget the requests received."""
         self._exchanges.forget()
 
-    def script(self, answers: Iterable[ScriptedAnswer]) -> None:
-        """Answer the next matching requests like this; replaces what is left of an earlier script."""
-        self._exchanges.script(answers)
+    def script(self, responses: Iterable[ScriptedResponse]) -> None:
+        """Respond to the next matching requests like this; replaces what is left of an earlier script."""
+        self._exchanges.script(responses)
 
-    def remaining_script(self) -> list[ScriptedAnswer]:
-        """Return the scripted answers that were not given yet."""
+    def remaining_script(self) -> list[ScriptedResponse]:
+        """Return the scripted responses that were not given yet."""
         return self._exchanges.remaining_script()
 
     def reset(self) -> None:

@@ -34,7 +34,7 @@ curl -X PUT {address}/itwins/{itwin_id}/image -H "Authorization: Bearer $TOKEN" 
 curl {address}/_control/requests
 curl {address}/_control/itwins/{itwin_id}/image -o uploaded.png
 curl -X PUT {address}/_control/script \\
-  -d '{{"answers": [{{"status": 429, "headers": {{"retry-after": "2"}}, "times": 2}}]}}'
+  -d '{{"responses": [{{"status": 429, "headers": {{"retry-after": "2"}}, "times": 2}}]}}'
 """
 
 

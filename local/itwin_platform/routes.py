@@ -154,7 +154,7 @@ class Api:
         return JSONResponse({"permissions": permissions_on(itwin, subject, self._administrators_of(itwin)) or []})
 
     async def _download(self, request: Request) -> Response:
-        """Answer like Azure Storage, where the links of the real platform lead."""
+        """Respond like Azure Storage, where the links of the real platform lead."""
         if not self._urls.allow(request.url.path, request.query_params):
             message = (
                 "Server failed to authenticate the request. Make sure the signature is correct and has not expired."
@@ -224,10 +224,10 @@ class Api:
 
 
 def _operations(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -> Route:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
-    return Route(path, answer, methods=list(by_method))
+    return Route(path, respond, methods=list(by_method))
 
 
 def _itwin_problems(properties: Any) -> Iterator[Problem]:

@@ -47,13 +47,13 @@ class TokenEndpoint:
     def __init__(self, tokens: TokenIssuer, clients: Mapping[str, str]) -> None:
         self._tokens = tokens
         self._secrets: dict[str, tuple[str, ...]] = {client_id: (secret,) for client_id, secret in clients.items()}
-        self.routes = [Route("/connect/token", self._answer, methods=["POST"])]
+        self.routes = [Route("/connect/token", self._respond, methods=["POST"])]
 
     def set_secrets(self, client_id: str, *secrets: str) -> None:
         """Let a client authenticate with any of these secrets and no other, as while one replaces another."""
         self._secrets[client_id] = secrets
 
-    async def _answer(self, request: Request) -> JSONResponse:
+    async def _respond(self, request: Request) -> JSONResponse:
         try:
             form = await _read_form(request)
             client_id = self._authenticate(request, form)

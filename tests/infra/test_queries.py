@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.cloud import LocalCloud
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
@@ -148,16 +148,16 @@ def lines() -> list[dict[str, Any]]:
     quick = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "1", "RETRY_HORIZON_S": "2"}
     with LocalCloud(app_settings=quick, on_line=printed.append) as cloud:
 
-        def meets(name: str, content: bytes, *answers: ScriptedAnswer) -> None:
+        def meets(name: str, content: bytes, *answers: ScriptedResponse) -> None:
             cloud.platform.script(answers)
             cloud.result(cloud.drop(cloud.itwin(), name, content))
 
         meets("uploaded.jpg", PHOTO)
         meets("rejected.jpg", b"no image")
-        meets("unauthorized.jpg", PHOTO, ScriptedAnswer(status=401, times=2))
-        meets("forbidden.jpg", PHOTO, ScriptedAnswer(status=403, body=OWN_ERROR))
-        meets("unavailable.jpg", PHOTO, ScriptedAnswer(status=503, times=100))
-        meets("throttled.jpg", PHOTO, ScriptedAnswer(status=429, body=OWN_ERROR, times=100))
+        meets("unauthorized.jpg", PHOTO, ScriptedResponse(status=401, times=2))
+        meets("forbidden.jpg", PHOTO, ScriptedResponse(status=403, body=OWN_ERROR))
+        meets("unavailable.jpg", PHOTO, ScriptedResponse(status=503, times=100))
+        meets("throttled.jpg", PHOTO, ScriptedResponse(status=429, body=OWN_ERROR, times=100))
         ended = re.compile(r'"blob": "throttled.jpg".*"status": "(?!retrying)')
         assert wait_until(lambda: any(ended.search(line) for line in printed), timeout_s=HANG_S)
     found = [line[line.index('{"itwin": ') :] for line in printed if '{"itwin": ' in line]

@@ -13,7 +13,7 @@ import requests
 
 from local.api_management import deployed_policy
 from local.cloud import GATEWAY_APPLICATION_ID, GATEWAY_PRINCIPAL_ID
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_CLIENT_ID, ManagedIdentity
 from local.samples import building_site, encode
 from local.serving import listen, serve
@@ -194,7 +194,7 @@ def test_a_token_authority_that_refuses_is_said_and_nothing_is_sent(around: Surr
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"access_token": "t"}', b'{"expires_in": 3600}'])
 def test_a_grant_that_is_none_is_not_sent_to_the_platform(around: Surroundings, body: bytes) -> None:
     """Nor kept: the next call asks again."""
-    around.platform.script([ScriptedAnswer(200, body=body, method="POST", path="/connect/token")])
+    around.platform.script([ScriptedResponse(200, body=body, method="POST", path="/connect/token")])
     answer = around.put(PICTURE)
     assert answer.status_code == 503
     code, message = error_of(answer)
@@ -224,7 +224,7 @@ def test_who_cannot_be_reached_is_named(named_value: str, policy_id: str) -> Non
 def test_a_silent_token_authority_is_not_waited_for_longer_than_the_policy_says() -> None:
     """The app waits meanwhile."""
     with Surroundings(timeout_scale=0.01) as around:
-        silence = ScriptedAnswer(200, delay_s=HANG_S, method="POST", path="/connect/token")
+        silence = ScriptedResponse(200, delay_s=HANG_S, method="POST", path="/connect/token")
         around.platform.script([silence])
         code, message = error_of(around.put(PICTURE))
         assert (code, "send-request fetch-token (Timeout)" in message) == ("GatewayFailed", True)
@@ -237,7 +237,7 @@ def test_a_401_of_the_platform_passes_and_its_token_is_not_used_again(around: Su
     """The answer is the platform's own; the app tries once more, and then a new token is fetched."""
     assert around.put(PICTURE).status_code == 201
     refusal = b'{"error": {"code": "InvalidToken", "message": "The token is revoked. Access denied."}}'
-    around.platform.script([ScriptedAnswer(401, {"content-type": "application/json"}, refusal)])
+    around.platform.script([ScriptedResponse(401, {"content-type": "application/json"}, refusal)])
     refused = around.put(PICTURE)
     assert (refused.status_code, refused.content) == (401, refusal)
     assert refused.headers["x-correlation-id"] == around.platform.requests()[-1].correlation_id
@@ -250,7 +250,7 @@ def test_a_401_of_the_platform_passes_and_its_token_is_not_used_again(around: Su
 def test_every_other_answer_passes_untouched_and_the_token_is_kept(around: Surroundings, status: int) -> None:
     """Status, body and headers are as they were, `retry-after` and `x-correlation-id` among them."""
     own = {"retry-after": "17", "content-type": "application/problem+json", "x-anything": "a, b"}
-    around.platform.script([ScriptedAnswer(status, own, b'{"error": {"code": "C", "message": "m"}}')])
+    around.platform.script([ScriptedResponse(status, own, b'{"error": {"code": "C", "message": "m"}}')])
     answer = around.put(PICTURE)
     assert (answer.status_code, answer.content) == (status, b'{"error": {"code": "C", "message": "m"}}')
     assert own.items() <= answer.headers.items()
@@ -261,7 +261,7 @@ def test_every_other_answer_passes_untouched_and_the_token_is_kept(around: Surro
 
 def test_a_redirect_is_passed_on_and_not_followed(around: Surroundings) -> None:
     """The token goes nowhere else."""
-    around.platform.script([ScriptedAnswer(307, {"location": "http://127.0.0.1:1/"})])
+    around.platform.script([ScriptedResponse(307, {"location": "http://127.0.0.1:1/"})])
     answer = requests.put(
         f"{around.address}/itwins/{around.itwin_id}/image",
         PICTURE,
@@ -283,7 +283,7 @@ def test_what_the_platform_refuses_by_itself_is_refused_through_the_gateway(arou
 
 def test_a_slow_platform_is_waited_for(around: Surroundings) -> None:
     """For as long as the policy says, which is longer than the app waits."""
-    around.platform.script([ScriptedAnswer(delay_s=0.5)])
+    around.platform.script([ScriptedResponse(delay_s=0.5)])
     assert around.put(PICTURE).status_code == 201
     (timeout_s,) = re.findall('<forward-request timeout="([0-9]+)"', deployed_policy())
     with pytest.raises(InvalidSettings, match="ITWIN_TIMEOUT_S"):
@@ -293,7 +293,7 @@ def test_a_slow_platform_is_waited_for(around: Surroundings) -> None:
 def test_a_silent_platform_is_told_from_a_call_that_was_not_sent() -> None:
     """504, which the app takes for "may have been done"."""
     with Surroundings(timeout_scale=0.01) as around:
-        around.platform.script([ScriptedAnswer(delay_s=HANG_S)])
+        around.platform.script([ScriptedResponse(delay_s=HANG_S)])
         answer = around.put(PICTURE)
         message = "The gateway got no response from the iTwin Platform (Timeout)."
         assert (answer.status_code, error_of(answer)) == (504, ("GatewayPlatformSilent", message))
@@ -301,7 +301,7 @@ def test_a_silent_platform_is_told_from_a_call_that_was_not_sent() -> None:
 
 def test_a_connection_that_breaks_is_silence_too(around: Surroundings) -> None:
     """Nobody knows what had arrived."""
-    around.platform.script([ScriptedAnswer(200, reset=True)])
+    around.platform.script([ScriptedResponse(200, reset=True)])
     answer = around.put(PICTURE)
     message = "The gateway got no response from the iTwin Platform (BackendConnectionFailure)."
     assert (answer.status_code, error_of(answer)) == (504, ("GatewayPlatformSilent", message))
@@ -309,7 +309,7 @@ def test_a_connection_that_breaks_is_silence_too(around: Surroundings) -> None:
 
 def test_an_answer_that_breaks_off_is_not_made_whole(around: Surroundings) -> None:
     """Its beginning was passed on already, so the connection to the app breaks as well."""
-    around.platform.script([ScriptedAnswer(reset=True)])
+    around.platform.script([ScriptedResponse(reset=True)])
     with pytest.raises(requests.exceptions.RequestException):
         around.put(PICTURE)
 

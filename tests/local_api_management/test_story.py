@@ -10,7 +10,7 @@ import requests
 
 from local.cloud import GATEWAY_APPLICATION_ID, RESULTS_CONTAINER, SECRET_NAME, SERVICE_APP, LocalCloud
 from local.drops import wait_for_result
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.samples import building_site, encode
 from tests.deadlines import HANG_S
 from tests.schema import check_result
@@ -94,7 +94,7 @@ def test_the_preflight_asks_through_the_gateway_too(site: Site) -> None:
 def test_a_token_that_the_platform_no_longer_takes_is_replaced_within_the_same_attempt(site: Site) -> None:
     """The gateway drops it and passes the 401 on, the app tries once more, and nobody notices."""
     Site(site.cloud, site.lines).drop("before.jpg")
-    site.cloud.platform.script([ScriptedAnswer(401)])
+    site.cloud.platform.script([ScriptedResponse(401)])
     result = site.drop("after.jpg")
     assert (result["status"], result["attempts"]) == ("uploaded", 1)
     assert site.statuses() == [401, 201]
@@ -104,14 +104,14 @@ def test_a_secret_that_was_rotated_is_found_without_a_restart(site: Site) -> Non
     """Even when the old one was deleted first, and the tokens that it had got were revoked."""
     Site(site.cloud, site.lines).drop("before.jpg")
     site.cloud.rotate_secret()
-    site.cloud.platform.script([ScriptedAnswer(401)])
+    site.cloud.platform.script([ScriptedResponse(401)])
     assert site.drop("after.jpg")["status"] == "uploaded"
     assert site.statuses() == [401, 201]
 
 
 def test_a_throttle_of_the_platform_reaches_the_app_through_the_gateway(site: Site) -> None:
     """With the time that it asks for."""
-    site.cloud.platform.script([ScriptedAnswer(429, {"retry-after": "1"})])
+    site.cloud.platform.script([ScriptedResponse(429, {"retry-after": "1"})])
     dropped = site.cloud.drop(site.itwin_id, "busy.jpg", PHOTO)
     first = site.first_result(dropped)
     assert (first["status"], first["error"]["code"]) == ("retrying", "PlatformThrottled")

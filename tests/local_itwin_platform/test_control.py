@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.itwin_platform import ITwinPlatform, ScriptedAnswer
+from local.itwin_platform import ITwinPlatform, ScriptedResponse
 from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import Client, Clock, create, error_of, picture
 
@@ -58,12 +58,12 @@ def test_requests_and_scripts_are_read_set_and_dropped_over_http(client: Client,
         {"status": 201, "body_base64": "/w=="},
         {"status": 500, "times": 2},
     ]
-    assert client.control("PUT", "/script", {"answers": answers}).status_code == 204
+    assert client.control("PUT", "/script", {"responses": answers}).status_code == 204
     got = [client.put(itwin, picture()).content for _ in range(3)]
     assert got == [b"<html>", b'{"error": {"code": "X"}}', b"\xff"]
-    (left,) = client.control("GET", "/script").json()["answers"]
+    (left,) = client.control("GET", "/script").json()["responses"]
     assert (left["status"], left["times"]) == (500, 2)
-    assert client.control("PUT", "/script", {"answers": [left]}).status_code == 204
+    assert client.control("PUT", "/script", {"responses": [left]}).status_code == 204
     assert client.control("DELETE", "/script").status_code == 204
     assert client.put(itwin, picture()).status_code == 201
     logged = client.control("GET", "/requests").json()["requests"]
@@ -75,7 +75,7 @@ def test_requests_and_scripts_are_read_set_and_dropped_over_http(client: Client,
 def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
     """No iTwins, no requests, no script, no client that has called too often."""
     client, _ = timed
-    client.platform.script([ScriptedAnswer(status=500)])
+    client.platform.script([ScriptedResponse(status=500)])
     itwin = client.platform.add_itwin()
     while client.get(itwin).status_code != 429:
         pass
@@ -95,18 +95,18 @@ def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
         ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"organization": None}),
         ("/itwins/6ba7b811-9dad-11d1-80b4-00c04fd430c8", {"displayname": "Site"}),
         ("/script", {}),
-        ("/script", {"answers": {}}),
-        ("/script", {"answers": ["500"]}),
-        ("/script", {"answers": [{"status": 99}]}),
-        ("/script", {"answers": [{"status": "500"}]}),
-        ("/script", {"answers": [{"code": 500}]}),
-        ("/script", {"answers": [{"status": 200, "body_base64": "#"}]}),
-        ("/script", {"answers": [{"status": 200, "body_base64": 7}]}),
-        ("/script", {"answers": [{"status": 200, "headers": ["a"]}]}),
-        ("/script", {"answers": [{"status": 200, "headers": {"a": 1}}]}),
-        ("/script", {"answers": [{"status": 200, "headers": {"a": "b\r\nc: d"}}]}),
-        ("/script", {"answers": [{"status": 200, "method": None}]}),
-        ("/script", {"answers": [{"status": 200, "delay_s": "1"}]}),
+        ("/script", {"responses": {}}),
+        ("/script", {"responses": ["500"]}),
+        ("/script", {"responses": [{"status": 99}]}),
+        ("/script", {"responses": [{"status": "500"}]}),
+        ("/script", {"responses": [{"code": 500}]}),
+        ("/script", {"responses": [{"status": 200, "body_base64": "#"}]}),
+        ("/script", {"responses": [{"status": 200, "body_base64": 7}]}),
+        ("/script", {"responses": [{"status": 200, "headers": ["a"]}]}),
+        ("/script", {"responses": [{"status": 200, "headers": {"a": 1}}]}),
+        ("/script", {"responses": [{"status": 200, "headers": {"a": "b\r\nc: d"}}]}),
+        ("/script", {"responses": [{"status": 200, "method": None}]}),
+        ("/script", {"responses": [{"status": 200, "delay_s": "1"}]}),
     ],
 )
 def test_a_bad_control_request_is_refused_and_changes_nothing(client: Client, path: str, body: Any) -> None:

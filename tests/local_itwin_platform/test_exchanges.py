@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from local.processes import wait_until
 from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import AUDIENCE, IDENTITY, Client, ask_token, noise, picture
@@ -35,11 +35,11 @@ def test_the_log_tells_what_came_without_secrets(client: Client, itwin: str) -> 
 def test_a_script_answers_in_order_and_then_the_platform_does(client: Client, itwin: str) -> None:
     """Each answer as often as it says, to requests that match, byte for byte."""
     answers = [
-        ScriptedAnswer(status=429, headers={"retry-after": "2"}, times=2),
-        ScriptedAnswer(status=502, headers={"content-type": "text/html"}, body=b"<html>Bad Gateway</html>"),
-        ScriptedAnswer(status=201, body=b'{"image": {"id"'),
-        ScriptedAnswer(status=201),
-        ScriptedAnswer(status=302, headers={"location": "https://elsewhere.example/"}),
+        ScriptedResponse(status=429, headers={"retry-after": "2"}, times=2),
+        ScriptedResponse(status=502, headers={"content-type": "text/html"}, body=b"<html>Bad Gateway</html>"),
+        ScriptedResponse(status=201, body=b'{"image": {"id"'),
+        ScriptedResponse(status=201),
+        ScriptedResponse(status=302, headers={"location": "https://elsewhere.example/"}),
     ]
     client.platform.script(answers)
     got = [client.put(itwin, picture()) for _ in range(7)]
@@ -55,7 +55,7 @@ def test_a_script_answers_in_order_and_then_the_platform_does(client: Client, it
 
 def test_a_script_meets_only_what_matches(client: Client, itwin: str) -> None:
     """Method and path are patterns; what does not match is answered by the platform."""
-    client.platform.script([ScriptedAnswer(status=500, method="*", path="/connect/*")])
+    client.platform.script([ScriptedResponse(status=500, method="*", path="/connect/*")])
     assert client.put(itwin, picture()).status_code == 201
     assert ask_token(client).status_code == 500
     assert ask_token(client).status_code == 200
@@ -63,7 +63,7 @@ def test_a_script_meets_only_what_matches(client: Client, itwin: str) -> None:
 
 def test_a_scripted_answer_needs_no_token(client: Client, itwin: str) -> None:
     """A gateway fails before anybody looks at the request, but the whole of it comes in."""
-    client.platform.script([ScriptedAnswer(status=503)])
+    client.platform.script([ScriptedResponse(status=503)])
     url = f"{client.address}/itwins/{itwin}/image"
     assert requests.put(url, data=bytes(3_000_000), timeout=HANG_S).status_code == 503
     assert client.platform.requests()[-1].body_bytes == 3_000_000
@@ -72,7 +72,7 @@ def test_a_scripted_answer_needs_no_token(client: Client, itwin: str) -> None:
 @pytest.mark.parametrize("body", [b"", b'{"image": {"id": "0123456789"}}'])
 def test_a_scripted_reset_breaks_the_connection(client: Client, itwin: str, body: bytes) -> None:
     """Before the answer, or in the middle of it; the next request is served."""
-    client.platform.script([ScriptedAnswer(status=201, body=body, reset=True)])
+    client.platform.script([ScriptedResponse(status=201, body=body, reset=True)])
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         client.put(itwin, picture())
     assert client.platform.image(itwin) is None
@@ -81,7 +81,7 @@ def test_a_scripted_reset_breaks_the_connection(client: Client, itwin: str, body
 
 def test_an_answer_can_be_lost_after_the_work_was_done(client: Client, itwin: str) -> None:
     """The image is there, but its client does not learn it."""
-    client.platform.script([ScriptedAnswer(reset=True)])
+    client.platform.script([ScriptedResponse(reset=True)])
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         client.put(itwin, picture())
     assert client.platform.image(itwin) == (picture(), "image/png")
@@ -90,7 +90,7 @@ def test_an_answer_can_be_lost_after_the_work_was_done(client: Client, itwin: st
 
 def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
     """A scripted one and the platform's own."""
-    client.platform.script([ScriptedAnswer(status=500, delay_s=0.2), ScriptedAnswer(delay_s=0.2)])
+    client.platform.script([ScriptedResponse(status=500, delay_s=0.2), ScriptedResponse(delay_s=0.2)])
     for status in (500, 201):
         answer = client.put(itwin, picture())
         assert answer.status_code == status
@@ -99,7 +99,7 @@ def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
 
 def test_the_work_can_be_late(client: Client, itwin: str) -> None:
     """It is done when its client has long given up, however large the image is, over what came meanwhile."""
-    client.platform.script([ScriptedAnswer(late_s=1)])
+    client.platform.script([ScriptedResponse(late_s=1)])
     token = IDENTITY.issue(subject="app", audience=AUDIENCE)
     headers = {"authorization": f"Bearer {token}", "content-type": "image/png"}
     with pytest.raises(requests.Timeout):
@@ -128,15 +128,15 @@ def test_the_work_can_be_late(client: Client, itwin: str) -> None:
 )
 def test_a_script_that_no_server_could_follow_is_refused(wrong: dict[str, Any]) -> None:
     """Where it is written, not where it would be used."""
-    with pytest.raises(ValueError, match="scripted answer"):
-        ScriptedAnswer(**wrong)
+    with pytest.raises(ValueError, match="scripted response"):
+        ScriptedResponse(**wrong)
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_what_any_server_may_send_arrives(client: Client, itwin: str, status: int) -> None:
     """Every sign that a header's name may have, a value with blanks in it and an empty one, no content."""
     headers = {"x!#$%&'*+-.^_`|~7": "a: b, c", "x-empty": ""}
-    client.platform.script([ScriptedAnswer(status, headers)])
+    client.platform.script([ScriptedResponse(status, headers)])
     answer = client.put(itwin, picture())
     assert (answer.status_code, answer.content) == (status, b"")
     assert headers.items() <= dict(answer.headers.lower_items()).items()

@@ -7,7 +7,7 @@ import uuid
 import pytest
 import requests
 
-from local.itwin_platform import ScriptedAnswer
+from local.itwin_platform import ScriptedResponse
 from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import Client, ask_token, error_of, picture
 
@@ -47,7 +47,7 @@ def test_access_control_is_at_version_2(client: Client, itwin: str, version: str
 def test_every_answer_has_its_own_correlation_id(client: Client, itwin: str) -> None:
     """Successes, refusals, images, tokens, scripted answers and the control's."""
     link = client.put(itwin, picture()).json()["image"]["smallImageUrl"]
-    client.platform.script([ScriptedAnswer(status=503)])
+    client.platform.script([ScriptedResponse(status=503)])
     answers = [
         client.put(itwin, picture()),
         client.put(itwin, picture()),
