@@ -105,7 +105,7 @@ class CagedProcess:
         self._cage = cage
         self._room = -1
         self._mapped_bytes = child.address_bytes + file.size + limits.max_output_bytes
-        self._has_ended = False
+        self.ended: End | None = None
 
     def begin(self) -> None:
         """Hand the file over."""
@@ -131,8 +131,9 @@ class CagedProcess:
 
     def end(self) -> End:
         """Have it gone, and return how it ended. Raises ProcessesLost."""
-        self._has_ended = True
-        return self._child.end()
+        if self.ended is None:
+            self.ended = self._child.end()
+        return self.ended
 
     def image(self, size: int) -> bytes:
         """Return so much of the room's content."""
@@ -142,9 +143,8 @@ class CagedProcess:
         """Have it gone, whatever it is doing."""
         if self._room >= 0:
             os.close(self._room)
-        if not self._has_ended:
-            with suppress(ProcessesLost):
-                self.end()
+        with suppress(ProcessesLost):
+            self.end()
 
 
 def _sealed(content: bytes) -> int:

@@ -20,11 +20,12 @@ class ProcessesLost(ResourcesExhausted, code=ResourcesExhausted.code):
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: the signal that ended it or 0, the status it ended with or 0, and its seconds of CPU."""
+    """How a process ended: by which signal, or with which status, and what it took; `peak_bytes` is resident memory."""
 
     signal: int
     status: int
-    cpu_s: float
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
 
 
 class FileProcess(Protocol):

@@ -105,7 +105,7 @@ class PlainProcess:
             if pipe:
                 with suppress(OSError):
                     pipe.close()
-        return End(max(0, -code), max(0, code), 0.0)
+        return End(max(0, -code), max(0, code))
 
     def image(self, size: int) -> bytes:
         """Return so much of what it wrote where the image is to be."""

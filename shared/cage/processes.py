@@ -63,7 +63,7 @@ class Template:
         said = self._ask({"reap": pid})
         status = int(said["status"])
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        return End(ended_by, os.WEXITSTATUS(status), float(said["cpuS"]))
+        return End(ended_by, os.WEXITSTATUS(status), float(said["cpuS"]), int(said["peakBytes"]))
 
     def close(self) -> None:
         """End it and all of its children."""

@@ -3,7 +3,7 @@
 It has one thread, no environment and never sees a file. Requests come on one socket, one at a time ::
 
     {"fork": true}, with the child's socket   ->  {"pid": 123}
-    {"reap": 123}                             ->  {"status": 0, "cpuS": 0.25}
+    {"reap": 123}                             ->  {"status": 0, "cpuS": 0.25, "peakBytes": 30000000}
 
 A child stays until it is reaped, so that its number is its own for as long as the app may send it a signal. When the
 app ends, the socket does, then the template, then its children.
@@ -60,7 +60,8 @@ def main(normalize: Normalize = normalize_file) -> None:
             control.send(pack(_fork(control, descriptors[0], normalize, change_user=changes_user)))
         else:
             _, status, usage = os.wait4(int(request["reap"]), 0)
-            control.send(pack({"status": status, "cpuS": usage.ru_utime + usage.ru_stime}))
+            cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss
+            control.send(pack({"status": status, "cpuS": cpu_s, "peakBytes": peak_bytes}))
 
 
 def _fork(control: socket.socket, descriptor: int, normalize: Normalize, *, change_user: bool) -> dict[str, Any]:

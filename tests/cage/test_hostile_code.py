@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from subprocess import Popen
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ import pytest
 
 from local.processes import wait_until
 from shared.cage import CageLimits, Images
-from shared.cage.caged import Cage, CagedProcess, CageFile
+from shared.cage.caged import Cage
 from shared.cage.confinement import NOBODY
 from shared.errors import CorruptImage, DecoderCrashed, ResourcesExhausted, TooDemanding
 from shared.image import ImageLimits
+from tests.cage.watching import Watched
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -53,52 +53,6 @@ def cage() -> Iterator[Cage]:
 def images(cage: Cage) -> Images:
     """Hand it files."""
     return Images(LIMITS, CAGE, cage)
-
-
-@dataclass
-class Watched:
-    """A cage of which is known which process has a file."""
-
-    cage: Cage
-    seen: list[int]
-
-    def prepare(self) -> None:
-        """Do as the cage does."""
-        self.cage.prepare()
-
-    def close(self) -> None:
-        """Do as the cage does."""
-        self.cage.close()
-
-    @contextmanager
-    def hold(self, content: bytes) -> Iterator[WatchedFile]:
-        """Do as the cage does."""
-        with self.cage.hold(content) as file:
-            yield WatchedFile(file, self.seen)
-
-
-@dataclass
-class WatchedFile:
-    """A file of which is known which process has it."""
-
-    file: CageFile
-    seen: list[int]
-
-    @property
-    def size(self) -> int:
-        """Have as many bytes as the file."""
-        return self.file.size
-
-    def content(self) -> bytes:
-        """Have those of the file."""
-        return self.file.content()
-
-    @contextmanager
-    def open_process(self) -> Iterator[CagedProcess]:
-        """Note the process's number."""
-        with self.file.open_process() as process:
-            self.seen.append(process._child.pid)
-            yield process
 
 
 @pytest.fixture(scope="module")
@@ -265,11 +219,11 @@ def test_a_child_may_say_what_is_legal(images: Images) -> None:
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 def test_a_child_that_was_killed_from_outside_says_nothing_about_its_file(cage: Cage, needs: int) -> None:
     """As the system kills when memory runs out: that is exhaustion, and the drop is tried again later."""
-    seen: list[int] = []
-    watched = Images(LIMITS, CAGE, Watched(cage, seen))
+    watched = Watched(cage)
+    images = Images(LIMITS, CAGE, watched)
     with ThreadPoolExecutor() as pool:
-        outcome = pool.submit(watched.normalize, order("wait", needs=needs))
-        assert wait_until(lambda: bool(seen), timeout_s=HANG_S)
-        os.kill(seen[0], signal.SIGKILL)
+        outcome = pool.submit(images.normalize, order("wait", needs=needs))
+        assert wait_until(lambda: bool(watched.seen), timeout_s=HANG_S)
+        os.kill(watched.seen[0]._child.pid, signal.SIGKILL)
         with pytest.raises(ResourcesExhausted, match="killed from outside"):
             outcome.result(HANG_S)

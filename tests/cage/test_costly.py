@@ -1,0 +1,111 @@
+"""Valid files that cost far more than their headers say end within the limits, and hold nobody up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.cage import CageLimits, Images
+from shared.cage.caged import Cage
+from shared.cage.instance import limits_for
+from shared.errors import TooDemanding, UnsupportedFormat
+from shared.image import ImageLimits
+from tests.cage.costly import COSTLY
+from tests.cage.watching import Watched
+from tests.deadlines import HANG_S
+from tests.image.pictures import encoded, legal, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMITS = ImageLimits()
+MIB = 2**20
+DEFAULT = limits_for(2_048 * MIB, max_source_bytes=100_000_000)
+CAGE = CageLimits(DEFAULT.budget_bytes, DEFAULT.processes, cpu_s=4, wall_s=int(HANG_S))
+# What a process has before its file, and the file and the image that it maps.
+BESIDE_BYTES = 100_000_000
+
+
+@pytest.fixture(scope="module")
+def cage() -> Iterator[Watched]:
+    """Run the real template, as on an instance of 2,048 MB."""
+    cage = Cage(LIMITS, CAGE)
+    yield Watched(cage)
+    cage.close()
+
+
+@cache
+def costly(kind: str) -> bytes:
+    """Return one of the files."""
+    return COSTLY[kind]()
+
+
+def outcome(images: Images, data: bytes) -> str:
+    """Return what becomes of a file: an image that the API takes, or a refusal for what it costs or is."""
+    try:
+        image = images.normalize(data)
+    except (TooDemanding, UnsupportedFormat) as refusal:
+        return refusal.code
+    assert legal(image.data) == (image.width, image.height)
+    return "image"
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_a_costly_file_ends_within_the_limits(cage: Watched, kind: str) -> None:
+    """It becomes an image if that can be had within them, and is refused for its cost else."""
+    began = len(cage.seen)
+    assert outcome(Images(LIMITS, CAGE, cage), costly(kind)) in {"image", "TooDemanding", "UnsupportedFormat"}
+    for process in cage.seen[began:]:
+        assert process.ended
+        assert process.ended.cpu_s <= CAGE.cpu_s + 1.5
+        assert process.ended.peak_bytes <= CAGE.budget_bytes + BESIDE_BYTES
+
+
+def test_costly_files_at_once_hold_nobody_up_and_fit_the_instance(cage: Watched) -> None:
+    """On 2,048 MB, of which the host has a fifth, an innocent drop among them is done before the last of them."""
+    images, drops = Images(LIMITS, CAGE, cage), [(kind, costly(kind)) for kind in COSTLY]
+    drops.insert(CAGE.processes, ("innocent", encoded(photo(), "JPEG")))
+    ended, peaks, is_over = [], [0], threading.Event()
+
+    def note_end(name: str, data: bytes) -> None:
+        outcome(images, data)
+        ended.append(name)
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            peaks.append(resident_bytes())
+
+    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(1) as watcher:
+        watching = watcher.submit(watch)
+        for done in [pool.submit(note_end, name, data) for name, data in drops]:
+            done.result(HANG_S)
+        is_over.set()
+        watching.result(HANG_S)
+    assert "innocent" in ended[:-1]
+    assert max(peaks) < 1_648 * MIB
+
+
+def resident_bytes() -> int:
+    """Return what template and children hold, each page counted once (PSS), and the files that they map."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"shared.cage.template" in status.read_bytes() and is_below(int(status.parent.name), os.getpid()):
+                rollup = status.with_name("smaps_rollup").read_text()
+                total += 1024 * int(rollup.partition("\nPss:")[2].split()[0])
+        except (OSError, ValueError, IndexError):
+            continue  # it has just ended
+    return total
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Say whether a process descends from another."""
+    while pid > 1 and pid != ancestor:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid == ancestor
