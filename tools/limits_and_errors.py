@@ -11,6 +11,7 @@ from local.processes import PROJECT
 from shared import decisions, drop, errors
 from shared.errors import DropError, InvalidSettings, NeedsOperator, NeedsTime, Rejected
 from shared.image import ImageLimits, model
+from shared.image.formats.dng import LEAST_SIDE
 from shared.image.formats.recognition import FORMATS
 from shared.image.refusals import LONGEST_SIDE
 from shared.settings import Settings
@@ -99,6 +100,8 @@ def _formats() -> Iterator[tuple[str, ...]]:
     most_read = Settings.from_environ(ENOUGH).max_source_bytes
     for kind in FORMATS:
         leaves = "its pixels stay untouched if the API accepts them" if kind.passer else "converted"
+        if kind.name == "TIFF":
+            leaves = f"converted; of a DNG, its largest JPEG preview, from {LEAST_SIDE:,} pixels on"
         yield kind.name, leaves, f"{kind.max_pixels:,}", f"{min(kind.max_bytes, most_read):,}"
 
 

@@ -47,7 +47,7 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         depth=source.depth,
         profile=info.get("icc_profile"),
         colours=info.get("colours", source.colours),
-        changes=("depth-reduced",) if source.depth > 8 else (),  # noqa: PLR2004 - bits
+        changes=(*source.early_changes, *(("depth-reduced",) if source.depth > 8 else ())),  # noqa: PLR2004 - bits
     )
 
 

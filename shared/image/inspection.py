@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from shared.image.colour import ColourSpace
-    from shared.image.model import ImageHeader
+    from shared.image.model import Change, ImageHeader
 
 
 def as_file(data: bytes) -> IO[bytes]:
@@ -33,7 +33,7 @@ class Inspection:
     scale. `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
     of the picture that is shown, as left, top, right and bottom; None where that is all of it.
     `is_lossless` says that the file has its pixels as they were made. `sampling` is how many pixels of a JPEG have one
-    colour, across and down, as they are stored.
+    colour, across and down, as they are stored. `is_preview` says that it is a picture that a raw file holds.
     """
 
     data: bytes
@@ -51,6 +51,12 @@ class Inspection:
     crop: tuple[int, int, int, int] | None = None
     is_lossless: bool = False
     sampling: tuple[int, int] | None = None
+    is_preview: bool = False
+
+    @property
+    def early_changes(self) -> tuple[Change, ...]:
+        """What is done to it before anything else."""
+        return ("preview-used",) if self.is_preview else ()
 
     @property
     def pixels(self) -> int:

@@ -9,6 +9,7 @@ MediaType = Literal["image/jpeg", "image/png"]
 AspectPolicy = Literal["pad", "crop", "reject"]
 
 Change = Literal[
+    "preview-used",  # of a camera's raw file, the largest JPEG that it holds of its picture
     "depth-reduced",  # from more than 8 bits a channel to 8
     "resized",  # fewer pixels, to fit the output's limits
     "colours-converted",  # from CMYK, YCbCr, Lab, linear light or a large profile to RGB

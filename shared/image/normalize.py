@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, get_args
 
 from shared.errors import Bug, DropError
 from shared.image.damage import as_corrupt_image
@@ -72,7 +72,8 @@ def _pass_on(source: Inspection, kind: Format) -> NormalizedImage:
     with as_corrupt_image(kind.name):
         data: bytes = resolve_name(kind.passer)(source)
     size = source.header.width, source.header.height
-    return _normalized(data, cast("MediaType", source.header.media_type), size, (), source)
+    media_type: MediaType = "image/png" if source.header.media_type == "image/png" else "image/jpeg"
+    return _normalized(data, media_type, size, source.early_changes, source)
 
 
 def _re_encode(source: Inspection, kind: Format, limits: ImageLimits) -> NormalizedImage:

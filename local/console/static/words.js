@@ -12,6 +12,7 @@ export const STATUSES = {
 };
 
 const CHANGES = {
+  "preview-used": "preview of a raw file",
   "depth-reduced": "16 bits to 8",
   resized: "made smaller",
   "colours-converted": "colours to RGB",

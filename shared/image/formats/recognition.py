@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EmptySource, UnsupportedFormat
-from shared.image.formats import bmp, gif, heif, jpeg, png, tiff, unsupported, webp
+from shared.image.formats import bmp, dng, gif, heif, jpeg, png, unsupported, webp
 from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
@@ -92,10 +92,11 @@ FORMATS = (
     Format(
         "TIFF",
         lambda head: head.startswith((b"II*\0", b"MM\0*")),
-        tiff.inspect,
+        dng.inspect,
         bytes_per_pixel=4,
         max_pixels=89_000_000,  # Pillow warns of more by itself
         decoder="shared.image.formats.tiff_decoding:open_image",
+        passer="shared.image.formats.tiff_decoding:pass_on",  # of a preview alone
     ),
     Format(
         "WebP",

@@ -22,7 +22,9 @@ _START_OF_SCAN = b"\xff\xda"
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES = 256, 257, 258, 259, 262, 266, 277
 ROWS_PER_STRIP, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, JPEG_TABLES = 278, 317, 320, 322, 323, 347
 SUBSAMPLING, PROFILE = 530, 34_675
-_REDUCED, _ORIENTATION, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 254, 274, 284, 338, 339, 50_706
+SUB_FILE_TYPE, ORIENTATION, SUB_PAGES = 254, 274, 330
+_PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 338, 339
+DNG_VERSION = 50_706
 _SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322, 323}
 """Entries of one number each."""
 
@@ -47,7 +49,8 @@ _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
 """None, CCITT's, LZW, JPEG in the old way and the new, deflate, PackBits, deflate by its old number."""
 
 _JPEG_COMPRESSIONS = {6, 7}
-PIECES = {273: 279, 324: 325}
+STRIPS, TILES = (273, 279), (324, 325)
+PIECES = STRIPS, TILES
 """Offsets of strips and of tiles, and how many bytes each has."""
 
 _METADATA = {270, 271, 272, 305, 306, 315, 316, 700, 33_432, 33_723, 34_377, 34_665, 34_853, 37_724}
@@ -79,12 +82,15 @@ Entry = tuple[int, int, bytes]
 
 @dataclass(frozen=True)
 class Directory:
-    """What is said of one page: each entry as its kind, how many values it has, and where they stand."""
+    """What is said of one page: each entry as its kind, how many values it has, and where they stand.
+
+    `next_start` is where the next page's directory begins, 0 where there is none.
+    """
 
     data: bytes
     order: str
     entries: dict[int, tuple[int, int, int]]
-    has_next: bool
+    next_start: int
 
     @classmethod
     def read(cls, data: bytes, start: int | None = None) -> Directory:
@@ -121,7 +127,7 @@ class Directory:
                 )
             entries[tag] = kind, number, at
         (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
-        return cls(data, order, entries, bool(further))
+        return cls(data, order, entries, further)
 
     def first(self, tag: int, default: int) -> int:
         """Return the first value of an entry."""
@@ -179,7 +185,7 @@ class Directory:
 class TiffInspection(Inspection):
     """What the first directory says. `has_planes` where the channels lie one after another."""
 
-    directory: Directory = Directory(b"", "<", {}, has_next=False)
+    directory: Directory = Directory(b"", "<", {}, 0)
     has_planes: bool = False
 
 
@@ -188,9 +194,7 @@ def inspect(data: bytes) -> TiffInspection:
     if data[8:10] == b"CR":
         raise _raw()
     directory = Directory.read(data)
-    if _DNG_VERSION in directory.entries:
-        raise _raw()
-    if directory.first(_REDUCED, 0) & 1:
+    if directory.first(SUB_FILE_TYPE, 0) & 1:
         raise UnsupportedFormat("The TIFF begins with a small preview, as cameras' raw files do. Export it to a JPEG.")
     width, height = directory.first(WIDTH, 0), directory.first(HEIGHT, 0)
     if not width or not height:
@@ -210,7 +214,7 @@ def inspect(data: bytes) -> TiffInspection:
         raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
     if depth == 8 and _SIGNED in directory.numbers(_SAMPLE_FORMAT):  # noqa: PLR2004 - bits
         raise directory.unsupported_pixels()
-    orientation = directory.first(_ORIENTATION, 1)
+    orientation = directory.first(ORIENTATION, 1)
     is_deep = depth > 8  # noqa: PLR2004 - bits
     is_plain = not is_deep and samples in {1, 3}
     rows = down if TILE_HEIGHT in directory.entries else min(height, directory.first(ROWS_PER_STRIP, height))
@@ -220,7 +224,7 @@ def inspect(data: bytes) -> TiffInspection:
         data,
         ImageHeader("image/tiff", width, height),
         orientation=orientation if orientation in range(1, 9) else 1,
-        has_metadata=directory.has_next or not _METADATA.isdisjoint(directory.entries),
+        has_metadata=bool(directory.next_start) or not _METADATA.isdisjoint(directory.entries),
         depth=depth,
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
@@ -247,7 +251,7 @@ def _has_planes(directory: Directory) -> bool:
 def _refuse_many_scans(directory: Directory) -> None:
     """Count the scans in each JPEG inside; what a strip has not in its own bytes, no decoder reads."""
     found, data = 0, directory.data
-    for offsets, counts in PIECES.items():
+    for offsets, counts in PIECES:
         pieces = list(zip(directory.numbers(offsets), directory.numbers(counts), strict=True))
         found += len(pieces)
         if sum(size for _, size in pieces) > len(data):

@@ -1,10 +1,11 @@
-"""Decides who decodes a TIFF: Pillow, or Pillow plane by plane."""
+"""Decides who decodes a TIFF: Pillow, Pillow plane by plane, or who decodes a JPEG, where that is a DNG's preview."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.image.formats import tiff_planes
+from shared.image.formats import jpeg_integrity, tiff_planes
+from shared.image.formats.jpeg import JpegInspection
 from shared.image.formats.tiff_plugin import FirstPage, UnknownPixels
 from shared.image.inspection import as_file
 
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from shared.image.formats.tiff import TiffInspection
 
 
-def open_image(source: TiffInspection, _scale: int = 1) -> Image:
-    """Open the first page; refuse pixels of an unknown kind by name."""
+def pass_on(source: JpegInspection) -> bytes:
+    """Return the preview of a DNG without its metadata, once it is found intact."""
+    return jpeg_integrity.pass_on(source)
+
+
+def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image:
+    """Open the first page, or the preview of a DNG; refuse pixels of an unknown kind by name."""
+    if isinstance(source, JpegInspection):
+        return jpeg_integrity.decode(source, scale)
     if source.has_planes:
         return tiff_planes.assemble(source)
     try:

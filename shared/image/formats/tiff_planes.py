@@ -88,7 +88,7 @@ def _plane(source: tiff.TiffInspection, number: int) -> Image.Image:
 def _file_of_plane(source: tiff.TiffInspection, number: int) -> bytes:
     """Return a TIFF that holds one plane alone."""
     directory = source.directory
-    where, sizes = next(tags for tags in tiff.PIECES.items() if directory.numbers(tags[0]))
+    where, sizes = next(tags for tags in tiff.PIECES if directory.numbers(tags[0]))
     places = list(zip(directory.numbers(where), directory.numbers(sizes), strict=True))
     count, rest = divmod(len(places), directory.first(tiff.SAMPLES, 1))
     if rest or not count or sum(size for _, size in places) > len(source.data):

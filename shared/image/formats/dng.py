@@ -1,0 +1,109 @@
+"""Decides which picture of a DNG is shown: a raw is no picture yet, but most hold one that their camera made of it.
+
+A DNG is a TIFF (https://helpx.adobe.com/camera-raw/digital-negative.html, chapters 2 and 4). Its previews are pages of
+their own, which say so (NewSubFileType). The largest JPEG among them is taken; what the sensor saw, a mask and a map of
+depth may be JPEGs as well, and are never shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shared.errors import ImageRefused, UnsupportedFormat
+from shared.image import colour
+from shared.image.formats import jpeg, tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.image.formats.jpeg import JpegInspection
+    from shared.image.inspection import Inspection
+
+LEAST_SIDE = 1_024
+"""How long a preview must be at the least: smaller ones are made for a list of files."""
+
+_PREVIEWS = {1, 0x1_0001}
+"""Kinds of pages: a preview, and an alternative one."""
+
+_JPEG = 7
+_PREVIEW_COLOUR_SPACE = 50_970
+_MAX_PAGES = 32
+_ADOBE_RGB = colour.Primaries((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
+_PROPHOTO_RGB = colour.Primaries((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
+_COLOUR_SPACES = {
+    1: colour.ColourSpace(gamma=2.2),
+    3: colour.ColourSpace(_ADOBE_RGB, 563 / 256),
+    4: colour.ColourSpace(_PROPHOTO_RGB, 1.8),
+}
+"""By PreviewColorSpace; 0 is unknown and 2 is sRGB."""
+
+
+def inspect(data: bytes) -> Inspection:
+    """Inspect a TIFF, or the preview of a DNG; refuse a DNG that has none of use."""
+    first = tiff.Directory.read(data)
+    if tiff.DNG_VERSION not in first.entries:
+        return tiff.inspect(data)
+    previews = [page for page in _pages(first) if _is_preview(page)]
+    for page in sorted(previews, key=_longest_side, reverse=True):
+        inspection = _inspected(page)
+        if inspection and max(inspection.header.width, inspection.header.height) >= LEAST_SIDE:
+            return _as_shown(inspection, page, first)
+    raise UnsupportedFormat(
+        f"The file is a camera's raw file (DNG) without a JPEG preview of at least {LEAST_SIDE:,} pixels. Develop it "
+        "to a JPEG."
+    )
+
+
+def _pages(first: tiff.Directory) -> Iterator[tiff.Directory]:
+    """Yield the pages that are readable: the first, those behind it, and those that each of these names as its own."""
+    waiting, seen = [first], 0
+    while waiting and seen < _MAX_PAGES:
+        page = waiting.pop(0)
+        seen += 1
+        yield page
+        for start in (*page.numbers(tiff.SUB_PAGES)[:_MAX_PAGES], *filter(None, (page.next_start,))):
+            try:
+                waiting.append(tiff.Directory.read(page.data, start))
+            except ImageRefused:
+                continue
+
+
+def _is_preview(page: tiff.Directory) -> bool:
+    return (
+        page.first(tiff.SUB_FILE_TYPE, 0) in _PREVIEWS
+        and page.first(tiff.PHOTOMETRIC, -1) in {tiff.YCBCR, tiff.RGB}
+        and page.first(tiff.COMPRESSION, 1) == _JPEG
+        and _longest_side(page) >= LEAST_SIDE
+    )
+
+
+def _longest_side(page: tiff.Directory) -> int:
+    return max(page.first(tiff.WIDTH, 0), page.first(tiff.HEIGHT, 0))
+
+
+def _inspected(page: tiff.Directory) -> JpegInspection | None:
+    """Return what is known of a page's JPEG, None where it is in several pieces or damaged."""
+    where, sizes = tiff.STRIPS
+    if len(page.numbers(where)) != 1 or len(page.numbers(sizes)) != 1:
+        return None
+    (start,), (size,) = page.numbers(where), page.numbers(sizes)
+    try:
+        return jpeg.inspect(page.data[start : start + size])
+    except ImageRefused:
+        return None
+
+
+def _as_shown(inspection: JpegInspection, page: tiff.Directory, first: tiff.Directory) -> JpegInspection:
+    """Turn it as the raw is to be turned, and take its colours for what its page says."""
+    orientation = page.first(tiff.ORIENTATION, first.first(tiff.ORIENTATION, 1))
+    colours = _COLOUR_SPACES.get(page.first(_PREVIEW_COLOUR_SPACE, 0))
+    return replace(
+        inspection,
+        header=replace(inspection.header, media_type="image/x-adobe-dng"),
+        orientation=orientation if orientation in range(1, 9) else 1,
+        has_metadata=True,
+        is_preview=True,
+        colours=colours,
+        fits_as_is=inspection.fits_as_is and not colours,
+    )

@@ -1,0 +1,159 @@
+"""Of a DNG, the largest picture that its camera made of it leaves: upright, in its colours, and never the raw."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shared.errors import UnsupportedFormat
+from shared.image import ImageLimits, normalize_image
+from tests.image.pictures import encoded, exif
+
+Page = dict[int, tuple[int, ...]]
+PREVIEW, ALTERNATIVE, MAIN, MASK = 1, 0x1_0001, 0, 4
+YCBCR, RGB, CFA, LINEAR_RAW, TRANSPARENCY_MASK = 6, 2, 32_803, 34_892, 4
+DNG_VERSION, SUB_PAGES, PREVIEW_COLOURS = 50_706, 330, 50_970
+
+
+def jpeg(colour: str, width: int, height: int, **options: Any) -> bytes:
+    """Return a JPEG of one colour."""
+    return encoded(Image.new("RGB", (width, height), colour), "JPEG", quality=90, **options)
+
+
+def page(kind: int, photometric: int, pixels: bytes, size: tuple[int, int], **more: int) -> tuple[Page, bytes]:
+    """Return the entries of a page but for where its pixels are, and these."""
+    width, height = size
+    entries: Page = {254: (kind,), 256: (width,), 257: (height,), 258: (8, 8, 8), 259: (7,), 262: (photometric,)}
+    return {**entries, 277: (3,), 278: (height,), **{int(tag): (value,) for tag, value in more.items()}}, pixels
+
+
+def dng(first: Page, pages: list[tuple[Page, bytes]], order: str = "<", *, chained: bool = False) -> bytes:
+    """Return a DNG: its first page's entries and those of the pages that it has, as its own or behind one another."""
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    body = bytearray(head + bytes(4))
+    starts = []
+    for entries, pixels in pages:
+        at = len(body)
+        body += pixels + bytes(len(pixels) % 2)
+        starts.append(_write(body, order, {**entries, 273: (at,), 279: (len(pixels),)}))
+    own = {} if chained else {SUB_PAGES: tuple(starts)}
+    first_start = _write(body, order, {DNG_VERSION: (0x0104_0000,), **first, **own})
+    if chained:
+        for before, after in zip([first_start, *starts], starts, strict=False):
+            count = struct.unpack_from(order + "H", body, before)[0]
+            struct.pack_into(order + "I", body, before + 2 + 12 * count, after)
+    struct.pack_into(order + "I", body, 4, first_start)
+    return bytes(body)
+
+
+def _write(body: bytearray, order: str, entries: Page) -> int:
+    """Append a directory of numbers; return where it begins."""
+    apart = {}
+    for tag, values in entries.items():
+        if len(values) > 1:
+            apart[tag] = len(body)
+            body += struct.pack(f"{order}{len(values)}I", *values)
+    start = len(body)
+    body += struct.pack(order + "H", len(entries))
+    for tag, values in sorted(entries.items()):
+        body += struct.pack(order + "HHII", tag, 4, len(values), apart.get(tag, values[0]))
+    body += bytes(4)
+    return start
+
+
+RAW = page(MAIN, CFA, jpeg("red", 3_000, 2_000), (3_000, 2_000))
+LARGE = page(PREVIEW, YCBCR, jpeg("blue", 1_600, 1_200), (1_600, 1_200))
+SMALL = page(PREVIEW, YCBCR, jpeg("lime", 1_024, 768), (1_024, 768))
+THUMBNAIL: Page = {254: (PREVIEW,), 256: (160,), 257: (120,), 258: (8, 8, 8), 259: (1,), 262: (RGB,), 277: (3,)}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("pages", [[RAW, SMALL, LARGE], [LARGE, SMALL, RAW]])
+def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], order: str, *, chained: bool) -> None:
+    """Wherever it stands among the pages."""
+    normalized = normalize_image(dng(THUMBNAIL, pages, order, chained=chained))
+    assert normalized.data == LARGE[1]
+    assert normalized.changes == ("preview-used", "metadata-removed")
+    assert normalized.source.media_type == "image/x-adobe-dng"
+
+
+@pytest.mark.parametrize("kind", [PREVIEW, ALTERNATIVE])
+@pytest.mark.parametrize("photometric", [YCBCR, RGB])
+def test_pages_that_say_so_are_previews(kind: int, photometric: int) -> None:
+    """In the colours of a JPEG, or in RGB."""
+    preview = page(kind, photometric, LARGE[1], (1_600, 1_200))
+    assert normalize_image(dng(THUMBNAIL, [RAW, preview])).data == LARGE[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        page(MAIN, YCBCR, LARGE[1], (1_600, 1_200)),
+        page(MASK, YCBCR, LARGE[1], (1_600, 1_200)),
+        page(PREVIEW, CFA, LARGE[1], (1_600, 1_200)),
+        page(PREVIEW, LINEAR_RAW, LARGE[1], (1_600, 1_200)),
+        page(PREVIEW, TRANSPARENCY_MASK, LARGE[1], (1_600, 1_200)),
+        page(PREVIEW, YCBCR, LARGE[1][:1_000], (1_600, 1_200)),
+        page(PREVIEW, YCBCR, jpeg("blue", 1_023, 768), (1_023, 768)),
+        page(PREVIEW, YCBCR, jpeg("blue", 200, 100), (1_600, 1_200)),
+    ],
+)
+def test_what_is_no_preview_of_use_never_leaves(other: tuple[Page, bytes]) -> None:
+    """The raw of a DNG may be a JPEG as well; and a small preview is none to look at."""
+    assert normalize_image(dng(THUMBNAIL, [other, SMALL])).data == SMALL[1]
+    with pytest.raises(UnsupportedFormat, match=r"raw file \(DNG\) without a JPEG preview of at least 1,024"):
+        normalize_image(dng(THUMBNAIL, [other, RAW]))
+
+
+def test_the_first_page_may_be_the_preview() -> None:
+    """Telephones write it there."""
+    entries, pixels = LARGE
+    data = dng({}, [RAW])
+    body = bytearray(data)
+    at = len(body)
+    body += pixels
+    start = _write(body, "<", {**entries, 273: (at,), 279: (len(pixels),), DNG_VERSION: (0x0104_0000,)})
+    struct.pack_into("<I", body, 4, start)
+    assert normalize_image(bytes(body)).data == pixels
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (1_600, 1_200)), (3, (1_600, 1_200)), (6, (1_200, 1_600))])
+def test_a_preview_is_turned_as_its_raw_is(orientation: int, size: tuple[int, int]) -> None:
+    """The first page says how; what the JPEG says is another program's."""
+    preview = page(PREVIEW, YCBCR, jpeg("blue", 1_600, 1_200, exif=exif(8)), (1_600, 1_200))
+    normalized = normalize_image(dng({**THUMBNAIL, 274: (orientation,)}, [RAW, preview]))
+    assert (normalized.width, normalized.height) == size
+    assert ("oriented" in normalized.changes) == (orientation > 1)
+    assert b"Exif" not in normalized.data
+
+
+@pytest.mark.parametrize(("space", "is_told"), [(0, False), (2, False), (3, True), (4, True)])
+def test_a_preview_is_shown_in_its_colours(space: int, *, is_told: bool) -> None:
+    """Adobe RGB and ProPhoto become a profile; no number is changed for it."""
+    preview = page(PREVIEW, YCBCR, LARGE[1], (1_600, 1_200), **{str(PREVIEW_COLOURS): space})
+    normalized = normalize_image(dng(THUMBNAIL, [RAW, preview]))
+    assert ("profile-embedded" in normalized.changes) == is_told
+    assert ("icc_profile" in Image.open(BytesIO(normalized.data)).info) == is_told
+
+
+def test_a_large_preview_is_made_smaller_like_any_jpeg() -> None:
+    """The limits are the same."""
+    limits = ImageLimits(max_output_bytes=len(LARGE[1]) - 1, max_output_pixels=100_000)
+    normalized = normalize_image(dng(THUMBNAIL, [RAW, LARGE]), limits)
+    assert normalized.changes == ("preview-used", "resized", "converted", "metadata-removed")
+    assert normalized.width * normalized.height <= 100_000
+
+
+def test_pages_that_lead_to_one_another_end() -> None:
+    """A chain may close to a ring."""
+    data = bytearray(dng({}, [RAW, RAW], chained=True))
+    (start,) = struct.unpack_from("<I", data, 4)
+    last = data.rindex(struct.pack("<HHII", 279, 4, 1, len(RAW[1])))
+    struct.pack_into("<I", data, last + 12, start)
+    with pytest.raises(UnsupportedFormat, match="DNG"):
+        normalize_image(bytes(data))
