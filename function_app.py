@@ -60,6 +60,24 @@ def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
     deliveries.retry_poisoned(message.get_body(), context.invocation_id)
 
 
+@app.function_name("recover_event")
+@app.queue_trigger(arg_name="message", queue_name="undeliverable-events", connection="DropStorage")
+def recover_event(message: func.QueueMessage, context: func.Context) -> None:
+    """Take up an event that Event Grid could not deliver."""
+    from shared import deliveries
+
+    deliveries.event_undeliverable(message.get_body(), context.invocation_id, deliveries=message.dequeue_count or 1)
+
+
+@app.function_name("bury_event")
+@app.queue_trigger(arg_name="message", queue_name="undeliverable-events-poison", connection="DropStorage")
+def bury_event(message: func.QueueMessage, context: func.Context) -> None:
+    """Try such an event again, which the host does here every ten minutes for a day."""
+    from shared import deliveries
+
+    deliveries.event_undeliverable(message.get_body(), context.invocation_id, deliveries=1)
+
+
 @app.function_name("preflight")
 @app.route(route="preflight", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def preflight(req: func.HttpRequest) -> func.HttpResponse:

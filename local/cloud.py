@@ -35,6 +35,7 @@ CONTRACT: dict[str, Any] = json.loads((PROJECT / "infra" / "contract.json").read
 FUNCTION: str = CONTRACT["function"]
 RESULTS_CONTAINER: str = CONTRACT["containers"]["results"]
 DEAD_LETTER_CONTAINER: str = CONTRACT["containers"]["deadLetters"]
+LETTERS_QUEUE: str = CONTRACT["undeliverableQueue"]
 LEDGER_CONTAINER: str = CONTRACT["containers"]["ledger"]
 PLATFORM_AUDIENCE = "api://itwin-platform"
 # The app registration that stands for the gateway, and the gateway's own identity.
@@ -123,6 +124,17 @@ class LocalCloud:
     def connection_string(self) -> str:
         """Of the drop account, for any Azure Storage SDK or tool."""
         return self.azurite.connection_string
+
+    def subscribe(self) -> None:
+        """Have the app told of drops, as `event_grid.unsubscribe("drops")` ends it."""
+        self.event_grid.subscribe(
+            Subscription(
+                endpoint=self.host.webhook(self._function),
+                included_event_types=tuple(CONTRACT["events"]["types"]),
+                advanced_filters=self._filters,
+                dead_letter_container=DEAD_LETTER_CONTAINER,
+            )
+        )
 
     def itwin(self, itwin_id: str | None = None, display_name: str = "Site", **options: Any) -> str:
         """Make an iTwin on the platform and the container for its drops; returns its id."""
@@ -249,11 +261,6 @@ class LocalCloud:
         stack.callback(self.host.stop)
         self.host.start()
         self.event_grid = stack.enter_context(EventGrid(self.azurite, retry_scale=self._retry_scale))
-        self.event_grid.subscribe(
-            Subscription(
-                endpoint=self.host.webhook(self._function),
-                included_event_types=tuple(CONTRACT["events"]["types"]),
-                advanced_filters=self._filters,
-                dead_letter_container=DEAD_LETTER_CONTAINER,
-            )
-        )
+        self.subscribe()
+        letters = f"/blobServices/default/containers/{DEAD_LETTER_CONTAINER}/"
+        self.event_grid.subscribe(Subscription(queue=LETTERS_QUEUE, name="letters", subject_begins_with=letters))

@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, quote, unquote
 import requests
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
 from local.azurite import ACCOUNT, QUICK_RETRIES
 from local.serving import LocalCloudError
@@ -127,7 +128,8 @@ def not_in_containers(*prefixes: str) -> AdvancedFilter:
 class Subscription:
     """Who is told of which events, and how persistently."""
 
-    endpoint: str = field(repr=False)  # it holds the webhook's key
+    endpoint: str = field(repr=False, default="")  # it holds the webhook's key
+    queue: str | None = None  # where events go instead of a webhook: one message each
     name: str = "drops"
     included_event_types: tuple[str, ...] = (BLOB_CREATED,)
     subject_begins_with: str = ""
@@ -201,6 +203,9 @@ class EventGrid:
         self._azurite = azurite
         self._retry_scale = retry_scale
         self._blobs = BlobServiceClient.from_connection_string(azurite.connection_string, logger=_log, **QUICK_RETRIES)
+        self._queues = QueueServiceClient.from_connection_string(
+            azurite.connection_string, logger=_log, **QUICK_RETRIES
+        )
         self._subscriptions: dict[str, Subscription] = {}
         self._due: list[tuple[float, int, _Delivery]] = []
         self._changed = threading.Condition()
@@ -231,12 +236,16 @@ class EventGrid:
             worker.join()
         self._session.close()
         self._blobs.close()
+        self._queues.close()
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Create or replace a subscription; its endpoint must pass the validation handshake.
+        """Create or replace a subscription; a webhook must pass the validation handshake.
 
         https://learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-events-schema
         """
+        if subscription.queue:
+            self._subscriptions[subscription.name] = subscription
+            return
         code = str(uuid.uuid4())
         event = {
             "id": str(uuid.uuid4()),
@@ -313,7 +322,7 @@ class EventGrid:
             except AzureError:
                 self._schedule(delivery, delay_s=1.0)
                 return
-        status = self._post(delivery)
+        status = self._send(delivery) if delivery.subscription.queue else self._post(delivery)
         if status in ACCEPTED_STATUSES:
             return
         if status in UNCURABLE_STATUSES:
@@ -331,6 +340,20 @@ class EventGrid:
             self._dead_letter(delivery, "TimeToLiveExceeded")
         else:
             self._schedule(delivery, delay_s=delay_s)
+
+    def _send(self, delivery: _Delivery) -> int:
+        """Put the event into a queue, as base64: https://learn.microsoft.com/azure/event-grid/handler-storage-queues."""
+        delivery.attempts += 1
+        delivery.last_attempt = datetime.now(UTC)
+        queue = self._queues.get_queue_client(
+            str(delivery.subscription.queue), message_encode_policy=TextBase64EncodePolicy()
+        )
+        try:
+            queue.send_message(json.dumps(delivery.event))
+        except AzureError as error:
+            delivery.last_outcome = "Aborted"
+            return getattr(error, "status_code", None) or 0
+        return 200
 
     def _post(self, delivery: _Delivery) -> int:
         """Deliver once; 0 stands for no response."""

@@ -12,6 +12,7 @@ from shared.dead_letters import drop_poisoned
 from shared.drop import Drop
 from shared.pipeline import process_drop
 from shared.services import open_services
+from shared.undeliverable import blob_url, recover_events
 from shared.untrusted_json import parse_object
 
 # How often the host tries a blob's event (host.json's `poisonBlobThreshold`), and the app a message.
@@ -59,6 +60,18 @@ def retry_poisoned(body: bytes, invocation_id: str) -> None:
     """Take in a message of the retry queue whose function failed too often."""
     if attempt := _attempt(body):
         drop_poisoned(attempt, open_services(), invocation_id=invocation_id)
+
+
+def event_undeliverable(body: bytes, invocation_id: str, *, deliveries: int) -> None:
+    """Take in Event Grid's event about a letter: events that it could not deliver."""
+    if deliveries > MAX_DELIVERIES:
+        log.error("Events could not be taken up and stay in their container (invocation %s).", invocation_id)
+        return
+    try:
+        letter_url = blob_url(parse_object(body))
+        recover_events(letter_url, open_services())
+    except ValueError:
+        _drop_unknown(body)
 
 
 def _attempt(body: bytes) -> Attempt | None:

@@ -28,6 +28,7 @@ from shared.results import result_name
 from shared.retries import RETRY_QUEUE
 from shared.settings import Settings, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error
+from shared.undeliverable import LETTERS_QUEUE
 from shared.untrusted_json import parse_object
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 PERMISSION = "itwins_modify"
 # Where the host puts what it gave up, for the app to write results of.
-GIVEN_UP_QUEUES = ("webjobs-blobtrigger-poison", f"{RETRY_QUEUE}-poison")
+GIVEN_UP_QUEUES = ("webjobs-blobtrigger-poison", f"{RETRY_QUEUE}-poison", f"{LETTERS_QUEUE}-poison")
 # Not named by an iTwin ID, so that a probe ends as rejected and the iTwin Platform never hears of it.
 PROBE_CONTAINER = "preflight"
 PROBE_INTERVAL_S = 0.5

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.processes import wait_until
+from local.samples import phone_photo
 from shared import deliveries
 from shared.attempt import Attempt
 from shared.clock import utc_now
@@ -26,7 +27,12 @@ from tests.schema import check_result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TAKERS = (partial(deliveries.retry_due, deliveries=1), deliveries.retry_poisoned, deliveries.blob_poisoned)
+TAKERS = (
+    partial(deliveries.event_undeliverable, deliveries=1),
+    partial(deliveries.retry_due, deliveries=1),
+    deliveries.retry_poisoned,
+    deliveries.blob_poisoned,
+)
 POISON_QUEUES = ("drop-retries-poison", "webjobs-blobtrigger-poison")
 
 FOREIGN = {
@@ -109,3 +115,18 @@ def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
     result = check_result(json.loads(results.download_blob(name).readall()))
     assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")
     assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)
+
+
+def test_an_event_that_could_not_be_delivered_is_taken_up(cloud: LocalCloud) -> None:
+    """A host that starts may refuse its own key for a moment, and Event Grid does not try that again."""
+    itwin_id = cloud.itwin()
+    cloud.event_grid.unsubscribe("drops")
+    try:
+        drop = cloud.drop(itwin_id, "missed.jpg", phone_photo())
+    finally:
+        cloud.subscribe()
+    letter = [{"data": {"url": cloud.drops.get_blob_client(itwin_id, "missed.jpg").url}, "deadLetterReason": "x"}]
+    letters = cloud.drops.get_container_client("undeliverable")
+    letters.upload_blob("DROPS/letter.json", json.dumps(letter))
+    assert cloud.result(drop)["status"] == "uploaded"
+    assert wait_until(lambda: list(letters.list_blob_names()) == [], timeout_s=HANG_S, interval_s=0.1)

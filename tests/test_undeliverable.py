@@ -1,0 +1,79 @@
+"""What Event Grid could not deliver: letters become drops again, and only those of the app's own account."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceExistsError
+
+from shared.undeliverable import LETTERS_CONTAINER, blob_url, recover_events
+from tests.test_pipeline import PICTURES, Bench
+from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
+
+
+def event_of(bench: Bench, container: str, blob: str) -> dict[str, Any]:
+    """Return an event about a blob, as far as it is read."""
+    return {"data": {"url": bench.services.storage.get_blob_client(container, blob).url}}
+
+
+def write_letter(bench: Bench, content: object, name: str = "DROPS/2026/11/27/12/letter.json") -> str:
+    """Write a letter, and return its address."""
+    with contextlib.suppress(ResourceExistsError):
+        bench.storage.create_container(LETTERS_CONTAINER)
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    bench.storage.get_blob_client(LETTERS_CONTAINER, name).upload_blob(text, overwrite=True)
+    return blob_url(event_of(bench, LETTERS_CONTAINER, name))
+
+
+def has_letter(bench: Bench) -> bool:
+    """Whether a letter is left."""
+    letters = bench.storage.get_container_client(LETTERS_CONTAINER)
+    return any(True for _ in letters.list_blob_names())
+
+
+def test_the_drops_of_a_letter_are_uploaded_and_the_letter_is_deleted(bench: Bench) -> None:
+    """Whatever their names are; what the app itself wrote is no drop."""
+    drops = [bench.write(picture) for picture in PICTURES[:2]]
+    named = bench.write(PICTURES[2], type(drops[0])(bench.platform.add_itwin(), "gro\u00dfe #1 100%+/a b.png"))
+    letter = [event_of(bench, drop.container, drop.blob) for drop in (*drops, named)]
+    letter.append(event_of(bench, bench.services.results_container, "x.json"))
+    recover_events(write_letter(bench, letter), bench.services)
+    assert bench.waiting() == 3
+    bench.drain()
+    assert [bench.result(drop)["status"] for drop in (*drops, named)] == ["uploaded"] * 3
+    assert not has_letter(bench)
+
+
+def test_a_letter_that_was_taken_up_is_nothing_to_do(bench: Bench) -> None:
+    """Its event may come twice."""
+    letter = write_letter(bench, [])
+    for _ in range(2):
+        recover_events(letter, bench.services)
+    assert bench.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [b"", b"{", {"data": {}}, [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}], [7], [{"data": 1}]],
+    ids=str,
+)
+def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
+    """Nothing of it is followed, to another account least of all, and nothing of it is lost."""
+    address = write_letter(bench, letter)
+    with pytest.raises(ValueError, match=r"."):
+        recover_events(address, bench.services)
+    assert has_letter(bench)
+    assert bench.waiting() == 0
+    write_letter(bench, [])
+    recover_events(address, bench.services)
+
+
+def test_only_letters_are_read_for_letters(bench: Bench) -> None:
+    """Whoever may write to the queue names no other blob."""
+    drop = bench.write(PICTURES[0])
+    with pytest.raises(ValueError, match="letter"):
+        recover_events(blob_url(event_of(bench, drop.container, drop.blob)), bench.services)
+    assert bench.last_modified(drop)
