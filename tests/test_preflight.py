@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import uuid
@@ -21,11 +22,13 @@ from local.commands import main as run_local
 from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.serving import serve
-from shared.preflight import GIVEN_UP_QUEUES, Report, examine
+from shared.preflight import NIL_ITWIN, POISON_QUEUES, Report, examine
 from shared.retries import RETRY_QUEUE
 from tests.deadlines import HANG_S
+from tests.wire import conversing
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -59,9 +62,20 @@ def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
     answer = ask(cloud, itwin=itwin_id)
     assert answer.status_code == 200, answer.text
     lines = answer.text.splitlines()
-    subjects = ("Settings", "Access token", "iTwin", "Drops", "Results", "Ledger", "Queues", "Events")
-    assert [line.partition(":")[0] for line in lines[:8]] == [f"[works] {subject}" for subject in subjects]
-    assert f"It says of itself: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
+    subjects = (
+        "Settings",
+        "Access token",
+        "iTwin Platform",
+        "iTwin",
+        "Drops",
+        "Results",
+        "Ledger",
+        "Queues",
+        "Poison queues",
+        "Events",
+    )
+    assert [line.partition(":")[0] for line in lines[:10]] == [f"[works] {subject}" for subject in subjects]
+    assert f"It claims: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
     assert f"good until 20{time.gmtime().tm_year % 100}" in answer.text
 
 
@@ -81,7 +95,7 @@ def test_it_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  #
 
 
 def test_it_leaves_nothing_behind() -> None:
-    """Probes are taken back, and the platform hears of no upload: in a cloud where nobody else drops anything."""
+    """Probes are taken back, and no iTwin is changed: in a cloud where nobody else drops anything."""
     with LocalCloud() as cloud:
 
         def everything() -> set[tuple[str, str]]:
@@ -91,7 +105,7 @@ def test_it_leaves_nothing_behind() -> None:
         before = everything()
         assert ask(cloud).status_code == 200
         assert everything() <= before
-        assert not [r for r in cloud.platform.requests() if r.method == "PUT"]
+        assert {r.path for r in cloud.platform.requests() if r.method == "PUT"} == {f"/itwins/{NIL_ITWIN}/image"}
 
 
 def test_without_an_itwin_its_permission_is_not_checked(cloud: LocalCloud) -> None:
@@ -111,7 +125,7 @@ def test_a_missing_permission_is_named(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(401, "does not accept the access token"), (302, "answered 302 without permissions"), (500, "answered 500")],
+    [(401, "does not accept the access token"), (302, "responded 302 without permissions"), (500, "responded 500")],
 )
 @pytest.mark.usefixtures("identity")
 def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, status: int, says: str) -> None:
@@ -127,7 +141,8 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
 
 @pytest.mark.usefixtures("identity")
 @pytest.mark.parametrize(
-    ("itwin_id", "says"), [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "knows no iTwin"), ("Town-Hall", "is no iTwin ID")]
+    ("itwin_id", "says"),
+    [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "knows no iTwin"), ("Town-Hall", "is not an iTwin ID")],
 )
 def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
     """A misspelt ID is found here and not by the first drop."""
@@ -178,6 +193,9 @@ ROLES = ("Storage Blob Data", "Storage Queue Data Contributor", "DropStorage__cl
         ({"ITWIN_API_URL": "http://api.example.com"}, "Settings", ["ITWIN_API_URL"]),
         ({"ITWIN_API_URL": f"https://me:{SECRET}@api.example.com"}, "Settings", ["ITWIN_API_URL"]),
         ({"ITWIN_API_URL": "http://127.0.0.1:9"}, "iTwin", ["ITWIN_API_URL"]),
+        ({"ITWIN_API_URL": "http://127.0.0.1:9"}, "iTwin Platform", ["ITWIN_API_URL", "Connection refused"]),
+        ({"ITWIN_API_URL": "{platform}/wrong"}, "iTwin Platform", ["ITWIN_API_URL", "404"]),
+        ({"ITWIN_TOKEN_SCOPE": "api://nobody/.default"}, "iTwin Platform", ["ITWIN_TOKEN_SCOPE", "401"]),
         ({"ITWIN_TOKEN_SCOPE": ""}, "Settings", ["ITWIN_TOKEN_SCOPE"]),
         ({"ITWIN_TOKEN_SCOPE": "api://nobody/.default"}, "iTwin", ["ITWIN_TOKEN_SCOPE", "gateway"]),
         ({"AZURE_CLIENT_ID": "6ba7b811-9dad-11d1-80b4-00c04fd430c8"}, "Access token", ["AZURE_CLIENT_ID"]),
@@ -257,14 +275,14 @@ def claims_of(**claims: object) -> str:
 @pytest.mark.parametrize(
     ("token", "says"),
     [
-        ("opaque", "It is opaque: it says neither its audience nor its expiry."),
-        (claims_of(sub="x"), "It is opaque: it says neither its audience nor its expiry."),
+        ("opaque", "It is opaque: it shows no audience or expiry."),
+        (claims_of(sub="x"), "It is opaque: it shows no audience or expiry."),
         (
             claims_of(aud=["a", "b"], exp=0),
-            "It says of itself: audience ['a', 'b'], good until 1970-01-01T00:00:00+00:00.",
+            "It claims: audience ['a', 'b'], good until 1970-01-01T00:00:00+00:00.",
         ),
-        (claims_of(aud="a", azp="app"), "It says of itself: audience 'a', client 'app'."),
-        (claims_of(iss="i", client_id="app"), "It says of itself: issuer 'i', client 'app'."),
+        (claims_of(aud="a", azp="app"), "It claims: audience 'a', client 'app'."),
+        (claims_of(iss="i", client_id="app"), "It claims: issuer 'i', client 'app'."),
     ],
 )
 def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str) -> None:
@@ -281,7 +299,7 @@ def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str
 def test_without_storage_settings_nothing_is_tried_there() -> None:
     """An empty environment is told what it lacks, and nothing raises."""
     report = examine({})
-    assert [found.verdict for found in report.findings] == ["fails", *["not checked"] * 7]
+    assert [found.verdict for found in report.findings] == ["fails", *["not checked"] * 9]
 
 
 @pytest.mark.usefixtures("identity")
@@ -317,14 +335,76 @@ def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.usefixtures("identity")
-def test_the_queues_are_named_with_what_waits_in_them(cloud: LocalCloud) -> None:
+def test_what_waits_for_another_attempt_is_counted(cloud: LocalCloud) -> None:
     """An operator sees at once whether drops pile up; what the check itself sends is not among them."""
     with QueueClient.from_connection_string(cloud.connection_string, RETRY_QUEUE) as queue:
         before = queue.get_queue_properties().approximate_message_count or 0
         verdict, text = finding(examine(environment(cloud), event_timeout_s=HANG_S), "Queues")
         assert (queue.get_queue_properties().approximate_message_count or 0) <= before
     assert verdict == "works"
-    assert all(name in text for name in (RETRY_QUEUE, *GIVEN_UP_QUEUES))
+    assert RETRY_QUEUE in text
+
+
+@pytest.mark.parametrize("name", POISON_QUEUES)
+def test_messages_that_stand_in_a_poison_queue_fail(name: str) -> None:
+    """Nobody takes them but the app, so where they stand the app could not; Azurite alone has no app."""
+    with Azurite() as empty:
+        for each in (RETRY_QUEUE, *POISON_QUEUES):
+            with QueueClient.from_connection_string(empty.connection_string, each) as queue:
+                queue.create_queue()
+        with QueueClient.from_connection_string(empty.connection_string, name) as queue:
+            settings = {"DropStorage": empty.connection_string}
+            assert finding(examine(settings, event_timeout_s=0), "Poison queues")[0] == "works"
+            queue.send_message("whatever")
+            verdict, text = finding(examine(settings, event_timeout_s=0), "Poison queues")
+    assert verdict == "fails"
+    assert f"about 1 in {name}" in text
+    assert "shared.replay" in text
+
+
+def test_whoever_does_not_answer_is_named_check_by_check() -> None:
+    """Storage, identity, token authority and platform that take every connection and say nothing cost no more time."""
+
+    def hang(connection: socket.socket) -> None:
+        while connection.recv(10_000):
+            pass
+
+    with conversing(hang, again=True) as address:
+        account = f"AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint={address}/a;QueueEndpoint={address}/a"
+        changes = {name: value.replace("{platform}", address) for name, value in CLIENT.items()}
+        settings = {"DropStorage": account, "ITWIN_API_URL": address, **changes}
+        report = examine(settings, check_timeout_s=2, event_timeout_s=1)
+    assert finding(report, "Access token")[0] == "fails"
+    assert "did not respond within 2 s" in finding(report, "Access token")[1]
+    for subject in ("Drops", "Results", "Ledger", "Queues", "Poison queues"):
+        assert finding(report, subject)[0] == "fails"
+        assert "Not answered within 2 s" in finding(report, subject)[1]
+    assert "Not answered within 11 s" in finding(report, "Events")[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (ScriptedResponse(201, body=b'{"image": {"id": "x"}}', method="PUT"), "took an image for an iTwin that cannot"),
+        (ScriptedResponse(404, body=b"<html>Not Found</html>"), "without the iTwin Platform's own error"),
+        (ScriptedResponse(403, body=b'{"error": {"code": "Forbidden", "message": "No."}}'), "itwins_modify"),
+        (ScriptedResponse(503, body=b'{"error": {"code": "Down", "message": "No."}}'), "not available just now (503)"),
+    ],
+)
+@pytest.mark.usefixtures("identity")
+def test_only_the_platforms_own_refusal_proves_the_way_to_it(
+    cloud: LocalCloud, answer: ScriptedResponse, says: str
+) -> None:
+    """A page of something else behind a wrong address is not the platform, whatever its status."""
+    cloud.platform.script([replace_path(answer)])
+    verdict, text = finding(examine(environment(cloud), event_timeout_s=0), "iTwin Platform")
+    assert verdict == "fails"
+    assert says in text
+
+
+def replace_path(answer: ScriptedResponse) -> ScriptedResponse:
+    """Return the answer for the iTwin that cannot be there alone."""
+    return dataclasses.replace(answer, path=f"/itwins/{NIL_ITWIN}/image")
 
 
 def test_the_local_command_prints_the_same(

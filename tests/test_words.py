@@ -53,7 +53,6 @@ UNFINISHED = {
     "infra/README.md",
     "infra/modules/alerts.bicep",
     "infra/modules/roles.bicep",
-    "shared/preflight.py",
     "shared/settings.py",
 }
 

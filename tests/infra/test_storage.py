@@ -6,7 +6,7 @@ import pytest
 
 from shared.drop import Drop
 from shared.ledger import LEDGER_CONTAINER
-from shared.preflight import GIVEN_UP_QUEUES, PROBE_CONTAINER
+from shared.preflight import POISON_QUEUES, PROBE_CONTAINER
 from shared.retries import RETRY_QUEUE
 from shared.undeliverable import LETTERS_QUEUE
 from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, of_type, the
@@ -39,7 +39,7 @@ def test_queues_and_containers_are_those_of_the_code() -> None:
     """What the app reads and writes is made before it starts."""
     triggers = {binding["queueName"] for binding in bindings().values() if binding["type"] == "queueTrigger"}
     queues = {last(queue["name"]) for queue in of_type(f"{ACCOUNT}/queueServices/queues")}
-    assert queues == set(CONTRACT["queues"]) == triggers == {RETRY_QUEUE, LETTERS_QUEUE, *GIVEN_UP_QUEUES}
+    assert queues == set(CONTRACT["queues"]) == triggers == {RETRY_QUEUE, LETTERS_QUEUE, *POISON_QUEUES}
     containers = {last(container["name"]) for container in of_type(f"{ACCOUNT}/blobServices/containers")}
     assert containers == {*CONTRACT["containers"].values(), ITWIN, "deployment"}
     assert CONTRACT["containers"]["results"] == app_settings()["RESULTS_CONTAINER"]
