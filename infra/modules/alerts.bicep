@@ -111,7 +111,7 @@ var metricAlerts = [
   }
   {
     name: 'dead-letters'
-    description: 'Event Grid gave up delivering events and wrote them to the container of dead letters.'
+    description: 'Event Grid stopped trying to deliver events and wrote them to the container of dead letters.'
     metric: 'DeadLetteredCount'
     severity: 1
     threshold: 0
@@ -119,7 +119,7 @@ var metricAlerts = [
   }
   {
     name: 'lost-events'
-    description: 'Event Grid gave up delivering events and could not even write them down.'
+    description: 'Event Grid stopped trying to deliver events and could not write them down either.'
     metric: 'DroppedEventCount'
     severity: 1
     threshold: 0

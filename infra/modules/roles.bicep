@@ -53,7 +53,7 @@ var table = [
     who: 'app'
     role: 'Storage Queue Data Contributor'
     on: 'drops'
-    reason: 'Sends and receives retries; receives what the host gave up, and the host puts that there and counts.'
+    reason: 'Sends and receives retries; receives what the host moved to poison queues, and the host puts it there and counts.'
   }
   {
     who: 'app'
