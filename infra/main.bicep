@@ -36,6 +36,7 @@ param malwareScanning options.malwareScanning = false
 
 param itwinApiUrl options.itwinApiUrl = 'https://api.bentley.com'
 param itwinLogin options.itwinLogin
+param gatewayApplicationId options.gatewayApplicationId = ''
 param itwinTokenScope options.itwinTokenScope = ''
 param itwinTokenUrl options.itwinTokenUrl = 'https://ims.bentley.com/connect/token'
 param itwinClientId options.itwinClientId = ''
@@ -65,6 +66,7 @@ param privateNetworking options.privateNetworking = false
 param networkAddressPrefix options.networkAddressPrefix = '10.82.0.0/24'
 param appSubnetId options.appSubnetId = ''
 param endpointSubnetId options.endpointSubnetId = ''
+param gatewaySubnetId options.gatewaySubnetId = ''
 param privateDnsZones options.privateDnsZones = 'here'
 param operatorAddressRanges options.operatorAddressRanges = []
 
@@ -108,6 +110,7 @@ module resources 'resources.bicep' = {
     malwareScanning: malwareScanning
     itwinApiUrl: itwinApiUrl
     itwinLogin: itwinLogin
+    gatewayApplicationId: gatewayApplicationId
     itwinTokenScope: itwinTokenScope
     itwinTokenUrl: itwinTokenUrl
     itwinClientId: itwinClientId
@@ -128,6 +131,7 @@ module resources 'resources.bicep' = {
     networkAddressPrefix: networkAddressPrefix
     appSubnetId: appSubnetId
     endpointSubnetId: endpointSubnetId
+    gatewaySubnetId: gatewaySubnetId
     privateDnsZones: privateDnsZones
     operatorAddressRanges: operatorAddressRanges
     operatorPrincipalId: operatorPrincipalId

@@ -17,6 +17,7 @@ type resourceNames = {
   eventSubscription: string
   deadLetterSubscription: string
   vaultTopic: string
+  gateway: string
   actionGroup: string
   alertPrefix: string
 }
@@ -39,6 +40,7 @@ type chosenNames = {
   eventSubscription: string?
   deadLetterSubscription: string?
   vaultTopic: string?
+  gateway: string?
   actionGroup: string?
   alertPrefix: string?
 }
@@ -60,6 +62,7 @@ func namesOf(environmentName string, token string, chosen chosenNames) resourceN
   eventSubscription: chosen.?eventSubscription ?? 'drops'
   deadLetterSubscription: chosen.?deadLetterSubscription ?? 'dead-letters'
   vaultTopic: chosen.?vaultTopic ?? 'evgt-vault-${token}'
+  gateway: chosen.?gateway ?? 'apim-itwindrop-${token}'
   actionGroup: chosen.?actionGroup ?? 'ag-itwindrop-${token}'
   alertPrefix: chosen.?alertPrefix ?? 'alert-itwindrop-${token}'
 }

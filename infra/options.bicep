@@ -42,23 +42,27 @@ type malwareScanning = bool
 // --- iTwin Platform ---
 
 @export()
-@description('Address of the iTwin Platform API, or of a gateway in front of it.')
+@description('Address of the iTwin Platform API; with managed-identity, of a gateway of yours in front of it.')
 type itwinApiUrl = string
 
 @export()
-@description('Where the access token comes from: client credentials of an iTwin service app, or the app\'s managed identity, which needs a gateway of yours.')
-type itwinLogin = 'client-credentials' | 'managed-identity'
+@description('Where the access token comes from: client credentials of an iTwin service app; the app\'s managed identity, by a gateway that is deployed too; or the same by a gateway of yours.')
+type itwinLogin = 'client-credentials' | 'gateway' | 'managed-identity'
+
+@export()
+@description('Client ID of the app registration that the app\'s tokens are for. Required with gateway.')
+type gatewayApplicationId = string
 
 @export()
 @description('Scope to request tokens for. Required with managed-identity, like api://<application ID>/.default; empty means itwin-platform with client-credentials.')
 type itwinTokenScope = string
 
 @export()
-@description('Token endpoint of the iTwin Platform. Used with client-credentials.')
+@description('Token endpoint of the iTwin Platform. Used with client-credentials and gateway.')
 type itwinTokenUrl = string
 
 @export()
-@description('Client ID of the iTwin service app. Required with client-credentials. Its secret goes into the vault, never here.')
+@description('Client ID of the iTwin service app. Required with client-credentials and gateway. Its secret goes into the vault, never here.')
 type itwinClientId = string
 
 @export()
@@ -154,6 +158,10 @@ type appSubnetId = string
 @export()
 @description('ID of an existing subnet for the private endpoints, with privateNetworking. Given together with appSubnetId.')
 type endpointSubnetId = string
+
+@export()
+@description('ID of an existing subnet for the gateway alone, delegated to Microsoft.Web/serverFarms, with a network security group. Required with gateway where the other two are given.')
+type gatewaySubnetId = string
 
 @export()
 @description('Private DNS zones of the endpoints: `here` makes them, `policy` leaves them to a policy of yours, and the ID of a resource group uses those that are there.')

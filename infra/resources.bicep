@@ -31,6 +31,7 @@ param malwareScanning options.malwareScanning = false
 
 param itwinApiUrl options.itwinApiUrl = 'https://api.bentley.com'
 param itwinLogin options.itwinLogin
+param gatewayApplicationId options.gatewayApplicationId = ''
 param itwinTokenScope options.itwinTokenScope = ''
 param itwinTokenUrl options.itwinTokenUrl = 'https://ims.bentley.com/connect/token'
 param itwinClientId options.itwinClientId = ''
@@ -60,6 +61,7 @@ param privateNetworking options.privateNetworking = false
 param networkAddressPrefix options.networkAddressPrefix = '10.82.0.0/24'
 param appSubnetId options.appSubnetId = ''
 param endpointSubnetId options.endpointSubnetId = ''
+param gatewaySubnetId options.gatewaySubnetId = ''
 param privateDnsZones options.privateDnsZones = 'here'
 param operatorAddressRanges options.operatorAddressRanges = []
 
@@ -86,7 +88,8 @@ var zonal = { Standard_LRS: 'Standard_ZRS', Standard_GRS: 'Standard_GZRS' }
 var sku = zoneRedundant ? (zonal[?storageSku] ?? storageSku) : storageSku
 
 // Whatever is there already is used, and neither changed nor locked.
-var useVault = itwinLogin == 'client-credentials'
+var useVault = itwinLogin != 'managed-identity'
+var useGateway = itwinLogin == 'gateway'
 var makesVault = useVault && empty(vaultId)
 var vaultParts = split(empty(vaultId) ? resourceId('Microsoft.KeyVault/vaults', names.vault) : vaultId, '/')
 var vaultName = last(vaultParts)
@@ -101,6 +104,9 @@ var subnetIds = {
   endpoints: makesNetwork
     ? resourceId('Microsoft.Network/virtualNetworks/subnets', names.network, 'endpoints')
     : endpointSubnetId
+  gateway: makesNetwork
+    ? resourceId('Microsoft.Network/virtualNetworks/subnets', names.network, 'gateway')
+    : gatewaySubnetId
 }
 
 // Names are computed and handed in, so that what-if sees what every module makes. So nothing tells the compiler who needs
@@ -131,6 +137,7 @@ module network 'modules/network.bicep' = if (makesNetwork) {
     location: location
     tags: allTags
     addressPrefix: networkAddressPrefix
+    hasGateway: useGateway
   }
 }
 
@@ -213,6 +220,26 @@ module eventTopic 'modules/event-topic.bicep' = {
   ]
 }
 
+module gateway 'modules/gateway.bicep' = if (useGateway) {
+  params: {
+    name: names.gateway
+    location: location
+    tags: allTags
+    publisherEmail: empty(alertEmail) ? 'nobody@example.com' : alertEmail
+    subnetId: privateNetworking ? subnetIds.gateway : ''
+    applicationId: gatewayApplicationId
+    appClientId: identity.outputs.clientId
+    itwinApiUrl: itwinApiUrl
+    itwinTokenUrl: itwinTokenUrl
+    itwinClientId: itwinClientId
+    vaultName: vaultName
+  }
+  dependsOn: [
+    network
+    vault
+  ]
+}
+
 // After the topic: an account has one, and the scanner, which needs one too, takes that.
 module malwareScan 'modules/malware-scan.bicep' = if (malwareScanning) {
   params: {
@@ -247,8 +274,9 @@ module roles 'modules/roles.bicep' = {
 module vaultRoles 'modules/vault-roles.bicep' = if (useVault) {
   scope: resourceGroup(vaultParts[2], vaultParts[4])
   params: {
+    reader: useGateway ? 'gateway' : 'app'
     #disable-next-line what-if-short-circuiting // as above
-    appPrincipalId: identity.outputs.principalId
+    readerPrincipalId: useGateway ? gateway!.outputs.principalId : identity.outputs.principalId
     operatorPrincipalId: makesVault ? operatorPrincipalId : ''
     operatorPrincipalType: operatorPrincipalType
     vaultName: vaultName
@@ -269,16 +297,17 @@ module functionApp 'modules/function-app.bicep' = {
     hostAccountName: names.hostAccount
     deploymentContainerName: hostAccount.outputs.deploymentContainerName
     applicationInsightsName: names.applicationInsights
-    vaultName: useVault ? vaultName : ''
+    vaultName: itwinLogin == 'client-credentials' ? vaultName : ''
     subnetId: privateNetworking ? subnetIds.app : ''
     operatorAddressRanges: operatorAddressRanges
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
     zoneRedundant: zoneRedundant
-    itwinApiUrl: itwinApiUrl
-    itwinLogin: itwinLogin
-    itwinTokenScope: itwinTokenScope
+    // To the app, a gateway is a gateway: it sends its identity's own token.
+    itwinApiUrl: useGateway ? gateway!.outputs.url : itwinApiUrl
+    itwinLogin: itwinLogin == 'client-credentials' ? 'client-credentials' : 'managed-identity'
+    itwinTokenScope: useGateway ? 'api://${gatewayApplicationId}/.default' : itwinTokenScope
     itwinTokenUrl: itwinTokenUrl
     itwinClientId: itwinClientId
     limits: {
@@ -294,7 +323,6 @@ module functionApp 'modules/function-app.bicep' = {
     }
   }
   dependsOn: [
-    identity
     monitoring
     network
     dropAccount

@@ -7,24 +7,29 @@ param location = readEnvironmentVariable('AZURE_LOCATION')
 // From here on, main.bicepparam says the same; a test holds them together.
 var login = readEnvironmentVariable('ITWIN_LOGIN', '')
 var scope = readEnvironmentVariable('ITWIN_TOKEN_SCOPE', '')
+var gatewayApplication = readEnvironmentVariable('GATEWAY_APPLICATION_ID', '')
 var clientId = readEnvironmentVariable('ITWIN_CLIENT_ID', '')
 var apiUrl = readEnvironmentVariable('ITWIN_API_URL', 'https://api.bentley.com')
 var appSubnet = readEnvironmentVariable('APP_SUBNET_ID', '')
 var endpointSubnet = readEnvironmentVariable('ENDPOINT_SUBNET_ID', '')
+var gatewaySubnet = readEnvironmentVariable('GATEWAY_SUBNET_ID', '')
 var isPrivate = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
 
 param itwinIds = filter(map(split(readEnvironmentVariable('ITWIN_IDS', ''), ','), id => trim(id)), id => !empty(id))
 
-param itwinLogin = !contains(['client-credentials', 'managed-identity'], login)
-  ? fail('ITWIN_LOGIN is \'${login}\', and it has to be \'client-credentials\' (a service app of the iTwin Platform) or \'managed-identity\' (with a gateway of yours): azd env set ITWIN_LOGIN client-credentials')
+param itwinLogin = !contains(['client-credentials', 'gateway', 'managed-identity'], login)
+  ? fail('ITWIN_LOGIN is \'${login}\', and it has to be \'client-credentials\' (a service app of the iTwin Platform), \'gateway\' (the same behind a gateway that takes the managed identity) or \'managed-identity\' (with a gateway of yours): azd env set ITWIN_LOGIN client-credentials')
   : login == 'managed-identity' && contains(toLower(apiUrl), '//api.bentley.com')
       ? fail('The iTwin Platform takes no token of a managed identity, and ITWIN_API_URL is the iTwin Platform itself: azd env set ITWIN_LOGIN client-credentials, or azd env set ITWIN_API_URL with the address of a gateway of yours that exchanges the token')
       : login
+param gatewayApplicationId = login == 'gateway' && empty(gatewayApplication)
+  ? fail('ITWIN_LOGIN is \'gateway\', and GATEWAY_APPLICATION_ID, the app registration that the gateway takes tokens for, is not set (docs/gateway.md has the commands that make one): azd env set GATEWAY_APPLICATION_ID <application ID>')
+  : gatewayApplication
 param itwinTokenScope = login == 'managed-identity' && empty(scope)
   ? fail('ITWIN_LOGIN is \'managed-identity\', and ITWIN_TOKEN_SCOPE, the scope to ask the identity for, is not set: azd env set ITWIN_TOKEN_SCOPE api://<application ID of your gateway>/.default')
   : scope
-param itwinClientId = login == 'client-credentials' && empty(clientId)
-  ? fail('ITWIN_LOGIN is \'client-credentials\', and ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID <client ID of the iTwin service app>')
+param itwinClientId = login != 'managed-identity' && empty(clientId)
+  ? fail('ITWIN_LOGIN is \'${login}\', and ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID <client ID of the iTwin service app>')
   : clientId
 param itwinApiUrl = apiUrl
 param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.bentley.com/connect/token')
@@ -41,6 +46,9 @@ param appSubnetId = empty(appSubnet) != empty(endpointSubnet)
   ? fail('APP_SUBNET_ID and ENDPOINT_SUBNET_ID are given together or not at all: azd env set the other one too')
   : appSubnet
 param endpointSubnetId = endpointSubnet
+param gatewaySubnetId = login == 'gateway' && empty(gatewaySubnet) && !empty(appSubnet)
+  ? fail('ITWIN_LOGIN is \'gateway\' in a network that is there already, and GATEWAY_SUBNET_ID, a subnet for the gateway alone, is not set: azd env set GATEWAY_SUBNET_ID <ID of the subnet>')
+  : gatewaySubnet
 param privateDnsZones = readEnvironmentVariable('PRIVATE_DNS_ZONES', 'here')
 param operatorAddressRanges = filter(
   map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), address => trim(address)),

@@ -42,6 +42,7 @@ COMMON = {
     "OPERATOR_PRINCIPAL_ID": "11111111-1111-4111-8111-111111111111",
     "ALERT_EMAIL": "operator@example.com",
 }
+GATEWAY = {"ITWIN_LOGIN": "gateway", "GATEWAY_APPLICATION_ID": "22222222-2222-4222-8222-222222222222"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ ENVIRONMENTS = {
             "ITWIN_API_URL": "https://gateway.example.com",
         },
     ),
+    "gateway": Environment(FULL, GATEWAY),
     "switches": Environment(
         FULL,
         {"ALWAYS_READY_INSTANCES": "1", "DELETE_LOCKS": "true", "MALWARE_SCANNING": "true", "ZONE_REDUNDANT": "true"},
@@ -81,6 +83,7 @@ ENVIRONMENTS = {
     "private": Environment(
         FULL, {"PRIVATE_NETWORKING": "true", "OPERATOR_ADDRESS_RANGES": "203.0.113.7/32,198.51.100.0/24"}
     ),
+    "private-gateway": Environment("private", GATEWAY),
     "private-existing": Environment(
         "private",
         {

@@ -1,4 +1,4 @@
-// The virtual network of privateNetworking: one subnet for the app, one for the private endpoints.
+// The virtual network of privateNetworking: one subnet for the app, one for the private endpoints, one for a gateway.
 
 @description('Name of the virtual network.')
 param name string
@@ -11,6 +11,9 @@ param tags object
 
 @description('Address space; a /24 or larger.')
 param addressPrefix string
+
+@description('Whether a gateway calls from here.')
+param hasGateway bool
 
 // Nothing comes in here: the app is called at its public address. What goes out is left to the network's own rules.
 resource appRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
@@ -73,35 +76,60 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   }
 }
 
+// The gateway needs one of its own, with whatever rules: its address is public, and only its calls come from here.
+// https://learn.microsoft.com/azure/api-management/integrate-vnet-outbound
+resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = if (hasGateway) {
+  name: 'nsg-${name}-gateway'
+  location: location
+  tags: tags
+}
+
+var gatewaySubnet = {
+  name: 'gateway'
+  properties: {
+    addressPrefix: cidrSubnet(addressPrefix, 26, 2)
+    networkSecurityGroup: { id: gatewayRules.id }
+    delegations: [
+      {
+        name: 'api-management'
+        properties: { serviceName: 'Microsoft.Web/serverFarms' }
+      }
+    ]
+  }
+}
+
 resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: name
   location: location
   tags: tags
   properties: {
     addressSpace: { addressPrefixes: [addressPrefix] }
-    subnets: [
-      {
-        name: 'app'
-        properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 26, 0)
-          networkSecurityGroup: { id: appRules.id }
-          delegations: [
-            {
-              // https://learn.microsoft.com/azure/azure-functions/flex-consumption-how-to#enable-virtual-network-integration
-              name: 'flex-consumption'
-              properties: { serviceName: 'Microsoft.App/environments' }
-            }
-          ]
+    subnets: concat(
+      [
+        {
+          name: 'app'
+          properties: {
+            addressPrefix: cidrSubnet(addressPrefix, 26, 0)
+            networkSecurityGroup: { id: appRules.id }
+            delegations: [
+              {
+                // https://learn.microsoft.com/azure/azure-functions/flex-consumption-how-to#enable-virtual-network-integration
+                name: 'flex-consumption'
+                properties: { serviceName: 'Microsoft.App/environments' }
+              }
+            ]
+          }
         }
-      }
-      {
-        name: 'endpoints'
-        properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 26, 1)
-          networkSecurityGroup: { id: endpointRules.id }
-          privateEndpointNetworkPolicies: 'NetworkSecurityGroupEnabled'
+        {
+          name: 'endpoints'
+          properties: {
+            addressPrefix: cidrSubnet(addressPrefix, 26, 1)
+            networkSecurityGroup: { id: endpointRules.id }
+            privateEndpointNetworkPolicies: 'NetworkSecurityGroupEnabled'
+          }
         }
-      }
-    ]
+      ],
+      hasGateway ? [gatewaySubnet] : []
+    )
   }
 }

@@ -86,6 +86,12 @@ var table = [
     reason: 'The platform resolves the reference to the client secret with this identity.'
   }
   {
+    who: 'gateway'
+    role: 'Key Vault Secrets User'
+    on: 'vault'
+    reason: 'Reads the client secret whenever it needs a new token of the iTwin Platform.'
+  }
+  {
     who: 'topic'
     role: 'Storage Blob Data Contributor'
     on: 'deadLetters'

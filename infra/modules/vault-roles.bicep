@@ -3,8 +3,12 @@
 
 import { roleIds, table } from 'roles.bicep'
 
-@description('Object ID of the app\'s identity.')
-param appPrincipalId string
+@description('Who reads the secret.')
+@allowed(['app', 'gateway'])
+param reader string
+
+@description('Object ID of the reader\'s identity.')
+param readerPrincipalId string
 
 @description('Object ID of who sets the secret; empty for nobody.')
 param operatorPrincipalId string
@@ -16,10 +20,11 @@ param operatorPrincipalType string
 param vaultName string
 
 var principals = {
-  app: { id: appPrincipalId, type: 'ServicePrincipal' }
+  '${reader}': { id: readerPrincipalId, type: 'ServicePrincipal' }
   operator: { id: operatorPrincipalId, type: operatorPrincipalType }
 }
-var rows = filter(table, (row) => row.on == 'vault' && (row.who != 'operator' || !empty(operatorPrincipalId)))
+var present = empty(operatorPrincipalId) ? [reader] : [reader, 'operator']
+var rows = filter(table, (row) => row.on == 'vault' && contains(present, row.who))
 
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: vaultName

@@ -125,6 +125,21 @@ def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
             {"ITWIN_LOGIN": "managed-identity", "ITWIN_API_URL": "https://gateway.example.com"},
             r"ITWIN_TOKEN_SCOPE, .* is not set: azd env set ITWIN_TOKEN_SCOPE ",
         ),
+        ({"ITWIN_LOGIN": "gateway"}, r"GATEWAY_APPLICATION_ID, .* is not set .*: azd env set GATEWAY_APPLICATION_ID "),
+        (
+            {"ITWIN_LOGIN": "gateway", "GATEWAY_APPLICATION_ID": "x", "ITWIN_CLIENT_ID": ""},
+            r"ITWIN_LOGIN is 'gateway', and ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID ",
+        ),
+        (
+            {
+                "ITWIN_LOGIN": "gateway",
+                "GATEWAY_APPLICATION_ID": "x",
+                "PRIVATE_NETWORKING": "true",
+                "APP_SUBNET_ID": "/x",
+                "ENDPOINT_SUBNET_ID": "/y",
+            },
+            r"GATEWAY_SUBNET_ID, .* is not set: azd env set GATEWAY_SUBNET_ID ",
+        ),
         ({"APP_SUBNET_ID": "/x", "ENDPOINT_SUBNET_ID": "/y"}, r": azd env set PRIVATE_NETWORKING true"),
         (
             {"APP_SUBNET_ID": "/x", "PRIVATE_NETWORKING": "true"},

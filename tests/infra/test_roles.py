@@ -12,7 +12,7 @@ from tools.infra import COMMON, INFRA
 
 NAMES = dict(re.findall(r"'([\w ]+)': '([0-9a-f-]{36})'", (INFRA / "modules" / "roles.bicep").read_text("utf-8")))
 IDS = {role_id: name for name, role_id in NAMES.items()}
-ROW = re.compile(r"^\| (app|topic|operator) \| ([\w ]+) \| (\w+) \| (.+?) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (app|gateway|topic|operator) \| ([\w ]+) \| (\w+) \| (.+?) \|$", re.MULTILINE)
 TABLE = set(ROW.findall(README))
 
 
@@ -28,7 +28,8 @@ def who(principal: str) -> str:
     """Return what the page calls whoever a role is assigned to."""
     if principal == COMMON["OPERATOR_PRINCIPAL_ID"]:
         return "operator"
-    return "topic" if "/systemTopics/" in principal else "app"
+    kinds = {"/systemTopics/": "topic", "/Microsoft.ApiManagement/": "gateway"}
+    return next((name for part, name in kinds.items() if part in principal), "app")
 
 
 def row(assignment: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -42,7 +43,8 @@ def row(assignment: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def test_the_page_has_every_role_with_its_reason() -> None:
     """Whoever approves the deployment reads what it grants."""
-    assert {row(assignment) for assignment in role_assignments()} == TABLE
+    assigned = [*role_assignments(), *role_assignments("gateway")]
+    assert {row(assignment) for assignment in assigned} == TABLE
     assert all(reason.endswith(".") for *_, reason in TABLE)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 PICTURE = encode(building_site(320, 240), "PNG")
-STRANGER = "33333333-cccc-4ccc-8ccc-cccccccccccc"
+ANOTHER_APP = "33333333-cccc-4ccc-8ccc-cccccccccccc"
 ANOTHER_TENANT = "44444444-dddd-4ddd-8ddd-dddddddddddd"
 
 
@@ -46,9 +46,9 @@ def around(served: Surroundings) -> Surroundings:
     return served
 
 
-def token_of_a_stranger(around: Surroundings) -> str:
+def token_of_another_app(around: Surroundings) -> str:
     """Return a token of another app of the tenant for the gateway."""
-    return around.identity.tokens.issue(subject="s", audience=AUDIENCE, claims={"appid": STRANGER})
+    return around.identity.tokens.issue(subject="s", audience=AUDIENCE, claims={"appid": ANOTHER_APP})
 
 
 # Who may call
@@ -92,7 +92,7 @@ def test_nobody_but_the_app_gets_past(around: Surroundings, case: str, message: 
         "not a token": "rubbish",
         "another audience": around.identity.issue(SYSTEM_ASSIGNED_CLIENT_ID, "https://storage.azure.com"),
         "another tenant": ManagedIdentity(tenant_id=ANOTHER_TENANT).issue(SYSTEM_ASSIGNED_CLIENT_ID, AUDIENCE),
-        "another caller": token_of_a_stranger(around),
+        "another caller": token_of_another_app(around),
         "the gateway itself": entra.issue(subject=GATEWAY_PRINCIPAL_ID, audience=AUDIENCE),
         "expired": entra.issue(subject="s", audience=AUDIENCE, lifetime_s=-60, claims=expired),
         "the platform's own": around.platform.token(SERVICE_APP),
@@ -108,10 +108,10 @@ def test_a_gateway_of_another_tenant_takes_no_token_of_ours() -> None:
         assert around.put(PICTURE).status_code == 401
 
 
-def test_a_token_that_is_in_the_cache_is_not_for_a_stranger(around: Surroundings) -> None:
+def test_a_token_that_is_in_the_cache_is_not_for_another_app(around: Surroundings) -> None:
     """The caller is judged first."""
     assert around.put(PICTURE).status_code == 201
-    assert around.put(PICTURE, token=token_of_a_stranger(around)).status_code == 401
+    assert around.put(PICTURE, token=token_of_another_app(around)).status_code == 401
     assert around.uploads() == [201]
 
 
