@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
+import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ BLOCK_BLOB, PENDING = "BlockBlob", "pending"
 EMPTY_GRACE_S = 10.0
 
 # The statuses of a read whose body is the blob's; an error has a body too.
+GZIP_LABELS = ("gzip", "x-gzip")
+GZIP_WINDOW = 16 + zlib.MAX_WBITS  # gzip alone, and not zlib
 CONTENT_FOLLOWS = (200, 206)
 
 
@@ -165,18 +168,20 @@ class SourceFacts:
 
 
 class Source:
-    """One version of a dropped blob: what storage says of it, and its bytes until they are released."""
+    """One version of a dropped blob: what storage says of it, and its bytes, unpacked, until they are released."""
 
-    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None) -> None:
+    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None, *, was_packed: bool = False) -> None:
         self.drop = drop
         self.facts = facts
+        self.was_packed = was_packed
         self._data = data
 
     def content(self) -> bytes:
-        """Return the bytes. Raises SourceTooLarge where they were left unread."""
+        """Return the bytes, unpacked. Raises SourceTooLarge where they were left unread, or packed."""
         if self._data is None:
+            size = f"{self.facts.size:,} bytes" if self.facts.sha256 is None else "more bytes when it is unpacked"
             message = (
-                f"The blob has {self.facts.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
+                f"The blob has {size}, which is more than MAX_SOURCE_BYTES allows. "
                 "Send a smaller image, or have the operator raise that setting."
             )
             raise SourceTooLarge(message)
@@ -217,7 +222,10 @@ def read_source(
         condition = {"etag": f'"{unless_etag}"', "match_condition": MatchConditions.IfModified}
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
-        download = blob.download_blob(max_concurrency=1, raw_response_hook=stop_before_content, **condition)
+        # Unpacked by the SDK, content could have any size, and no content at all where a label is wrong.
+        download = blob.download_blob(
+            max_concurrency=1, decompress=False, raw_response_hook=stop_before_content, **condition
+        )
         data = download.readall()
     except _ContentTooLargeError as stopped:
         return _unread_source(drop, stopped.headers)
@@ -235,9 +243,23 @@ def read_source(
         str(getattr(properties.blob_type, "value", properties.blob_type)),
         properties.copy.status == PENDING,
     )
-    return Source(
-        drop, SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied), data
-    )
+    facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied)
+    content = _unpacked(data, properties.content_settings.content_encoding or "", max_bytes)
+    return Source(drop, facts, content, was_packed=content is not data)
+
+
+def _unpacked(data: bytes, encoding: str, max_bytes: int) -> bytes | None:
+    """Return what was gzipped, or None where that is too large; a label is ignored where it is wrong."""
+    if encoding.strip().lower() not in GZIP_LABELS:
+        return data
+    stream = zlib.decompressobj(GZIP_WINDOW)
+    try:
+        whole = stream.decompress(data, max_bytes + 1)
+    except zlib.error:
+        return data
+    if len(whole) > max_bytes:
+        return None
+    return whole if stream.eof else data
 
 
 class _ContentTooLargeError(Exception):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import uuid
+import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobServiceClient, ContentSettings
 
-from shared.drop import MAX_READABLE_BYTES, Drop, Version, read_source
+from shared.drop import MAX_READABLE_BYTES, Drop, Source, Version, read_source
 from shared.errors import BlobNameRefused, ContainerNotAnITwin, DropGone, SourceTooLarge
 from shared.results import result_name
 
@@ -146,6 +148,36 @@ def test_a_blob_over_the_limit_is_described_but_not_read(storage: BlobServiceCli
     whole = read_source(storage, Drop(container, "big"), max_bytes=1001)
     assert whole
     assert whole.content() == bytes(1001)
+
+
+def labelled_gzip(storage: BlobServiceClient, container: str, content: bytes) -> Source:
+    """Write a blob with that Content-Encoding and read it as the app does."""
+    blob = storage.get_blob_client(container, "labelled.png")
+    blob.upload_blob(content, overwrite=True, content_settings=ContentSettings(content_encoding="gzip"))
+    source = read_source(storage, Drop(container, blob.blob_name), max_bytes=1000)
+    assert source
+    return source
+
+
+def test_what_was_gzipped_is_unpacked(storage: BlobServiceClient, container: str) -> None:
+    """Tools for websites store files so; the version is that of the stored bytes."""
+    stored = gzip.compress(bytes(1000))
+    source = labelled_gzip(storage, container, stored)
+    assert source.content() == bytes(1000)
+    assert (source.facts.size, source.facts.sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+
+
+@pytest.mark.parametrize("content", [b"not gzipped", b"", gzip.compress(b"cut short")[:-9], zlib.compress(b"zlib")])
+def test_a_label_that_is_wrong_is_ignored(storage: BlobServiceClient, container: str, content: bytes) -> None:
+    """What is there is read as it is, and says itself what it is."""
+    assert labelled_gzip(storage, container, content).content() == content
+
+
+def test_what_unpacks_to_more_than_the_limit_is_refused(storage: BlobServiceClient, container: str) -> None:
+    """However little is stored, and no further than to the limit."""
+    source = labelled_gzip(storage, container, gzip.compress(bytes(50_000_000), 9)[:900])
+    with pytest.raises(SourceTooLarge, match=r"more bytes when it is unpacked.*MAX_SOURCE_BYTES"):
+        source.content()
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,14 @@ ATTEMPT = Attempt(DROP, 1, START).at(VERSION, START)
 RESULT = Result(ATTEMPT, Recorded(), SOURCE.facts, IMAGE, UPLOADED, START, START + timedelta(seconds=1.5))
 
 
+@pytest.mark.parametrize("was_packed", [False, True])
+def test_the_digest_is_that_of_what_was_sent(*, was_packed: bool) -> None:
+    """What passed untouched is what was dropped, unless that was gzipped."""
+    source = Source(DROP, SourceFacts(VERSION, 2, SHA256, {}), b"sent", was_packed=was_packed)
+    image = NormalizedImage(b"sent", "image/png", 4, 3, (), ImageHeader("image/png", 4, 3))
+    assert ImageFacts.of(image, source).sha256 == (hashlib.sha256(b"sent").hexdigest() if was_packed else SHA256)
+
+
 def test_an_upload_tells_the_whole_story() -> None:
     """The platform's object stands unchanged at the top; everything of ours beside it."""
     document = check_result(RESULT.document())

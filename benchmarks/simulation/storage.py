@@ -130,6 +130,7 @@ class BlobClient:
             metadata={},
             blob_type="BlockBlob",
             copy=SimpleNamespace(status=None),
+            content_settings=SimpleNamespace(content_encoding=None),
         )
         return SimpleNamespace(properties=properties, readall=lambda: blob.content)
 
