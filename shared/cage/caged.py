@@ -83,10 +83,6 @@ class CageFile:
     descriptor: int
     size: int
 
-    def content(self) -> bytes:
-        """Return its bytes."""
-        return os.pread(self.descriptor, self.size, 0)
-
     def open_process(self) -> AbstractContextManager[CagedProcess]:
         """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
         return self.cage.open_process(self)

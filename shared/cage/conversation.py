@@ -28,8 +28,6 @@ from shared.image.model import Change, ImageHeader, ImageLimits, MediaType, Norm
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.cage.file_process import HeldFile
-
 MAX_MESSAGE_BYTES = 60_000
 _MAX_TEXT = 4_000
 _MAX_NUMBER = 2**40
@@ -89,18 +87,19 @@ def bytes_needed(message: Mapping[str, Any]) -> int:
     return _number(message.get("needs"), _MAX_NUMBER)
 
 
-def image_of(said: Any, left: Callable[[int], bytes], file: HeldFile, limits: ImageLimits) -> NormalizedImage:
-    """Return the image that a process made of `file`; `left` reads from where it was to put it. Raises Nonsense."""
+def image_of(said: Any, left: Callable[[int], bytes], source: bytes | None, limits: ImageLimits) -> NormalizedImage:
+    """Return the image that a process made of its file; `left` reads from where it was to put it.
+
+    `source` is the file itself where it is small enough to leave. Raises Nonsense.
+    """
     if not isinstance(said, dict):
         raise Nonsense
     untouched = said.get("untouched") is True
     size = _number(said.get("bytes"), limits.max_output_bytes)
-    if untouched and file.size > limits.max_output_bytes:
-        raise Nonsense
-    content = file.content() if untouched else left(size)
+    content = source if untouched else left(size)
     changes, header = said.get("changes"), said.get("source")
     media_type = next((known for known in _SIGNATURES if known == said.get("mediaType")), None)
-    if media_type is None or not content.startswith(_SIGNATURES[media_type]):
+    if media_type is None or not content or not content.startswith(_SIGNATURES[media_type]):
         raise Nonsense
     if len(content) != size or not isinstance(changes, list) or not isinstance(header, list):
         raise Nonsense

@@ -51,9 +51,6 @@ class HeldFile(Protocol):
     def size(self) -> int:
         """How many bytes it has."""
 
-    def content(self) -> bytes:
-        """Return its bytes."""
-
     def open_process(self) -> AbstractContextManager[FileProcess]:
         """Have a process take the file, which is gone when the block is left. Raises ProcessesLost."""
 

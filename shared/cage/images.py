@@ -72,19 +72,20 @@ class Images:
     def normalize(self, content: bytes) -> NormalizedImage:
         """Return `content` as an image that the API accepts, as `shared.image.normalize_image` would.
 
-        A caller who keeps no reference to `content` has the memory that it takes back at once: it is held once.
+        A caller who keeps no reference to `content` has its memory back at once, unless it may leave as it is.
         Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, Bug where we are.
         """
+        kept = content if len(content) <= self._limits.max_output_bytes else None
         with self._processes.hold(content) as file:
             del content
-            return self._insist(file)
+            return self._insist(file, kept)
 
-    def _insist(self, file: HeldFile) -> NormalizedImage:
+    def _insist(self, file: HeldFile, kept: bytes | None) -> NormalizedImage:
         crashes = losses = least_bytes = 0
         while True:
             try:
                 with self._places.admit(1):
-                    return self._attempt(file, least_bytes)
+                    return self._attempt(file, kept, least_bytes)
             except _Starved as starved:
                 stage = starved.stage
                 if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
@@ -103,25 +104,27 @@ class Images:
                 continue
             least_bytes = self._cage.budget_bytes
 
-    def _attempt(self, file: HeldFile, least_bytes: int) -> NormalizedImage:
+    def _attempt(self, file: HeldFile, kept: bytes | None, least_bytes: int) -> NormalizedImage:
         """Have one process do it, with what it is predicted to need, or `least_bytes`. Raises _Starved and _Crashed."""
         stage = _Stage("Reading its structure", EXAMINATION_BYTES, EXAMINATION_CPU_S)
         try:
             with file.open_process() as process:
                 said = self._hear(process)
                 if "needs" not in said:
-                    return self._verdict(process, said, stage, file)
+                    return self._verdict(process, said, stage, kept)
                 wanted_bytes = max(least_bytes, bytes_needed(said) * 5 // 4 + _MARGIN_BYTES)
                 stage = _Stage(
                     "Decoding it", min(wanted_bytes, self._cage.budget_bytes), self._cage.cpu_s, is_decoding=True
                 )
                 with self._memory.admit(stage.memory_bytes + file.size):
                     process.go_on(stage.memory_bytes, stage.cpu_s)
-                    return self._verdict(process, self._hear(process), stage, file)
+                    return self._verdict(process, self._hear(process), stage, kept)
         except Nonsense:
             raise _Crashed from None
 
-    def _verdict(self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, file: HeldFile) -> NormalizedImage:
+    def _verdict(
+        self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, kept: bytes | None
+    ) -> NormalizedImage:
         """Wait until the process has ended, and return or raise what that means."""
         if said and self._hear(process):
             raise Nonsense
@@ -135,7 +138,7 @@ class Images:
         if "starved" in said:
             raise _Starved(stage)
         if "image" in said:
-            return image_of(said["image"], process.image, file, self._limits)
+            return image_of(said["image"], process.image, kept, self._limits)
         raise refusal_of(said)
 
     def _hear(self, process: FileProcess) -> Mapping[str, Any]:

@@ -56,10 +56,6 @@ class PlainFile:
     size: int
     limits: ImageLimits
 
-    def content(self) -> bytes:
-        """Return its bytes."""
-        return self.path.read_bytes()
-
     @contextmanager
     def open_process(self) -> Iterator[PlainProcess]:
         """Have a process take the file, which is gone when the block is left."""

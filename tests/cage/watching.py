@@ -46,10 +46,6 @@ class WatchedFile:
         """Have as many bytes as the file."""
         return self.file.size
 
-    def content(self) -> bytes:
-        """Have those of the file."""
-        return self.file.content()
-
     @contextmanager
     def open_process(self) -> Iterator[CagedProcess]:
         """Note the process."""
