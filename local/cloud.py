@@ -14,8 +14,8 @@ from azure.storage.queue import QueueServiceClient
 
 from local.api_management import Gateway
 from local.azurite import QUICK_RETRIES, Azurite
-from local.drops import DroppedFile, drop_file, wait_for_result
-from local.event_grid import AdvancedFilter, EventGrid, Subscription, not_in_containers
+from local.drops import DroppedFile, drop_file, read_result, wait_for_result
+from local.event_grid import AdvancedFilter, BlobWrite, EventGrid, Subscription, not_in_containers
 from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
 from local.key_vault import KeyVault
@@ -264,3 +264,18 @@ class LocalCloud:
         self.subscribe()
         letters = f"/blobServices/default/containers/{DEAD_LETTER_CONTAINER}/"
         self.event_grid.subscribe(Subscription(queue=LETTERS_QUEUE, name="letters", subject_begins_with=letters))
+        if self._data:
+            self._republish()
+
+    def _republish(self) -> None:
+        """Tell of blobs without a result: events that were on their way when a cloud ended are not kept.
+
+        What the blob's content was is not known here: by its ETag alone, some may be told of twice, as in Azure.
+        """
+        for container in self.drops.list_containers():
+            for blob in self.drops.get_container_client(container.name).list_blobs():
+                write = BlobWrite("PutBlob", container.name, blob.name)
+                drop = DroppedFile(container.name, blob.name, blob.etag.strip('"'), "", blob.last_modified)
+                is_a_drop = all(condition.matches(write) for condition in self._filters)
+                if is_a_drop and read_result(self.drops, RESULTS_CONTAINER, drop) is None:
+                    self.event_grid.publish(write)

@@ -280,14 +280,17 @@ class EventGrid:
         """Delete a subscription; what is on its way is still delivered."""
         self._subscriptions.pop(name, None)
 
-    def _read(self, line: str) -> None:
-        write = read_access_line(line)
-        if write is None:
-            return
+    def publish(self, write: BlobWrite) -> None:
+        """Tell the subscribers of a write."""
         sequence = next(self._sequence)
         for subscription in tuple(self._subscriptions.values()):
             if subscription.wants(write):
                 self._schedule(_Delivery(write, subscription, sequence), delay_s=0.0)
+
+    def _read(self, line: str) -> None:
+        write = read_access_line(line)
+        if write is not None:
+            self.publish(write)
 
     def _schedule(self, delivery: _Delivery, *, delay_s: float) -> None:
         with self._changed:

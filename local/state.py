@@ -73,7 +73,8 @@ def _open_locked(path: Path) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise LocalCloudError(f"{path} cannot be written ({error.strerror}).") from error
+            message = f"{path} cannot be written ({error.strerror}): name a folder of yours in LOCAL_CLOUD_FOLDER."
+            raise LocalCloudError(message) from error
         if not wait_until(lambda: try_lock(descriptor), timeout_s=READERS_PATIENCE_S):  # noqa: B023 - called here alone
             holder = name_holder(descriptor)
             os.close(descriptor)

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 import requests
+from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from local.azurite import Azurite
 from local.cloud import DEAD_LETTER_CONTAINER, RESULTS_CONTAINER, LocalCloud
-from local.drops import DroppedFile
+from local.drops import DroppedFile, drop_file
 from local.ports import Ports
 from local.processes import LEASH, PROJECT, Child, wait_until
+from local.samples import logo
 from local.serving import LocalCloudError, listen
 from tests.apps.probe.function_app import told
 from tests.deadlines import HANG_S
@@ -28,6 +31,7 @@ from tests.test_local_functions_host import TRIGGER_QUEUE, is_running, read_said
 if TYPE_CHECKING:
     from typing import Any
 
+PICTURE = logo()
 PROBE = Path(__file__).parent / "apps" / "probe"
 PROBE_SETTINGS = {"PROBE_QUEUE": "probe-messages"}
 
@@ -106,6 +110,23 @@ def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> No
         cloud.wait_for(function="on_blob ended", blob="after.png")
         assert read_said(cloud.lines, blob="after.png")[0]["environment"]["ADDED"] == told({"": "later"})[""]
         assert len(read_said(cloud.lines, function="on_blob", blob="before.png")) == 1
+
+
+def test_a_drop_whose_event_an_earlier_run_took_along_is_processed_by_the_next(tmp_path: Path) -> None:
+    """With a data folder nothing ends in silence; what has its result is left alone."""
+    lines: list[str] = []
+    with LocalCloud(data=tmp_path) as cloud:
+        itwin = cloud.itwin()
+        cloud.result(cloud.drop(itwin, "done.png", PICTURE))
+    with (
+        Azurite(data=tmp_path) as azurite,
+        BlobServiceClient.from_connection_string(azurite.connection_string) as blobs,
+    ):
+        missed = drop_file(blobs, itwin, "missed.png", PICTURE)
+    with LocalCloud(data=tmp_path, on_line=lines.append) as cloud:
+        assert cloud.result(missed)["status"] == "uploaded"
+    assert [line for line in lines if "missed.png" in line]
+    assert not [line for line in lines if "done.png" in line]
 
 
 def test_a_blobs_name_never_splits_a_line_of_the_log() -> None:

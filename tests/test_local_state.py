@@ -134,6 +134,12 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytes
     """With its name."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "file"))
-    with pytest.raises(LocalCloudError, match=r"file/cloud\.json cannot be written \(.*\)\.$"), claim_state():
+    with (
+        pytest.raises(
+            LocalCloudError,
+            match=r"file/cloud\.json cannot be written \(.*\): name a folder of yours in LOCAL_CLOUD_FOLDER\.$",
+        ),
+        claim_state(),
+    ):
         pass
     assert find_state() is None

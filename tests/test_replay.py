@@ -83,7 +83,7 @@ def test_a_dry_run_names_the_drops_and_does_nothing(
 
 def test_missing_settings_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     """An operator without settings learns of --account."""
-    assert replay.main(["--status", "failed"], {}) == 1
+    assert replay.main(["--status", "failed"], {}) == 2
     assert "--account" in capsys.readouterr().err
 
 

@@ -12,6 +12,7 @@ file that breaks this is kept as `crash-*` in the folder, and the exit status is
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 import tempfile
@@ -42,7 +43,7 @@ from tests.image.pictures import decodable
 from tests.image.test_hostile import intact
 
 FOLLOWED = (_avif_plugin, _heic_plugin, _jpeg_integrity, _png_integrity, _reencoding, _tiff_plugin)
-DEFAULTS = ("30", "")
+DEFAULT_S = 30
 MAX_CPU_S = 3.0
 CHECKSUMMED_SHARE = 0.9
 MAX_INPUT_BYTES = 20_000
@@ -129,5 +130,8 @@ _WORDS = (
 """What the formats are made of, in libFuzzer's spelling."""
 
 if __name__ == "__main__":
-    seconds, folder = (*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :])
-    fuzz(int(seconds), Path(folder or tempfile.mkdtemp(prefix="fuzz-")))
+    parser = argparse.ArgumentParser(prog="python -m tools.fuzz_normalize_image", description=__doc__)
+    parser.add_argument("seconds", nargs="?", type=int, default=DEFAULT_S, help="for how long (default: %(default)s)")
+    parser.add_argument("folder", nargs="?", type=Path, help="where what it finds is kept (default: a new folder)")
+    asked = parser.parse_args()
+    fuzz(asked.seconds, asked.folder or Path(tempfile.mkdtemp(prefix="fuzz-")))

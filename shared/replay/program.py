@@ -66,7 +66,7 @@ def find_drops(results: ContainerClient, wanted: Wanted) -> Iterator[Drop]:
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Replay what is asked for; 0 when all went well, 1 with one sentence on stderr when not."""
+    """Replay what is asked for; 0 when all went well, else one sentence on stderr: 2 where an option is missing."""
     options = _parser().parse_args(arguments)
     try:
         settings = StorageSettings.from_environ(_with_account(environ, options.account))
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 queue.postpone(Attempt.replay(drop, utc_now()), 0)
     except InvalidSettings as error:
         print(f"{error} Or name the drop account with --account.", file=sys.stderr)
-        return 1
+        return 2
     except AzureError as error:
         print(storage_error(error), file=sys.stderr)
         return 1
