@@ -181,6 +181,19 @@ def test_what_unpacks_to_more_than_the_limit_is_refused(storage: BlobServiceClie
 
 
 @pytest.mark.parametrize(
+    "content", [gzip.compress(bytes(50_000_000)), b"\xff\xd8 not compressed at all"], ids=["bomb", "lie"]
+)
+def test_a_content_encoding_is_not_believed(storage: BlobServiceClient, container: str, content: bytes) -> None:
+    """Whoever writes a blob may label it as they like: what is stored is read, and no byte more."""
+    settings = ContentSettings(content_encoding="gzip")
+    storage.get_blob_client(container, "a.jpg").upload_blob(content, content_settings=settings)
+    source = read_source(storage, Drop(container, "a.jpg"), max_bytes=len(content))
+    assert source
+    assert source.content() == content
+    assert source.facts.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
     ("name", "metadata"), [("site/", {}), ("site", {"hdi_isfolder": "true"}), ("site_$folder$", {})]
 )
 def test_directory_markers_are_told_from_empty_files(
