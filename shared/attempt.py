@@ -58,6 +58,11 @@ class Attempt:
         return cls(drop, number=1, first_at=now)
 
     @classmethod
+    def missed(cls, drop: Drop, now: datetime) -> Attempt:
+        """Return what, postponed, makes the attempt of an event that was lost."""
+        return cls(drop, number=0, first_at=now)
+
+    @classmethod
     def replay(cls, drop: Drop, now: datetime, version: Version | None = None) -> Attempt:
         """Return what, postponed, sends a drop from the start that has its final result already."""
         attempt = cls(drop, number=0, first_at=now, is_replay=True)

@@ -64,7 +64,7 @@ def recover_events(letter_url: str, services: Services) -> None:
         return  # it has been taken up
     drops = list(_drops_in(source.content() if source else b"", services))
     for drop in drops:
-        services.retries.postpone(Attempt.event(drop, services.clock.now()), 0)
+        services.retries.postpone(Attempt.missed(drop, services.clock.now()), 0)
     services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
     log.warning("%d events that could not be delivered were taken up.", len(drops))
 

@@ -18,7 +18,10 @@ from local.itwin_platform import ScriptedResponse
 from local.processes import wait_until
 from local.samples import building_site, encode
 from local.tokens import TokenIssuer
+from shared.clock import utc_now
 from shared.replay import program as replay
+from shared.replay.missing import Account, Found
+from shared.results import ResultStore
 from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_storage import trusted_certificate
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from azure.storage.blob import BlobClient
+
+    from shared.attempt import Attempt
 
 ONE, OTHER = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
 PHOTO = encode(building_site(320, 240), "JPEG")
@@ -102,6 +107,52 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
     blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{itwin_id}/photo.jpg.json")
     assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=HANG_S)
     assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
+
+
+def test_what_has_no_result_of_its_content_is_caught_up(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """Blobs from before the deployment, and lost events; not what has ended, is ignored, or was only touched."""
+    itwin_id, done = cloud.itwin(), "done.jpg"
+    assert cloud.result(cloud.drop(itwin_id, done, PHOTO))["status"] == "uploaded"
+    cloud.event_grid.unsubscribe("drops")
+    try:
+        dropped = [cloud.drop(itwin_id, f"missed {n}.png", encode(building_site(64 + n, 48), "PNG")) for n in range(3)]
+        cloud.drops.get_blob_client(itwin_id, done).set_blob_metadata({"note": "touched"})
+        cloud.drops.get_blob_client(itwin_id, "site/").upload_blob(b"")
+        cloud.drops.get_blob_client(itwin_id, ".DS_Store").upload_blob(b"x")
+    finally:
+        cloud.subscribe()
+    options, settings = ["--missing", "--itwin", itwin_id], {"DropStorage": cloud.connection_string}
+    assert replay.main([*options, "--dry-run"], settings) == 0
+    assert sorted(capsys.readouterr().out.splitlines()[:-1]) == [f"{itwin_id}/missed {n}.png" for n in range(3)]
+    assert replay.main([*options, "--since", "2999-01-01"], settings) == 0
+    assert capsys.readouterr().out == "0 drops are on their way.\n"
+    assert replay.main(options, settings) == 0
+    results = [cloud.result(drop) for drop in dropped]
+    assert {result["status"] for result in results} <= {"uploaded", "superseded"}
+    assert replay.main(options, settings) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 drops are on their way."
+
+
+def test_catching_up_goes_on_where_it_was_stopped(azurite: Azurite) -> None:
+    """Whatever stopped it, the next run begins at the iTwin that it was at."""
+    itwins = sorted(str(uuid.uuid4()) for _ in range(3))
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
+        for itwin_id in itwins:
+            storage.create_container(itwin_id).upload_blob("a.jpg", PHOTO)
+        storage.create_container(name := f"results-{uuid.uuid4()}")
+        stopped_at = itwins[1]
+
+        def send(attempt: Attempt) -> None:
+            if attempt.drop.container == stopped_at:
+                raise KeyboardInterrupt
+
+        account = Account(storage, ResultStore(storage, name), send, utc_now)
+        known = [c for c in account.containers() if c in itwins]
+        assert known == itwins
+        told: list[Found] = []
+        with pytest.raises(KeyboardInterrupt):
+            told.extend(account.catch_up(itwins))
+        assert account.containers(first=stopped_at)[:1] == [stopped_at]
 
 
 AZ = """\

@@ -20,18 +20,21 @@ from shared.attempt import Attempt
 from shared.clock import utc_now
 from shared.errors import InvalidSettings
 from shared.records import FINAL, Recorded
+from shared.replay.missing import Account
+from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.settings import CONNECTION, StorageSettings
 from shared.storage import open_blobs, open_queue, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from azure.storage.blob import ContainerClient
 
     from shared.drop import Drop
 
 READERS = 16
+BAR_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,18 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         settings = StorageSettings.from_environ(_with_account(environ, options.account))
         login = DefaultAzureCredential()
-        results = open_blobs(settings, login).get_container_client(settings.results_container)
         queue = RetryQueue(partial(open_queue, settings, RETRY_QUEUE, login), utc_now)
-        count = 0
-        for drop in find_drops(results, Wanted(options.status, options.itwin, options.since)):
-            count += 1
-            print(f"{drop.container}/{drop.blob}")
+
+        def send(attempt: Attempt) -> None:
             if not options.dry_run:
-                queue.postpone(Attempt.replay(drop, utc_now()), 0)
+                queue.postpone(attempt, 0)
+
+        storage = open_blobs(settings, login)
+        if options.missing:
+            account = Account(storage, ResultStore(storage, settings.results_container), send, utc_now)
+            count = _catch_up(account, options)
+        else:
+            count = _replay(storage.get_container_client(settings.results_container), send, options)
     except InvalidSettings as error:
         print(f"{error} Or name the drop account with --account.", file=sys.stderr)
         return 2
@@ -87,6 +94,37 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return 1
     print(f"{count} drops {'would be replayed' if options.dry_run else 'are on their way'}.")
     return 0
+
+
+def _replay(results: ContainerClient, send: Callable[[Attempt], None], options: argparse.Namespace) -> int:
+    count = 0
+    for drop in find_drops(results, Wanted(options.status, options.itwin, options.since)):
+        count += 1
+        print(f"{drop.container}/{drop.blob}")
+        send(Attempt.replay(drop, utc_now()))
+    return count
+
+
+def _catch_up(account: Account, options: argparse.Namespace) -> int:
+    """Send what is missing, and show how far it is; where it ends early, say how to go on."""
+    containers = account.containers(options.itwin, options.first or "")
+    count = done = 0
+    try:
+        for found in account.catch_up(containers, options.since):
+            done = found.done
+            if found.drop:
+                count += 1
+                print(f"{found.drop.container}/{found.drop.blob}")
+            elif sys.stderr.isatty():
+                filled = BAR_WIDTH * found.done // found.total
+                bar = "#" * filled + "-" * (BAR_WIDTH - filled)
+                end = "\n" if found.done == found.total else ""
+                print(f"\r[{bar}] {found.done:,} of {found.total:,} iTwins", end=end, file=sys.stderr, flush=True)
+    except BaseException:
+        if done < len(containers):
+            print(f"\nStopped. To continue: --from {containers[done]}", file=sys.stderr)
+        raise
+    return count
 
 
 def _with_account(environ: Mapping[str, str], account: str | None) -> Mapping[str, str]:
@@ -101,10 +139,18 @@ def _with_account(environ: Mapping[str, str], account: str | None) -> Mapping[st
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m shared.replay", description=replay.__doc__)
-    parser.add_argument("--status", required=True, choices=FINAL, help="which results are replayed")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--status", choices=FINAL, help="drops whose results have this status")
+    which.add_argument("--missing", action="store_true", help="blobs that have no result of their content")
     parser.add_argument("--itwin", metavar="ID", help="only those of this iTwin")
     parser.add_argument(
-        "--since", type=_moment, metavar="TIME", help="only those finished since this time, like 2026-11-23T12:00Z"
+        "--since",
+        type=_moment,
+        metavar="TIME",
+        help="only those finished (--missing: written) since this time, as 2026-11-23T12:00Z",
+    )
+    parser.add_argument(
+        "--from", dest="first", metavar="ID", help="with --missing: begin at this iTwin, in order of IDs"
     )
     parser.add_argument("--account", metavar="NAME", help="the drop account (default: what the settings say)")
     parser.add_argument("--dry-run", action="store_true", help="only say which would be replayed")
