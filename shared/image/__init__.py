@@ -22,6 +22,9 @@ it, in which is known how much memory the rest will take.
     *_integrity     whether every pixel of a JPEG or PNG is there
     *_plugin        Pillow's plugins, where they do more than is wanted
     tiff_decoding, tiff_planes   who decodes a TIFF, also where its channels lie apart
+    libtiff         what is said while a TIFF is decoded
+    dng             which picture of a raw file is shown
+    text_mode       whether a transfer has converted a file's line ends
 """
 
 from shared.image.model import AspectPolicy, Change, ImageHeader, ImageLimits, NormalizedImage

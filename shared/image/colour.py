@@ -203,7 +203,7 @@ def _fixed(kind: bytes, function: int | None, *numbers: float) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    body = text.encode("utf-16-be")
+    body = b"".join(bytes((0, code)) for code in text.encode("ascii"))  # the codec would have to be imported
     tag = b"mluc" + bytes(4) + struct.pack(">II4sII", 1, 12, b"enUS", len(body), 28) + body
     return tag + bytes(-len(tag) % 4)
 

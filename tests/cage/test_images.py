@@ -18,7 +18,10 @@ from shared.errors import DropError
 from shared.image import ImageLimits, normalize_image
 from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, photo
+from tests.image.test_colours import LINEAR, big_profile, cicp, numbered, png_of, tiff_of_planes
+from tests.image.test_dng import LARGE, RAW, THUMBNAIL, dng
 from tests.image.test_hostile import KINDS, intact
+from tests.image.test_integrity import fax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +58,30 @@ def test_the_cage_changes_nothing_about_what_becomes_of_a_file(images: Images, k
     limits = images._limits
     for file in (data, data[: len(data) // 2], data[:20] + b"\xff\xff" + data[22:]):
         assert outcome(images.normalize, file) == outcome(lambda data: normalize_image(data, limits), file)
+
+
+COLOURS = {
+    "a png in pq": lambda: png_of(128, cicp(9, 16), mode="RGB"),
+    "a png in hlg": lambda: png_of(128, cicp(9, 18), mode="RGB"),
+    "a png of linear light": lambda: png_of(128, LINEAR, mode="RGB"),
+    "an avif in p3": lambda: numbered(12, 13),
+    "a large profile": lambda: encoded(photo(900, 100), "PNG", icc_profile=big_profile()),
+    "a fax": lambda: fax("group4"),
+    "a damaged fax": lambda: fax("group3")[:1_000] + bytes(60) + fax("group3")[1_060:],
+    "a dng": lambda: dng(THUMBNAIL, [RAW, LARGE]),
+    "a tiff of planes": lambda: tiff_of_planes("<", 2, 16, 3),
+    "a gif of a part": lambda: encoded(photo(60, 40), "GIF").replace(b"\x3c\0\x28\0", b"\x50\0\x50\0", 1),
+}
+
+
+@pytest.mark.parametrize("kind", COLOURS)
+def test_what_is_rare_needs_nothing_in_the_cage_that_is_not_there(images: Images, kind: str) -> None:
+    """No module, no codec and no callback is made once a process holds a file."""
+    data = COLOURS[kind]()
+    limits = images._limits
+    made = outcome(images.normalize, data)
+    assert made == outcome(lambda data: normalize_image(data, limits), data)
+    assert isinstance(made, tuple) == (kind == "a damaged fax")
 
 
 def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pyvips
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from shared.errors import CorruptImage, ImageRefused, UnsupportedFormat
 from shared.image import normalize_image
 from shared.image.formats.text_mode import has_converted_line_ends
-from tests.image.pictures import encoded, exif, photo
+from tests.image.pictures import encoded, exif, photo, seen
+from tests.image.test_hostile import tiff
 from tools.failures import kept_if_it_fails
 
 if TYPE_CHECKING:
@@ -232,3 +233,54 @@ def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
         data[at] ^= 1
         with pytest.raises(CorruptImage):
             normalize_image(bytes(data))
+
+
+def fax(group: str, *, both: bool = False) -> bytes:
+    """Return a TIFF of a written page as a fax machine makes it; of group 3 in one dimension or in both."""
+    page = Image.new("1", (800, 600), 1)
+    draw = ImageDraw.Draw(page)
+    for row in range(20):
+        draw.text((20 + row, 10 + 28 * row), "The quick brown fox jumps over the lazy dog. " * 3, fill=0)
+    return encoded(page, "TIFF", compression=group, **({"tiffinfo": {292: 1}} if both else {}))
+
+
+PAGES = {
+    "group 4": lambda: fax("group4"),
+    "group 3": lambda: fax("group3"),
+    "group 3 in both dimensions": lambda: fax("group3", both=True),
+    "run lengths": lambda: fax("tiff_ccitt"),
+    "jpeg": lambda: encoded(scenery(), "TIFF", compression="jpeg", quality=85),
+    "deflate": lambda: encoded(scenery(), "TIFF", compression="tiff_adobe_deflate"),
+    "lzw": lambda: encoded(scenery(), "TIFF", compression="tiff_lzw"),
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_tiff_whose_pixels_are_damaged_is_refused(kind: str) -> None:
+    """Pillow publishes all of them but those of LZW: libtiff repairs what it can, and tells nobody but who listens.
+
+    In the small JPEGs of strips, what is in the midst of one may pass for pixels, as in any other JPEG.
+    """
+    data = PAGES[kind]()
+    assert normalize_image(data).width
+    dice = random.Random(len(data))  # noqa: S311 - no secret
+    first, end = 8 + len(data) // 20, len(data) * 19 // 20
+    refused = 0
+    for _ in range(20):
+        at = dice.randrange(first, end - 60)
+        refused += not is_accepted(data[:at] + dice.randbytes(60) + data[at + 60 :])
+    assert refused >= (10 if kind == "jpeg" else 18)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (1, 2), (4, 2)])
+def test_a_tiff_may_share_colours_among_pixels_without_compression(subsampling: tuple[int, int]) -> None:
+    """Scanners write it; Pillow reads it as if each pixel had its own."""
+    across, down = subsampling
+    unit = bytes([150] * (across * down) + [90, 160])
+    pixels = unit * (64 // across * (32 // down))
+    shape = {256: (64,), 257: (32,), 258: (8, 8, 8), 259: (1,), 262: (6,), 273: (8,), 277: (3,), 278: (32,)}
+    kinds = dict.fromkeys((258, 259, 262, 277, 530), (3, "H"))
+    data = tiff({**shape, 279: (len(pixels),), 530: subsampling}, pixels, kinds=kinds)
+    red, green, blue = 150 + 1.402 * 32, 150 - 0.344 * -38 - 0.714 * 32, 150 + 1.772 * -38
+    for pixel in seen(normalize_image(data).data)[2]:
+        assert all(abs(value - same) <= 3 for value, same in zip(pixel, (red, green, blue), strict=True))

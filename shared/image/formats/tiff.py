@@ -112,6 +112,8 @@ class Directory:
         apart = 0
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+            if not tag:  # some writers leave room for more
+                continue
             is_twice = tag in entries or (tag in _SINGLE and number != 1)
             if is_twice or (tag == PROFILE and kind not in {_BYTE, _UNDEFINED}):
                 raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")

@@ -1,18 +1,18 @@
-"""Pillow's TIFF plugin without what it does after loading and without libtiff's voice.
+"""Pillow's TIFF plugin without what it does after loading, and with an ear for what libtiff says meanwhile.
 
 After loading, the plugin reads EXIF and its sub-directories, which nobody has checked, and turns the picture; here that
-is a step like for every other format. libtiff prints every error that it finds to stderr, which would flood the log. It
-has one handler for a whole process; this module takes it away once, when it is imported, which Python's import lock
-makes safe among threads. Redirecting file descriptor 2 around each decode would not be.
+is a step like for every other format.
 """
 
 from __future__ import annotations
 
-import ctypes
-import re
-from pathlib import Path
+from typing import Any
 
+from PIL import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+
+from shared.errors import CorruptImage
+from shared.image.formats import libtiff
 
 
 class FirstPage(TiffImageFile):
@@ -24,6 +24,18 @@ class FirstPage(TiffImageFile):
             super()._setup()
         except SyntaxError as error:
             raise UnknownPixels from error
+        if self.mode == "YCbCr" and not self.use_load_libtiff:
+            # Pillow's own reading knows no pixels that share their colour.
+            self._mode, self.use_load_libtiff = "RGB", True
+            self.tile = [ImageFile._Tile("libtiff", (0, 0, *self._tile_size), 0, ("RGBX", False, self.tag_v2.offset))]  # noqa: SLF001
+
+    def load(self) -> Any:
+        """Refuse what libtiff had to repair: it is damaged, and Pillow takes it for good."""
+        with libtiff.listening() as errors:
+            loaded = super().load()
+        if errors():
+            raise CorruptImage("The TIFF is damaged: its decoder found errors among its pixels. Save it again.")
+        return loaded
 
     def load_end(self) -> None:
         """Leave the picture as it lies."""
@@ -31,16 +43,3 @@ class FirstPage(TiffImageFile):
 
 class UnknownPixels(Exception):
     """Pillow has no name for the pixels."""
-
-
-def _silence_libtiff() -> None:
-    """Take libtiff's error handler away, in the copy that Pillow has already loaded."""
-    try:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-        for library in set(re.findall(r"/\S*libtiff\S*\.so\S*", maps)):
-            ctypes.CDLL(library).TIFFSetErrorHandler(None)
-    except (OSError, AttributeError):
-        return  # no Linux, or a Pillow that has libtiff inside: the log is louder, and nothing else
-
-
-_silence_libtiff()
