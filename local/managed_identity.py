@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-end
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
@@ -29,6 +30,7 @@ TENANT_ID = "9b6f1a52-5c0e-4d0a-8b3c-2f4f7f5f6c11"
 SYSTEM_ASSIGNED_ID = "5f1c6a0e-0d53-4a6e-9d5b-6d9a0f2d7e34"
 SYSTEM_ASSIGNED_CLIENT_ID = "c1d0e3f2-7a4b-4c59-8e6d-0b1f2a3c4d5e"
 UNKNOWN_IDENTITY = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+HANGS_FOR_S = 0.05
 LIFETIME_S = 24 * 3600.0  # Azure's are valid for 24 hours
 
 
@@ -36,7 +38,8 @@ class ManagedIdentity:
     """One app's identities: a system-assigned one, and user-assigned ones by client id.
 
     `tokens` is the authority whose tokens the other stand-ins may trust. For tests, `failing_with` makes every response
-    that status, and `lifetime_s` decides how soon a token expires; `requests` counts what was asked.
+    that status, with `hangs` there is none while it is set, and `lifetime_s` decides how soon a token expires;
+    `requests` counts what was asked.
     """
 
     def __init__(self, *, user_assigned: Mapping[str, str] | None = None, tenant_id: str = TENANT_ID) -> None:
@@ -45,6 +48,7 @@ class ManagedIdentity:
         self.header = secrets.token_hex(32)
         self.lifetime_s = LIFETIME_S
         self.failing_with: int | None = None
+        self.hangs = False
         self.requests = 0
         self._tenant_id = tenant_id
         self._principals = {
@@ -68,6 +72,8 @@ class ManagedIdentity:
 
     async def _token(self, request: Request) -> Response:
         self.requests += 1
+        while self.hangs and not await request.is_disconnected():  # noqa: ASYNC110 - another thread decides
+            await asyncio.sleep(HANGS_FOR_S)
         if self.failing_with is not None:
             return _refusal(self.failing_with, "The managed identity service is failing on demand.")
         if not hmac.compare_digest(request.headers.get("x-identity-header", "").encode(), self.header.encode()):

@@ -32,6 +32,7 @@ def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
     assert report.violations == [], report
     assert report.drops >= 100
     assert report.kills >= 3
+    assert min(report.touched, report.gzip_labels, report.outages, report.hangs) >= 1
     assert sum(report.storage_faults.values()) >= 5
     assert sum(count for status, count in report.answers.items() if status != 201) >= 5
 
@@ -65,6 +66,7 @@ def document(number: int, **changes: Any) -> dict[str, Any]:
         "sent": {**sizes, "changes": []},
         "response": {"httpStatus": 201, "correlationId": f"c{number}"},
         "attempts": 1,
+        "firstAttemptAt": moment,
         "startedAt": moment,
         "finishedAt": moment,
         "nextAttemptAt": None,
@@ -136,8 +138,32 @@ def nothing_of_newer(evidence: Evidence) -> None:
     evidence.images["itwin"] = IMAGES[0]
 
 
+def touch(number: int, etag: str) -> Callable[[Evidence], None]:
+    """Return what sets the metadata of a drop, a minute after it was written."""
+
+    def make(evidence: Evidence) -> None:
+        version = evidence.written[number].version
+        later = version.last_modified + timedelta(minutes=1)
+        evidence.touched[version.etag] = [replace(version, etag=etag, last_modified=later)]
+
+    return make
+
+
+def touched(number: int, etag: str) -> dict[str, Any]:
+    """Return a result of a drop that was read when its metadata had been set."""
+    found = document(number)
+    return {**found, "source": {**found["source"], "etag": etag}}
+
+
 RIGHTS: dict[str, Callable[[Evidence], object]] = {
     "nothing happened": lambda _: None,
+    "a drop was touched before it was read": both(touch(1, "0x9"), say(1, touched(1, "0x9"))),
+    "a drop was sent anew by an event after it was touched": both(
+        touch(0, "0x9"), say(0, touched(0, "0x9"), adding=True)
+    ),
+    "an older drop was sent anew after it was touched": both(
+        touch(0, "0x9"), say(0, touched(0, "0x9"), adding=True), lambda e: e.images.update({"itwin": IMAGES[0]})
+    ),
     "an older drop was superseded": say(0, unhappy(0, "superseded")),
     "a drop waited": say(0, unhappy(0, "retrying"), document(0)),
     "a drop was given up": both(drop_is_given_up, say(0, unhappy(0, "failed", "Bug"))),
@@ -174,6 +200,14 @@ WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "no version after the end": (
         say(1, unhappy(1, "retrying", source={**document(1)["source"], "etag": None}), adding=True),
         "of an older version, or of none",
+    ),
+    "an earlier ETag after a later one": (
+        both(touch(0, "0x9"), say(0, touched(0, "0x9"), document(0))),
+        "of an older version",
+    ),
+    "the newer one was touched, but the older one is shown": (
+        both(touch(1, "0x9"), lambda e: e.images.update({"itwin": IMAGES[0]})),
+        "is newer",
     ),
     "superseded by nothing": (both(nothing_of_newer, say(0, unhappy(0, "superseded"))), "says superseded"),
     "superseded by an older one": (say(1, unhappy(1, "superseded")), "says superseded"),

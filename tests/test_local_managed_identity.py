@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jwt
@@ -19,6 +21,7 @@ from local.managed_identity import (
     UNKNOWN_IDENTITY,
     ManagedIdentity,
 )
+from local.processes import wait_until
 from local.serving import serve
 from tests.deadlines import HANG_S
 
@@ -111,6 +114,26 @@ def test_it_fails_on_demand(identity: ManagedIdentity) -> None:
             credential.get_token(SCOPE)
         identity.failing_with = None
         assert credential.get_token(SCOPE).token
+
+
+def test_it_hangs_on_demand(identity: ManagedIdentity) -> None:
+    """Nobody is answered, and who still waits is when it is well again."""
+    identity.hangs = True
+    with serve(identity.app) as address, ThreadPoolExecutor() as pool:
+        settings = identity.settings(address)
+        call = partial(
+            requests.get,
+            settings["IDENTITY_ENDPOINT"],
+            headers={"X-IDENTITY-HEADER": settings["IDENTITY_HEADER"]},
+            params={"api-version": "2019-08-01", "resource": "api://some-api"},
+        )
+        with pytest.raises(requests.Timeout):
+            call(timeout=0.2)
+        waits = pool.submit(call, timeout=HANG_S)
+        assert wait_until(lambda: identity.requests == 2, timeout_s=HANG_S)
+        assert not waits.done()
+        identity.hangs = False
+        assert waits.result().ok
 
 
 def test_tokens_expire_on_demand(identity: ManagedIdentity) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import gzip
 import hashlib
 import heapq
 import itertools
@@ -27,11 +28,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, unquote
 
 import requests
 from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import ContentSettings
 from azure.storage.queue import QueueClient, QueueServiceClient
 from PIL import Image
 
@@ -39,7 +41,7 @@ from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud
 from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.functions_host.listeners import BLOB_POISON_QUEUE
-from local.host_process import HostProcess
+from local.host_process import HostKind, HostProcess
 from local.itwin_platform import ScriptedResponse
 from local.ports import Ports
 from local.processes import PROJECT, wait_until
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 DEFAULT_SEED = 4
-SETTLE_S = 900  # which only stops a hang
+SETTLE_S = 3600  # which only stops a hang
 VISIBILITY_TIMEOUT_S = 3
 SETTINGS = {
     "RETRY_MIN_DELAY_S": "1",
@@ -75,7 +77,10 @@ NOT_FOUND = 404
 CALLS_PER_THROTTLE, CALLS_AFTERWARDS = 40, 20
 STORAGE_FAULTS = 0.05
 LASTING_STORAGE_FAULTS = 0.25  # of those: they outlast what the SDK repeats by itself
-DELETED, GIVEN_UP = 0.04, 0.03
+DELETED, GIVEN_UP, TOUCHED = 0.04, 0.03, 0.1
+GZIPPED, MISLABELLED = 0.04, 0.04
+CALM_S, OUTAGE_S = (3, 40), (0.5, 10)  # how long storage serves the app, and then refuses it
+TROUBLES_PER_HANG, HANGING_S = 8, 3  # longer than the app waits for a token
 POISONED = re.compile(rf"/{ACCOUNT}/[a-z-]+-poison/messages")
 CONDITIONS = {"if-match", "if-none-match"}
 
@@ -88,6 +93,7 @@ class Storm:
     seconds: float = 8
     drops: int = 104
     instances: int = 2
+    functions_host: HostKind = "embedded"
 
     @property
     def itwins(self) -> int:
@@ -116,6 +122,10 @@ class Report:
     events: int = 0
     given_up: int = 0
     deleted: int = 0
+    touched: int = 0
+    gzip_labels: int = 0
+    outages: int = 0
+    hangs: int = 0
     violations: list[str] = field(default_factory=list)
     kept: Path | None = None
 
@@ -124,7 +134,9 @@ class Report:
         lines = [
             f"blobs ended as {dict(self.results.most_common())}",
             f"{self.attempts} attempts, at most {self.most_attempts} at one",
-            f"{self.deleted} blobs deleted, {self.given_up} messages given up",
+            f"{self.deleted} blobs deleted, {self.touched} touched, {self.gzip_labels} labelled gzip",
+            f"{self.given_up} messages given up",
+            f"storage refused the app {self.outages} times, the identity endpoint hung {self.hangs} times",
             f"the platform answered {dict(sorted(self.answers.items()))}",
             f"storage failed with {dict(self.storage_faults.most_common())}",
             f"{len(self.violations)} violations",
@@ -149,8 +161,9 @@ class Chaos:
         began = time.monotonic()
         with ExitStack() as stack:
             self._start(stack)
-            with ThreadPoolExecutor(2) as pool:
-                weather = [pool.submit(self._kill_hosts), pool.submit(self._trouble_identity)]
+            with ThreadPoolExecutor() as pool:
+                troubles = (self._kill_hosts, self._trouble_identity, self._refuse_app)
+                weather = [pool.submit(trouble) for trouble in troubles]
                 self._write_drops()
                 for part in weather:
                     part.result()
@@ -180,6 +193,7 @@ class Chaos:
         self._elsewhere = stack.enter_context(serve(self._answer_elsewhere))
         self.cloud = stack.enter_context(
             LocalCloud(
+                host=self.storm.functions_host,
                 app_settings={**SETTINGS, "DropStorage": connection},
                 ports=ports,
                 platform_options={"requests_per_minute": 1_000_000, "requests_per_hour": 1_000_000},
@@ -194,6 +208,7 @@ class Chaos:
             host = HostProcess(
                 PROJECT,
                 self.cloud.settings(),
+                kind=self.storm.functions_host,
                 visibility_timeout_s=VISIBILITY_TIMEOUT_S,
                 on_line=self.evidence.lines.append,
             )
@@ -234,10 +249,26 @@ class Chaos:
     def _trouble_identity(self) -> None:
         chance = _chance(self.storm.seed, "identity")
         began = time.monotonic()
-        while time.monotonic() < began + self.storm.seconds:
+        for number in itertools.count():
+            if time.monotonic() > began + self.storm.seconds:
+                return
             self.cloud.identity.failing_with = chance.choice([None, None, None, 500, 400, 429])
             self.cloud.identity.lifetime_s = chance.choice([3600, 302, 240, 5, 1])
-            self._calm.wait(chance.uniform(0.5, 2))
+            self.cloud.identity.hangs = number % TROUBLES_PER_HANG == 1
+            self.report.hangs += self.cloud.identity.hangs
+            self._calm.wait(HANGING_S if self.cloud.identity.hangs else chance.uniform(0.5, 2))
+
+    def _refuse_app(self) -> None:
+        """Let storage refuse the app, but not the host, again and again: as a firewall or a missing role does."""
+        chance = _chance(self.storm.seed, "outages")
+        began = time.monotonic()
+        longest = self.storm.seconds / 5
+        while time.monotonic() < began + 0.8 * self.storm.seconds:
+            self._calm.wait(min(chance.uniform(*CALM_S), longest))
+            self._storage_faults.refuses.set()
+            self.report.outages += 1
+            self._calm.wait(min(chance.uniform(*OUTAGE_S), longest))
+            self._storage_faults.refuses.clear()
 
     def _script(self) -> Iterator[ScriptedResponse]:
         """Yield what the platform answers; without a status it is what it answers by itself."""
@@ -276,6 +307,8 @@ class Chaos:
         script = self._script()
         known = [self.cloud.itwin(_guid(chance)) for _ in range(self.storm.itwins)]
         strangers = [_guid(chance), _guid(chance)]
+        for stranger in strangers:
+            self.cloud.drops.create_container(stranger)
         began = time.monotonic()
         for number in range(self.storm.drops):
             waits = chance.random() > AT_ONCE
@@ -286,16 +319,21 @@ class Chaos:
                 self._calm.wait(pause_s)
             itwin_id = chance.choice(strangers if chance.random() < UNKNOWN_ITWIN else known)
             kind, name, content = _picture(chance)
+            stored, label = _labelled(content, chance)
+            self.report.gzip_labels += label is not None
             if self.evidence.written and kind != "ignored" and chance.random() < OVERWRITTEN:
                 last = self.evidence.written[-1]
                 itwin_id, name = last.itwin_id, last.version.blob
                 kind = "ignored" if last.kind == "ignored" else kind
-            dropped = self.cloud.drop(itwin_id, name, content)
-            version = Version(dropped.written_at, dropped.etag, name)
+            blob = self.cloud.drops.get_blob_client(itwin_id, name)
+            made = blob.upload_blob(stored, overwrite=True, content_settings=ContentSettings(content_encoding=label))
+            version = Version(made["last_modified"], made["etag"].strip('"'), name)
             sha256 = _sent_sha256(content) if kind == "legal" else None
             self._announce(Written(itwin_id, version, number, kind, itwin_id in known, sha256), chance)
             if chance.random() < DELETED:
                 self._delete(chance.choice(list(self.evidence.last().values())[-10:]))
+            if chance.random() < TOUCHED:
+                self._touch(chance.choice(list(self.evidence.last().values())[-10:]))
 
     def _announce(self, written: Written, chance: random.Random) -> None:
         self.evidence.written.append(written)
@@ -325,11 +363,22 @@ class Chaos:
             self.cloud.drops.get_blob_client(written.itwin_id, written.version.blob).delete_blob()
             self.evidence.deleted.add(written.version.etag)
 
+    def _touch(self, written: Written) -> None:
+        """Set the blob's metadata, which changes its ETag and its date and raises no event."""
+        blob = self.cloud.drops.get_blob_client(written.itwin_id, written.version.blob)
+        with contextlib.suppress(ResourceNotFoundError):
+            blob.set_blob_metadata({"touched": str(self.report.touched)})
+            found = blob.get_blob_properties()
+            version = replace(written.version, etag=found.etag.strip('"'), last_modified=found.last_modified)
+            self.evidence.touched.setdefault(written.version.etag, []).append(version)
+            self.report.touched += 1
+
     def _clear_up(self) -> None:
         """Let all go well but for some calls more: a machine that is slow has made few as yet."""
         self._calm.set()
         self.cloud.platform.script(self.cloud.platform.remaining_script()[:CALLS_AFTERWARDS])
         self.cloud.identity.failing_with, self.cloud.identity.lifetime_s = None, 3600
+        self.cloud.identity.hangs = False
 
     def _is_still(self) -> bool:
         return (
@@ -377,6 +426,7 @@ class StorageFaults:
         self._lock = threading.Lock()
         self._calm = calm
         self._lasting: dict[str, Fault] = {}
+        self.refuses = threading.Event()
 
     def choose(self, exchange: Exchange) -> Fault | None:
         """Return the fault; some meet a request and all its repetitions by the SDK."""
@@ -384,6 +434,8 @@ class StorageFaults:
         takes = "/messages" in exchange.target
         if self._calm.is_set() or not (sends or (exchange.method in ("GET", "PUT") and not takes)):
             return None
+        if self.refuses.is_set():
+            return "refused"
         request_id = exchange.headers.get("x-ms-client-request-id", "")
         with self._lock:
             if request_id in self._lasting:
@@ -480,6 +532,14 @@ def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
     return "legal", f"site {chance.randrange(2)}/cam{number}.{kind.lower()}", encode(picture, kind)
 
 
+def _labelled(content: bytes, chance: random.Random) -> tuple[bytes, str | None]:
+    """Draw how it is stored, and under which Content-Encoding: gzipped truly, or by its label alone."""
+    drawn = chance.random()
+    if drawn < GZIPPED:
+        return gzip.compress(content), "gzip"
+    return content, "gzip" if drawn < GZIPPED + MISLABELLED else None
+
+
 def _given_up(body: bytes) -> tuple[str, str | None]:
     """Return the result's name and the ETag of the drop that a message of a poison queue is about."""
     text = re.search(rb"<MessageText>(.*?)</MessageText>", body, re.DOTALL)
@@ -531,11 +591,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what happens (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="how long the storm lasts (default: %(default)s)")
     parser.add_argument("--drops", type=int, default=3000, help="how many versions are written (default: %(default)s)")
+    parser.add_argument(
+        "--functions-host",
+        choices=get_args(HostKind),
+        default="embedded",
+        help="who runs the app: with `func`, what a killed host had in hand comes back after ten minutes, which no "
+        "setting shortens (default: %(default)s)",
+    )
     parser.add_argument("--log", type=Path, help="where the hosts' log lines go")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     sys.stdout.flush()
-    chaos = Chaos(Storm(options.seed, options.seconds, options.drops))
+    chaos = Chaos(Storm(options.seed, options.seconds, options.drops, functions_host=options.functions_host))
     report = chaos.run()
     if options.log:
         options.log.write_text("\n".join(chaos.evidence.lines))

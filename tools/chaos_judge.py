@@ -52,13 +52,15 @@ class Written:
 class Evidence:
     """What a run left behind.
 
-    `deleted` are the ETags that blobs had when they were deleted, `histories` all documents ever written, by name, in
-    order, and `dead_letters` the drops whose message was given up: the name of the result, and the ETag where it was
-    known. Judge it when it is whole.
+    `deleted` are the ETags of what was deleted, as it was written; `touched` are the versions that storage made of it
+    when metadata was set, which leaves the content alone, by that ETag. `histories` are all documents ever written, by
+    name, in order, and `dead_letters` the drops whose message was given up: the name of the result, and the ETag where
+    it was known. Judge it when it is whole.
     """
 
     written: list[Written] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
+    touched: dict[str, list[Version]] = field(default_factory=dict)
     histories: dict[str, list[Document]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     calls_astray: list[str] = field(default_factory=list)
@@ -80,7 +82,11 @@ class Evidence:
     def document(self, written: Written) -> Document:
         """Return the last result of the blob if it is of this version."""
         document = (self.histories.get(written.path) or [{}])[-1]
-        return document if _etag(document) == written.version.etag else {}
+        return document if _etag(document) in {version.etag for version in self.versions(written)} else {}
+
+    def versions(self, written: Written) -> list[Version]:
+        """Return the version that was written, and what setting its metadata made of it."""
+        return [written.version, *self.touched.get(written.version.etag, [])]
 
     def unfinished(self) -> list[str]:
         """Return the names of results that are not there, being written or not final yet."""
@@ -96,8 +102,8 @@ class Evidence:
 
     @cached_property
     def by_etag(self) -> dict[str, Written]:
-        """What was written, by ETag."""
-        return {written.version.etag: written for written in self.written}
+        """What was written, by all the ETags that it had."""
+        return {version.etag: written for written in self.written for version in self.versions(written)}
 
     @cached_property
     def by_itwin(self) -> dict[str, list[Written]]:
@@ -132,7 +138,7 @@ def judge(evidence: Evidence) -> list[str]:
 def _judge_dead_letter(name: str, etag: str | None, evidence: Evidence) -> Iterator[str]:
     """See that a drop whose message was given up has its result all the same, unless it was overwritten."""
     documents, last = evidence.histories.get(name), evidence.last().get(name)
-    is_overwritten = etag is not None and last is not None and etag != last.version.etag
+    is_overwritten = etag is not None and last is not None and evidence.by_etag.get(etag) != last
     if not is_overwritten and (not documents or documents[-1]["status"] not in FINAL):
         yield f"{name} was given up without a final result."
 
@@ -161,14 +167,17 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
     What is said of no version, as of a blob that has gone, gives way to what is said of one; and what was said of one
     that was up all the same, to what became of sending it once more.
     """
-    latest, ended = -1, ""
+    latest, ended = (-1, 0), ""
     for document in history:
-        written, status = evidence.by_etag.get(_etag(document) or ""), document["status"]
-        order = written.order if written else -1
+        etag, status = _etag(document) or "", document["status"]
+        written = evidence.by_etag.get(etag)
+        # An event that comes after its blob was touched begins a drop of its own, with the same content.
+        etags = [version.etag for version in evidence.versions(written)] if written else []
+        order = (written.order, etags.index(etag)) if written else (-1, 0)
         is_corrected = ended in ("failed", "rejected") and status in FINAL and written and _was_up(written, evidence)
-        if order < latest and (ended or order >= 0):
+        if order < latest and (ended or written):
             yield f"{name}: {status} of an older version, or of none, came over what is said of a later one."
-        elif order == latest >= 0 and ended and status != "uploaded" and not is_corrected:
+        elif order == latest and written and ended and status != "uploaded" and not is_corrected:
             yield f"{name}: {ended} was final, but gave way to {status}."
         if order > latest or not ended:
             latest, ended = order, ""
@@ -202,7 +211,7 @@ def _is_true(written: Written | None, document: Document, answer: ReceivedReques
         return False
     if document["status"] == "superseded":
         drops = evidence.by_itwin[written.itwin_id]
-        return any(w is not written and _was_up(w, evidence) and not _is_newer(written, w, drops) for w in drops)
+        return any(w is not written and _was_up(w, evidence) and not _is_newer(written, w, evidence) for w in drops)
     if answer is None:
         return document["status"] == "rejected" and written.kind == "illegal"
     expected = FINAL_ANSWERS if document["status"] == "rejected" else (201,)
@@ -225,7 +234,7 @@ def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
             yield f"{drops[0].itwin_id} shows none of its drops."
         return
     for written in ended_well:
-        if _is_newer(written, shown, drops) and all(_is_newer(written, w, drops) for w in stuck):
+        if _is_newer(written, shown, evidence) and all(_is_newer(written, w, evidence) for w in stuck):
             yield f"{written.itwin_id} shows {shown.version}, but {written.version} is newer."
 
 
@@ -238,10 +247,13 @@ def _is_refused(written: Written, evidence: Evidence) -> bool:
     return bool(heard) and heard[-1] in FINAL_ANSWERS
 
 
-def _is_newer(one: Written, other: Written, drops: Sequence[Written]) -> bool:
-    """Whether one was certainly written later than the other."""
+def _is_newer(one: Written, other: Written, evidence: Evidence) -> bool:
+    """Whether one was certainly written later than the other, however late the other was read first, or sent anew."""
+    drops = evidence.by_itwin[one.itwin_id]
     if one.version.blob == other.version.blob:
         return one.order > other.order
+    if evidence.touched.keys() & {one.version.etag, other.version.etag}:
+        return one.version.last_modified > max(version.last_modified for version in evidence.versions(other))
     if one.version.last_modified != other.version.last_modified:
         return one.version.last_modified > other.version.last_modified
     # Versions of one blob within a second are told apart by asking which is there, those of two blobs by their ETags;
