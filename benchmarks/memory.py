@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.deluge import opened
 from benchmarks.drops import HOSTILE, LARGE, SMALL, mixed, picture
-from benchmarks.processes import forget_peak, peak_bytes
+from benchmarks.processes import Peak
 from benchmarks.report import Demand, Section, table
 from benchmarks.stand_in import StandIn
 from shared.cage.instance import limits_for
@@ -53,14 +53,14 @@ def measure(*, quick: bool) -> dict[str, Any]:
                 }
                 for kind, pictures in kinds.items():
                     if pictures:
-                        forget_peak(pourer.host_pid)
-                        pourer.pour(
-                            pictures,
-                            min(COUNTS[kind], 8) if quick else COUNTS[kind],
-                            timeout_s=TIMEOUT_S,
-                            at_once=kind == HOSTILE_ONES,
-                        )
-                        peaks[kind] = peak_bytes(pourer.host_pid)
+                        with Peak(pourer.host_pid) as peak:
+                            pourer.pour(
+                                pictures,
+                                min(COUNTS[kind], 8) if quick else COUNTS[kind],
+                                timeout_s=TIMEOUT_S,
+                                at_once=kind == HOSTILE_ONES,
+                            )
+                        peaks[kind] = peak.bytes
                 figures[pool] = {
                     "peak_bytes": peaks,
                     "largest_bytes": {

@@ -1,28 +1,82 @@
-"""What a process has used, as Linux tells it: CPU time, and the most memory that it held."""
+"""What the app's processes have used, as Linux tells it: CPU time, and the memory that they hold together."""
 
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import psutil
 
-# https://www.kernel.org/doc/html/latest/filesystems/proc.html#process-specific-subdirectories: forget the peak
-_FORGET_PEAK = "5"
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_EVERY_S = 0.05
+_CAGE = "shared.cage"
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time of all threads so far."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """Return the CPU time of all threads so far, and of the processes that decode images."""
+    total = psutil.Process(pid).cpu_times()
+    used = total.user + total.system
+    for template in decoding(pid, recursive=False):
+        times = psutil.Process(template).cpu_times()  # its children's are those that have ended
+        used += times.user + times.system + times.children_user + times.children_system
+    return float(used)
 
 
-def peak_bytes(pid: int) -> int:
-    """Return the most memory that was resident since the process started, or since `forget_peak`."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) * 1024 if found else 0
+def decoding(pid: int, *, recursive: bool = True) -> list[int]:
+    """Return the processes in which an app decodes images."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=recursive):
+        try:
+            if any(_CAGE in argument for argument in child.cmdline()):
+                found.append(child.pid)
+        except psutil.Error:
+            continue  # it has just ended
+    return found
 
 
-def forget_peak(pid: int) -> None:
-    """Let the peak begin anew."""
-    Path(f"/proc/{pid}/clear_refs").write_text(_FORGET_PEAK)
+def held_bytes(*pids: int) -> int:
+    """Return the memory that processes hold: each page once (PSS), and what lies in memory that has a descriptor."""
+    total, files = 0, {}
+    for pid in pids:
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            found = dict(re.findall(r"^(Pss|Pss_Shmem):\s+(\d+) kB", rollup, re.MULTILINE))
+            total += 1024 * (int(found["Pss"]) - int(found["Pss_Shmem"]))
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                if str(link.readlink()).startswith("/memfd:"):
+                    status = link.stat()
+                    files[status.st_ino] = 512 * status.st_blocks
+        except (OSError, KeyError):
+            continue  # it has just ended
+    return total + sum(files.values())
+
+
+class Peak:
+    """The most that an app and its processes held at once while a block ran."""
+
+    def __init__(self, pid: int, *, only_decoding: bool = False) -> None:
+        self._pid = pid
+        self._own = [] if only_decoding else [pid]
+        self._is_over = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self.bytes = 0
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while True:
+            self.bytes = max(self.bytes, held_bytes(*self._own, *decoding(self._pid)))
+            if self._is_over.wait(_EVERY_S):
+                return

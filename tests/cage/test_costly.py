@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.processes import Peak
 from shared.cage import CageLimits, Images
 from shared.cage.caged import Cage
 from shared.cage.instance import limits_for
@@ -71,41 +70,14 @@ def test_costly_files_at_once_hold_nobody_up_and_fit_the_instance(cage: Watched)
     """On 2,048 MB, of which the host has a fifth, an innocent drop among them is done before the last of them."""
     images, drops = Images(LIMITS, CAGE, cage), [(kind, costly(kind)) for kind in COSTLY]
     drops.insert(CAGE.processes, ("innocent", encoded(photo(), "JPEG")))
-    ended, peaks, is_over = [], [0], threading.Event()
+    ended: list[str] = []
 
     def note_end(name: str, data: bytes) -> None:
         outcome(images, data)
         ended.append(name)
 
-    def watch() -> None:
-        while not is_over.wait(0.02):
-            peaks.append(resident_bytes())
-
-    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(1) as watcher:
-        watching = watcher.submit(watch)
+    with ThreadPoolExecutor(CAGE.processes) as pool, Peak(os.getpid(), only_decoding=True) as peak:
         for done in [pool.submit(note_end, name, data) for name, data in drops]:
             done.result(HANG_S)
-        is_over.set()
-        watching.result(HANG_S)
     assert "innocent" in ended[:-1]
-    assert max(peaks) < 1_648 * MIB
-
-
-def resident_bytes() -> int:
-    """Return what template and children hold, each page counted once (PSS), and the files that they map."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"shared.cage.template" in status.read_bytes() and is_below(int(status.parent.name), os.getpid()):
-                rollup = status.with_name("smaps_rollup").read_text()
-                total += 1024 * int(rollup.partition("\nPss:")[2].split()[0])
-        except (OSError, ValueError, IndexError):
-            continue  # it has just ended
-    return total
-
-
-def is_below(pid: int, ancestor: int) -> bool:
-    """Say whether a process descends from another."""
-    while pid > 1 and pid != ancestor:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return pid == ancestor
+    assert peak.bytes < 1_648 * MIB
