@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 from benchmarks.simulation.storage import BlobService
 from local.itwin_platform.rate_limit import RateLimit
 from shared.clock import Clock
+from shared.credentials import AccessTokens, Token
 from shared.drop import Drop, Version
-from shared.errors import DropError, PlatformSilent
-from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
+from shared.http_client import NoResponse, Response
+from shared.itwin_platform import ITwinPlatform
 from shared.results import ResultStore
 from shared.retries import RetryQueue
 from shared.services import App, Services, open_ledger
@@ -21,14 +23,13 @@ from shared.settings import Settings
 from shared.throttle import Throttle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueClient
 
     from benchmarks.simulation.instances import Process
     from benchmarks.simulation.run import World
-    from shared.credentials import AccessTokens
-    from shared.http_client import Sender
-    from shared.image import NormalizedImage
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings.from_environ(
@@ -74,40 +75,45 @@ def open_services(process: Process) -> Services:
     storage = cast("BlobServiceClient", BlobService(world.account, process.request_storage))
     queue = cast("QueueClient", SimpleNamespace(send_message=process.send_message))
     throttle = Throttle(clock=world.clock, sleep=process.sleep, uniform=world.chance.uniform)
+    tokens = AccessTokens(EverlastingTokens())
+    platform = ITwinPlatform(SETTINGS.api_url, tokens, throttle, Wire(process), timeout_s=SETTINGS.timeout_s)
     ledger = open_ledger(storage, world.now, SETTINGS.timeout_s)
     return Services(
         results_container=RESULTS,
         storage=storage,
         results=ResultStore(storage, RESULTS),
         retries=RetryQueue(lambda: queue, world.now),
-        app_or_problem=App(SETTINGS, throttle, Platform(process, throttle), ledger, process.normalize),
+        app_or_problem=App(SETTINGS, throttle, platform, ledger, process.normalize),
         clock=Clock(world.now, world.clock, process.sleep),
         uniform=world.chance.uniform,
     )
 
 
-class Tokens:
+class EverlastingTokens:
     """Access tokens, always good."""
 
-    def get(self, _deadline: float) -> str:
+    def fetch(self, _deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - as those of a real login
         """Return one."""
-        return "token"
-
-    def renew(self, rejected: str, _deadline: float) -> str:
-        """Return another."""
-        return rejected
+        return Token("token", lifetime_s=1e9)
 
 
-class Platform(ITwinPlatform):
-    """The real client, whose call goes to the simulated platform."""
+@dataclass(frozen=True)
+class Wire:
+    """What stands for the app's HTTP client."""
 
-    def __init__(self, process: Process, throttle: Throttle) -> None:
-        tokens, nobody = cast("AccessTokens", Tokens()), cast("Sender", None)
-        super().__init__(SETTINGS.api_url, tokens, throttle, nobody, timeout_s=SETTINGS.timeout_s)
-        self._process = process
+    process: Process
 
-    def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:  # noqa: ARG002 - as the real one
-        return self._process.world.platform.answer(self._process, int(image.data))
+    def send(
+        self,
+        method: str,  # noqa: ARG002 - as the real client's
+        url: str,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002
+        body: bytes = b"",
+    ) -> Response:
+        """Upload a drop's image. Raises NoResponse where no answer comes."""
+        return self.process.world.platform.answer(self.process, int(body))
 
 
 class SimulatedPlatform:
@@ -123,8 +129,8 @@ class SimulatedPlatform:
         )
         self.shown: dict[int, int] = {}
 
-    def answer(self, process: Process, index: int) -> UploadedImage | DropError:
-        """Answer the upload of a drop. Raises PlatformSilent where no answer comes."""
+    def answer(self, process: Process, index: int) -> Response:
+        """Answer the upload of a drop. Raises NoResponse where no answer comes."""
         world = self._world
         chance, faults, tally = world.chance, world.scenario.faults, world.tally
         tally.calls += 1
@@ -140,19 +146,19 @@ class SimulatedPlatform:
         if retry_after_s is not None:
             tally.refused += 1
             tally.refused_in[minute] += 1
-            return decipher_response(429, {"Retry-After": str(retry_after_s)}, b"")
+            return Response(429, {"retry-after": str(retry_after_s)}, b"")
         tally.passed_in[minute] += 1
         fate = chance.random()
         if fate < faults.unavailable or faults.is_out(world.loop.now):
-            return decipher_response(503, {}, b"")
+            return Response(503, {}, b"")
         if fate < faults.unavailable + faults.silent:
             if chance.random() < 0.5:  # noqa: PLR2004 - the call was lost, or its answer
                 self._show_late(index)
             process.sleep(SETTINGS.timeout_s - takes_s * 0.75)
-            raise PlatformSilent("The iTwin Platform did not answer in time.")
+            raise NoResponse("It did not respond in time.", "time", may_have_arrived=True)
         self._show(index)
         process.sleep(takes_s * 0.25)
-        return decipher_response(201, {}, b'{"image": {"id": "x"}}')
+        return Response(201, {}, b'{"image": {"id": "x"}}')
 
     def _show_late(self, index: int) -> None:
         loop = self._world.loop

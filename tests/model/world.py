@@ -22,16 +22,18 @@ from greenlet import greenlet
 from PIL import Image
 
 from benchmarks.simulation.loop import Loop
+from benchmarks.simulation.services import EverlastingTokens
 from benchmarks.simulation.storage import Account, BlobService, storage_error
 from local.itwin_platform import ReceivedRequest
 from local.samples import encode
 from shared.attempt import Attempt
 from shared.clock import Clock
+from shared.credentials import AccessTokens
 from shared.dead_letters import drop_poisoned
 from shared.drop import Drop, Version
-from shared.errors import DropError, PlatformSilent
+from shared.http_client import NoResponse, Response
 from shared.image import normalize_image
-from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
+from shared.itwin_platform import ITwinPlatform
 from shared.pipeline import process_drop
 from shared.results import ResultStore, result_name
 from shared.retries import RetryQueue
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueClient
 
-    from shared.credentials import AccessTokens
-    from shared.http_client import Sender
-    from shared.image import NormalizedImage
 
 ITWIN_ID = str(uuid.UUID(int=1))
 PATH = f"/itwins/{ITWIN_ID}/image"
@@ -295,13 +294,15 @@ class Process:
         )
         queue = cast("QueueClient", SimpleNamespace(send_message=self._send_message))
         normalize = partial(normalize_image, limits=SETTINGS.limits)
+        tokens = AccessTokens(EverlastingTokens())
+        platform = ITwinPlatform(SETTINGS.api_url, tokens, throttle, self, timeout_s=SETTINGS.timeout_s)
         ledger = open_ledger(storage, now, SETTINGS.timeout_s)
         return Services(
             results_container=RESULTS,
             storage=storage,
             results=ResultStore(storage, RESULTS),
             retries=RetryQueue(lambda: queue, now),
-            app_or_problem=App(SETTINGS, throttle, Platform(self, throttle), ledger, normalize),
+            app_or_problem=App(SETTINGS, throttle, platform, ledger, normalize),
             clock=Clock(now, lambda: self.world.loop.now, self.world.loop.sleep),
             uniform=self.world.chance.uniform,
         )
@@ -320,8 +321,17 @@ class Process:
     def _send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
         self.request_storage(partial(self.world.send, text, visibility_timeout), has_condition=False)
 
-    def call_platform(self, image: bytes) -> UploadedImage | DropError:
-        """Upload the image. Raises PlatformSilent where no answer comes."""
+    def send(
+        self,
+        method: str,  # noqa: ARG002 - as the real client's
+        url: str,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Response:
+        """Upload the image, as the app's HTTP client does. Raises NoResponse where no answer comes."""
+        image = body
         world, answer, began = self.world, self.world.next_answer(), self.world.loop.now
         correlation_id = f"call {world.calls}"
         try:
@@ -335,11 +345,11 @@ class Process:
             self._show_late(image, answer, began)
             world.loop.sleep(SETTINGS.timeout_s if answer.status is None else GATEWAY_S)
             if answer.status is None:
-                raise PlatformSilent("The iTwin Platform did not answer in time.")
+                raise NoResponse("It did not respond in time.", "time", may_have_arrived=True)
         world.show(image, answer.status or 201, correlation_id)
-        headers = {"X-Correlation-Id": correlation_id, "Retry-After": "7"}
+        headers = {"x-correlation-id": correlation_id, "retry-after": "7"}
         self._pass_moment()
-        return decipher_response(answer.status or 201, headers, b'{"image": {"id": "x"}}' if answer.status else b"{")
+        return Response(answer.status or 201, headers, b'{"image": {"id": "x"}}' if answer.status else b"{")
 
     def _show_late(self, image: bytes, answer: Answer, began: float) -> None:
         if answer.late_s is not None:
@@ -385,15 +395,3 @@ class Process:
         self.world.mishaps += 1
         self.world.loop.sleep(STORAGE_GIVES_UP_S)
         raise storage_error(503)
-
-
-class Platform(ITwinPlatform):
-    """The real client, whose call goes to the simulated platform."""
-
-    def __init__(self, process: Process, throttle: Throttle) -> None:
-        tokens = cast("AccessTokens", SimpleNamespace(get=lambda _: "a token"))
-        super().__init__(SETTINGS.api_url, tokens, throttle, cast("Sender", None), timeout_s=SETTINGS.timeout_s)
-        self._process = process
-
-    def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:  # noqa: ARG002 - as the real one
-        return self._process.call_platform(image.data)
