@@ -80,4 +80,35 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
   }
 }
 
+// What Event Grid could not deliver and wrote down is taken up by the app itself. This subscription has no dead letters of
+// its own, or they would be told of again.
+// https://learn.microsoft.com/azure/event-grid/deliver-events-using-managed-identity
+resource deadLetterSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
+  parent: topic
+  name: names.deadLetterSubscription
+  properties: {
+    eventDeliverySchema: 'EventGridSchema'
+    deliveryWithResourceIdentity: {
+      identity: { type: 'SystemAssigned' }
+      destination: {
+        endpointType: 'StorageQueue'
+        properties: {
+          resourceId: dropAccount.id
+          queueName: contract.undeliverableQueue
+          // Until it is taken, however long the app is away.
+          queueMessageTimeToLiveInSeconds: -1
+        }
+      }
+    }
+    filter: {
+      includedEventTypes: contract.events.types
+      subjectBeginsWith: '/blobServices/default/containers/${contract.containers.deadLetters}/'
+    }
+    retryPolicy: {
+      maxDeliveryAttempts: 30
+      eventTimeToLiveInMinutes: 1440
+    }
+  }
+}
+
 output EVENT_SUBSCRIPTION_NAME string = eventSubscription.name

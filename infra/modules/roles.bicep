@@ -31,6 +31,7 @@ var roleIds = {
   'Storage Queue Data Message Sender': 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
   'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
+  'Monitoring Reader': '43d0d8ad-25c7-4714-9337-8ba259a9fe05'
   'Key Vault Secrets User': '4633458b-17de-408a-b874-0445c86b69e6'
   'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 }
@@ -98,6 +99,18 @@ var table = [
     reason: 'Event Grid writes the events there that it could not deliver.'
   }
   {
+    who: 'topic'
+    role: 'Storage Queue Data Message Sender'
+    on: 'letters'
+    reason: 'Event Grid tells the app what it wrote there.'
+  }
+  {
+    who: 'operator'
+    role: 'Monitoring Reader'
+    on: 'group'
+    reason: 'Reads logs, metrics, alerts and the workbook.'
+  }
+  {
     who: 'operator'
     role: 'Storage Blob Data Contributor'
     on: 'drops'
@@ -128,6 +141,8 @@ var filled = filter(table, (row) => row.who != 'operator' || !empty(operatorPrin
 var storageRows = filter(filled, (row) => contains(accountNames, row.on))
 var insightsRows = filter(filled, (row) => row.on == 'insights')
 var deadLetterRows = filter(filled, (row) => row.on == 'deadLetters')
+var letterRows = filter(filled, (row) => row.on == 'letters')
+var groupRows = filter(filled, (row) => row.on == 'group')
 
 var contract = loadJsonContent('../contract.json')
 
@@ -149,6 +164,14 @@ resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
 
     resource deadLetters 'containers' existing = {
       name: contract.containers.deadLetters
+    }
+  }
+
+  resource queueService 'queueServices' existing = {
+    name: 'default'
+
+    resource letters 'queues' existing = {
+      name: contract.undeliverableQueue
     }
   }
 }
@@ -183,6 +206,31 @@ resource deadLetterRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   for row in deadLetterRows: {
     scope: dropAccount::blobs::deadLetters
     name: guid(dropAccount::blobs::deadLetters.id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
+
+resource letterRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in letterRows: {
+    scope: dropAccount::queueService::letters
+    name: guid(dropAccount::queueService::letters.id, principals[row.who].id, roleIds[row.role])
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
+      principalId: principals[row.who].id
+      principalType: principals[row.who].type
+      description: row.reason
+    }
+  }
+]
+
+resource groupRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for row in groupRows: {
+    name: guid(resourceGroup().id, principals[row.who].id, roleIds[row.role])
     properties: {
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds[row.role])
       principalId: principals[row.who].id

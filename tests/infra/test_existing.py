@@ -44,8 +44,8 @@ def test_what_is_there_is_used() -> None:
 def test_an_account_has_one_system_topic() -> None:
     """Whoever made it, its subscriptions and alerts are ours, and nothing of it is changed."""
     assert of_type("Microsoft.EventGrid/systemTopics", "existing") == []
-    (drops,) = of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions", "existing")
-    assert drops["name"] == "made-by-defender/drops"
+    subscriptions = of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions", "existing")
+    assert {each["name"] for each in subscriptions} == {"made-by-defender/drops", "made-by-defender/dead-letters"}
     for alert in metric_alerts("existing").values():
         (scope,) = alert["scopes"]
         assert scope.endswith("/made-by-defender")

@@ -18,8 +18,10 @@ TABLE = set(ROW.findall(README))
 
 def where(scope: str) -> str:
     """Return what the page calls the resource that a role is assigned on."""
-    if "/containers/" in scope:
-        return {"undeliverable": "deadLetters"}[scope.rpartition("/")[2]]
+    if scope.endswith("/resourceGroups/rg-prod"):
+        return "group"
+    if "/containers/" in scope or "/queues/" in scope:
+        return {"undeliverable": "deadLetters", "undeliverable-events": "letters"}[scope.rpartition("/")[2]]
     kinds = {"stdrops": "drops", "sthost": "host", "appi-": "insights", "kv-": "vault"}
     return next(name for begin, name in kinds.items() if scope.rpartition("/")[2].startswith(begin))
 
