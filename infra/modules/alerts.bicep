@@ -85,6 +85,28 @@ var logAlerts = [
     window: 'PT1H'
   }
   {
+    name: 'unknown-itwins'
+    title: 'Many iTwins are not found'
+    description: 'The iTwin Platform does not find many iTwins at once: the app may have lost its role on them.'
+    source: 'insights'
+    query: '${outcomes}\n${loadTextContent('../queries/alert-unknown-itwins.kql')}'
+    severity: 2
+    threshold: 10
+    every: 'PT15M'
+    window: 'PT1H'
+  }
+  {
+    name: 'host-stops'
+    title: 'The Functions host stops'
+    description: 'The host ended itself, as it does without a role or while storage refuses it; drops in it come back ten minutes later.'
+    source: 'insights'
+    query: loadTextContent('../queries/alert-host-stops.kql')
+    severity: 2
+    threshold: 0
+    every: 'PT5M'
+    window: 'PT5M'
+  }
+  {
     name: 'poison'
     title: 'The host gave messages up'
     description: 'A function failed five times on the same message, which a bug or a crash does.'

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_plus
 
 import pytest
 
@@ -73,6 +74,7 @@ SCHEMAS = {
 }
 PHOTO = encode(building_site(320, 240), "JPEG")
 # The platform's words are its own; no query may rest on them.
+NOT_FOUND = json.dumps({"error": {"code": "iTwinNotFound", "message": "As it pleases."}}).encode()
 OWN_ERROR = json.dumps({"error": {"code": "Odd", "message": "As it pleases."}}).encode()
 
 
@@ -145,7 +147,7 @@ def test_what_is_overdue_by_the_longest_time_is_still_in_sight() -> None:
 def lines() -> list[dict[str, Any]]:
     """Run drops through the whole cloud and return what the app logged of them, one object for each attempt."""
     printed: list[str] = []
-    quick = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "1", "RETRY_HORIZON_S": "2"}
+    quick = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "1", "RETRY_HORIZON_S": "2", "RETRY_NOT_FOUND_S": "1"}
     with LocalCloud(app_settings=quick, on_line=printed.append) as cloud:
 
         def meets(name: str, content: bytes, *answers: ScriptedResponse) -> None:
@@ -157,6 +159,7 @@ def lines() -> list[dict[str, Any]]:
         meets("unauthorized.jpg", PHOTO, ScriptedResponse(status=401, times=2))
         meets("forbidden.jpg", PHOTO, ScriptedResponse(status=403, body=OWN_ERROR))
         meets("unavailable.jpg", PHOTO, ScriptedResponse(status=503, times=100))
+        meets("unknown.jpg", PHOTO, ScriptedResponse(status=404, body=NOT_FOUND, times=100))
         meets("throttled.jpg", PHOTO, ScriptedResponse(status=429, body=OWN_ERROR, times=100))
         ended = re.compile(r'"blob": "throttled.jpg".*"status": "(?!retrying)')
         assert wait_until(lambda: any(ended.search(line) for line in printed), timeout_s=HANG_S)
@@ -216,6 +219,7 @@ def test_the_queries_read_every_field_of_the_lines_and_no_other(lines: list[dict
         ("failed", {"unavailable.jpg", "throttled.jpg"}),
         ("refused", {"unauthorized.jpg", "forbidden.jpg"}),
         ("throttled", {"throttled.jpg"}),
+        ("unknown-itwins", {"unknown.jpg"}),
     ],
 )
 def test_alerts_select_what_they_are_about(lines: list[dict[str, Any]], alert: str, blobs: set[str]) -> None:
@@ -246,7 +250,7 @@ def in_writes(pattern: str) -> str:
 
 def test_the_overdue_alert_finds_the_lines_of_what_storage_wrote(lines: list[dict[str, Any]]) -> None:
     """Storage names a blob as the app's lines do, so that what is missing is missing and not only called otherwise."""
-    parts = in_writes(r"parse trim\('\"', ObjectKey\) with (.*)").split()
+    parts = in_writes(r"parse trim\('\"', ObjectKey\) with (.*)").replace(" key", " blob").split()
     key = "".join(part.strip('"') if '"' in part else ".*?" if part == "*" else f"(?P<{part}>.*?)" for part in parts)
     joined = in_writes(r"by (.*);").split(", ")
     assert f"join kind=fullouter writes on {', '.join(joined)}\n" in QUERIES["alert-overdue"]
@@ -255,6 +259,25 @@ def test_the_overdue_alert_finds_the_lines_of_what_storage_wrote(lines: list[dic
         assert parsed_key
         assert parsed_key.groupdict() == {name: row(line)[name] for name in joined}
         assert re.search(in_writes(r'itwin matches regex @"(.*)"'), parsed_key["itwin"])
+
+
+def named(name: str) -> str:
+    """Return what `nameOf` makes of a name."""
+    (function,) = re.findall(r"let nameOf = \(name: string\) \{ (.*) \};", WRITES)
+    assert function == "url_decode(url_decode(name))"
+    return unquote_plus(unquote_plus(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.jpg", "ä/ö.jpg", "a+b.jpg", "a%20b.jpg", "50%.jpg", "a&b.jpg", "日本/写真.png", "a%2Fb.jpg"],
+)
+def test_a_name_is_the_same_however_storage_writes_it(name: str) -> None:
+    """As it is, or escaped as in a URL in whatever letters: none of these drops is overdue."""
+    in_log = [name, quote(name), quote(name, safe=""), quote(name).lower()]
+    assert {named(each) for each in in_log} == {named(name)}
+    assert "| extend blob = nameOf(key)\n" in WRITES
+    assert "outcomes\n| extend blob = nameOf(blob)\n" in QUERIES["alert-overdue"]
 
 
 @pytest.mark.parametrize("container", ["results", "ledger", "preflight", "B3BD3A79-C5B4-41F5-BA5F-6D8C338D788A", "a-b"])
@@ -282,10 +305,11 @@ def test_the_overdue_alert_expects_no_line_about_what_is_ignored(name: str) -> N
 @pytest.mark.parametrize(
     ("operation", "counts"),
     [(api, True) for api in CONTRACT["events"]["apis"] if api not in {"FlushWithClose", "SftpCommit"}]
+    + [("FlushFile", True), ("RenamePathFile", True), ("CreatePathFile", False), ("AppendFile", False)]
     + [("PutBlobFromURL", True), ("CopyBlobSource", False), ("PutBlock", False), ("LeaseBlob", False)],
 )
 def test_the_overdue_alert_knows_the_ways_to_write_a_blob(operation: str, *, counts: bool) -> None:
-    """All that raise events but those of hierarchical namespaces, which the account has not; no other."""
+    """All that raise events, and those through the endpoint dfs, which raise none in an account like this."""
     begins = re.findall(r'OperationName startswith "(\w+)"', WRITES)
     is_one = operation.startswith(tuple(begins)) or operation in re.findall(r'OperationName == "(\w+)"', WRITES)
     assert (is_one and operation not in re.findall(r'OperationName != "(\w+)" and', WRITES)) == counts
