@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.errors import DropError
-from tests.infra.deployed import RUNBOOK, log_alerts, metric_alerts, the
+from tests.infra.deployed import README, RUNBOOK, log_alerts, metric_alerts, the
+from tests.infra.test_roles import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,3 +45,36 @@ def test_every_alert_tells_the_operator(alerts: dict[str, dict[str, object]]) ->
     for alert in alerts.values():
         assert alert["enabled"] is True
         assert group["name"] in str(alert["actions"])
+
+
+COMMAND = re.compile(r"(?:^|`)((?:az|azd|python -m shared\.\w+) [^\n`|]+)", re.MULTILINE)
+ALLOWED = re.findall(r"^\| `([^`]+)` \| ([\w ]+) \| (not )?the operator \|$", RUNBOOK, re.MULTILINE)
+COMMANDS = sorted(set(COMMAND.findall(re.sub(r"^\| `.*$", "", RUNBOOK, flags=re.MULTILINE))))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_runbook_says_who_may_run_a_command(command: str) -> None:
+    """Whoever is woken up knows before whether they can do it; and what the operator may do is what the roles say."""
+    (allowed,) = (row for row in ALLOWED if f"{command} ".startswith(f"{row[0]} "))
+    operators = {role for who, role, *_ in TABLE if who == "operator"}
+    assert (allowed[1] in operators) != bool(allowed[2])
+
+
+def test_every_command_of_the_runbooks_table_is_in_it() -> None:
+    """But for those of infra/README.md, which it leads to."""
+    texts = "\n".join([*COMMANDS, README])
+    assert [command for command, *_ in ALLOWED if command not in texts] == []
+
+
+def test_the_operator_can_change_nothing_but_drops_and_the_secret() -> None:
+    """Of roles on resources themselves, only those that read; the others are about data."""
+    operators = {role for who, role, *_ in TABLE if who == "operator"}
+    assert {role for role in operators if not role.startswith(("Storage ", "Key Vault "))} == {"Monitoring Reader"}
+
+
+@pytest.mark.parametrize("page", [README, RUNBOOK], ids=["infra/README.md", "docs/runbook.md"])
+def test_every_command_says_which_subscription_it_is_about(page: str) -> None:
+    """`az` has a current one of its own, which may be another; commands on data name the account or the vault."""
+    anywhere = ("az login", "az account set", "az ad ", "az bicep", "az keyvault secret", "az storage blob")
+    for command in re.findall(r"(?:^ *|\|\| |&& |`)(az [a-z][^\n`]*--[^\n`]*)", page, re.MULTILINE):
+        assert "--subscription " in command or command.startswith(anywhere), command
