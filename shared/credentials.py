@@ -151,7 +151,7 @@ class AccessTokens:
         try:
             token = self._source.fetch(min(deadline, self._clock() + TIMEOUT_S), renew=renew)
             if not BEARER_TOKEN.fullmatch(token.text):
-                raise TokenUnavailable("What came as an access token is not a bearer token (RFC 6750).")  # noqa: TRY301
+                raise TokenUnavailable("The access token in the response is not a bearer token (RFC 6750).")  # noqa: TRY301
         except BaseException as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
             with self._lock:
                 self._fetch = None
@@ -232,7 +232,7 @@ def _read_token(response: Response) -> Token:
         return Token(token, _seconds(body.get("expires_in")) or UNKNOWN_LIFETIME_S)
     if status == OK or not isinstance(error, str):
         raise TokenUnavailable(
-            f"The token authority responded {status} with neither an access token nor an error of OAuth 2.0: check "
+            f"The token authority responded with {status} and neither an access token nor an OAuth 2.0 error: check "
             "ITWIN_TOKEN_URL."
         )
     word = f" ({error})" if OAUTH_ERROR.fullmatch(error) else ""

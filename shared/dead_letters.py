@@ -69,7 +69,7 @@ def _tried_again(known: Known, services: Services) -> Outcome | None:
     delay_s = policy.max_delay_s if is_last else COMES_BACK_DELAYS[attempt.poisoned] * policy.min_delay_s
     again = replace(attempt, poisoned=attempt.poisoned + 1)
     next_attempt_at = postpone(again, min(delay_s, policy.max_delay_s), known, services)
-    interrupted = AttemptsInterrupted("The app failed on this drop several times in a row; it is tried again.")
+    interrupted = AttemptsInterrupted("The app failed on this drop several times in a row; it will be tried again.")
     return known.ended(interrupted, services.clock.now(), next_attempt_at).after(interrupted)
 
 
@@ -80,5 +80,5 @@ def _uploaded(known: Known, services: Services) -> Outcome | None:
 
 
 def _failed(known: Known, services: Services) -> Outcome:
-    bug = Bug("The app failed on this drop again and again, and stopped retrying: see the log. Drop the image again.")
+    bug = Bug("The app failed on this drop repeatedly and has stopped retrying: see the log. Drop the image again.")
     return known.ended(bug, services.clock.now()).after(bug)

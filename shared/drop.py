@@ -156,7 +156,7 @@ class SourceFacts:
         """
         if self.blob_type != BLOCK_BLOB:
             message = (
-                f"The blob is of the type {self.blob_type}, whose content is written after the event that tells of it. "
+                f"The blob is of the type {self.blob_type}, whose content is written after its event is raised. "
                 "Write a block blob, as upload tools do by default."
             )
             raise NotABlockBlob(message)

@@ -500,7 +500,7 @@ class _Connection:
             raise ConnectionResetError(errno.ECONNRESET, "it was closed")
         self._received += len(data)
         if self._received > MAX_RECEIVED_BYTES:
-            raise h11.RemoteProtocolError("More than is ever taken of a response.")
+            raise h11.RemoteProtocolError("The response is larger than is ever accepted.")
         self._http.receive_data(data)
         return 0
 
@@ -541,7 +541,7 @@ def _open_tunnel(sock: socket.socket, route: _Route, timer: _Timer) -> None:
     except (OSError, h11.RemoteProtocolError) as error:
         raise NoResponse("The proxy did not respond as a proxy does.", "proxy") from error
     if event.status_code not in OK_STATUSES:
-        message = f"The proxy did not connect to {route.authority}: it responded {event.status_code}."
+        message = f"The proxy did not connect to {route.authority}: it responded with {event.status_code}."
         raise NoResponse(message, "proxy")
 
 
@@ -622,7 +622,7 @@ def _no_response(error: Exception, route: _Route, timer: _Timer, *, may_have_arr
     if isinstance(error, _DeadlineError):
         message, cause = f"{route.host} did not respond within {timer.allowed} s.", "time"
     elif isinstance(error, h11.RemoteProtocolError):
-        message, cause = f"What {route.host} responded is not HTTP/1.1.", "not HTTP"
+        message, cause = f"The response from {route.host} is not HTTP/1.1.", "not HTTP"
     else:
         message, cause = f"The connection to {route.host} broke before a response came: {_reason(error)}.", "cut"
     return NoResponse(message, cause, may_have_arrived=may_have_arrived)
@@ -633,8 +633,8 @@ def _no_encryption(error: Exception, route: _Route, timer: _Timer) -> NoResponse
         reason = (error.verify_message or "it could not be verified").rstrip(".")
         return NoResponse(f"The certificate of {route.host} was not accepted: {reason}.", "certificate")
     if isinstance(error, _DeadlineError):
-        return NoResponse(f"TLS with {route.host} was not agreed on within {timer.allowed} s.", "tls")
-    return NoResponse(f"TLS with {route.host} could not be agreed on: {_reason(error)}.", "tls")
+        return NoResponse(f"TLS with {route.host} was not negotiated within {timer.allowed} s.", "tls")
+    return NoResponse(f"TLS with {route.host} could not be negotiated: {_reason(error)}.", "tls")
 
 
 def _reason(error: Exception) -> str:

@@ -98,7 +98,7 @@ class ManagedIdentity:
             return TokenServiceUnavailable(f"The managed identity gave no access token. {advice}")
         if last.status in SERVER_ERRORS or last.status == TOO_MANY_REQUESTS:
             # App Service responds 500 to a scope that it does not know, too.
-            message = f"The identity endpoint responded {last.status} instead of an access token. {advice}"
+            message = f"The identity endpoint responded with {last.status} instead of an access token. {advice}"
             return TokenServiceUnavailable(message, retry_after_s=retry_after_s(last.headers, at_least=LEAST_PAUSE_S))
         if last.status in REFUSALS:
             return TokenUnavailable(

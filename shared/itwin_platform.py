@@ -159,7 +159,7 @@ def decipher_response(
     for verdict in VERDICTS:
         if verdict.holds(response):
             return verdict.error(verdict.message.format(status=status), response=response)
-    return PlatformResponseUnreadable(f"What responded {status} does not speak HTTP.", response=response)
+    return PlatformResponseUnreadable(f"What responded with {status} does not speak HTTP.", response=response)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ VERDICTS = (
     Verdict(
         PlatformResponseUnreadable,
         range(100, 300),
-        "The iTwin Platform responded {status}, but not with 201 and the JSON of an uploaded image.",
+        "The iTwin Platform responded with {status}, but not with 201 and the JSON of an uploaded image.",
     ),
     Verdict(
         PlatformRedirected,
@@ -224,7 +224,7 @@ VERDICTS = (
     Verdict(
         PlatformUnavailable,
         (REQUEST_TIMEOUT, CONFLICT, LOCKED, TOO_EARLY),
-        "The iTwin Platform could not take the image just now ({status}).",
+        "The iTwin Platform could not accept the image just now ({status}).",
     ),
     Verdict(PlatformRejected, ABOUT_THE_IMAGE, "The iTwin Platform refused the image ({status}).", has_error=True),
     Verdict(

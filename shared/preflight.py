@@ -110,7 +110,7 @@ class Report:
         return all(finding.verdict != "fails" for finding in self.findings)
 
     def __str__(self) -> str:
-        good, bad = "Nothing that was checked fails.", "What fails must be repaired before drops arrive."
+        good, bad = "Everything that was checked works.", "Fix what fails before drops arrive."
         return "\n".join([*map(str, self.findings), "", good if self.is_good else bad, ""])
 
 
@@ -176,7 +176,7 @@ class _Platform:
         try:
             return self.tokens.get(self.deadline)
         except (TokenUnavailable, TokenServiceUnavailable) as error:
-            message = "There must be an access token first."
+            message = "An access token is needed first."
             raise _NotCheckedError(message) from error
 
 
@@ -237,7 +237,7 @@ def _unless_wrong(read: Callable[[], Value]) -> Value | None:
 
 def _given(value: Value | None) -> Value:
     if value is None:
-        raise _NotCheckedError("The settings must be right first.")
+        raise _NotCheckedError("The settings must be valid first.")
     return value
 
 
@@ -274,7 +274,7 @@ def _describe(claims: Mapping[str, Any]) -> str:
     }
     facts = [f"{name} {value!r}" for name, value in named.items() if value and isinstance(value, str | list)]
     with suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
-        facts.append(f"good until {datetime.fromtimestamp(claims['exp'], UTC).isoformat()}")
+        facts.append(f"valid until {datetime.fromtimestamp(claims['exp'], UTC).isoformat()}")
     return f"It claims: {', '.join(facts)}." if facts else ""
 
 
@@ -337,7 +337,7 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
         permissions = parse_object(response.body).get("permissions") if response.status == OK else None
     if not isinstance(permissions, list):
         raise _FailedError(
-            f"{api_url} responded {response.status} without permissions: check ITWIN_API_URL, or ask again."
+            f"{api_url} responded with {response.status} without permissions: check ITWIN_API_URL, or try again."
         )
     if PERMISSION not in permissions:
         raise _FailedError(
@@ -392,7 +392,7 @@ def _check_poison_queues(storage: StorageSettings) -> str:
     standing = ", ".join(f"about {count} in {name}" for name, count in counts.items() if count)
     if standing:
         raise _FailedError(
-            f"Drops on which the app failed again and again have not been taken back: {standing}. The log says what "
+            f"Drops on which the app failed repeatedly have not been taken back: {standing}. The log says what "
             "failed (alert `poison` in the runbook); once that is mended they are tried again within ten minutes, or "
             "run `python -m shared.replay`."
         )

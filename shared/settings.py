@@ -87,7 +87,9 @@ def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:
     blob_url = queue_url = ""
     if connection_string:
         if not _is_connection_string(connection_string):
-            reader.problem(CONNECTION, "a text that names no blobs and queues", "AccountName=...;AccountKey=...")
+            reader.problem(
+                CONNECTION, "a connection string without blob and queue endpoints", "AccountName=...;AccountKey=..."
+            )
     elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
         blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "")
         queue_url = reader.url(f"{CONNECTION}__queueServiceUri", None)
@@ -196,7 +198,7 @@ class _Reader:
         text = self.text(name, default)
         is_taken = ITWIN_ID.fullmatch(text) or any(fnmatch.fnmatchcase(text, taken) for taken in RESERVED_CONTAINERS)
         if is_taken or not CONTAINER_NAME.fullmatch(text):
-            self.problem(name, repr(text), "a container's name that is not taken: a-z, 0-9 and -, no iTwin ID")
+            self.problem(name, repr(text), "a container name that is not reserved: a-z, 0-9 and -, not an iTwin ID")
             return default
         return text
 

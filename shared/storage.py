@@ -65,7 +65,7 @@ def _bound(request: PipelineRequest[Any]) -> None:
     """Bound one try of a request."""
     left_s = _left_s.get(lambda: READ_TIMEOUT_S)()
     if left_s <= 0:
-        raise OutOfTime("The attempt took too long, and was postponed before it was done.")
+        raise OutOfTime("The attempt took too long, and was postponed before it had finished.")
     options = request.context.options
     options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left_s)
     options["read_timeout"] = min(READ_TIMEOUT_S, left_s)
@@ -181,7 +181,7 @@ def storage_error(error: AzureError) -> DropError:
         return kind(message)
     if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
         return StorageForbidden(f"The drop account refused the app ({code}): {ADVICE.get(code, GENERAL_ADVICE)}")
-    return StorageUnavailable(f"The drop account responded {status} ({code}).")
+    return StorageUnavailable(f"The drop account responded with {status} ({code}).")
 
 
 ROLES = "the roles Storage Blob Data Contributor and Storage Queue Data Contributor on that account"

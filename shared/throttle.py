@@ -164,5 +164,5 @@ class Throttle:
 
 
 def _throttled(left_s: float) -> PlatformThrottled:
-    message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until it is over."
+    message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until that has passed."
     return PlatformThrottled(message, retry_after_s=left_s)

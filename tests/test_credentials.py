@@ -226,9 +226,9 @@ def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: p
         (Response('{"access_token": ["eyJ.secret"], "expires_on": "9999999999"}'), "holds no access token", None),
         (Response("[" * 100_000), "holds no access token", None),
         (Response('{"acc', media_type="application/json"), "holds no access token", None),
-        (Response("<html>Sorry</html>", 500), "responded 500", None),
-        (Response("", 503, headers={"Retry-After": "3600"}), "responded 503", 3600),
-        (Response("", 429, headers={"Retry-After": "0"}), "responded 429", 5),
+        (Response("<html>Sorry</html>", 500), "responded with 500", None),
+        (Response("", 503, headers={"Retry-After": "3600"}), "responded with 503", 3600),
+        (Response("", 429, headers={"Retry-After": "0"}), "responded with 429", 5),
         (Response("", 302, headers={"Location": "https://elsewhere.example"}), "holds no access token", None),
     ],
 )
@@ -321,7 +321,7 @@ def test_client_credentials_are_exchanged_as_documented(authority: tuple[TokenAu
 
 
 CHECK_THE_SECRET = "check ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET"
-CHECK_THE_ADDRESS = "neither an access token nor an error of OAuth 2.0: check ITWIN_TOKEN_URL"
+CHECK_THE_ADDRESS = "neither an access token nor an OAuth 2.0 error: check ITWIN_TOKEN_URL"
 
 
 @pytest.mark.parametrize(

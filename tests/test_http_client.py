@@ -486,7 +486,7 @@ def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int) -> None:
         named = proxy.replace("//", "//me:hush@")
         error = refused(HttpClient(proxy_for=lambda _: named), "https://api.example", "PUT", BODY)
     assert (error.cause, error.may_have_arrived) == ("proxy", False)
-    assert error.message == f"The proxy did not connect to api.example:443: it responded {status}."
+    assert error.message == f"The proxy did not connect to api.example:443: it responded with {status}."
 
 
 @pytest.mark.parametrize(
@@ -597,7 +597,7 @@ def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None
     with conversing(conversation) as address:
         error = refused(client, address.replace("http:", "https:"), within_s=SHORT_S)
     assert (error.cause, error.may_have_arrived) == ("tls", False)
-    assert error.message == "TLS with 127.0.0.1 was not agreed on within 0.3 s."
+    assert error.message == "TLS with 127.0.0.1 was not negotiated within 0.3 s."
 
 
 def test_certificates_of_the_environment_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
     )
     assert [line.partition(":")[0] for line in lines[:10]] == [f"[works] {subject}" for subject in subjects]
     assert f"It claims: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
-    assert f"good until 20{time.gmtime().tm_year % 100}" in answer.text
+    assert f"valid until 20{time.gmtime().tm_year % 100}" in answer.text
 
 
 def test_it_wants_the_function_key(cloud: LocalCloud) -> None:
@@ -125,7 +125,11 @@ def test_a_missing_permission_is_named(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(401, "does not accept the access token"), (302, "responded 302 without permissions"), (500, "responded 500")],
+    [
+        (401, "does not accept the access token"),
+        (302, "responded with 302 without permissions"),
+        (500, "responded with 500"),
+    ],
 )
 @pytest.mark.usefixtures("identity")
 def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, status: int, says: str) -> None:
@@ -168,7 +172,7 @@ def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalClo
     assert verdict == "fails"
     assert "ITWIN_LOGIN" in text
     assert "ITWIN_TIMEOUT_S" in text
-    assert finding(report, "Access token") == ("not checked", "The settings must be right first.")
+    assert finding(report, "Access token") == ("not checked", "The settings must be valid first.")
     assert finding(report, "Events")[0] == "works"
 
 
@@ -279,7 +283,7 @@ def claims_of(**claims: object) -> str:
         (claims_of(sub="x"), "It is opaque: it shows no audience or expiry."),
         (
             claims_of(aud=["a", "b"], exp=0),
-            "It claims: audience ['a', 'b'], good until 1970-01-01T00:00:00+00:00.",
+            "It claims: audience ['a', 'b'], valid until 1970-01-01T00:00:00+00:00.",
         ),
         (claims_of(aud="a", azp="app"), "It claims: audience 'a', client 'app'."),
         (claims_of(iss="i", client_id="app"), "It claims: issuer 'i', client 'app'."),

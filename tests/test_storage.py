@@ -44,7 +44,7 @@ def test_what_storage_responds_is_named(azurite: Azurite) -> None:
     settings = StorageSettings.from_environ({"DropStorage": azurite.connection_string})
     with pytest.raises(AzureError) as caught:
         open_queue(settings, "no-such-queue").send_message("x")
-    assert storage_error(caught.value).message == "The drop account responded 404 (QueueNotFound)."
+    assert storage_error(caught.value).message == "The drop account responded with 404 (QueueNotFound)."
 
 
 @pytest.mark.parametrize(

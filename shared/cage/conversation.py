@@ -119,7 +119,7 @@ def refusal_of(message: Mapping[str, Any]) -> DropError:
     if isinstance(code, str) and code in _CODES:
         return _CODES[code](_text(message.get("message")))
     if "bug" in message:
-        bug = Bug("The image could not be normalized, and the fault is ours.")
+        bug = Bug("The image could not be normalized because of a fault in the app.")
         bug.__cause__ = ProcessTraceback(_text(message["bug"]))
         return bug
     raise Nonsense

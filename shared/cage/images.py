@@ -36,7 +36,7 @@ EXAMINATION_BYTES, EXAMINATION_CPU_S = 64_000_000, 2
 _MARGIN_BYTES = 32_000_000
 _MOST_CRASHES = _MOST_LOSSES = 2
 _KILLED, _OUT_OF_CPU = getattr(signal, "SIGKILL", None), getattr(signal, "SIGXCPU", None)
-_ADVICE = "Save it again as a usual JPEG or PNG, or send a smaller one."
+_ADVICE = "Save it again as an ordinary JPEG or PNG, or send a smaller one."
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,9 @@ class Images:
         if end.signal == _OUT_OF_CPU or (end.signal == _KILLED and end.cpu_s >= stage.cpu_s):
             raise TooDemanding(f"{stage.doing} took more than {stage.cpu_s} s of CPU; no file may take more. {_ADVICE}")
         if end.signal == _KILLED:
-            raise ResourcesExhausted("The process that had the image was killed from outside, before it was done.")
+            raise ResourcesExhausted(
+                "The process that was decoding the image was killed from outside before it had finished."
+            )
         if end.signal or end.status or not said:
             raise _Crashed
         if "starved" in said:

@@ -79,7 +79,7 @@ def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
         return None
     if len(profile) > MAX_PROFILE_BYTES:
         raise UnsupportedFormat(
-            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a usual one, "
+            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a common one, "
             "such as sRGB."
         )
     space = b"CMYK" if mode == "CMYK" else b"GRAY" if mode in _GREY_MODES else b"RGB "
@@ -92,7 +92,7 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
         image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
     colours = image.convert(image.mode.removesuffix("A")) if image.mode in {"LA", "RGBA"} else image
     refusal = UnsupportedFormat(
-        "The image's colour profile is large, and cannot be applied. Save it with a usual one, such as sRGB."
+        "The image's colour profile is large, and cannot be applied. Save it with a common one, such as sRGB."
     )
     if _is_slow(profile):
         raise refusal

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_OF_A_KIND = "The {name} is of a kind that its decoder does not support. Save it as a usual JPEG or PNG."
-_ENDS_EARLY = "The {name} could not be decoded: its data end too soon. Upload the whole file, or save it again."
+_OF_A_KIND = "The {name} is of a kind that its decoder does not support. Save it as an ordinary JPEG or PNG."
+_ENDS_EARLY = "The {name} could not be decoded: its data ends too soon. Upload the whole file, or save it again."
 
 
 @contextmanager

@@ -10,7 +10,7 @@ AspectPolicy = Literal["pad", "crop", "reject"]
 
 Change = Literal[
     "preview-used",  # of a camera's raw file, the largest JPEG that it holds of its picture
-    "depth-reduced",  # from more than 8 bits a channel to 8
+    "depth-reduced",  # from more than 8 bits per channel to 8
     "resized",  # fewer pixels, to fit the output's limits
     "colours-converted",  # from CMYK, YCbCr, Lab, linear light or a large profile to RGB
     "tone-mapped",  # from HDR (PQ or HLG) to the brightness of a usual screen

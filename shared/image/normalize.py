@@ -65,7 +65,7 @@ def _as_bug() -> Iterator[None]:
     except DropError:
         raise
     except Exception as error:
-        raise Bug("The image could not be normalized, and the fault is ours.") from error
+        raise Bug("The image could not be normalized because of a fault in the app.") from error
 
 
 def _pass_on(source: Inspection, kind: Format) -> NormalizedImage:

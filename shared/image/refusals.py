@@ -22,7 +22,7 @@ def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, l
     if max(width, height) > LONGEST_SIDE:
         raise TooManyPixels(
             f"The {kind.name} has {width} x {height} pixels; at most {LONGEST_SIDE:,} on a side are supported. "
-            "Send one that is cut or smaller."
+            "Send one that is cropped or smaller."
         )
     allowed = min(limits.max_source_pixels, kind.max_pixels) / weight
     if width * height > allowed:
@@ -37,7 +37,7 @@ def refuse_ratio(width: int, height: int, limits: ImageLimits) -> None:
     if limits.aspect_policy == "reject" and not fits_ratio(width, height, limits):
         raise AspectRatioRefused(
             f"The image is {width} x {height} pixels; its long side may be at most {limits.max_aspect_ratio} times the "
-            "short one. Send one that is cut or padded to that."
+            "short one. Crop or pad it to that."
         )
 
 

@@ -121,8 +121,8 @@ def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
 @pytest.mark.parametrize(
     ("said", "error", "words"),
     [
-        ("image file is truncated (12 bytes not processed)", CorruptImage, "end too soon"),
-        ("Decoder plugin generated an error: Unexpected end of file", CorruptImage, "end too soon"),
+        ("image file is truncated (12 bytes not processed)", CorruptImage, "ends too soon"),
+        ("Decoder plugin generated an error: Unexpected end of file", CorruptImage, "ends too soon"),
         ("Unsupported feature: Unsupported data version", UnsupportedFormat, "of a kind that its decoder does not"),
         ("Invalid input: 'pitm' box references an unsupported item", CorruptImage, "could not be decoded[.] Save"),
         ("decoder error -2", CorruptImage, "could not be decoded[.] Save"),
@@ -371,7 +371,7 @@ def test_a_png_without_the_palette_that_it_needs_is_refused() -> None:
     data = encoded(pattern().quantize(), "PNG")
     start = data.index(b"PLTE") - 4
     length = int.from_bytes(data[start : start + 4], "big")
-    with pytest.raises(CorruptImage, match="colours"):
+    with pytest.raises(CorruptImage, match="palette"):
         normalize_image(data[:start] + data[start + 12 + length :])
 
 
@@ -701,7 +701,7 @@ def test_a_png_whose_palette_is_none_is_refused(length: int) -> None:
     """Pillow opens it, others do not: no colours, a part of one, or more than 4 bits can name."""
     rows = zlib.compress(bytes(64 * 33))
     data = png_header(64, 64, 4, 3) + chunk(b"PLTE", bytes(length)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    with pytest.raises(CorruptImage, match="colours"):
+    with pytest.raises(CorruptImage, match="palette"):
         normalize_image(data)
 
 

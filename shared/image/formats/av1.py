@@ -43,7 +43,7 @@ def largest_sequence(stream: bytes) -> Sequence:
         if head >> 3 & 15 == _SEQUENCE_HEADER:
             largest = max(largest, _sequence(_Bits(stream[at : at + min(size, _HEADER_BYTES)])), key=itemgetter(0))
         at += size
-    raise UnsupportedFormat("The AVIF is in far more parts than a usual one. Save it as a JPEG.")
+    raise UnsupportedFormat("The AVIF is in far more parts than usual. Save it as a JPEG.")
 
 
 def _leb128(stream: bytes, at: int) -> tuple[int, int]:

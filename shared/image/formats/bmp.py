@@ -33,7 +33,7 @@ def inspect(data: bytes) -> Inspection:
         raise CorruptImage("The BMP is damaged: its header describes no picture. Save it again.")
     if compression in _RUN_LENGTHS:
         if len(data) > _MAX_RUN_LENGTH_BYTES:
-            raise UnsupportedFormat("The BMP is large and compressed by run lengths. Save it as a PNG.")
+            raise UnsupportedFormat("The BMP is large and run-length compressed. Save it as a PNG.")
     elif offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
     is_opaque = bits <= _COLOUR_BITS

@@ -114,7 +114,7 @@ def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, _Cont
         raise UnsupportedFormat(f"The {name} holds {unsupported}, which is not supported. Save it as a JPEG.")
     _demand_extents(data, start + 4, end, budget, name)
     if contents.decoded_pixels() > _MAX_DECODED * width * height + _MAX_ROUNDED:
-        raise UnsupportedFormat(f"The {name} is put together of far more pixels than it shows. Save it as a JPEG.")
+        raise UnsupportedFormat(f"The {name} is put together from far more pixels than it shows. Save it as a JPEG.")
     source = Inspection(
         data,
         ImageHeader(media_type, width, height),
@@ -184,7 +184,7 @@ class _Contents:
                 return self._pixels(item)
             if depth == _MAX_DEPTH:
                 raise UnsupportedFormat(
-                    "The image is put together of others, and those of others again. Save it as a JPEG."
+                    "The image is put together from others, and those from others again. Save it as a JPEG."
                 )
             if len(set(self.parts[item])) < len(self.parts[item]):
                 raise UnsupportedFormat("The image shows the same tile more than once. Save it as a JPEG.")
@@ -463,4 +463,4 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _too_many_parts() -> UnsupportedFormat:
-    return UnsupportedFormat("The image has far more parts than a usual one. Save it as a JPEG.")
+    return UnsupportedFormat("The image has far more parts than usual. Save it as a JPEG.")

@@ -236,11 +236,11 @@ class _Parser:
             raise _truncated()
         if marker not in {BASELINE, EXTENDED, PROGRESSIVE}:
             raise UnsupportedFormat(
-                "The JPEG is of an arithmetic, lossless or other rare kind. Save it as a usual JPEG."
+                "The JPEG is arithmetic-coded, lossless or of another rare kind. Save it as an ordinary JPEG."
             )
         if precision != 8:  # noqa: PLR2004 - bits
             raise UnsupportedFormat(
-                f"The JPEG has {precision} bits a channel; 8 are supported. Save it as an 8-bit JPEG."
+                f"The JPEG has {precision} bits per channel; 8 are supported. Save it as an 8-bit JPEG."
             )
         if not width or not height:
             raise CorruptImage("The JPEG states no size. Save it again.")
@@ -303,7 +303,7 @@ class _Parser:
         expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
         self._restarts += expected
         if self._restarts > _MAX_RESTARTS:
-            raise CorruptImage("The JPEG has far more restart markers than a usual one. Save it again.")
+            raise CorruptImage("The JPEG has far more restart markers than usual. Save it again.")
         for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
             if code not in _RESTARTS and restarts in {expected, expected + 1}:
@@ -417,11 +417,11 @@ def _out_of_order() -> CorruptImage:
 
 
 def _too_many_parts() -> CorruptImage:
-    return CorruptImage("The JPEG has far more parts than a usual one. Save it again.")
+    return CorruptImage("The JPEG has far more parts than usual. Save it again.")
 
 
 def _too_many_scans() -> CorruptImage:
-    return CorruptImage("The JPEG has far more scans than the 10 or so of a usual one. Save it again.")
+    return CorruptImage("The JPEG has far more scans than the usual 10 or so. Save it again.")
 
 
 def _truncated() -> CorruptImage:

@@ -170,7 +170,7 @@ def _demand_palette(length: int | None, indices: int | None) -> None:
     if length is None and indices is None:
         return
     if not length or length % 3 or length // 3 > (indices or 256):
-        raise CorruptImage("The PNG is damaged: it lacks its colours, or has more than it can show. Save it again.")
+        raise CorruptImage("The PNG is damaged: its palette is missing or too long. Save it again.")
 
 
 def _demand_order(kinds: list[bytes]) -> None:
@@ -180,7 +180,7 @@ def _demand_order(kinds: list[bytes]) -> None:
     if len(set(once)) < len(once) or set(kinds[first : last + 1]) != {b"IDAT"}:
         raise CorruptImage("The PNG is damaged: its parts are not in order. Save it again.")
     if b"PLTE" in kinds[last:]:
-        raise CorruptImage("The PNG is damaged: its colours come after its pixels. Save it again.")
+        raise CorruptImage("The PNG is damaged: its palette comes after its pixels. Save it again.")
     if any(kind[:1].isupper() and kind not in _CRITICAL for kind in kinds):
         raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it again.")
 
@@ -210,7 +210,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
             return
         start = end
     else:
-        raise UnsupportedFormat("The PNG is in far more parts than a usual one. Save it again.")
+        raise UnsupportedFormat("The PNG is in far more parts than usual. Save it again.")
     raise _truncated()
 
 
@@ -240,7 +240,7 @@ def inflated_profile(body: bytes) -> bytes:
     profile = inflater.decompress(body[body.index(b"\0") + 2 :], colour.MAX_PROFILE_BYTES)
     if inflater.unconsumed_tail:
         raise UnsupportedFormat(
-            f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB, say."
+            f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
         )
     if not inflater.eof or inflater.unused_data or profile[36:40] != b"acsp":
         raise ValueError
@@ -249,7 +249,7 @@ def inflated_profile(body: bytes) -> bytes:
 
 def _apples_own() -> UnsupportedFormat:
     return UnsupportedFormat(
-        "The PNG is of Apple's own variant (CgBI), which only its systems show. Export it as a usual PNG."
+        "The PNG is of Apple's own variant (CgBI), which only its systems show. Export it as an ordinary PNG."
     )
 
 

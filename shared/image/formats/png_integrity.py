@@ -104,7 +104,7 @@ def _demand_every_row(source: PngInspection) -> None:
                 rows.take(inflater.decompress(feed, _INFLATE_BYTES))
                 feed = inflater.unconsumed_tail
     if not inflater.eof or inflater.unused_data or rows.missing:
-        raise CorruptImage("The PNG is damaged: its pixel data are not complete. Save it again.")
+        raise CorruptImage("The PNG is damaged: its pixel data is incomplete. Save it again.")
 
 
 class _Rows:
@@ -127,7 +127,7 @@ class _Rows:
             here = min(len(piece) - taken, stride * rows - self._offset)
             filters = piece[taken + -self._offset % stride : taken + here : stride]
             if filters.strip(b"\0\1\2\3\4"):
-                raise CorruptImage("The PNG is damaged: a row is filtered in no known way. Save it again.")
+                raise CorruptImage("The PNG is damaged: a row has an unknown filter. Save it again.")
             taken += here
             self._offset += here
             if self._offset == stride * rows:

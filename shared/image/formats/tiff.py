@@ -124,9 +124,7 @@ class Directory:
                 if at + size > len(data) or apart > len(data):
                     raise _broken()
             if number > _MAX_VALUES and kind not in _TEXT_KINDS and tag != _TRANSFER_FUNCTION:
-                raise UnsupportedFormat(
-                    "The TIFF is in far more pieces than a usual one. Save it in fewer, or as a PNG."
-                )
+                raise UnsupportedFormat("The TIFF is in far more pieces than usual. Save it in fewer, or as a PNG.")
             entries[tag] = kind, number, at
         (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
         return cls(data, order, entries, further)
@@ -175,7 +173,7 @@ class Directory:
         numbers = _NUMBERS.get(max(self.numbers(_SAMPLE_FORMAT) or (1,)), "numbers")
         return UnsupportedFormat(
             f"The TIFF holds {colours}{further} as {bits}-bit {order}-endian {numbers}, which is not supported. "
-            "Save it in RGB with 8 bits a channel, or as a JPEG or PNG."
+            "Save it in RGB with 8 bits per channel, or as a JPEG or PNG."
         )
 
     def has_alike_integers(self) -> bool:

@@ -39,8 +39,8 @@ _SIGNATURES = (
     _Signature(0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     _Signature(0, b"\xff\x0a", "a JPEG XL image"),
     _Signature(0, b"II\xbc\x01", "a JPEG XR image"),
-    _Signature(0, b"II+\0", "a BigTIFF", "Save it as a usual TIFF, or as a JPEG or PNG."),
-    _Signature(0, b"MM\0+", "a BigTIFF", "Save it as a usual TIFF, or as a JPEG or PNG."),
+    _Signature(0, b"II+\0", "a BigTIFF", "Save it as an ordinary TIFF, or as a JPEG or PNG."),
+    _Signature(0, b"MM\0+", "a BigTIFF", "Save it as an ordinary TIFF, or as a JPEG or PNG."),
     _Signature(0, b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
     _Signature(0, b"\0\0\1\0", "an icon (ICO)"),
     _Signature(0, b"\0\0\2\0", "a cursor (CUR)"),
@@ -50,10 +50,10 @@ _SIGNATURES = (
     _Signature(0, b"v/1\x01", "an OpenEXR image"),
     _Signature(0, b"#?RADIANCE", "a Radiance HDR image"),
     _Signature(0, b"gimp xcf", "a GIMP document (XCF)", "Export it as a JPEG or PNG."),
-    _Signature(0, b"FUJIFILMCCD-RAW", "a camera's raw file", "Develop it to a JPEG."),
-    _Signature(0, b"IIRO", "a camera's raw file", "Develop it to a JPEG."),
-    _Signature(0, b"IIU\0", "a camera's raw file", "Develop it to a JPEG."),
-    _Signature(4, b"ftypcrx", "a camera's raw file", "Develop it to a JPEG."),
+    _Signature(0, b"FUJIFILMCCD-RAW", "a camera's raw file", "Develop it into a JPEG."),
+    _Signature(0, b"IIRO", "a camera's raw file", "Develop it into a JPEG."),
+    _Signature(0, b"IIU\0", "a camera's raw file", "Develop it into a JPEG."),
+    _Signature(4, b"ftypcrx", "a camera's raw file", "Develop it into a JPEG."),
     _Signature(4, b"ftypmif2", "a HEIF image of a newer kind (mif2)", "Save it as a JPEG."),
     _Signature(4, b"ftypmif3", "an AVIF image of a newer kind (mif3)", "Save it as a JPEG."),
     _Signature(4, b"ftypunif", "an uncompressed HEIF image (unif)", "Save it as a JPEG."),
@@ -118,7 +118,7 @@ def describe(data: bytes) -> str:
     if _is_text(text):
         what, advice = next((what, advice) for pattern, what, advice in _TEXT if pattern.search(text))
         return f"The file is {what}, not a supported image. {advice}"
-    return f"The file is not an image, or of a kind that is not known. {_SEND}"
+    return f"The file is not an image, or of an unknown kind. {_SEND}"
 
 
 def _is_text(head: bytes) -> bool:
