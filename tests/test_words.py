@@ -56,8 +56,6 @@ INSTEAD_OF = {
     r"\bby its name it is\b": "its name is that of",
     r"\banswered (?:with )?(?:status )?(?:X|\dxx|\d{3})\b": "responded with",
 }
-# What still has such phrases, and is being rewritten.
-UNFINISHED = {}
 
 
 def files(*patterns: str) -> list[str]:
