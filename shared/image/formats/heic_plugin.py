@@ -6,10 +6,16 @@ wanted, and it is what the plugin reads with the least care.
 
 from __future__ import annotations
 
-from pi_heif import HeifImageFile as StillImage
-from pi_heif import options
-
-__all__ = ["StillImage"]
+from pi_heif import HeifImageFile, options
 
 options.DECODE_THREADS = 1
 options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+
+
+class StillImage(HeifImageFile):  # type: ignore[misc]  # it ships no types
+    """The picture; grey of more than 8 bits is handed over as 16, however many they were."""
+
+    def _open(self) -> None:
+        super()._open()
+        if self.mode.startswith("I;16"):
+            self.info["depth"] = 16
