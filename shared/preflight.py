@@ -207,7 +207,7 @@ def _find_into(check: _Check, future: Future[Finding]) -> None:
     except OutOfTime:
         finding = Finding(check.subject, "fails", _not_answered(check, began))
     except DropError as error:
-        finding = Finding(check.subject, "fails", error.message)
+        finding = Finding(check.subject, "fails", _tell(error))
     except AzureError as error:
         finding = Finding(check.subject, "fails", _tell(storage_error(error)))
     except Exception as error:
@@ -225,6 +225,9 @@ def _not_answered(check: _Check, began: float) -> str:
 def _tell(error: DropError) -> str:
     if isinstance(error, StorageUnavailable):
         return f"{error.message} {STORAGE_ADVICE}"
+    if error.response and error.response.error:  # of the platform, or of a gateway before it
+        said = "{code}: {message}".format_map(error.response.error)
+        return f"{error.message} The response says {said!r}."
     return error.message
 
 

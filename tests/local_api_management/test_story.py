@@ -42,6 +42,16 @@ class Site:
         assert found
         return check_result(found)
 
+    def ask_preflight(self) -> requests.Response:
+        """Ask the app what works and what does not."""
+        host = self.cloud.host
+        return requests.get(
+            f"{host.address}/api/preflight",
+            params={"itwin": self.itwin_id},
+            headers={"x-functions-key": host.function_key},
+            timeout=HANG_S,
+        )
+
     def statuses(self) -> list[int]:
         """Return what the platform answered to uploads."""
         path = f"/itwins/{self.itwin_id}/image"
@@ -79,13 +89,7 @@ def test_an_image_is_uploaded_with_a_token_that_the_app_never_sees(site: Site) -
 
 def test_the_preflight_asks_through_the_gateway_too(site: Site) -> None:
     """It shows whom the identity's token is for, and what the service app may do."""
-    host = site.cloud.host
-    answer = requests.get(
-        f"{host.address}/api/preflight",
-        params={"itwin": site.itwin_id},
-        headers={"x-functions-key": host.function_key},
-        timeout=HANG_S,
-    )
+    answer = site.ask_preflight()
     assert answer.status_code == 200, answer.text
     assert f"audience 'api://{GATEWAY_APPLICATION_ID}'" in answer.text
     assert f"The app may change the image of {site.itwin_id}" in answer.text
@@ -118,7 +122,7 @@ def test_a_throttle_of_the_platform_reaches_the_app_through_the_gateway(site: Si
     assert site.cloud.result(dropped)["status"] == "uploaded"
 
 
-def test_a_vault_that_refuses_the_gateway_is_in_the_result_and_is_got_over() -> None:
+def test_a_vault_that_refuses_the_gateway_is_in_result_and_preflight_and_is_got_over() -> None:
     """In the gateway's own words; the drop is uploaded as soon as there is a secret again."""
     with LocalCloud(login="gateway", app_settings=FAST) as cloud:
         site = Site(cloud, [])
@@ -126,7 +130,9 @@ def test_a_vault_that_refuses_the_gateway_is_in_the_result_and_is_got_over() -> 
         dropped = cloud.drop(site.itwin_id, "locked.jpg", PHOTO)
         first = site.first_result(dropped)
         assert (first["status"], first["error"]["code"]) == ("retrying", "GatewaySecretRefused")
-        assert first["error"]["message"] == "The vault answered the gateway with 403 instead of the client secret."
+        message = "The vault answered the gateway with 403 instead of the client secret."
+        assert first["error"]["message"] == message
+        assert f"(503). The response says 'GatewaySecretRefused: {message}'.\n" in site.ask_preflight().text
         cloud.rotate_secret()
         assert cloud.result(dropped)["status"] == "uploaded"
         assert site.statuses() == [201]
