@@ -46,7 +46,6 @@ INSTEAD_OF = {
     r"\bof a kind that is not known\b": "of an unknown kind",
     r"\bput together of\b": "put together from",
     r"\bdata (?:end|are)\b": "data ends, data is",
-    r"\bagain and again\b": "repeatedly",
     r"\bagreed on\b": "negotiated",
     r"\bone (?:\w+ )*?a line\b": "one per line",
     r"\bwith all that is in (?:it|them)\b": "with everything in it",

@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m shared.replay", description=replay.__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--status", choices=FINAL, help="drops whose results have this status")
-    which.add_argument("--missing", action="store_true", help="blobs that have no result of their content")
+    which.add_argument("--missing", action="store_true", help="blobs whose content has no result")
     parser.add_argument("--itwin", metavar="ID", help="only those of this iTwin")
     parser.add_argument(
         "--since",
