@@ -25,13 +25,15 @@ pytest_plugins = ["tests.leaks"]
 # Taken first, so that none of them is all that is left in the end: two that wait the most, what computes beside them,
 # and then what takes the longest of the others.
 FIRST = (
-    "test_stories",
     "test_pipeline",
+    "test_stories",
+    "test_local_main",
+    "test_interrupts",
+    "test_chaos",
     "test_simulation",
     "test_memory",
+    "test_bench",
     "test_legality",
-    "test_local_main",
-    "test_chaos",
     "test_preview",
     "test_console",
 )

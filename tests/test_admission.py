@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from local.processes import wait_until
 from shared.admission import Admission
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -34,7 +35,7 @@ class Hall:
         before = len(self.admission._line) + len(self.entered)
         self.outs[number] = threading.Event()
         visit = self.pool.submit(self._visit, number, size)
-        assert wait_until(lambda: len(self.admission._line) + len(self.entered) > before, timeout_s=10)
+        assert wait_until(lambda: len(self.admission._line) + len(self.entered) > before, timeout_s=HANG_S)
         return visit
 
     def _visit(self, number: int, size: int) -> None:
@@ -42,13 +43,13 @@ class Hall:
             with self.lock:
                 self.inside.append(number)
                 self.entered.append(number)
-            self.outs[number].wait(10)
+            self.outs[number].wait(HANG_S)
             with self.lock:
                 self.inside.remove(number)
 
     def settle(self, *inside: int) -> None:
         """See exactly these inside, and nobody more who could come in."""
-        assert wait_until(lambda: sorted(self.inside) == sorted(inside), timeout_s=10), self.inside
+        assert wait_until(lambda: sorted(self.inside) == sorted(inside), timeout_s=HANG_S), self.inside
         line = list(self.admission._line)
         assert not wait_until(lambda: list(self.admission._line) != line, timeout_s=0.05)
 
@@ -64,7 +65,7 @@ def test_first_come_first_served() -> None:
         assert hall.entered[:2] == [0, 1]
         for number in (1, 2, 3):
             hall.outs[number].set()
-        assert not wait(visits, timeout=10).not_done
+        assert not wait(visits, timeout=HANG_S).not_done
 
 
 def test_what_needs_more_than_there_is_goes_alone() -> None:
@@ -78,7 +79,7 @@ def test_what_needs_more_than_there_is_goes_alone() -> None:
         hall.outs[1].set()
         hall.settle(2)
         hall.outs[2].set()
-        assert not wait(visits, timeout=10).not_done
+        assert not wait(visits, timeout=HANG_S).not_done
 
 
 def test_what_fails_gives_its_memory_back() -> None:
@@ -109,6 +110,6 @@ def test_never_more_than_there_is_and_everybody_has_a_turn(sizes: list[int], thr
                 done += 1
 
     with ThreadPoolExecutor(threads) as pool:
-        wait([pool.submit(work, size) for size in sizes], timeout=60)
+        wait([pool.submit(work, size) for size in sizes], timeout=HANG_S)
     assert done == len(sizes)
     assert most <= 100

@@ -36,6 +36,7 @@ from shared.records import Entry, Recorded
 from shared.results import result_name
 from shared.retries import RETRY_QUEUE
 from shared.services import Services
+from tests.deadlines import HANG_S
 from tests.schema import check_result
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ class Bench:
     def write_later(self, content: bytes, drop: Drop, than: Drop) -> Drop:
         """Drop an image in a later second than another one was, so that nobody has to ask which is the later."""
         earlier = self.last_modified(than)
-        assert wait_until(lambda: self.last_modified(self.write(content, drop)) > earlier, timeout_s=5, interval_s=0.1)
+        assert wait_until(
+            lambda: self.last_modified(self.write(content, drop)) > earlier, timeout_s=HANG_S, interval_s=0.1
+        )
         return drop
 
     def last_modified(self, drop: Drop) -> datetime:
@@ -154,7 +157,7 @@ class Bench:
             made += self.make_due_attempts()
             return not self.waiting()
 
-        assert wait_until(is_empty, timeout_s=30, interval_s=0.2)
+        assert wait_until(is_empty, timeout_s=HANG_S, interval_s=0.2)
         return made
 
     def make_due_attempts(self) -> int:
@@ -250,7 +253,7 @@ def test_an_upload_costs_six_requests_to_storage(bench: Bench) -> None:
     entry = bench.services.app().ledger.read(first.container)
     assert entry.upload
     uploaded_at = entry.upload.at
-    assert wait_until(lambda: utc_now() > uploaded_at + timedelta(seconds=1), timeout_s=5)
+    assert wait_until(lambda: utc_now() > uploaded_at + timedelta(seconds=1), timeout_s=HANG_S)
     bench.exchanges.clear()
     assert bench.process(later)["status"] == "uploaded"
     assert bench.asked() == UPLOAD_REQUESTS
@@ -308,7 +311,7 @@ def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) 
         for drop in drops:
             bench.platform.script([ScriptedResponse(500)] if fault == "platform" else [])
             bench.process(drop)
-        assert wait_until(lambda: tracemalloc.get_traced_memory()[0] < size, timeout_s=5)
+        assert wait_until(lambda: tracemalloc.get_traced_memory()[0] < size, timeout_s=HANG_S)
     finally:
         tracemalloc.stop()
         gc.enable()
@@ -378,9 +381,11 @@ def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: B
     bench.platform.script([SLOW])
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(process_drop, event(older), bench.services)
-        assert wait_until(lambda: bench.calls(older) == [201], timeout_s=10)
+        assert wait_until(lambda: bench.calls(older) == [201], timeout_s=HANG_S)
         ledger = bench.services.app().ledger
-        assert wait_until(lambda: not ledger.read(older.container).is_busy(utc_now()), timeout_s=10, interval_s=0.05)
+        assert wait_until(
+            lambda: not ledger.read(older.container).is_busy(utc_now()), timeout_s=HANG_S, interval_s=0.05
+        )
         assert bench.process(newer)["status"] == "uploaded"
         # The platform was slow to do what the older drop asked for.
         put_image(bench, older, PICTURES[0])
@@ -431,7 +436,7 @@ def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Be
     older = bench.write(PICTURES[0])
     noted = bench.services.app().ledger.begin(older.container, Entry(), bench.version(older)).noted
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
-    assert wait_until(lambda: not noted.is_busy(utc_now()), timeout_s=10, interval_s=0.05)
+    assert wait_until(lambda: not noted.is_busy(utc_now()), timeout_s=HANG_S, interval_s=0.05)
     assert bench.process(newer)["status"] == "uploaded"
     put_image(bench, older, PICTURES[0])
     bench.drain()
@@ -545,7 +550,7 @@ def put_image(bench: Bench, drop: Drop, content: bytes) -> None:
     """Have the platform show an image, as an upload does that comes late."""
     headers = {"Authorization": f"Bearer {bench.platform.token('the-app')}", "Content-Type": "image/png"}
     address = f"{bench.platform_address}/itwins/{drop.container}/image"
-    assert requests.put(address, data=content, headers=headers, timeout=10).status_code == 201
+    assert requests.put(address, data=content, headers=headers, timeout=HANG_S).status_code == 201
 
 
 def test_a_crash_after_the_upload_is_not_an_upload_more(bench: Bench) -> None:
@@ -667,7 +672,7 @@ def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> Non
     result = bench.process(drop)
     bench.platform.script([ScriptedResponse(503)])
     bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
-    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=HANG_S, interval_s=0.1)
     assert bench.calls(drop) == [201, 503]
     assert bench.result(drop) == result
     bench.drain()
@@ -794,7 +799,7 @@ def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
                 bench.queue.delete_message(message)
             return bool(found)
 
-        assert wait_until(has_come, timeout_s=30, interval_s=0.1)
+        assert wait_until(has_come, timeout_s=HANG_S, interval_s=0.1)
         result = poison(Attempt.from_message(messages[0]), bench)
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
     assert bench.waiting() == 0
@@ -898,7 +903,7 @@ def test_a_drop_that_is_touched_while_it_waits_is_the_same_drop(bench: Bench) ->
     assert bench.process(newer)["status"] == "uploaded"
     assert wait_until(
         lambda: bool(touch(bench, older)) and bench.last_modified(older) > bench.last_modified(newer),
-        timeout_s=10,
+        timeout_s=HANG_S,
         interval_s=0.2,
     )
     bench.drain()
@@ -1014,7 +1019,7 @@ def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: 
     first = event(drop)
     process_drop(first, bench.services)
     second = replace(first, number=2, etag=bench.result(drop)["source"]["etag"])
-    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=10, interval_s=0.1)
+    assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=HANG_S, interval_s=0.1)
     assert bench.calls(drop) == [403, 403]
     process_drop(second, bench.services)
     assert bench.waiting() == 1

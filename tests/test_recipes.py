@@ -243,7 +243,7 @@ def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
         ACCOUNT, itwin, account_key=ACCOUNT_KEY, permission=permission, expiry=datetime.now(UTC) + timedelta(hours=1)
     )
     headers = {"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob", "x-ms-meta-order": "4711"}
-    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=60)
+    answer = requests.put(f"{cloud.drops.url}{itwin}/{quote(name)}?{sas}", data=PHOTO, headers=headers, timeout=HANG_S)
     assert answer.status_code == 201
     written = cloud.drops.get_blob_client(itwin, name).get_blob_properties()
     drop = Drop(itwin, name, written.etag.strip('"'), "", written.last_modified)
@@ -288,7 +288,7 @@ def test_a_condition_can_be_typed_at_a_prompt() -> None:
         ITWIN_ID={ITWIN} WRITER_OBJECT_ID=w DROP_ACCOUNT_ID=d
         {recipe("sh", "--condition ")}"""
     prompt = ["bash", "--noprofile", "--norc", "-i"]
-    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(prompt, input=typed, capture_output=True, text=True, timeout=HANG_S, check=True)
     *_, option, condition = done.stdout.splitlines()
     assert option == "--condition"
     assert condition.startswith("((!(ActionMatches{'Microsoft.Storage/")

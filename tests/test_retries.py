@@ -19,6 +19,7 @@ from shared.attempt import Attempt
 from shared.clock import utc_now
 from shared.drop import Drop
 from shared.retries import RetryQueue
+from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +150,7 @@ def test_a_postponed_drop_comes_when_its_time_has_come_and_never_expires(queue: 
         found.extend(queue.receive_messages())
         return bool(found)
 
-    assert wait_until(has_come, timeout_s=10)
+    assert wait_until(has_come, timeout_s=HANG_S)
     assert Attempt.from_message(found[0].content) == replace(attempt, number=2)
     assert found[0].expires_on
     assert found[0].expires_on.year > datetime.now(UTC).year + 10

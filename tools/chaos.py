@@ -81,6 +81,7 @@ DELETED, GIVEN_UP, TOUCHED = 0.04, 0.03, 0.1
 GZIPPED, MISLABELLED = 0.04, 0.04
 CALM_S, OUTAGE_S = (3, 40), (0.5, 10)  # how long storage serves the app, and then refuses it
 TROUBLES_PER_HANG, HANGING_S = 8, 3  # longer than the app waits for a token
+DOTNET = "azsdk-net"  # Core Tools; the embedded host is told by what it asks for
 POISONED = re.compile(rf"/{ACCOUNT}/[a-z-]+-poison/messages")
 CONDITIONS = {"if-match", "if-none-match"}
 
@@ -158,6 +159,16 @@ class Chaos:
 
     def run(self) -> Report:
         """Let the storm pass, wait until all is still, and judge."""
+        try:
+            self._run()
+        except Exception as error:
+            error.add_note(f"What was logged and stored until then is kept in {self._keep()}")
+            raise
+        if self.report.violations:
+            self.report.kept = self._keep()
+        return self.report
+
+    def _run(self) -> None:
         began = time.monotonic()
         with ExitStack() as stack:
             self._start(stack)
@@ -173,11 +184,11 @@ class Chaos:
         self.report.violations = [] if still else ["It did not become still."]
         self.report.violations += judge(self.evidence)
         self.report.seconds = time.monotonic() - began
-        if self.report.violations:
-            evidence = {"report": str(self.report), **asdict(replace(self.evidence, images={}, secrets=[]))}
-            text = json.dumps(evidence, default=str, indent=1, ensure_ascii=False)
-            self.report.kept = keep(f"chaos-seed-{self.storm.seed}.json", text.encode(errors="backslashreplace"))
-        return self.report
+
+    def _keep(self) -> Path:
+        evidence = {"report": str(self.report), **asdict(replace(self.evidence, images={}, secrets=[]))}
+        text = json.dumps(evidence, default=str, indent=1, ensure_ascii=False)
+        return keep(f"chaos-seed-{self.storm.seed}.json", text.encode(errors="backslashreplace"))
 
     def _start(self, stack: ExitStack) -> None:
         """Start the cloud with a proxy before its storage, and a second instance of the app."""
@@ -432,7 +443,8 @@ class StorageFaults:
         """Return the fault; some meet a request and all its repetitions by the SDK."""
         sends = exchange.method == "POST" and exchange.target.startswith(f"/{ACCOUNT}/drop-retries/")
         takes = "/messages" in exchange.target
-        if self._calm.is_set() or not (sends or (exchange.method in ("GET", "PUT") and not takes)):
+        of_host = exchange.headers.get("User-Agent", "").startswith(DOTNET)
+        if self._calm.is_set() or of_host or not (sends or (exchange.method in ("GET", "PUT") and not takes)):
             return None
         if self.refuses.is_set():
             return "refused"
