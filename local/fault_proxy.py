@@ -28,6 +28,7 @@ ERRORS = {
     "refused": (403, "AuthorizationFailure", "This request is not authorized to perform this operation."),
     "condition-not-met": (412, "ConditionNotMet", "The condition specified using HTTP conditional header(s) is wrong."),
 }
+UNDONE: tuple[Fault, ...] = ("busy", "condition-not-met", "refused")
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 FIRST_ERROR = 300
 BODILESS = (204, 304)
@@ -108,7 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
         exchange = Exchange(self.command, self.path, dict(self.headers.items()), body)
         fault = self.server.choose_fault(exchange)
         with self.server.turn(self.path.partition("?")[0]):
-            own = None if fault in ("busy", "condition-not-met") else _forward(exchange, self.headers, self.server.port)
+            own = (
+                None
+                if fault in ("busy", "condition-not-met", "refused")
+                else _forward(exchange, self.headers, self.server.port)
+            )
             done = own is not None and own[0] < FIRST_ERROR
             self.server.on_exchange(replace(exchange, done=done, fault=fault))
         if response := _fault_response(fault) if fault else own:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
+from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.drops import wait_for_result
+from local.fault_proxy import Exchange, Fault, proxy_storage
 from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_ID
+from local.ports import Ports
 from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
 from local.serving import serve
 from tests.deadlines import HANG_S
 from tests.schema import check_result
+from tests.test_local_ports import free_port
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -255,3 +262,43 @@ def test_client_credentials_reach_the_platform_and_no_log(functions_host: HostKi
     assert "uploaded" in written
     assert secret not in written
     assert "eyJ" not in written
+
+
+# Longer than the host's five attempts take when nothing holds on.
+OUTAGE_S = 12.0
+
+
+def is_of_the_app(exchange: Exchange) -> bool:
+    """Whether a request to storage is the app's own, and not its host's."""
+    return exchange.headers.get("User-Agent", "").startswith("azsdk-python")
+
+
+def test_storage_that_refuses_the_app_for_a_while_costs_no_drop(functions_host: HostKind) -> None:
+    """A firewall or a role that is set wrong and mended: nothing was wrong with the drops, so all are uploaded."""
+    ports = Ports(blob=free_port(), queue=free_port())
+    outage = threading.Event()
+
+    def refuse(exchange: Exchange) -> Fault | None:
+        return "refused" if outage.is_set() and is_of_the_app(exchange) else None
+
+    with ExitStack() as stack:
+        blobs, queues = (
+            stack.enter_context(proxy_storage(port, refuse, lambda _: None)) for port in (ports.blob, ports.queue)
+        )
+        connection = (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={blobs}/{ACCOUNT};QueueEndpoint={queues}/{ACCOUNT};"
+        )
+        cloud = stack.enter_context(
+            LocalCloud(
+                host=functions_host,
+                ports=ports,
+                app_settings={"DropStorage": connection, "RETRY_MIN_DELAY_S": "1"},
+            )
+        )
+        outage.set()
+        dropped = [cloud.drop(cloud.itwin(), "photo.jpg", PHOTO) for _ in range(3)]
+        ends_at = time.monotonic() + OUTAGE_S
+        assert wait_until(lambda: time.monotonic() > ends_at, timeout_s=HANG_S)
+        outage.clear()
+        assert [cloud.result(drop)["status"] for drop in dropped] == ["uploaded"] * 3

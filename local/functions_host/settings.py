@@ -30,6 +30,7 @@ _storage_log.setLevel(logging.WARNING)
 
 # Short waits between tries, as in the .NET SDK; the Python one begins with 15 s.
 _CLIENT_OPTIONS: dict[str, Any] = {
+    "user_agent": "functions-host",  # which tells its requests from the app's
     "logger": _storage_log,
     "initial_backoff": 1,
     "increment_base": 2,
