@@ -152,7 +152,7 @@ endef
 	.local/matrix/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/matrix/requirements.txt
 	touch $@
 
-# Peers and photos are taken where they can be had; the benchmark says which were not.
+# Peers and photos are taken where they are available; the benchmark says which were not.
 .local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements-local.txt requirements.txt benchmarks/package-lock.json
 	"$(HIGHEST)" -m venv .local/bench/venv
 	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

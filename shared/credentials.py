@@ -225,7 +225,7 @@ def _read_token(response: Response) -> Token:
     if status in TEMPORARY:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
         raise TokenServiceUnavailable(
-            f"The token authority is not available just now ({status}).", retry_after_s=pause_s
+            f"The token authority is currently unavailable ({status}).", retry_after_s=pause_s
         )
     token = body.get("access_token")
     if status == OK and isinstance(token, str):

@@ -245,7 +245,7 @@ VERDICTS = (
         (BAD_GATEWAY, GATEWAY_TIMEOUT),
         "The iTwin Platform did not respond to its own gateway ({status}).",
     ),
-    Verdict(PlatformUnavailable, range(500, 600), "The iTwin Platform is not available just now ({status})."),
+    Verdict(PlatformUnavailable, range(500, 600), "The iTwin Platform is currently unavailable ({status})."),
 )
 
 

@@ -186,7 +186,7 @@ WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "a queue holds something": (lambda e: e.queued.update({"drop-retries": 1}), "holds 1 messages"),
     "a call went to another host": (lambda e: e.calls_astray.append("/"), "went astray"),
     "given up without a result": (lambda e: e.dead_letters.append(("itwin/9.png.json", "0x9")), "without a final"),
-    "given up and waiting": (both(drop_is_given_up, say(0, unhappy(0, "retrying"))), "was given up without a final"),
+    "given up and waiting": (both(drop_is_given_up, say(0, unhappy(0, "retrying"))), "was abandoned without a final"),
     "failed, but never given up": (say(0, unhappy(0, "failed", "Bug")), "says failed, which is not true"),
     "no result": (lambda e: e.histories.pop("itwin/0.png.json"), "has no final result"),
     "a result was lost": (lambda e: e.stored.pop("itwin/0.png.json"), "is not what was written last"),

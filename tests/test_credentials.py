@@ -360,7 +360,7 @@ def test_a_token_authority_that_is_busy_is_times_and_its_retry_after_counts(
     """Nobody is sent to check a secret that is right."""
     endpoint, tokens = authority
     endpoint.response = Response("<html>", status, headers={"Retry-After": retry_after})
-    with pytest.raises(TokenServiceUnavailable, match=rf"not available just now \({status}\)") as caught:
+    with pytest.raises(TokenServiceUnavailable, match=rf"currently unavailable \({status}\)") as caught:
         tokens.get(later())
     assert caught.value.retry_after_s == retry_after_s
     assert "check" not in caught.value.message

@@ -392,7 +392,7 @@ def test_whoever_does_not_answer_is_named_check_by_check() -> None:
         (ScriptedResponse(201, body=b'{"image": {"id": "x"}}', method="PUT"), "took an image for an iTwin that cannot"),
         (ScriptedResponse(404, body=b"<html>Not Found</html>"), "without the iTwin Platform's own error"),
         (ScriptedResponse(403, body=b'{"error": {"code": "Forbidden", "message": "No."}}'), "itwins_modify"),
-        (ScriptedResponse(503, body=b'{"error": {"code": "Down", "message": "No."}}'), "not available just now (503)"),
+        (ScriptedResponse(503, body=b'{"error": {"code": "Down", "message": "No."}}'), "currently unavailable (503)"),
     ],
 )
 @pytest.mark.usefixtures("identity")

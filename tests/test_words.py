@@ -62,8 +62,12 @@ def files(*patterns: str) -> list[str]:
     return sorted(file.relative_to(PROJECT).as_posix() for pattern in patterns for file in PROJECT.glob(pattern))
 
 
-PROGRAMS = files("*.py", "client/*.py", "local/**/*.py", "shared/**/*.py")
-PAGES = files("*.md", "docs/*.md", "infra/*.md", "infra/**/*.bicep", "infra/*.json", "local/console/static/*.*")
+PROGRAMS = files(
+    "*.py", *(f"{folder}/**/*.py" for folder in ("benchmarks", "client", "infra", "local", "shared", "tools"))
+)
+PAGES = files(
+    "*.md", "*/*.md", "*.yaml", "Makefile", ".ci/run", "infra/**/*.bicep", "infra/*.json", "local/console/static/*.*"
+)
 
 
 def messages(source: str) -> Iterator[tuple[int, str]]:

@@ -140,7 +140,7 @@ def _judge_dead_letter(name: str, etag: str | None, evidence: Evidence) -> Itera
     documents, last = evidence.histories.get(name), evidence.last().get(name)
     is_overwritten = etag is not None and last is not None and evidence.by_etag.get(etag) != last
     if not is_overwritten and (not documents or documents[-1]["status"] not in FINAL):
-        yield f"{name} was given up without a final result."
+        yield f"{name} was abandoned without a final result."
 
 
 def _judge_end(written: Written, evidence: Evidence) -> Iterator[str]:
@@ -196,9 +196,9 @@ def _judge_document(name: str, document: Document, evidence: Evidence) -> Iterat
     answer = evidence.answer.get(response["correlationId"]) if response else None
     heard = (answer.path, answer.status) if answer else None
     if response and heard != (f"/itwins/{name.partition('/')[0]}/image", response["httpStatus"]):
-        yield f"{name} says {status} after {response['httpStatus']}, but the platform answered {heard}."
+        yield f"{name} says {status} after {response['httpStatus']}, but the platform responded with {heard}."
     elif status in FINAL and not _is_true(written, document, answer, evidence):
-        yield f"{name} says {status}, which is not true: {document['reason']} The platform answered {heard}."
+        yield f"{name} says {status}, which is not true: {document['reason']} The platform responded with {heard}."
 
 
 def _is_true(written: Written | None, document: Document, answer: ReceivedRequest | None, evidence: Evidence) -> bool:

@@ -147,7 +147,7 @@ def _others(photos: Path) -> Others:
 _THREADED = {"pass-jpeg", "shrink-jpeg", "turn-jpeg"}
 _VERIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ours, passing": (OURS, {}),
-    "ours, encoding anew": (OURS, {"max_aspect_ratio": 1}),
+    "ours, re-encoding": (OURS, {"max_aspect_ratio": 1}),
     "Pillow, `load()`": (PLAIN, {}),
     "libvips, `fail_on=warning`": (LIBVIPS, {}),
     "sharp, `failOn: warning`": (SHARP, {}),

@@ -169,7 +169,7 @@ def draw(known: Mapping[str, Figures], path: Path) -> None:
             other = right.twinx()
             other.spines["right"].set_visible(True)
             other.plot(counts, [100 * f["refused"] for f in sweep], "s--", color=ORANGE)
-            other.set_ylabel("calls answered 429, %", color=ORANGE)
+            other.set_ylabel("calls refused with 429, %", color=ORANGE)
             other.set_ylim(0, None)
         figure.savefig(path, dpi=130, metadata={"Software": None})
         plt.close(figure)

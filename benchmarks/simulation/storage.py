@@ -28,7 +28,7 @@ ERRORS: dict[int, type[HttpResponseError]] = {
 
 def storage_error(status: int) -> HttpResponseError:
     """Return what the SDK raises for such a response."""
-    error = ERRORS.get(status, HttpResponseError)(f"Storage answered {status}.")
+    error = ERRORS.get(status, HttpResponseError)(f"Storage responded with {status}.")
     error.status_code = status
     return error
 
