@@ -190,7 +190,7 @@ WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "failed, but never given up": (say(0, unhappy(0, "failed", "Bug")), "says failed, which is not true"),
     "no result": (lambda e: e.histories.pop("itwin/0.png.json"), "has no final result"),
     "a result was lost": (lambda e: e.stored.pop("itwin/0.png.json"), "is not what was written last"),
-    "the platform never saw it": (lambda e: e.answers.pop(0), "but the platform answered None"),
+    "the platform never saw it": (lambda e: e.answers.pop(0), "but the platform responded with None"),
     "the older image is shown": (lambda e: e.images.update({"itwin": IMAGES[0]}), "is newer"),
     "no image is shown": (lambda e: e.images.clear(), "shows none of its drops"),
     "another image is shown": (lambda e: e.images.update({"itwin": b"?"}), "shows none of its drops"),
@@ -225,7 +225,7 @@ WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     ),
     "waiting for an answer that nobody gave": (
         say(0, {**unhappy(0, "retrying"), "response": {"httpStatus": 503, "correlationId": "c0"}}, document(0)),
-        "says retrying after 503, but the platform answered ('/itwins/itwin/image', 201)",
+        "says retrying after 503, but the platform responded with ('/itwins/itwin/image', 201)",
     ),
     "a wrong end on the way": (say(0, unhappy(0, "failed", "Bug"), document(0)), "says failed, which is not true"),
     "not the schema": (say(0, document(0, attempts=0)), "is not what the schema says"),
