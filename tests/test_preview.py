@@ -22,7 +22,6 @@ import pytest
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
 from shared.image import ImageLimits
-from shared.preview import program
 from shared.preview.looking import Question, Rules, look_at
 from shared.preview.program import main
 from tests.deadlines import HANG_S
@@ -276,15 +275,14 @@ def test_a_folder_of_a_thousand_photos_goes_through_on_all_cores(folder: Path) -
     assert list(documents(output)) == [f"{number:04}.jpg" for number in range(1000)] + ["photo.jpg"]
 
 
-def test_large_images_wait_for_one_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_wait_for_one_another(folder: Path) -> None:
     """However many cores there are, no more is decoded at once than there is memory for."""
     image = encode(building_site(3000, 2000), "WEBP")
     for number in range(4):
         (folder / f"{number}.webp").write_bytes(image)
-    monkeypatch.setattr(program, "IMAGE_BYTES_PER_PROCESS", 1)
     taken: list[list[int]] = []
     with ThreadPoolExecutor() as threads:
-        previews = threads.submit(main, [str(folder)])
+        previews = threads.submit(main, [str(folder)], process_bytes=1)
 
         def weighed_to_the_end() -> bool:
             with contextlib.suppress(psutil.NoSuchProcess):

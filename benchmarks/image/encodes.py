@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from benchmarks.image.inputs import compose, find_photos
 from benchmarks.image.jobs import UNCAPPED_PIXELS
 from shared.image import ImageLimits, normalize_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
 
 _PICTURES = 48
 _SIZES = (1_200, 900), (2_400, 1_800), (4_032, 3_024), (5_200, 3_900), (7_000, 5_000)
@@ -33,19 +38,26 @@ _FULL = 0.9
 
 def count_full_encodes(data: bytes) -> int:
     """Return how many encodes of as many pixels as were sent it took."""
-    encoded: list[int] = []
-    save = Image.Image.save
-
-    def counting(image: Image.Image, *arguments: Any, **options: Any) -> None:
-        encoded.append(image.width * image.height)
-        save(image, *arguments, **options)
-
-    Image.Image.save = counting  # type: ignore[assignment, method-assign] # the count is the point
-    try:
+    with watched_encodes() as sizes:
         normalized = normalize_image(data, ImageLimits(max_output_pixels=UNCAPPED_PIXELS))
+    return sum(width * height >= _FULL * normalized.width * normalized.height for width, height in sizes)
+
+
+@contextmanager
+def watched_encodes() -> Iterator[list[tuple[int, int]]]:
+    """Yield the sizes of all pictures that this thread encodes in the block, as the interpreter itself sees it."""
+    sizes: list[tuple[int, int]] = []
+
+    def see(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Image.Image.save.__code__:
+            sizes.append(frame.f_locals["self"].size)
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        yield sizes
     finally:
-        Image.Image.save = save  # type: ignore[method-assign] # as above
-    return sum(pixels >= _FULL * normalized.width * normalized.height for pixels in encoded)
+        sys.setprofile(before)
 
 
 def _pictures(photos: tuple[Path, ...]) -> Any:

@@ -39,10 +39,11 @@ IMAGE_BYTES_PER_PROCESS = 500_000_000
 NONE_REJECTED, SOME_REJECTED, NOT_ASKED_WELL, NOBODY_READS = 0, 1, 2, 141
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Look at every file. 0: none would be rejected; 1: one would; 2: a sentence on stderr says what is wrong.
+def main(arguments: Sequence[str], *, process_bytes: int = IMAGE_BYTES_PER_PROCESS) -> int:
+    """Look at every file, and take `process_bytes` of memory for each core.
 
-    141: nobody reads any more, as with `| head`.
+    0: none would be rejected; 1: one would; 2: a sentence on stderr says what is wrong; 141: nobody reads any more, as
+    with `| head`.
     """
     options = _parser().parse_args(arguments)
     counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.out:
             _make_folder(options.out)
         with _progress(len(questions)) as tell:
-            for preview in _look_at_all(questions, rules):
+            for preview in _look_at_all(questions, rules, process_bytes):
                 counts[preview.status] += 1
                 tell(json.dumps(preview.document()) if options.json else preview.line())
         if not options.json and len(questions) > 1:
@@ -160,13 +161,13 @@ def _make_folder(out: Path) -> None:
         raise _Unanswerable(f"The folder {printable(str(out))} cannot be used ({error.strerror}).") from error
 
 
-def _look_at_all(questions: Sequence[Question], rules: Rules) -> Iterator[Preview]:
+def _look_at_all(questions: Sequence[Question], rules: Rules, process_bytes: int) -> Iterator[Preview]:
     """Look at all of them, on as many cores as there are, and yield in order. Raises _Unanswerable."""
     workers = min(os.cpu_count() or 1, len(questions))
     if workers == 1:
         yield from (look_at(question, rules) for question in questions)
         return
-    memory = Admission(workers * IMAGE_BYTES_PER_PROCESS)
+    memory = Admission(workers * process_bytes)
     # Not forked: the progress bar has a thread, and a fork would copy its locks as they are at that moment.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool, ThreadPoolExecutor(workers) as threads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from functools import cache, partial
@@ -13,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.image.encodes import watched_encodes
 from shared.errors import AspectRatioRefused, Rejected
 from shared.image import ImageLimits, NormalizedImage, normalize_image
 from tests.deadlines import HANG_S
@@ -186,30 +186,21 @@ def profile(size: int) -> bytes:
     ],
 )
 def test_no_picture_is_encoded_more_than_twice(
-    picture: Callable[[], Image.Image], options: dict[str, Any], max_bytes: int, monkeypatch: pytest.MonkeyPatch
+    picture: Callable[[], Image.Image], options: dict[str, Any], max_bytes: int
 ) -> None:
     """Its size is predicted instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
-    assert 1 <= full_encodes(monkeypatch, encoded(picture(), "TIFF", **options), max_bytes) <= 2
+    assert 1 <= full_encodes(encoded(picture(), "TIFF", **options), max_bytes) <= 2
 
 
-def test_a_large_picture_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_is_encoded_once() -> None:
     """The first encode fits, as far as anything can be predicted."""
-    assert full_encodes(monkeypatch, encoded(photo(2400, 1810), "JPEG", quality=95), 700_000) == 1
+    assert full_encodes(encoded(photo(2400, 1810), "JPEG", quality=95), 700_000) == 1
 
 
-def full_encodes(monkeypatch: pytest.MonkeyPatch, data: bytes, max_bytes: int) -> int:
+def full_encodes(data: bytes, max_bytes: int) -> int:
     """Count what was encoded on the way to a legal output, but for mosaics, which are whole tiles of 32 x 32."""
-    sizes: list[tuple[int, int]] = []
-    save, here = Image.Image.save, threading.get_ident()
-
-    def counting(image: Image.Image, *args: Any, **options: Any) -> None:
-        if threading.get_ident() == here:  # and not a stand-in that another test has started
-            sizes.append(image.size)
-        save(image, *args, **options)
-
     limits = ImageLimits(max_output_bytes=max_bytes)
-    with monkeypatch.context() as patched:
-        patched.setattr(Image.Image, "save", counting)
+    with watched_encodes() as sizes:
         normalized = normalize_image(data, limits)
     assert_legal(normalized, limits)
     return sum(across % 32 > 0 or down % 32 > 0 for across, down in sizes)
@@ -238,11 +229,3 @@ def test_threads_do_not_disturb_one_another() -> None:
     for thread in threads:
         thread.join(timeout=HANG_S)
     assert [together[turn] for turn in range(8)] == alone
-
-
-def test_without_memory_files_the_output_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only Linux has them; elsewhere encoding merely holds other threads up."""
-    data = encoded(photo(), "TIFF")
-    expected = normalize_image(data).data
-    monkeypatch.delattr(os, "memfd_create")
-    assert normalize_image(data).data == expected
