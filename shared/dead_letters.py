@@ -1,6 +1,6 @@
 """What becomes of a drop on which the app failed so often that the host stopped trying.
 
-An exception is never the last word: storage may have refused the app for a minute, or the worker was killed again and
+An exception is never the end: storage may have refused the app for a minute, or the worker was killed again and
 again by a neighbour's file. So such a drop goes back to the retry queue, later each time, and only what fails again
 after that is a bug of ours.
 """

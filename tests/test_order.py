@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation.storage import Account, BlobService
-from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Strike, World, Write
+from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Strike, Touch, World, Write
 from tools.chaos_judge import judge
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ fates = st.builds(
     Fate,
     writes=st.lists(writes, min_size=2, max_size=4),
     deletions=st.lists(st.builds(Deletion, blob=blobs, at_s=moments), max_size=2),
+    touches=st.lists(st.builds(Touch, blob=blobs, at_s=moments), max_size=3),
     writes_held_up_s=st.lists(st.sampled_from([0.0, 0.0, 0.02, 1.0, 60.0]), max_size=6),
     answers=st.lists(answers, max_size=8),
     strikes=st.dictionaries(st.integers(0, 99), strikes, max_size=8),
@@ -66,12 +67,12 @@ def written(*after_s: float) -> list[Write]:
 
 FOUND = {
     "who comes after a crash is refused": Fate(written(0, 1), answers=[DIED, Answer(429, late_s=None)]),
-    "a turn was asked for before a crash, and given after it": Fate(
+    "a note was on its way while another crashed": Fate(
         written(0, 30, 0), answers=[UP, DIED], writes_held_up_s=[0, 0, 0, 60]
     ),
-    "the message to send it once more is given up": Fate(written(0, 5), answers=[UNSURE], doomed={3: 1}),
+    "the message to send it again is poison": Fate(written(0, 5), answers=[UNSURE], doomed={3: 1}),
     # The process dies before it writes that the drop is up, and its message comes back when the blob has gone.
-    "a drop is deleted that waits to be sent once more": Fate(
+    "a drop is deleted that waits to be sent again": Fate(
         written(0, 5),
         deletions=[Deletion("b", at_s=243)],
         answers=[UNSURE, UP, Answer(503, late_s=None)],
@@ -94,14 +95,14 @@ FOUND = {
         answers=[Answer(None, late_s=None)],
     ),
     # What is up cannot be recorded; so an overwritten version, read before, is sent over it.
-    "the message to send it once more is given up, and the ledger knows nothing": Fate(
+    "the message to send it again is poison, and the ledger knows nothing": Fate(
         [Write("a", after_s, legal=True, announced_after_s=[0]) for after_s in (0, 0.05)],
         writes_held_up_s=[60],
         strikes={13: Strike("outage", seconds=0.05)},
         doomed={2: 1},
     ),
-    # Nobody could read yet of which version it is; and when it is given up, the ledger cannot be read.
-    "a drop is given up while storage fails": Fate(
+    # Nobody could read yet of which version it is; and when it is poison, the ledger cannot be read.
+    "a drop is poison while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
     ),
 }

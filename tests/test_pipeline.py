@@ -513,7 +513,7 @@ def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_a_drop_made_anew_after_it_had_gone_is_told_of(bench: Bench) -> None:
+def test_a_drop_that_is_written_again_after_it_had_gone_is_told_of(bench: Bench) -> None:
     """What is said of no version gives way to what is said of one, be it that it waits."""
     drop = bench.write(PICTURES[0])
     blob = bench.storage.get_blob_client(drop.container, drop.blob)
@@ -777,7 +777,7 @@ def poison(attempt: Attempt, bench: Bench) -> dict[str, Any]:
 
 
 def test_what_the_host_stopped_trying_is_tried_again_first(bench: Bench) -> None:
-    """An exception is never the last word: nothing is wrong with the drop, so it is uploaded in the end."""
+    """An exception is never the end: nothing is wrong with the drop, so it is uploaded in the end."""
     drop = bench.write(PICTURES[0])
     result = poison(event(drop), bench)
     assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")

@@ -90,6 +90,14 @@ class Deletion:
 
 
 @dataclass(frozen=True)
+class Touch:
+    """A blob's metadata is set, if it is there then: its ETag and date change, and nobody is told."""
+
+    blob: str
+    at_s: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """What becomes of an upload: a status, or None where nothing is heard, or the end of the process that calls.
 
@@ -121,6 +129,7 @@ class Fate:
 
     writes: Sequence[Write]
     deletions: Sequence[Deletion] = ()
+    touches: Sequence[Touch] = ()
     writes_held_up_s: Sequence[float] = ()
     answers: Sequence[Answer] = ()
     strikes: Mapping[int, Strike] = field(default_factory=dict)
@@ -168,6 +177,7 @@ class World:
         self.chance = random.Random(0)  # noqa: S311 - the delays that the app draws
         self.storage_is_out_until = 0.0
         self._sent = 0
+        self._written_as: dict[str, str] = {}
         self._unsettled = 0
 
     def now(self) -> datetime:
@@ -182,6 +192,8 @@ class World:
             self.loop.at(at_s, partial(self._write, order, write))
         for deletion in self.fate.deletions:
             self.loop.at(deletion.at_s, partial(self._delete, deletion))
+        for touch in self.fate.touches:
+            self.loop.at(touch.at_s, partial(self._touch, touch))
         logging.disable()
         try:
             self.loop.run(LONGEST_S)
@@ -205,7 +217,17 @@ class World:
 
     def _delete(self, deletion: Deletion) -> None:
         if blob := self.account.blobs.pop((ITWIN_ID, deletion.blob), None):
-            self.evidence.deleted.add(blob.etag)
+            self.evidence.deleted.add(self._written_as.get(blob.etag, blob.etag))
+
+    def _touch(self, touch: Touch) -> None:
+        found = self.account.blobs.get((ITWIN_ID, touch.blob))
+        touched = self.account.touch(ITWIN_ID, touch.blob)
+        if not (found and touched):
+            return
+        self.mishaps += 1  # an event that comes now looks like that of a new drop
+        etag = self._written_as[touched.etag] = self._written_as.get(found.etag, found.etag)
+        version = Version(touched.last_modified, touched.etag, touch.blob)
+        self.evidence.touched.setdefault(etag, []).append(version)
 
     def _note_result(self, container: str, name: str, content: bytes) -> None:
         if container == RESULTS:
