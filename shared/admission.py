@@ -5,10 +5,14 @@ First come, first served, so that nobody starves; what needs more than there is 
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from shared.errors import OutOfTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +27,13 @@ class Admission:
         self._changed = threading.Condition()
 
     @contextmanager
-    def admit(self, size: int) -> Iterator[None]:
-        """Let the block take so much; wait before it while others have it, or came before."""
+    def admit(self, size: int, deadline: float = math.inf) -> Iterator[None]:
+        """Let the block take so much; wait before it while others have it, or came before.
+
+        Raises OutOfTime at the `deadline`, an instant of `time.monotonic`.
+        """
         share = min(size, self._budget)
-        self._enter(share)
+        self._enter(share, deadline)
         try:
             yield
         finally:
@@ -34,12 +41,14 @@ class Admission:
                 self._free += share
                 self._changed.notify_all()
 
-    def _enter(self, share: int) -> None:
+    def _enter(self, share: int, deadline: float) -> None:
         place = object()
         with self._changed:
             self._line.append(place)
             try:
-                self._changed.wait_for(lambda: self._line[0] is place and share <= self._free)
+                left_s = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0)
+                if not self._changed.wait_for(lambda: self._line[0] is place and share <= self._free, left_s):
+                    raise OutOfTime("Other images were still being worked on when the attempt's time was over.")
                 self._free -= share
             finally:
                 self._line.remove(place)

@@ -69,7 +69,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
                 case _:
                     app.throttle.hold()
                     with known.stopwatch.timed("normalize"):
-                        image = app.normalize(source.take())
+                        image = app.normalize(source.take(), known.stopwatch.deadline)
                     known = known.plus(image=ImageFacts.of(image, source))
                     outcome = _upload(image, known, entry, app, services)
     except (DropError, AzureError, OSError, MemoryError) as error:

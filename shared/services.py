@@ -48,7 +48,7 @@ class App:
     throttle: Throttle
     platform: ITwinPlatform
     ledger: Ledger
-    normalize: Callable[[bytes], NormalizedImage]
+    normalize: Callable[[bytes, float], NormalizedImage]
 
     @classmethod
     def from_settings(cls, settings: Settings, storage: BlobServiceClient, http: Sender, clock: Clock) -> App:

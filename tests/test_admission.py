@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from local.processes import wait_until
 from shared.admission import Admission
+from shared.errors import OutOfTime
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -113,3 +115,12 @@ def test_never_more_than_there_is_and_everybody_has_a_turn(sizes: list[int], thr
         wait([pool.submit(work, size) for size in sizes], timeout=HANG_S)
     assert done == len(sizes)
     assert most <= 100
+
+
+def test_nobody_waits_longer_than_the_attempt_may_take() -> None:
+    """Who leaves the line does not hold up those behind."""
+    admission = Admission(100)
+    with admission.admit(100), pytest.raises(OutOfTime), admission.admit(1, time.monotonic()):
+        pytest.fail("There was nothing left.")
+    with admission.admit(100, time.monotonic()):
+        pass

@@ -15,14 +15,16 @@ means is decided here:
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.admission import Admission
 from shared.cage.conversation import Nonsense, bytes_needed, image_of, refusal_of
 from shared.cage.file_process import ProcessesLost
-from shared.errors import DecoderCrashed, ResourcesExhausted, TooDemanding
+from shared.errors import DecoderCrashed, OutOfTime, ResourcesExhausted, TooDemanding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,23 +71,24 @@ class Images:
         """End every process."""
         self._processes.close()
 
-    def normalize(self, content: bytes) -> NormalizedImage:
+    def normalize(self, content: bytes, deadline: float = math.inf) -> NormalizedImage:
         """Return `content` as an image that the API accepts, as `shared.image.normalize_image` would.
 
         A caller who keeps no reference to `content` has its memory back at once, unless it may leave as it is.
-        Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, Bug where we are.
+        Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, OutOfTime at the
+        `deadline` (an instant of `time.monotonic`), Bug where we are.
         """
         kept = content if len(content) <= self._limits.max_output_bytes else None
         with self._processes.hold(content) as file:
             del content
-            return self._insist(file, kept)
+            return self._insist(file, kept, deadline)
 
-    def _insist(self, file: HeldFile, kept: bytes | None) -> NormalizedImage:
+    def _insist(self, file: HeldFile, kept: bytes | None, deadline: float) -> NormalizedImage:
         crashes = losses = least_bytes = 0
         while True:
             try:
-                with self._places.admit(1):
-                    return self._attempt(file, kept, least_bytes)
+                with self._places.admit(1, deadline):
+                    return self._attempt(file, kept, least_bytes, deadline)
             except _Starved as starved:
                 stage = starved.stage
                 if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
@@ -104,29 +107,29 @@ class Images:
                 continue
             least_bytes = self._cage.budget_bytes
 
-    def _attempt(self, file: HeldFile, kept: bytes | None, least_bytes: int) -> NormalizedImage:
+    def _attempt(self, file: HeldFile, kept: bytes | None, least_bytes: int, deadline: float) -> NormalizedImage:
         """Have one process do it, with what it is predicted to need, or `least_bytes`. Raises _Starved and _Crashed."""
         stage = _Stage("Reading its structure", EXAMINATION_BYTES, EXAMINATION_CPU_S)
         try:
             with file.open_process() as process:
-                said = self._hear(process)
+                said = self._hear(process, deadline)
                 if "needs" not in said:
-                    return self._verdict(process, said, stage, kept)
+                    return self._verdict(process, said, stage, kept, deadline)
                 wanted_bytes = max(least_bytes, bytes_needed(said) * 5 // 4 + _MARGIN_BYTES)
                 stage = _Stage(
                     "Decoding it", min(wanted_bytes, self._cage.budget_bytes), self._cage.cpu_s, is_decoding=True
                 )
-                with self._memory.admit(stage.memory_bytes + file.size):
+                with self._memory.admit(stage.memory_bytes + file.size, deadline):
                     process.go_on(stage.memory_bytes, stage.cpu_s)
-                    return self._verdict(process, self._hear(process), stage, kept)
+                    return self._verdict(process, self._hear(process, deadline), stage, kept, deadline)
         except Nonsense:
             raise _Crashed from None
 
     def _verdict(
-        self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, kept: bytes | None
+        self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, kept: bytes | None, deadline: float
     ) -> NormalizedImage:
         """Wait until the process has ended, and return or raise what that means."""
-        if said and self._hear(process):
+        if said and self._hear(process, deadline):
             raise Nonsense
         end = process.end()
         if end.signal == _OUT_OF_CPU or (end.signal == _KILLED and end.cpu_s >= stage.cpu_s):
@@ -143,11 +146,17 @@ class Images:
             return image_of(said["image"], process.image, kept, self._limits)
         raise refusal_of(said)
 
-    def _hear(self, process: FileProcess) -> Mapping[str, Any]:
-        """Return what the process says next; nothing where it has ended. Raises Nonsense and ResourcesExhausted."""
+    def _hear(self, process: FileProcess, deadline: float) -> Mapping[str, Any]:
+        """Return what the process says next; nothing where it has ended.
+
+        Raises Nonsense, ResourcesExhausted and OutOfTime.
+        """
+        left_s = deadline - time.monotonic()
         try:
-            return process.receive(self._cage.wall_s) or {}
+            return process.receive(min(self._cage.wall_s, max(left_s, 0))) or {}
         except TimeoutError:
+            if left_s < self._cage.wall_s:
+                raise OutOfTime("The image was still being decoded when the attempt's time was over.") from None
             raise ResourcesExhausted(
                 f"The process that had the image was not done after {self._cage.wall_s} s, and yet had used less than "
                 f"the {self._cage.cpu_s} s of CPU that it may use."

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pytest
 
 from local.processes import PROJECT, wait_until
 from shared.cage import CageLimits, Images, open_images
-from shared.errors import DropError
+from shared.errors import DropError, OutOfTime
 from shared.image import ImageLimits, normalize_image
 from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, photo
@@ -92,6 +93,12 @@ def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
     images.close()
 
 
+def test_an_image_is_not_waited_for_when_the_attempts_time_is_over(images: Images) -> None:
+    """It comes back by message; the process that had it ends."""
+    with pytest.raises(OutOfTime):
+        images.normalize(encoded(photo(), "JPEG"), time.monotonic())
+
+
 def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
     """More of them than processes, good and bad."""
     files = [*intact().values()] * 2
@@ -135,6 +142,7 @@ def test_no_process_is_left_when_it_is_closed() -> None:
 
 APP = """
 import sys
+import time
 sys.path[:0] = [{project!r}]
 from shared.cage import CageLimits, open_images
 from shared.image import ImageLimits
@@ -175,6 +183,7 @@ def test_packages_that_the_app_alone_knows_are_found(tmp_path: Path) -> None:
     packages.symlink_to(Path(PIL.__file__).parents[1])
     app = f"""
 import sys
+import time
 sys.path[:0] = [{str(PROJECT)!r}, {str(packages)!r}]
 from shared.cage import CageLimits, open_images
 from shared.image import ImageLimits
@@ -199,7 +208,7 @@ del os.memfd_create, os.fork, socket.send_fds
 sys.modules["resource"] = sys.modules["fcntl"] = None
 sys.path[:0] = [{project!r}]
 from shared.cage import CageLimits, open_images
-from shared.errors import DropError
+from shared.errors import DropError, OutOfTime
 from shared.image import ImageLimits
 images = open_images(ImageLimits(), CageLimits(wall_s={wall_s}))
 for data in map(bytes.fromhex, sys.stdin.read().split()):

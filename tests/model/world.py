@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueClient
 
+    from shared.image import NormalizedImage
+
 
 ITWIN_ID = str(uuid.UUID(int=1))
 PATH = f"/itwins/{ITWIN_ID}/image"
@@ -315,7 +317,10 @@ class Process:
             clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep, uniform=self.world.chance.uniform
         )
         queue = cast("QueueClient", SimpleNamespace(send_message=self._send_message))
-        normalize = partial(normalize_image, limits=SETTINGS.limits)
+
+        def normalize(content: bytes, _deadline: float) -> NormalizedImage:
+            return normalize_image(content, SETTINGS.limits)
+
         tokens = AccessTokens(EverlastingTokens())
         platform = ITwinPlatform(SETTINGS.api_url, tokens, throttle, self, timeout_s=SETTINGS.timeout_s)
         ledger = open_ledger(storage, now, SETTINGS.timeout_s)
