@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,3 +177,33 @@ def test_no_environment_variable_of_this_machine_is_read(bicep: Bicep, monkeypat
     """What is predicted does not depend on who predicts it."""
     monkeypatch.setenv("ALERT_EMAIL", "somebody@example.com")
     assert "somebody" not in bicep.parameters(INFRA / "main.bicepparam", settings_of(FULL)).stdout
+
+
+def test_a_name_that_hides_resources_from_what_if_is_found(bicep: Bicep, tmp_path: Path) -> None:
+    """An output of one module as a name in another: a platform team could not see what is under it."""
+    shutil.copy(INFRA / "bicepconfig.json", tmp_path)
+    (tmp_path / "made.bicep").write_text("output name string = resourceGroup().name\n")
+    (tmp_path / "named.bicep").write_text(
+        "param name string\nresource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {\n"
+        "  name: name\n  location: resourceGroup().location\n}\n"
+    )
+    (tmp_path / "main.bicep").write_text(
+        "module made 'made.bicep' = {}\nmodule named 'named.bicep' = {\n  params: { name: made.outputs.name }\n}\n"
+    )
+    assert any("what-if-short-circuiting" in line for line in bicep.diagnostics(tmp_path))
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_every_resource_has_a_stable_version(environment: str) -> None:
+    """But for diagnostic settings, whose stable one cannot send to a workspace; a vault's older ones end in 2027."""
+    versions = {each["type"]: each["apiVersion"] for each in kept(environment).values()}
+    previews = [kind for kind, version in versions.items() if "preview" in version]
+    assert previews == ["Microsoft.Insights/diagnosticSettings"]
+    assert versions.get("Microsoft.KeyVault/vaults", "2026-02-01") >= "2026-02-01"
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_no_resource_is_deployed_twice(environment: str) -> None:
+    """Nor does any of them have a name that another one has, whatever it is called where names have no case."""
+    ids = [key.lower() for key in kept(environment)]
+    assert len(set(ids)) == len(ids) > 40

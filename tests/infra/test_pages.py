@@ -1,10 +1,11 @@
-"""What the page promises: its costs add up."""
+"""What the page promises: its costs add up, and are those of what is deployed."""
 
 from __future__ import annotations
 
 import re
 
-from tests.infra.deployed import README
+from tests.infra.deployed import README, log_alerts, metric_alerts
+from tests.infra.test_function_app import bindings
 
 
 def test_the_costs_add_up() -> None:
@@ -20,3 +21,18 @@ def test_the_costs_add_up() -> None:
             terms = [float(term.replace(",", "")) for term in factor.strip("() ").split(" - ")]
             product *= terms[0] - sum(terms[1:])
         assert round(product, 2) == float(right), left
+
+
+def test_the_costs_are_those_of_the_alerts_that_are_deployed() -> None:
+    """One that looks every five minutes costs three times what one costs that looks every quarter of an hour."""
+    often = [alert["evaluationFrequency"] for alert in log_alerts().values()]
+    parts = (f"{often.count('PT5M')} x 1.50", f"{often.count('PT15M')} x 0.50", f"{len(metric_alerts())} x 0.10")
+    assert f"| alerts | {' + '.join(parts)} |" in README
+
+
+def test_the_costs_of_zones_are_those_of_all_groups_of_functions() -> None:
+    """HTTP functions are one, blob triggers are one, and each other function is one by itself."""
+    kinds = [binding["type"] for binding in bindings().values()]
+    groups = len({"httpTrigger", "blobTrigger"} & set(kinds)) + kinds.count("queueTrigger")
+    assert f"{groups} groups x 2 x 21.02\n= {groups * 2 * 21.02:.2f}" in README
+    assert all(f"`{name}`" in README for name in bindings())
