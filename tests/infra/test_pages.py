@@ -6,6 +6,7 @@ import re
 
 from tests.infra.deployed import README, log_alerts, metric_alerts
 from tests.infra.test_function_app import bindings
+from tools.infra import INFRA
 
 
 def test_the_costs_add_up() -> None:
@@ -36,3 +37,11 @@ def test_the_costs_of_zones_are_those_of_all_groups_of_functions() -> None:
     groups = len({"httpTrigger", "blobTrigger"} & set(kinds)) + kinds.count("queueTrigger")
     assert f"{groups} groups x 2 x 21.02\n= {groups * 2 * 21.02:.2f}" in README
     assert all(f"`{name}`" in README for name in bindings())
+
+
+def test_whoever_sets_the_secret_says_until_when_it_is_good() -> None:
+    """Without a date of expiry, the vault cannot tell before it comes."""
+    pages = [INFRA.parent / "README.md", *INFRA.glob("*.md"), *(INFRA.parent / "docs").glob("*.md")]
+    commands = [line for page in pages for line in re.findall(r"az keyvault secret set .*", page.read_text("utf-8"))]
+    assert commands
+    assert [command for command in commands if "--expires " not in command] == []
