@@ -59,7 +59,6 @@ _TILE = 32
 _TILES = 512
 _MANY_TILES = 1_024
 _FEW_TILES = 128
-_VERY_FEW_TILES = 64
 _FEW_COLOURS = 64
 """Of dithered and hatched drawings; a photo in grey has up to 256."""
 
@@ -69,10 +68,15 @@ million pixels of 16 greys, of which it saves nothing; of drawings it saves 10 %
 
 _BAND_ROWS = 16
 _FEWEST_BANDS, _MOST_BANDS = 8, 32
-_ROWS_PIXELS = 1_000_000
+_ROWS_PIXELS = 600_000
 """How many bands of so many rows a PNG is predicted by, and with how many pixels at the most, if bands are enough."""
 
-_PNG_AIM = 0.94
+_PNG_AIM, _SURE_PNG = 0.94, 0.8
+"""Which share of the limit a PNG may have by its rows, and by its tiles."""
+
+_TORN, _TORN_DRAWING = 1.3, 3.0
+"""How much too large tiles may make a PNG seem: where they say more, it will not fit."""
+
 _AIM = 0.97
 """Which share of the limit is aimed at: two standard errors below."""
 _SURE_AIM = 0.93
@@ -122,14 +126,16 @@ def _is_drawn(image: Image.Image) -> bool:
 
 
 def _will_fit_as_png(picture: Picture) -> bool:
-    """Predict it by a few tiles where it is hopeless, and by rows where it is not.
+    """Predict it by tiles where it is clear, and by rows where it is not.
 
-    What rows have in common, a PNG stores once; tiles tear it apart, and take up to 2.4 times as much.
+    What rows have in common, a PNG stores once; tiles tear it apart, and take up to 2.4 times as much of a drawing. In
+    a photo there is nothing of the kind.
     """
-    image, most = picture.image, picture.limits.max_output_bytes
-    if _png_bytes(image, mosaic(image, _VERY_FEW_TILES)) > 3 * most:
+    image, most = picture.image, picture.limits.max_output_bytes - len(picture.profile or b"")
+    predicted = _png_bytes(image, mosaic(image, _FEW_TILES))
+    if predicted > (_TORN_DRAWING if picture.is_drawing else _TORN) * most:
         return False
-    return _png_bytes(image, _rows(image)) + len(picture.profile or b"") <= _PNG_AIM * most
+    return predicted <= _SURE_PNG * most or _png_bytes(image, _rows(image)) <= _PNG_AIM * most
 
 
 def _png_bytes(image: Image.Image, sample: Image.Image) -> float:
