@@ -134,8 +134,8 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
     pay("a second image", lambda: app.normalize(data))
     pay("platform: token, TLS, first upload", lambda: app.platform.upload_image(first.container, image, soon()))
     pay("a second upload", lambda: app.platform.upload_image(second.container, image, soon()))
-    pay("the first of the rest", lambda: process_drop(Attempt.event(second, services.clock.now()), services))
-    pay("a warm drop", lambda: process_drop(Attempt.event(third, services.clock.now()), services))
+    pay("the first of the rest", lambda: process_drop(Attempt.event(second), services))
+    pay("a warm drop", lambda: process_drop(Attempt.event(third), services))
     once = {
         "importing the app's own modules": paid["importing the app's own modules"],
         "reading the settings, opening the clients": paid["reading the settings, opening the clients"],

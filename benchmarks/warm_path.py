@@ -129,7 +129,7 @@ class App:
 
     def send(self, drop: Drop) -> None:
         """Do all that the app does."""
-        process_drop(Attempt.event(drop, self.services.clock.now()), self.services, invocation_id="0")
+        process_drop(Attempt.event(drop), self.services, invocation_id="0")
 
 
 def _bare_storage(stand_in: StandIn) -> BlobServiceClient:

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
 from shared.drop import Drop, Version
 from shared.untrusted_json import parse_object, parse_time
 
-if TYPE_CHECKING:
-    from datetime import datetime
+# When the first attempt of an event is, until it begins.
+NOT_BEGUN = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Attempt:
         return Version(self.last_modified, self.etag, self.drop.blob, self.content)
 
     @classmethod
-    def event(cls, drop: Drop, now: datetime) -> Attempt:
-        """Return the attempt that a new blob's event makes."""
-        return cls(drop, number=1, first_at=now)
+    def event(cls, drop: Drop) -> Attempt:
+        """Return the attempt that a new blob's event makes; its time is told when it begins."""
+        return cls(drop, number=1, first_at=NOT_BEGUN)
 
     @classmethod
     def missed(cls, drop: Drop, now: datetime) -> Attempt:
@@ -74,7 +74,7 @@ class Attempt:
         return replace(tried, etag=version.etag, last_modified=version.last_modified, content=version.content)
 
     def begun_by(self, now: datetime) -> Attempt:
-        """Return the attempt with its first one not in the future: that would never reach the horizon."""
+        """Return the attempt with its first one not in the future: that would never reach its horizon."""
         return replace(self, first_at=min(self.first_at, now))
 
     def message(self) -> str:

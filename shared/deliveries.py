@@ -6,6 +6,7 @@ A message that is not one of the app's, or damaged, is logged and dropped: repea
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from shared.attempt import Attempt
 from shared.dead_letters import drop_poisoned
@@ -23,8 +24,7 @@ log = logging.getLogger("itwin_image_drop")
 
 def blob_written(container: str, blob: str, invocation_id: str) -> None:
     """Take in the blob trigger's reference."""
-    services = open_services()
-    process_drop(Attempt.event(Drop(container, blob), services.clock.now()), services, invocation_id=invocation_id)
+    process_drop(Attempt.event(Drop(container, blob)), open_services(), invocation_id=invocation_id)
 
 
 def retry_due(body: bytes, invocation_id: str, *, deliveries: int) -> None:
@@ -51,9 +51,8 @@ def blob_poisoned(body: bytes, invocation_id: str) -> None:
     except (ValueError, KeyError):
         _drop_unknown(body)
         return
-    services = open_services()
-    attempt = Attempt(drop, 1, services.clock.now(), etag.strip('"') if isinstance(etag, str) else None)
-    drop_poisoned(attempt, services, invocation_id=invocation_id)
+    attempt = replace(Attempt.event(drop), etag=etag.strip('"') if isinstance(etag, str) else None)
+    drop_poisoned(attempt, open_services(), invocation_id=invocation_id)
 
 
 def retry_poisoned(body: bytes, invocation_id: str) -> None:

@@ -82,6 +82,13 @@ class Known:
         now = services.clock.now()
         return cls(attempt.begun_by(now), invocation_id, now, Stopwatch(services.clock))
 
+    def with_record(self, recorded: Recorded, attempt: Attempt, now: datetime) -> Known:
+        """Return this with what was recorded before.
+
+        Storage has responded now, so that its time is known: the attempt, as it came, is dated by that.
+        """
+        return replace(self, recorded=recorded, attempt=attempt.begun_by(now), started_at=now)
+
     def plus(self, **facts: Any) -> Known:
         """Return this with what was learnt since."""
         return replace(self, **facts)

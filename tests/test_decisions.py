@@ -68,7 +68,7 @@ def entry(up: Version | None = None, *, ago_s: float = 3600, busy_s: float | Non
     return Entry(upload, None if busy_s is None else NOW + timedelta(seconds=busy_s), {}, "tag")
 
 
-EVENT = Attempt.event(DROP, NOW)
+EVENT = Attempt.event(DROP)
 THIRD = Attempt(DROP, 3, NOW).at(version(), NOW)
 REPLAY = Attempt.replay(DROP, NOW)
 OWN_REPLAY = Attempt.replay(DROP, NOW, version())

@@ -6,14 +6,23 @@ import gzip
 import hashlib
 import uuid
 import zlib
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
-from shared.drop import MAX_READABLE_BYTES, Drop, Source, Version, read_source
-from shared.errors import BlobNameRefused, ContainerNotAnITwin, DropGone, SourceTooLarge
+from shared.drop import EMPTY_GRACE_S, MAX_READABLE_BYTES, Drop, Source, SourceFacts, Version, read_source
+from shared.errors import (
+    BlobNameRefused,
+    ContainerNotAnITwin,
+    DropError,
+    DropGone,
+    NotABlockBlob,
+    SourceNotReady,
+    SourceTooLarge,
+)
 from shared.results import result_name
 
 if TYPE_CHECKING:
@@ -181,19 +190,6 @@ def test_what_unpacks_to_more_than_the_limit_is_refused(storage: BlobServiceClie
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(bytes(50_000_000)), b"\xff\xd8 not compressed at all"], ids=["bomb", "lie"]
-)
-def test_a_content_encoding_is_not_believed(storage: BlobServiceClient, container: str, content: bytes) -> None:
-    """Whoever writes a blob may label it as they like: what is stored is read, and no byte more."""
-    settings = ContentSettings(content_encoding="gzip")
-    storage.get_blob_client(container, "a.jpg").upload_blob(content, content_settings=settings)
-    source = read_source(storage, Drop(container, "a.jpg"), max_bytes=len(content))
-    assert source
-    assert source.content() == content
-    assert source.facts.sha256 == hashlib.sha256(content).hexdigest()
-
-
-@pytest.mark.parametrize(
     ("name", "metadata"), [("site/", {}), ("site", {"hdi_isfolder": "true"}), ("site_$folder$", {})]
 )
 def test_directory_markers_are_told_from_empty_files(
@@ -270,3 +266,23 @@ def test_a_name_that_leads_elsewhere_is_never_followed(name: str) -> None:
 def test_dots_within_a_name_lead_nowhere() -> None:
     """They are ordinary letters there."""
     assert not any(Drop(ITWIN, name).leads_elsewhere() for name in ("a..jpg", ".hidden", "...", "a/..b/c.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"is_being_copied": True}, SourceNotReady),
+        ({"blob_type": "AppendBlob"}, NotABlockBlob),
+        ({"blob_type": "PageBlob"}, NotABlockBlob),
+        ({"size": 0}, SourceNotReady),
+    ],
+    ids=str,
+)
+def test_an_event_may_come_before_the_content(changed: dict[str, Any], error: type[DropError]) -> None:
+    """What comes later is waited for; where nobody can tell when it is whole, the writer is told."""
+    written_at = datetime(2026, 11, 23, tzinfo=UTC)
+    facts = SourceFacts(Version(written_at, "0x1", "a.jpg"), 5, None, {})
+    facts.check_complete(written_at)
+    with pytest.raises(error):
+        replace(facts, **changed).check_complete(written_at)
+    replace(facts, size=0).check_complete(written_at + timedelta(seconds=EMPTY_GRACE_S))

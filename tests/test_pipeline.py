@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 def event(drop: Drop) -> Attempt:
     """Return the attempt that a drop's event makes."""
-    return Attempt.event(drop, utc_now())
+    return Attempt.event(drop)
 
 
 PICTURES = [encode(building_site(64 + n, 48), "PNG") for n in range(4)]
@@ -81,6 +81,7 @@ class Bench:
     """The app's services on a table: what they do to storage and to the platform can be watched and hindered."""
 
     services: Services
+    environ: dict[str, str]
     clock: SkippingClock
     storage: BlobServiceClient
     queue: QueueClient
@@ -229,7 +230,7 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
         }
         clock = SkippingClock()
         services = Services.from_environ(environ)
-        benches.append(Bench(services, clock, storage, queue, platform, address))
+        benches.append(Bench(services, environ, clock, storage, queue, platform, address))
         benches[0].services = replace(services, clock=Clock(benches[0].now, clock.monotonic, clock.sleep))
         yield benches[0]
 
@@ -886,6 +887,24 @@ def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(be
     second = bench.result(drop)
     assert (second["status"], second["attempts"]) == ("retrying", 2)
     assert second["firstAttemptAt"] == first["firstAttemptAt"]
+
+
+@pytest.mark.parametrize("skew", [timedelta(hours=5), timedelta(hours=-5)], ids=str)
+def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew: timedelta) -> None:
+    """From its first drop on: else another instance would take its times for something else."""
+    wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew)
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedResponse(503)])
+    process_drop(event(drop), wrong)
+    result = bench.result(drop)
+    for name in ("firstAttemptAt", "startedAt", "finishedAt", "nextAttemptAt"):
+        assert abs(datetime.fromisoformat(result[name]) - utc_now()) < timedelta(hours=1)
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+    newer = bench.write_later(PICTURES[1], Drop(drop.container, "newer.png"), drop)
+    process_drop(event(newer), wrong)
+    bench.drain()
+    assert (bench.result(newer)["status"], bench.shows(newer)) == ("uploaded", PICTURES[1])
 
 
 def touch(bench: Bench, drop: Drop) -> str:

@@ -16,7 +16,6 @@ from local.processes import wait_until
 from local.samples import phone_photo
 from shared import errors
 from shared.attempt import Attempt
-from shared.clock import utc_now
 from shared.drop import Drop
 from shared.errors import InvalidSettings
 from shared.pipeline import process_drop
@@ -216,7 +215,7 @@ def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureReq
     def cost(drop: Drop) -> tuple[int, int]:
         bench.exchanges.clear()
         before = len(bench.calls(drop))
-        process_drop(Attempt.event(drop, utc_now()), bench.services)
+        process_drop(Attempt.event(drop), bench.services)
         return len(bench.exchanges), len(bench.calls(drop)) - before
 
     first = bench.write(PICTURES[0])

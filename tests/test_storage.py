@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobServiceClient
 from starlette.responses import Response
 
@@ -14,10 +14,22 @@ from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
 from shared.drop import Drop, read_source
-from shared.errors import DropGone, StorageForbidden, StorageUnavailable, TokenServiceUnavailable, TokenUnavailable
+from shared.errors import (
+    DropError,
+    DropGone,
+    OutOfTime,
+    SourceArchived,
+    SourceEncrypted,
+    SourceNotReady,
+    StorageForbidden,
+    StorageLocked,
+    StorageUnavailable,
+    TokenServiceUnavailable,
+    TokenUnavailable,
+)
 from shared.http_client import HttpClient
 from shared.settings import StorageSettings
-from shared.storage import open_blobs, open_queue, storage_error, storage_identity
+from shared.storage import bounded, is_overtaken, open_blobs, open_queue, storage_error, storage_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,3 +173,32 @@ def test_a_proxy_of_the_environment_is_used_unless_the_host_is_excepted(
 
 def _by(connection_string: str) -> StorageSettings:
     return StorageSettings.from_environ({"DropStorage": connection_string})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (409, "BlobArchived", SourceArchived),
+        (409, "BlobBeingRehydrated", SourceNotReady),
+        (409, "BlobUsesCustomerSpecifiedEncryption", SourceEncrypted),
+        (409, "BlobImmutableDueToPolicy", StorageLocked),
+        (412, "LeaseIdMissing", StorageLocked),
+        (409, "SomethingElse", StorageUnavailable),
+    ],
+)
+def test_what_a_blob_is_in_has_a_code_of_its_own(status: int, code: str, kind: type[DropError]) -> None:
+    """Whoever can change it reads what to do; a state that no retry changes is not retried for a day."""
+    error = HttpResponseError("x")
+    error.status_code, error.error_code = status, code  # type: ignore[attr-defined]  # as the SDK sets it
+    found = storage_error(error)
+    assert type(found) is kind
+    assert is_overtaken(error) == (kind is StorageUnavailable)
+
+
+def test_what_begins_after_the_deadline_is_not_sent(azurite: Azurite) -> None:
+    """The SDK's own tries count, and a request gets what is left alone."""
+    settings = StorageSettings.from_environ({"DropStorage": azurite.connection_string})
+    with open_blobs(settings) as storage, pytest.raises(OutOfTime), bounded(10.0, lambda: 10.0):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    with open_blobs(settings) as storage, pytest.raises(DropGone), bounded(10.0, lambda: 9.0):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)

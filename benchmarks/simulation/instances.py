@@ -81,7 +81,7 @@ class Thread(greenlet):  # type: ignore[misc]  # it comes without types
             version = version_of(process.world, payload)
             attempt = Attempt(drop_of(process.world, payload), 1, process.world.now(), version.etag)
         else:
-            attempt = Attempt.event(drop_of(process.world, payload), process.world.now())
+            attempt = Attempt.event(drop_of(process.world, payload))
         if deliveries > MAX_DELIVERIES:
             drop_poisoned(attempt, process.services)
         else:

@@ -161,7 +161,7 @@ class Message:
         if isinstance(self.payload, str):
             return Attempt.from_message(self.payload)
         drop, etag = self.payload
-        return Attempt(drop, 1, now, etag) if self.deliveries > MAX_DELIVERIES else Attempt.event(drop, now)
+        return Attempt(drop, 1, now, etag) if self.deliveries > MAX_DELIVERIES else Attempt.event(drop)
 
 
 class World:
