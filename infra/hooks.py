@@ -130,7 +130,7 @@ def preflight(azure: AzureCli, environ: Mapping[str, str]) -> str:
         with urllib.request.urlopen(request, timeout=PREFLIGHT_TIMEOUT_S) as response:  # noqa: S310
             return str(response.read().decode())
     except urllib.error.HTTPError as error:
-        return error.read().decode() or f"The preflight responded {error.code} without a word.\n"
+        return error.read().decode() or f"The preflight responded with {error.code} and no text.\n"
     except OSError as error:
         raise HookFailedError(f"{environ['PREFLIGHT_URL']} did not respond: {error}.") from error
 

@@ -66,7 +66,7 @@ def recover_events(letter_url: str, services: Services) -> None:
     for drop in drops:
         services.retries.postpone(Attempt.missed(drop, services.clock.now()), 0)
     services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
-    log.warning("%d events that could not be delivered were taken up.", len(drops))
+    log.warning("%d events that could not be delivered were recovered.", len(drops))
 
 
 def _drops_in(content: bytes, services: Services) -> Iterator[Drop]:

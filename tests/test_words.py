@@ -47,6 +47,7 @@ INSTEAD_OF = {
     r"\bput together of\b": "put together from",
     r"\bdata (?:end|are)\b": "data ends, data is",
     r"\bagreed on\b": "negotiated",
+    r"\bthe process that had the\b": "that was decoding the ...",
     r"\bone (?:\w+ )*?a line\b": "one per line",
     r"\bwith all that is in (?:it|them)\b": "with everything in it",
     r"\blies in no\b": '"is not in a ..."',

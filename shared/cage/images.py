@@ -158,8 +158,8 @@ class Images:
             if left_s < self._cage.wall_s:
                 raise OutOfTime("The image was still being decoded when the attempt's time was over.") from None
             raise ResourcesExhausted(
-                f"The process that had the image was not done after {self._cage.wall_s} s, and yet had used less than "
-                f"the {self._cage.cpu_s} s of CPU that it may use."
+                f"The process that was decoding the image had not finished after {self._cage.wall_s} s, "
+                f"although it had used less than its {self._cage.cpu_s} s of CPU."
             ) from None
 
 
