@@ -40,9 +40,18 @@ def retry_due(body: bytes, invocation_id: str, *, deliveries: int) -> None:
 
 
 def blob_poisoned(body: bytes, invocation_id: str) -> None:
-    """Take in the host's message about a blob whose function failed too often.
+    r"""Take in the host's message about a blob whose function failed too often.
 
-    Its shape is that of `BlobTriggerMessage` in the host's storage extension.
+    Its shape is that of `BlobTriggerMessage` in the host's storage extension::
+
+        {
+          "Type": "BlobTrigger",
+          "FunctionId": "Host.Functions.process_drop",
+          "BlobType": "BlockBlob",
+          "ContainerName": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a",
+          "BlobName": "site/cam1.jpg",
+          "ETag": "\"0x8DE2B1\""
+        }
     """
     try:
         message = parse_object(body)
