@@ -59,6 +59,7 @@ _TILE = 32
 _TILES = 512
 _MANY_TILES = 1_024
 _FEW_TILES = 128
+_VERY_FEW_TILES = 32
 _FEW_COLOURS = 64
 """Of dithered and hatched drawings; a photo in grey has up to 256."""
 
@@ -74,8 +75,8 @@ _ROWS_PIXELS = 600_000
 _PNG_AIM, _SURE_PNG = 0.94, 0.8
 """Which share of the limit a PNG may have by its rows, and by its tiles."""
 
-_TORN, _TORN_DRAWING = 1.3, 3.0
-"""How much too large tiles may make a PNG seem: where they say more, it will not fit."""
+_TORN, _TORN_DRAWING, _HOPELESS = 1.3, 3.0, 2.0
+"""How much too large tiles may make a PNG seem, and very few of them: where they say more, it will not fit."""
 
 _AIM = 0.97
 """Which share of the limit is aimed at: two standard errors below."""
@@ -132,6 +133,8 @@ def _will_fit_as_png(picture: Picture) -> bool:
     a photo there is nothing of the kind.
     """
     image, most = picture.image, picture.limits.max_output_bytes - len(picture.profile or b"")
+    if not picture.is_drawing and _png_bytes(image, mosaic(image, _VERY_FEW_TILES)) > _HOPELESS * most:
+        return False
     predicted = _png_bytes(image, mosaic(image, _FEW_TILES))
     if predicted > (_TORN_DRAWING if picture.is_drawing else _TORN) * most:
         return False
