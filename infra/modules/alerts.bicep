@@ -108,7 +108,7 @@ var logAlerts = [
   }
   {
     name: 'poison'
-    title: 'The host gave messages up'
+    title: 'The host stopped retrying'
     description: 'A function failed five times on the same message, which a bug or a crash does.'
     source: 'insights'
     query: loadTextContent('../queries/alert-poison.kql')
