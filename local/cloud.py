@@ -52,7 +52,7 @@ DEFAULT_FILTERS = (
 
 # Whose token the platform gets: the app's own, which the stand-in of the platform trusts as the platform does not, or
 # that of the service app, for which a gateway exchanges it.
-Login = Literal["managed-identity", "gateway"]
+Login = Literal["managed-identity", "gateway", "client-credentials"]
 
 
 class LocalCloud:
@@ -167,9 +167,10 @@ class LocalCloud:
             "DropStorage": self.connection_string,
             "RESULTS_CONTAINER": RESULTS_CONTAINER,
             "ITWIN_API_URL": self.gateway_address or self.platform_address,
-            "ITWIN_LOGIN": "managed-identity",
+            "ITWIN_LOGIN": self._login,
             "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
             "ITWIN_TOKEN_SCOPE": f"{self._audience}/.default",
+            **self._secret_settings(),
             # On a laptop, an iTwin that is not there now was not made a moment ago.
             "RETRY_NOT_FOUND_S": "0",
             "PYTHON_THREADPOOL_THREAD_COUNT": str(CONTRACT["threads"]),
@@ -212,6 +213,15 @@ class LocalCloud:
     def _audience(self) -> str:
         return f"api://{GATEWAY_APPLICATION_ID}" if self._login == "gateway" else PLATFORM_AUDIENCE
 
+    def _secret_settings(self) -> dict[str, str | None]:
+        if self._login != "client-credentials":
+            return {}
+        return {
+            "ITWIN_CLIENT_ID": SERVICE_APP,
+            "ITWIN_SECRET_URL": f"{self.vault_address}/secrets/{SECRET_NAME}",
+            "ITWIN_TOKEN_SCOPE": None,
+        }
+
     def _make_gateway(self) -> Gateway:
         self.rotate_secret()
         return Gateway(
@@ -236,6 +246,8 @@ class LocalCloud:
         self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
         self.vault_address = stack.enter_context(serve(self.vault.app, self._ports.vault))
         self.platform_address = stack.enter_context(serve(self.platform.app, self._ports.platform))
+        if self._login == "client-credentials":
+            self.rotate_secret()
         if self._login == "gateway":
             self.gateway_address = stack.enter_context(serve(self._make_gateway().app))
         self.azurite.wait()

@@ -1,10 +1,13 @@
 """The bearer token: which login it comes from, and when a new one is fetched.
 
-Two logins: the managed identity's own token for a configured scope, or client credentials at the iTwin token authority.
+Two ways: the managed identity's own token for a configured scope, which a gateway exchanges; or client credentials at
+the iTwin token authority, with a secret that the managed identity reads from a key vault.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import threading
 import time
@@ -14,14 +17,16 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
-from shared.http_client import NoResponse, retry_after_s
+from shared.http_client import TEMPORARY_STATUSES, NoResponse, retry_after_s
 from shared.identity import BEARER_TOKEN, LEAST_PAUSE_S, ManagedIdentity
 from shared.untrusted_json import parse_object
+from shared.vault import VaultSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.http_client import Response, Sender
+    from shared.vault import Secret
 
 ITWIN_SCOPE = "itwin-platform"
 TIMEOUT_S = 30.0
@@ -32,10 +37,8 @@ UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
 RENEWAL_PAUSE_S = 60.0
 
 OK = 200
-REQUEST_TIMEOUT = 408
-TOO_EARLY = 425
-TOO_MANY_REQUESTS = 429
-TEMPORARY = (REQUEST_TIMEOUT, TOO_EARLY, TOO_MANY_REQUESTS, *range(500, 600))
+
+log = logging.getLogger("itwin_image_drop")
 
 # RFC 6749, 5.2: error codes; only such a word of an untrusted response is published.
 OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
@@ -51,12 +54,16 @@ class ManagedIdentityLogin:
 
 @dataclass(frozen=True)
 class ClientCredentialsLogin:
-    """A service app of the iTwin Platform, with a secret that the host resolved from Key Vault."""
+    """A service app of the iTwin Platform, whose secret is in a key vault that the managed identity may read.
+
+    Without `identity_client_id` it is the system-assigned one.
+    """
 
     token_url: str
     client_id: str
-    client_secret: str = field(repr=False)
+    secret_url: str
     scope: str = ITWIN_SCOPE
+    identity_client_id: str | None = None
 
 
 Login = ManagedIdentityLogin | ClientCredentialsLogin
@@ -84,7 +91,7 @@ def open_tokens(login: Login, http: Sender) -> AccessTokens:
     """Make the one source of bearer tokens for the process; nothing is sent yet."""
     if isinstance(login, ManagedIdentityLogin):
         return AccessTokens(IdentityTokens(login, http))
-    return AccessTokens(ClientCredentials(login, http))
+    return AccessTokens(ClientCredentials(login, http, read_by_identity(login, http)))
 
 
 class AccessTokens:
@@ -184,19 +191,43 @@ class IdentityTokens:
         return Token(token.token, token.expires_on - time.time())
 
 
+def read_by_identity(login: ClientCredentialsLogin, http: Sender) -> VaultSecret:
+    """Return the secret of the service app; nothing is sent yet."""
+    settings = "AZURE_CLIENT_ID and ITWIN_SECRET_URL"
+    return VaultSecret(login.secret_url, ManagedIdentity(http, login.identity_client_id, settings=settings), http)
+
+
 class ClientCredentials:
     """OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
-    def __init__(self, login: ClientCredentialsLogin, http: Sender) -> None:
+    def __init__(self, login: ClientCredentialsLogin, http: Sender, secret: VaultSecret) -> None:
         self._login = login
         self._http = http
+        self._secret = secret
 
     def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - it keeps none that it could return
-        """Ask the token authority. Raises TokenUnavailable and TokenServiceUnavailable."""
+        """Ask the token authority, with a newer secret where it refuses the one that is kept.
+
+        Raises TokenUnavailable and TokenServiceUnavailable.
+        """
+        secret = self._secret.current(deadline)
+        try:
+            token = self._request(secret, deadline)
+        except _LoginRefused:
+            newer = self._secret.newer(deadline)
+            if newer is None:
+                raise
+            secret, token = newer, self._request(newer, deadline)
+        expires_at = secret.expires_at.isoformat() if secret.expires_at else None
+        # The alert about a secret that is about to expire reads it.
+        log.info("%s", json.dumps({"token": "obtained", "secretVersion": secret.version, "secretExpires": expires_at}))
+        return token
+
+    def _request(self, secret: Secret, deadline: float) -> Token:
         form = {
             "grant_type": "client_credentials",
             "client_id": self._login.client_id,
-            "client_secret": self._login.client_secret,
+            "client_secret": secret.value,
             "scope": self._login.scope,
         }
         try:
@@ -209,10 +240,14 @@ class ClientCredentials:
             )
         except NoResponse as error:
             message = f"The token authority gave no access token: {error.message}"
-            if error.cause in ("time", "cut"):
+            if error.is_temporary:
                 raise TokenServiceUnavailable(message) from error
             raise TokenUnavailable(f"{message} Check ITWIN_TOKEN_URL and the network.") from error
         return _read_token(response)
+
+
+class _LoginRefused(TokenUnavailable, code=TokenUnavailable.code):
+    """The token authority did not accept the client's ID or secret."""
 
 
 def _read_token(response: Response) -> Token:
@@ -222,7 +257,7 @@ def _read_token(response: Response) -> Token:
     except ValueError:
         body = {}
     status, error = response.status, body.get("error")
-    if status in TEMPORARY:
+    if status in TEMPORARY_STATUSES:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
         raise TokenServiceUnavailable(
             f"The token authority is currently unavailable ({status}).", retry_after_s=pause_s
@@ -236,9 +271,9 @@ def _read_token(response: Response) -> Token:
             "ITWIN_TOKEN_URL."
         )
     word = f" ({error})" if OAUTH_ERROR.fullmatch(error) else ""
-    raise TokenUnavailable(
-        f"The token authority refused the login with {status}{word}: check ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET, "
-        "ITWIN_TOKEN_SCOPE and ITWIN_TOKEN_URL."
+    raise _LoginRefused(
+        f"The token authority refused the login with {status}{word}: check ITWIN_CLIENT_ID, the secret at "
+        "ITWIN_SECRET_URL, ITWIN_TOKEN_SCOPE and ITWIN_TOKEN_URL."
     )
 
 

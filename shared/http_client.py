@@ -59,6 +59,8 @@ AUTO_DETECT_FORMAT = 32 + zlib.MAX_WBITS  # gzip or zlib, by its first bytes
 COMPRESSED = ("gzip", "x-gzip", "deflate")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 OK_STATUSES = range(200, 300)
+# What passes by itself, whoever says it: timeout, too early, too many requests, and every server error.
+TEMPORARY_STATUSES = (408, 425, 429, *range(500, 600))
 
 Cause = Literal["name", "connection", "proxy", "certificate", "tls", "time", "cut", "not HTTP"]
 Address = tuple[socket.AddressFamily, Any]
@@ -91,6 +93,11 @@ class NoResponse(Exception):
         self.message = message
         self.cause: Cause = cause
         self.may_have_arrived = may_have_arrived
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the peer was there, and only did not respond in time or to the end."""
+        return self.cause in ("time", "cut")
 
 
 class Sender(Protocol):

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import StorageErrorCode
 
-from shared.credentials import ManagedIdentityLogin, open_tokens
+from shared.credentials import (
+    AccessTokens,
+    ClientCredentials,
+    IdentityTokens,
+    ManagedIdentityLogin,
+    read_by_identity,
+)
 from shared.drop import ITWIN_ID, Drop
 from shared.errors import (
     DropError,
@@ -47,8 +53,8 @@ from shared.untrusted_json import parse_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from shared.credentials import AccessTokens
     from shared.http_client import Response
+    from shared.vault import VaultSecret
 
 PERMISSION = "itwins_modify"
 # Where the host puts what it stopped trying, for the app to take back.
@@ -137,9 +143,8 @@ def examine(
     storage = _unless_wrong(lambda: StorageSettings.from_environ(environ))
     settings = _unless_wrong(lambda: Settings.from_environ(environ))
     http = HttpClient()
-    tokens = open_tokens(settings.login, http) if settings else None
     deadline, latest = (time.monotonic() + seconds for seconds in (check_timeout_s, event_timeout_s + PROBE_TIMEOUT_S))
-    platform = _Platform(settings, tokens, http, deadline) if settings and tokens else None
+    platform = _Platform.of(settings, http, deadline) if settings else None
     checks = (
         _Check("Settings", lambda: _check_settings(environ), deadline),
         _Check("Access token", lambda: _check_token(_given(platform)), deadline),
@@ -168,8 +173,18 @@ class _Platform:
 
     settings: Settings
     tokens: AccessTokens
+    secret: VaultSecret | None
     http: HttpClient
     deadline: float
+
+    @classmethod
+    def of(cls, settings: Settings, http: HttpClient, deadline: float) -> _Platform:
+        """Read the secret that the key vault has now, not one that drops were uploaded with."""
+        login = settings.login
+        if isinstance(login, ManagedIdentityLogin):
+            return cls(settings, AccessTokens(IdentityTokens(login, http)), None, http, deadline)
+        secret = read_by_identity(login, http)
+        return cls(settings, AccessTokens(ClientCredentials(login, http, secret)), secret, http, deadline)
 
     def token(self) -> str:
         """Return an access token. Raises _NotCheckedError: another check says why there is none."""
@@ -254,9 +269,17 @@ def _check_token(platform: _Platform) -> str:
     login = platform.settings.login
     giver = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
     claims = _describe(_claims(platform.tokens.get(platform.deadline)))
-    return (
-        f"{giver} gave one for the scope {login.scope!r}. {claims or 'It is opaque: it shows no audience or expiry.'}"
-    )
+    said = claims or "It is opaque: it shows no audience or expiry."
+    return f"{giver} gave one for the scope {login.scope!r}. {said}{_describe_secret(platform)}"
+
+
+def _describe_secret(platform: _Platform) -> str:
+    """Say which version of the secret the key vault has now: drops may still work with an earlier one."""
+    if platform.secret is None:
+        return ""
+    secret = platform.secret.current(platform.deadline)
+    expiry = f"expires on {secret.expires_at:%Y-%m-%d}" if secret.expires_at else "has no expiry date"
+    return f" It came with version {secret.version} of the client secret, the key vault's current one, which {expiry}."
 
 
 def _claims(token: str) -> Mapping[str, Any]:

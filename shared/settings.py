@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 CONNECTION = "DropStorage"
 DEFAULT_MAX_SOURCE_BYTES = 100_000_000
 KEY_VAULT_REFERENCE = "@microsoft.keyvault("  # in whatever case
+LOGINS = ("client-credentials", "gateway", "managed-identity")
+# Without a version: the current one is read.
+SECRET_PATH = re.compile(r"/secrets/[0-9a-zA-Z-]{1,127}")
+PLATFORM_HOST = re.compile(r"(^|\.)bentley\.com$")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Choice = TypeVar("Choice", bound=str)
@@ -65,10 +70,11 @@ class Settings:
         """Read every setting. Raises InvalidSettings, which lists every problem."""
         reader = _Reader(environ)
         limits = ImageLimits()
+        api_url = reader.url("ITWIN_API_URL", "https://api.bentley.com")
         settings = cls(
             storage=_read_storage(reader, reader),
-            api_url=reader.url("ITWIN_API_URL", "https://api.bentley.com"),
-            login=_read_login(reader),
+            api_url=api_url,
+            login=_read_login(reader, api_url),
             limits=ImageLimits(
                 max_source_pixels=reader.integer("MAX_SOURCE_PIXELS", limits.max_source_pixels, 1, 1_000_000_000),
                 max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", limits.max_output_pixels, 10_000, 1_000_000_000),
@@ -117,19 +123,27 @@ def _is_connection_string(text: str) -> bool:
     return bool(names & {"accountname", "queueendpoint", "usedevelopmentstorage"})
 
 
-def _read_login(reader: _Reader) -> Login:
-    way = reader.choice("ITWIN_LOGIN", "managed-identity", ("managed-identity", "client-credentials"))
-    if way == "managed-identity":
-        return ManagedIdentityLogin(
-            scope=reader.text("ITWIN_TOKEN_SCOPE", None, "the scope to ask the identity for, like api://<id>/.default"),
-            client_id=reader.text("AZURE_CLIENT_ID", "") or None,
+def _read_login(reader: _Reader, api_url: str) -> Login:
+    way = reader.choice("ITWIN_LOGIN", None, LOGINS)
+    identity = reader.text("AZURE_CLIENT_ID", "") or None
+    if reader.is_wrong("ITWIN_LOGIN"):
+        return ManagedIdentityLogin("")
+    if way == "client-credentials":
+        return ClientCredentialsLogin(
+            token_url=reader.url("ITWIN_TOKEN_URL", "https://ims.bentley.com/connect/token"),
+            client_id=reader.text("ITWIN_CLIENT_ID", None, "the client ID of the iTwin service app"),
+            secret_url=reader.secret_url("ITWIN_SECRET_URL"),
+            scope=reader.text("ITWIN_TOKEN_SCOPE", ITWIN_SCOPE),
+            identity_client_id=identity,
         )
-    return ClientCredentialsLogin(
-        token_url=reader.url("ITWIN_TOKEN_URL", "https://ims.bentley.com/connect/token"),
-        client_id=reader.text("ITWIN_CLIENT_ID", None, "the client ID of the iTwin service app"),
-        client_secret=reader.text("ITWIN_CLIENT_SECRET", None, "a Key Vault reference to the client secret"),
-        scope=reader.text("ITWIN_TOKEN_SCOPE", ITWIN_SCOPE),
-    )
+    if not reader.is_wrong("ITWIN_API_URL") and PLATFORM_HOST.search(urlsplit(api_url).hostname or ""):
+        reader.problem(
+            "ITWIN_LOGIN",
+            f"{way!r} while images go to {api_url}, which takes no token of a managed identity",
+            "client-credentials, or the address of a gateway that exchanges the token in ITWIN_API_URL",
+        )
+    scope = reader.text("ITWIN_TOKEN_SCOPE", None, "the scope to ask the identity for, like api://<id>/.default")
+    return ManagedIdentityLogin(scope, identity)
 
 
 def _read_retries(reader: _Reader) -> RetryPolicy:
@@ -186,13 +200,14 @@ class _Reader:
             return default
         return value
 
-    def choice(self, name: str, default: Choice, choices: tuple[Choice, ...]) -> Choice:
-        text = self.text(name, default)
+    def choice(self, name: str, default: Choice | None, choices: tuple[Choice, ...]) -> Choice:
+        text = self.text(name, default, " or ".join(choices))
         for choice in choices:
             if choice == text:
                 return choice
-        self.problem(name, repr(text), " or ".join(choices))
-        return default
+        if text:
+            self.problem(name, repr(text), " or ".join(choices))
+        return default or choices[0]
 
     def container(self, name: str, default: str) -> str:
         text = self.text(name, default)
@@ -201,6 +216,13 @@ class _Reader:
             self.problem(name, repr(text), "a container name that is not reserved: a-z, 0-9 and -, not an iTwin ID")
             return default
         return text
+
+    def secret_url(self, name: str) -> str:
+        url = self.url(name, None)
+        if url and not self.is_wrong(name) and not SECRET_PATH.fullmatch(urlsplit(url).path):
+            expected = "the secret's address in the key vault without a version, https://<vault>.../secrets/<name>"
+            self.problem(name, repr(url), expected)
+        return url
 
     def url(self, name: str, default: str | None) -> str:
         """Return an address without a trailing slash; https, or http on loopback."""

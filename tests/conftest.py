@@ -5,6 +5,8 @@ And all are searched for secrets that were told.
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -13,10 +15,12 @@ from local.__main__ import spare_loopback
 from local.azurite import Azurite
 from local.cloud import LocalCloud
 from local.host_process import HostKind, find_core_tools
-from local.serving import LocalCloudError
+from local.key_vault import KeyVault
+from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
+from local.serving import LocalCloudError, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.leaks import Ear
 
@@ -96,3 +100,28 @@ def cloud(ear: Ear, functions_host: HostKind) -> Iterator[LocalCloud]:
         app_settings={"AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:02"},
     ) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class ReadableVault:
+    """A key vault that whoever has the variables of `identity` may read."""
+
+    identity: Mapping[str, str]
+    address: str
+    vault: KeyVault
+
+    def hold(self, secret: str) -> str:
+        """Put a secret into it and return its address."""
+        name = f"secret-{uuid.uuid4()}"
+        self.vault.set_secret(name, secret)
+        return f"{self.address}/secrets/{name}"
+
+
+@pytest.fixture(scope="session")
+def readable_vault(ear: Ear) -> Iterator[ReadableVault]:
+    """Serve a key vault and the identity that may read it."""
+    assert ear
+    identity = ManagedIdentity()
+    vault = KeyVault(identity.tokens, readers=[SYSTEM_ASSIGNED_ID])
+    with serve(identity.app) as endpoint, serve(vault.app) as address:
+        yield ReadableVault(identity.settings(endpoint), address, vault)

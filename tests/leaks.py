@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w|hush")
 SIGNATURE = re.compile(r"[?&;](sig|code)=")
-SECRET_SETTINGS = (BLOBS_EXTENSION_KEY, FUNCTION_KEY, "IDENTITY_HEADER", "ITWIN_CLIENT_SECRET")
+SECRET_SETTINGS = (BLOBS_EXTENSION_KEY, FUNCTION_KEY, "IDENTITY_HEADER")
 # How the app's own documents begin: results, and entries of the ledger.
 DOCUMENT = re.compile(rb'\{\s*"(status|upload)":')
 LONGEST_DOCUMENT = 100_000

@@ -171,7 +171,7 @@ def test_the_example_of_local_settings_is_a_working_one() -> None:
     settings = Settings.from_environ(example["Values"])
     assert settings.api_url == "http://127.0.0.1:4000"
     assert example["Values"]["FUNCTIONS_WORKER_RUNTIME"] == "python"
-    assert example["Values"]["ITWIN_CLIENT_SECRET"] in TEXTS["CONTRIBUTING.md"]
+    assert not [name for name in example["Values"] if "SECRET" in name]
 
 
 @pytest.mark.parametrize("path", sorted([*PROJECT.glob(".vscode/*.json"), *PROJECT.glob(".devcontainer/*.json")]))

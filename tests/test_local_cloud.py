@@ -64,7 +64,7 @@ class ProbeCloud(LocalCloud):
 def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only environment variables tell a laptop from Azure, so no other may slip in; a caller may change any."""
     monkeypatch.setenv("AZURE_CLIENT_ID", "the developer's")
-    monkeypatch.setenv("ITWIN_CLIENT_SECRET", "the developer's")
+    monkeypatch.setenv("ITWIN_SECRET_URL", "the developer's")
     changes = {"ITWIN_LOGIN": "client-credentials", "ITWIN_TOKEN_SCOPE": None, "ADDED": "1"}
     with ProbeCloud(app_settings=changes) as cloud:
         cloud.drop(str(uuid.uuid4()), "a.png", b"1")
@@ -81,7 +81,7 @@ def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypa
             "ADDED": "1",
         }
     assert told(expected).items() <= environment.items()
-    assert not environment.keys() & {"AZURE_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_TOKEN_SCOPE"}
+    assert not environment.keys() & {"AZURE_CLIENT_ID", "ITWIN_SECRET_URL", "ITWIN_TOKEN_SCOPE"}
 
 
 def test_what_the_cloud_writes_itself_triggers_nothing() -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.azurite import Azurite
+    from tests.conftest import ReadableVault
 
 
 def event(drop: Drop) -> Attempt:
@@ -188,8 +189,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(azurite: Azurite) -> Iterator[Bench]:
+def bench(azurite: Azurite, readable_vault: ReadableVault, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Lay the services out; every request of theirs to storage passes a proxy."""
+    for name, value in readable_vault.identity.items():
+        monkeypatch.setenv(name, value)
     direct = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
     ports = [int(direct[name].rpartition(":")[2].partition("/")[0]) for name in ("BlobEndpoint", "QueueEndpoint")]
     platform = ITwinPlatform(clients=CLIENTS)
@@ -223,7 +226,7 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
             "ITWIN_LOGIN": "client-credentials",
             "ITWIN_TOKEN_URL": f"{address}/connect/token",
             "ITWIN_CLIENT_ID": "the-app",
-            "ITWIN_CLIENT_SECRET": CLIENTS["the-app"],
+            "ITWIN_SECRET_URL": readable_vault.hold(CLIENTS["the-app"]),
             "RETRY_MIN_DELAY_S": "1",
             "RETRY_MAX_DELAY_S": "1",
             "RETRY_NOT_FOUND_S": "0",

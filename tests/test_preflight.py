@@ -181,7 +181,7 @@ CLIENT = {
     "ITWIN_LOGIN": "client-credentials",
     "ITWIN_TOKEN_URL": "{platform}/connect/token",
     "ITWIN_CLIENT_ID": "service-app",
-    "ITWIN_CLIENT_SECRET": SECRET,
+    "ITWIN_SECRET_URL": "{vault}/secrets/itwin-client-secret",
 }
 NO_STORAGE = "AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint={platform}/a;QueueEndpoint={platform}/a"
 UNRESOLVED = "@Microsoft.KeyVault(VaultName=kv;SecretName=itwin-client-secret)"
@@ -223,9 +223,12 @@ ROLES = ("Storage Blob Data", "Storage Queue Data Contributor", "DropStorage__cl
         ({"DropStorage": "{to read}"}, "Queues", ROLES),
         (CLIENT | {"ITWIN_TOKEN_URL": "http://127.0.0.1:9"}, "Access token", ["ITWIN_TOKEN_URL"]),
         (CLIENT | {"ITWIN_CLIENT_ID": ""}, "Settings", ["ITWIN_CLIENT_ID"]),
-        (CLIENT | {"ITWIN_CLIENT_SECRET": ""}, "Settings", ["ITWIN_CLIENT_SECRET", "Key Vault"]),
-        (CLIENT | {"ITWIN_CLIENT_SECRET": UNRESOLVED}, "Settings", ["ITWIN_CLIENT_SECRET", "Key Vault Secrets User"]),
-        (CLIENT, "Access token", ["401", "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"]),
+        (CLIENT | {"ITWIN_SECRET_URL": ""}, "Settings", ["ITWIN_SECRET_URL", "https://"]),
+        (CLIENT | {"ITWIN_CLIENT_ID": UNRESOLVED}, "Settings", ["ITWIN_CLIENT_ID", "Key Vault Secrets User"]),
+        (CLIENT | {"ITWIN_SECRET_URL": "{vault}/secrets/other"}, "Access token", ["404", "ITWIN_SECRET_URL"]),
+        (CLIENT, "Access token", ["401", "ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"]),
+        ({"ITWIN_LOGIN": ""}, "Settings", ["ITWIN_LOGIN", "client-credentials"]),
+        ({"ITWIN_API_URL": "https://api.bentley.com"}, "Settings", ["ITWIN_LOGIN", "gateway", "ITWIN_API_URL"]),
     ],
 )
 def test_each_wrong_thing_is_named_and_no_secret_is(
@@ -233,8 +236,10 @@ def test_each_wrong_thing_is_named_and_no_secret_is(
 ) -> None:
     """One thing wrong at a time: the check that fails names the setting or the role, and nothing that was in it."""
     key = dict(part.split("=", 1) for part in cloud.connection_string.rstrip(";").split(";"))["AccountKey"]
+    cloud.vault.set_secret("itwin-client-secret", SECRET)
     places = {
         "{platform}": cloud.platform_address,
+        "{vault}": cloud.vault_address,
         "{without a key}": cloud.connection_string.replace(key, "c2VjcmV0"),
         "{to read}": read_only(cloud.connection_string),
     }
@@ -276,6 +281,7 @@ def claims_of(**claims: object) -> str:
     return jwt.encode(dict(claims), "a key of at least thirty-two bytes", algorithm="HS256")
 
 
+@pytest.mark.usefixtures("identity")
 @pytest.mark.parametrize(
     ("token", "says"),
     [
@@ -292,12 +298,28 @@ def claims_of(**claims: object) -> str:
 def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str) -> None:
     """Authorities differ in what they put into a token; what is missing is left out."""
     with serve(JSONResponse({"access_token": token, "expires_in": 3600})) as authority:
-        changes = CLIENT | {"ITWIN_TOKEN_URL": authority}
+        cloud.vault.set_secret("itwin-client-secret", SECRET)
+        secret_url = f"{cloud.vault_address}/secrets/itwin-client-secret"
+        changes = CLIENT | {"ITWIN_TOKEN_URL": authority, "ITWIN_SECRET_URL": secret_url}
         report = examine(environment(cloud, **changes), event_timeout_s=0)
-    assert finding(report, "Access token") == (
-        "works",
-        f"{authority} gave one for the scope {environment(cloud)['ITWIN_TOKEN_SCOPE']!r}. {says}",
-    )
+    verdict, text = finding(report, "Access token")
+    assert verdict == "works"
+    assert text.startswith(f"{authority} gave one for the scope {environment(cloud)['ITWIN_TOKEN_SCOPE']!r}. {says} It")
+
+
+@pytest.mark.usefixtures("identity")
+def test_the_current_version_of_the_secret_is_told_with_its_expiry(cloud: LocalCloud) -> None:
+    """Drops may still be uploaded with an earlier one: the preflight proves that the new one works."""
+    versions = []
+    with serve(JSONResponse({"access_token": "opaque", "expires_in": 3600})) as authority:
+        secret_url = f"{cloud.vault_address}/secrets/itwin-client-secret"
+        changes = CLIENT | {"ITWIN_TOKEN_URL": authority, "ITWIN_SECRET_URL": secret_url}
+        for expires in (None, datetime(2027, 3, 1, tzinfo=UTC)):
+            versions.append(cloud.vault.set_secret("itwin-client-secret", SECRET, expires=expires))
+            report = examine(environment(cloud, **changes), event_timeout_s=0)
+            text = finding(report, "Access token")[1]
+            assert f"version {versions[-1]} of the client secret, the key vault's current one" in text
+            assert ("expires on 2027-03-01" if expires else "has no expiry date") in text
 
 
 def test_without_storage_settings_nothing_is_tried_there() -> None:
@@ -366,7 +388,7 @@ def test_messages_that_stand_in_a_poison_queue_fail(name: str) -> None:
     assert "shared.replay" in text
 
 
-def test_whoever_does_not_answer_is_named_check_by_check() -> None:
+def test_whoever_does_not_answer_is_named_check_by_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Storage, identity, token authority and platform that take every connection and say nothing cost no more time."""
 
     def hang(connection: socket.socket) -> None:
@@ -374,8 +396,10 @@ def test_whoever_does_not_answer_is_named_check_by_check() -> None:
             pass
 
     with conversing(hang, again=True) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", address)
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
         account = f"AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint={address}/a;QueueEndpoint={address}/a"
-        changes = {name: value.replace("{platform}", address) for name, value in CLIENT.items()}
+        changes = {name: value.format(platform=address, vault=address) for name, value in CLIENT.items()}
         settings = {"DropStorage": account, "ITWIN_API_URL": address, **changes}
         report = examine(settings, check_timeout_s=2, event_timeout_s=1)
     assert finding(report, "Access token")[0] == "fails"

@@ -54,7 +54,10 @@ class Recorder(dict[str, str]):
 def settings_read() -> set[str]:
     """Return every setting that the app reads, by any login and connection."""
     asked: set[str] = set()
-    for environ in ({"DropStorage__blobServiceUri": "https://x"}, {"ITWIN_LOGIN": "client-credentials"}):
+    for environ in (
+        {"DropStorage__blobServiceUri": "https://x", "ITWIN_LOGIN": "gateway"},
+        {"ITWIN_LOGIN": "client-credentials"},
+    ):
         recorder = Recorder(environ)
         with pytest.raises(InvalidSettings):
             Settings.from_environ(recorder)
@@ -87,13 +90,15 @@ def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> 
     identity = {
         "DropStorage__blobServiceUri": "https://a.blob.core.windows.net",
         "DropStorage__queueServiceUri": "https://a.queue.core.windows.net",
+        "ITWIN_LOGIN": "gateway",
+        "ITWIN_API_URL": "https://gateway.example",
         "ITWIN_TOKEN_SCOPE": "api://x/.default",
     }
     credentials = {
         "DropStorage": "AccountName=a;AccountKey=b",
         "ITWIN_LOGIN": "client-credentials",
         "ITWIN_CLIENT_ID": "a",
-        "ITWIN_CLIENT_SECRET": "b",
+        "ITWIN_SECRET_URL": "https://kv.vault.azure.net/secrets/b",
     }
     without = [read_settings(environ) for environ in (identity, credentials)]
     assert all(without)
@@ -104,7 +109,8 @@ def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> 
 def test_every_setting_with_a_default_says_it() -> None:
     """What may be left out has its default in the table, unless it is then simply not there."""
     said = set(re.findall(r"^\| `(\w+)` \| `", SETTINGS, re.MULTILINE))
-    required = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri", "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"}
+    storage = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri"}
+    required = {*storage, "ITWIN_LOGIN", "ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"}
     not_there = {"DropStorage", "DropStorage__clientId", "AZURE_CLIENT_ID"}
     assert said == settings_read() - required - not_there
 

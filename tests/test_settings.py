@@ -20,13 +20,15 @@ MANAGED_IDENTITY = {
     "DropStorage__credential": "managedidentity",
     "DropStorage__clientId": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "AZURE_CLIENT_ID": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "ITWIN_LOGIN": "gateway",
+    "ITWIN_API_URL": "https://gateway.example",
     "ITWIN_TOKEN_SCOPE": "api://gateway/.default",
 }
 CLIENT_CREDENTIALS = {
     "DropStorage": "AccountName=a;AccountKey=c2VjcmV0",
     "ITWIN_LOGIN": "client-credentials",
     "ITWIN_CLIENT_ID": "service-app",
-    "ITWIN_CLIENT_SECRET": "hush",
+    "ITWIN_SECRET_URL": "https://kv.vault.azure.net/secrets/itwin-client-secret",
 }
 
 
@@ -37,11 +39,11 @@ def problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_the_managed_identity_is_the_default_login() -> None:
-    """The default way is the identity's own token; what is not set has the documented default."""
+def test_the_managed_identitys_own_token_goes_to_a_gateway() -> None:
+    """What is not set has the documented default."""
     settings = Settings.from_environ(MANAGED_IDENTITY)
     assert settings.login == ManagedIdentityLogin("api://gateway/.default", "0f8fad5b-d9cb-469f-a165-70867728950e")
-    assert settings.api_url == "https://api.bentley.com"
+    assert settings.api_url == "https://gateway.example"
     assert settings.limits == ImageLimits()
     assert settings.max_source_bytes == 100_000_000
     assert settings.storage.blob_service_url == "https://drops.blob.core.windows.net"
@@ -50,10 +52,58 @@ def test_the_managed_identity_is_the_default_login() -> None:
 
 
 def test_client_credentials_default_to_the_production_authority() -> None:
-    """A service app needs its ID and secret alone."""
-    assert Settings.from_environ(CLIENT_CREDENTIALS).login == ClientCredentialsLogin(
-        "https://ims.bentley.com/connect/token", "service-app", "hush", "itwin-platform"
+    """A service app needs its ID and the address of its secret alone."""
+    settings = Settings.from_environ(CLIENT_CREDENTIALS)
+    assert settings.api_url == "https://api.bentley.com"
+    assert settings.login == ClientCredentialsLogin(
+        "https://ims.bentley.com/connect/token",
+        "service-app",
+        "https://kv.vault.azure.net/secrets/itwin-client-secret",
+        "itwin-platform",
     )
+
+
+def test_nobody_logs_in_by_default() -> None:
+    """A default would be wrong for most, and its failure come late."""
+    (problem,) = problems({**CLIENT_CREDENTIALS, "ITWIN_LOGIN": ""})
+    assert problem == "ITWIN_LOGIN: found nothing, expected client-credentials or gateway or managed-identity."
+
+
+@pytest.mark.parametrize("way", ["managed-identity", "gateway"])
+@pytest.mark.parametrize(
+    "url", ["", "https://api.bentley.com", "https://qa-api.bentley.com/", "https://API.Bentley.com"]
+)
+def test_no_token_of_a_managed_identity_is_for_the_platform_itself(way: str, url: str) -> None:
+    """It would be refused at each drop; the sentence says what to do instead."""
+    (problem,) = problems({**MANAGED_IDENTITY, "ITWIN_LOGIN": way, "ITWIN_API_URL": url})
+    assert problem.startswith(f"ITWIN_LOGIN: found {way!r} while images go to https://")
+    assert problem.endswith(
+        "expected client-credentials, or the address of a gateway that exchanges the token in ITWIN_API_URL."
+    )
+
+
+@pytest.mark.parametrize("way", ["managed-identity", "gateway"])
+@pytest.mark.parametrize("url", ["https://gateway.example", "https://bentley.com.example", "https://notbentley.com"])
+def test_a_gateway_of_ones_own_is_for_either(way: str, url: str) -> None:
+    """Both send the identity's own token there."""
+    settings = Settings.from_environ({**MANAGED_IDENTITY, "ITWIN_LOGIN": way, "ITWIN_API_URL": url})
+    assert isinstance(settings.login, ManagedIdentityLogin)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://kv.vault.azure.net",
+        "https://kv.vault.azure.net/secrets/",
+        "https://kv.vault.azure.net/secrets/a/0123456789abcdef0123456789abcdef",
+        "https://kv.vault.azure.net/keys/a",
+    ],
+)
+def test_the_address_of_the_secret_has_its_name_and_no_version(url: str) -> None:
+    """A version would stay the same however often the secret is rotated."""
+    (problem,) = problems({**CLIENT_CREDENTIALS, "ITWIN_SECRET_URL": url})
+    assert problem.startswith("ITWIN_SECRET_URL: found ")
+    assert "without a version" in problem
 
 
 def test_every_problem_is_named_in_one_message() -> None:
@@ -68,15 +118,14 @@ def test_every_problem_is_named_in_one_message() -> None:
     found = problems(wrong)
     for name, expected in {
         "DropStorage__blobServiceUri": "found nothing",
-        "ITWIN_LOGIN": "found 'password', expected managed-identity or client-credentials",
-        "ITWIN_TOKEN_SCOPE": "found nothing",
+        "ITWIN_LOGIN": "found 'password', expected client-credentials or gateway or managed-identity",
         "ITWIN_API_URL": "found 'http://api.bentley.com', expected an https:// address",
         "MAX_SOURCE_BYTES": "found '100 MB', expected a whole number from 1 to 2000000000",
         "MAX_OUTPUT_PIXELS": "found '9', expected a whole number from 10000 to 1000000000",
         "ASPECT_POLICY": "found 'squeeze', expected pad or crop or reject",
     }.items():
         assert any(p.startswith(f"{name}: ") and expected in p for p in found), (name, found)
-    assert len(found) == 7
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("setting", ["MAX_SOURCE_BYTES", "ITWIN_TIMEOUT_S", "RETRY_HORIZON_S"])
@@ -97,7 +146,7 @@ def test_the_shortest_delay_is_no_longer_than_the_longest() -> None:
     assert Settings.from_environ({**delays, "RETRY_MAX_DELAY_S": "60"}).retries.min_delay_s == 60
 
 
-@pytest.mark.parametrize("name", ["ITWIN_CLIENT_SECRET", "ITWIN_CLIENT_ID"])
+@pytest.mark.parametrize("name", ["ITWIN_SECRET_URL", "ITWIN_CLIENT_ID"])
 @pytest.mark.parametrize("prefix", ["@Microsoft.KeyVault", "@microsoft.keyvault", "  @MICROSOFT.KeyVault"])
 def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str) -> None:
     """The platform leaves the literal text in a setting it could not resolve; it is no secret to log in with."""
@@ -108,7 +157,7 @@ def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8080", "http://localhost:8080/", "https://api.bentley.com/", "https://gateway.example/v1"]
+    "url", ["http://127.0.0.1:8080", "http://localhost:8080/", "https://gateway.example/", "https://gateway.example/v1"]
 )
 def test_plain_http_is_for_loopback_alone(url: str) -> None:
     """A token never leaves the machine without TLS."""

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PAGE = PROJECT / "docs" / "limits-and-errors.md"
-ENOUGH = {"DropStorage": "AccountName=a;AccountKey=b", "ITWIN_TOKEN_SCOPE": "api://x/.default"}
+ENOUGH = {
+    "DropStorage": "AccountName=a;AccountKey=b",
+    "ITWIN_LOGIN": "client-credentials",
+    "ITWIN_CLIENT_ID": "a",
+    "ITWIN_SECRET_URL": "https://kv.vault.azure.net/secrets/b",
+}
 
 
 def write_page() -> None:

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings.from_environ(
-    {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "api://simulated/.default"}
+    {
+        "DropStorage": "UseDevelopmentStorage=true",
+        "ITWIN_LOGIN": "gateway",
+        "ITWIN_API_URL": "https://gateway.example",
+        "ITWIN_TOKEN_SCOPE": "api://simulated/.default",
+    }
 )
 
 RESULTS = SETTINGS.storage.results_container

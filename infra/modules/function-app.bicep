@@ -103,19 +103,19 @@ var dropSettings = {
   RESULTS_CONTAINER: contract.containers.results
   ITWIN_API_URL: itwinApiUrl
   ITWIN_LOGIN: itwinLogin
+  AZURE_CLIENT_ID: identity.properties.clientId
 }
 
 var managedIdentitySettings = {
   ITWIN_TOKEN_SCOPE: itwinTokenScope
-  AZURE_CLIENT_ID: identity.properties.clientId
 }
 
 var clientCredentialsSettings = {
   ITWIN_TOKEN_SCOPE: empty(itwinTokenScope) ? 'itwin-platform' : itwinTokenScope
   ITWIN_TOKEN_URL: itwinTokenUrl
   ITWIN_CLIENT_ID: itwinClientId
-  // Without a version, so that a new secret is taken up by itself within a day.
-  ITWIN_CLIENT_SECRET: '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=${contract.secret})'
+  // Without a version: the app reads the current one, with its identity, and again when it is refused.
+  ITWIN_SECRET_URL: 'https://${vaultName}${environment().suffixes.keyvaultDns}/secrets/${contract.secret}'
 }
 
 var settings = union(

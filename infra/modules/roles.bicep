@@ -84,7 +84,7 @@ var table = [
     who: 'app'
     role: 'Key Vault Secrets User'
     on: 'vault'
-    reason: 'The platform resolves the reference to the client secret with this identity.'
+    reason: 'Reads the client secret, again when it is refused.'
   }
   {
     who: 'gateway'

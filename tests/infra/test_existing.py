@@ -38,7 +38,7 @@ def test_what_is_there_is_used() -> None:
     assert insights["WorkspaceResourceId"] == given["LOG_ANALYTICS_WORKSPACE_ID"]
     for log in of_type("Microsoft.Insights/diagnosticSettings", "existing"):
         assert log["properties"]["workspaceId"] == given["LOG_ANALYTICS_WORKSPACE_ID"]
-    assert "kv-hub" in app_settings("existing")["ITWIN_CLIENT_SECRET"]
+    assert "'kv-hub'" in app_settings("existing")["ITWIN_SECRET_URL"]
 
 
 def test_an_account_has_one_system_topic() -> None:

@@ -75,12 +75,12 @@ def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> Non
         "DropStorage__blobServiceUri": ("Storage Blob Data Contributor", "drops"),
         "DropStorage__queueServiceUri": ("Storage Queue Data Contributor", "drops"),
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": ("Monitoring Metrics Publisher", "insights"),
-        "ITWIN_CLIENT_SECRET": ("Key Vault Secrets User", "vault"),
+        "ITWIN_SECRET_URL": ("Key Vault Secrets User", "vault"),
     }
     reaching = {
         name
         for name, value in app_settings().items()
-        if "Uri" in name or "AUTHENTICATION" in name or "KeyVault" in value
+        if "Uri" in name or "AUTHENTICATION" in name or "SECRET_URL" in name
     }
     assert needed_by.keys() == reaching
     assert sorted((role, on) for name, role, on, _ in TABLE if name == "app") == sorted(needed_by.values())

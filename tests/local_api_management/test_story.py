@@ -75,7 +75,7 @@ def site(cloud_and_lines: tuple[LocalCloud, list[str]]) -> Site:
 def test_an_image_is_uploaded_with_a_token_that_the_app_never_sees(site: Site) -> None:
     """The app has no secret, no role on the vault and no token of the platform; logs and results have none either."""
     settings = site.cloud.settings()
-    assert not {"ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"} & settings.keys()
+    assert not {"ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"} & settings.keys()
     assert settings["ITWIN_API_URL"] == site.cloud.gateway_address
     result = site.drop("first.jpg")
     assert (result["status"], result["attempts"]) == ("uploaded", 1)

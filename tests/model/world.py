@@ -55,7 +55,12 @@ ITWIN_ID = str(uuid.UUID(int=1))
 PATH = f"/itwins/{ITWIN_ID}/image"
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = Settings.from_environ(
-    {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "api://simulated/.default"}
+    {
+        "DropStorage": "UseDevelopmentStorage=true",
+        "ITWIN_LOGIN": "gateway",
+        "ITWIN_API_URL": "https://gateway.example",
+        "ITWIN_TOKEN_SCOPE": "api://simulated/.default",
+    }
 )
 RESULTS = SETTINGS.storage.results_container
 

@@ -1,0 +1,136 @@
+"""The client secret: read from Azure Key Vault with the app's managed identity, and kept while it works.
+
+So a secret is rotated without a restart: whoever finds it refused reads it again, at most once a minute.
+https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import TEMPORARY_STATUSES, NoResponse, retry_after_s
+from shared.identity import LEAST_PAUSE_S
+from shared.untrusted_json import parse_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.http_client import Response, Sender
+    from shared.identity import ManagedIdentity
+
+SCOPE = "https://vault.azure.net/.default"
+API_VERSION = "7.4"
+READ_AGAIN_AFTER_S = 60.0
+
+OK = 200
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+NOT_FOUND = 404
+
+ROLE = "give the identity that AZURE_CLIENT_ID names the role Key Vault Secrets User on the secret"
+NETWORK = "let the app's network in (Networking: virtual networks, private endpoints, firewall)"
+# What the vault itself says of a 403: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+REFUSALS = {
+    "ForbiddenByRbac": f"its identity lacks a role: {ROLE}",
+    "AccessDenied": f"its identity lacks a permission: {ROLE}",
+    "ForbiddenByFirewall": f"its firewall refuses the app's address: {NETWORK}",
+    "ForbiddenByConnection": f"it takes no connections from where the app is: {NETWORK}",
+    "SecretDisabled": "the secret's current version is disabled: set a new one, or enable it",
+}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One version of the secret; `expires_at` is None where it has no expiry date."""
+
+    value: str = field(repr=False)
+    version: str
+    expires_at: datetime | None = None
+
+
+class VaultSecret:
+    """The secret at `url`. Its methods raise TokenUnavailable and TokenServiceUnavailable where it cannot be read."""
+
+    def __init__(
+        self, url: str, identity: ManagedIdentity, http: Sender, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url = url
+        self._identity = identity
+        self._http = http
+        self._clock = clock
+        self._secret: Secret | None = None
+        self._read_again_at: float | None = None
+
+    def current(self, deadline: float) -> Secret:
+        """Return the secret that is kept, or read it."""
+        return self._secret or self._read(deadline)
+
+    def newer(self, deadline: float) -> Secret | None:
+        """Read the secret again; None where that was done less than a minute ago, or it has not changed."""
+        kept, now = self._secret, self._clock()
+        if self._read_again_at is not None and now - self._read_again_at < READ_AGAIN_AFTER_S:
+            return None
+        self._read_again_at = now
+        found = self._read(deadline)
+        return found if found != kept else None
+
+    def _read(self, deadline: float) -> Secret:
+        token = self._identity.fetch(SCOPE, deadline).token
+        try:
+            response = self._http.send(
+                "GET",
+                f"{self._url}?api-version={API_VERSION}",
+                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+                deadline=deadline,
+            )
+        except NoResponse as error:
+            message = f"The key vault did not give the client secret: {error.message}"
+            if error.is_temporary:
+                raise TokenServiceUnavailable(message) from error
+            raise TokenUnavailable(f"{message} Check ITWIN_SECRET_URL and the network.") from error
+        self._secret = _read_secret(response)
+        return self._secret
+
+
+def _read_secret(response: Response) -> Secret:
+    document: dict[str, Any] = {}
+    try:
+        document = parse_object(response.body)
+        if response.status == OK:
+            expires, version = document.get("attributes", {}).get("exp"), document["id"].rpartition("/")[2]
+            expires_at = None if expires is None else datetime.fromtimestamp(expires, UTC)
+            if value := document["value"].strip():
+                return Secret(value, version, expires_at)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
+        pass
+    raise _problem(response, document)
+
+
+def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable | TokenServiceUnavailable:
+    status = response.status
+    if status in TEMPORARY_STATUSES:
+        pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
+        return TokenServiceUnavailable(f"The key vault is not available just now ({status}).", retry_after_s=pause_s)
+    if status == FORBIDDEN:
+        code = _inner_code(document)
+        advice = REFUSALS.get(code, f"{ROLE}, and {NETWORK}")
+        return TokenUnavailable(f"The key vault refused the app ({code}): {advice}.")
+    if status == UNAUTHORIZED:
+        advice = "check that the vault belongs to the identity's tenant, and ITWIN_SECRET_URL"
+        return TokenUnavailable(f"The key vault did not accept the managed identity's token (401): {advice}.")
+    if status == NOT_FOUND:
+        advice = "put it there, or correct ITWIN_SECRET_URL"
+        return TokenUnavailable(f"The key vault has no secret at ITWIN_SECRET_URL (404): {advice}.")
+    return TokenUnavailable(f"The key vault responded {status} without a secret: check ITWIN_SECRET_URL.")
+
+
+def _inner_code(document: dict[str, Any]) -> str:
+    """Return what the vault calls the cause, if it is one of its known words."""
+    error = document.get("error")
+    inner = error.get("innererror") if isinstance(error, dict) else None
+    code = inner.get("code") if isinstance(inner, dict) else None
+    return code if isinstance(code, str) and code in REFUSALS else "403"

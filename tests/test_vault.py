@@ -1,0 +1,220 @@
+"""The client secret: read with the app's identity, kept while it works, and read again when it is refused."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.responses import JSONResponse, Response
+
+from local.itwin_platform import ITwinPlatform
+from local.key_vault import KeyVault
+from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
+from local.serving import serve
+from shared.credentials import AccessTokens, ClientCredentials, ClientCredentialsLogin, open_tokens
+from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
+from shared.http_client import HttpClient
+from shared.identity import ManagedIdentity as IdentityCredential
+from shared.vault import READ_AGAIN_AFTER_S, VaultSecret
+from tests.deadlines import HANG_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "itwin-client-secret"
+EXPIRES = datetime(2027, 3, 1, tzinfo=UTC)
+
+
+def later() -> float:
+    """Return a deadline that is far away."""
+    return time.monotonic() + HANG_S
+
+
+@dataclass
+class Site:
+    """A vault and a token authority, and the app's way to them; time goes on where a test says so."""
+
+    vault: KeyVault
+    platform: ITwinPlatform
+    login: ClientCredentialsLogin
+    http: HttpClient = field(default_factory=HttpClient)
+    now: float = 0.0
+
+    def secret(self) -> VaultSecret:
+        """Return the app's secret, of which nothing is read yet."""
+        identity = IdentityCredential(self.http, None, settings="AZURE_CLIENT_ID")
+        return VaultSecret(self.login.secret_url, identity, self.http, clock=lambda: self.now)
+
+    def credentials(self) -> ClientCredentials:
+        """Return the app's login."""
+        return ClientCredentials(self.login, self.http, self.secret())
+
+    def rotate(self, value: str) -> str:
+        """Give the service app another secret, and put it into the vault; returns its version."""
+        self.platform.set_secrets("service-app", value)
+        return self.vault.set_secret(NAME, value)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Serve them, with a first secret that works."""
+    identity = ManagedIdentity()
+    vault = KeyVault(identity.tokens, readers=[SYSTEM_ASSIGNED_ID])
+    platform = ITwinPlatform()
+    with serve(identity.app) as endpoint, serve(vault.app) as vault_url, serve(platform.app) as platform_url:
+        for name, value in identity.settings(endpoint).items():
+            monkeypatch.setenv(name, value)
+        login = ClientCredentialsLogin(f"{platform_url}/connect/token", "service-app", f"{vault_url}/secrets/{NAME}")
+        site = Site(vault, platform, login)
+        site.rotate("hush-1")
+        yield site
+        site.http.close()
+
+
+def test_the_secret_is_read_once_and_kept(site: Site) -> None:
+    """Every token of the process comes with it, and no reader of a log sees it."""
+    version = site.vault.set_secret(NAME, "hush-1", expires=EXPIRES)
+    credentials = site.credentials()
+    assert [credentials.fetch(later(), renew=False).text.count(".") for _ in range(3)] == [2] * 3
+    assert site.vault.requests == 1
+    secret = site.secret().current(later())
+    assert (secret.value, secret.version, secret.expires_at) == ("hush-1", version, EXPIRES)
+    assert "hush" not in repr(secret)
+
+
+def test_each_token_tells_the_version_of_its_secret(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """In a line of the log that an alert reads the expiry date from."""
+    caplog.set_level(logging.INFO, "itwin_image_drop")
+    version = site.vault.set_secret(NAME, "hush-1", expires=EXPIRES)
+    site.credentials().fetch(later(), renew=False)
+    line = f'{{"token": "obtained", "secretVersion": "{version}", "secretExpires": "2027-03-01T00:00:00+00:00"}}'
+    assert line in caplog.messages
+    assert "hush" not in caplog.text
+
+
+def test_a_secret_that_was_rotated_is_read_again_when_the_old_one_is_refused(site: Site) -> None:
+    """Without a restart, and in whatever order the operator did it."""
+    credentials = site.credentials()
+    credentials.fetch(later(), renew=False)
+    site.rotate("hush-2")
+    assert credentials.fetch(later(), renew=False).text
+    assert site.vault.requests == 2
+
+
+def test_a_secret_is_read_again_once_a_minute_at_most(site: Site) -> None:
+    """While a wrong one is in the vault, drops that wait ask the vault no more than that."""
+    credentials = site.credentials()
+    site.platform.set_secrets("service-app", "hush-2")
+    for _ in range(10):
+        with pytest.raises(TokenUnavailable, match=r"invalid_client.*ITWIN_SECRET_URL"):
+            credentials.fetch(later(), renew=False)
+    assert site.vault.requests == 2
+    site.now += READ_AGAIN_AFTER_S
+    for _ in range(10):
+        with pytest.raises(TokenUnavailable):
+            credentials.fetch(later(), renew=False)
+    assert site.vault.requests == 3
+    site.vault.set_secret(NAME, "hush-2\n")  # as `az keyvault secret set --file` may put it there
+    site.now += READ_AGAIN_AFTER_S
+    assert credentials.fetch(later(), renew=False).text
+
+
+def test_a_secret_is_rotated_under_load_without_a_failure(site: Site) -> None:
+    """Many drops renew their tokens meanwhile; each gets one."""
+    tokens = AccessTokens(site.credentials())
+
+    def drop(number: int) -> str | None:
+        if number % 25 == 24:
+            site.now += READ_AGAIN_AFTER_S
+            site.rotate(f"hush-{number}")
+        return tokens.renew(tokens.get(later()), later())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(drop, range(100)))
+
+
+def refusal(site: Site) -> DropError:
+    """Return why there is no token."""
+    with pytest.raises(DropError) as caught:
+        open_tokens(site.login, site.http).get(later())
+    assert "hush" not in caught.value.message
+    return caught.value
+
+
+def test_a_vault_that_the_app_may_not_read_names_the_role(site: Site) -> None:
+    """Not the secret, which nobody has looked at."""
+    site.vault.readers.clear()
+    error = refusal(site)
+    assert type(error) is TokenUnavailable
+    assert "(ForbiddenByRbac)" in error.message
+    assert "Key Vault Secrets User" in error.message
+
+
+def test_a_disabled_secret_is_not_called_a_missing_role(site: Site) -> None:
+    """The vault says which it is."""
+    site.vault.disable_secret(NAME)
+    message = refusal(site).message
+    assert "(SecretDisabled)" in message
+    assert "Key Vault Secrets User" not in message
+
+
+def test_a_secret_that_is_not_there_is_said_so(site: Site) -> None:
+    """The operator puts it there."""
+    site.vault.delete_secret(NAME)
+    assert "no secret at ITWIN_SECRET_URL (404)" in refusal(site).message
+
+
+def forbidden(code: str) -> Response:
+    """Return a 403 of the vault."""
+    return JSONResponse({"error": {"code": "Forbidden", "innererror": {"code": code}}}, 403)
+
+
+@pytest.mark.parametrize(
+    ("response", "kind", "says", "retry_after_s"),
+    [
+        (forbidden("ForbiddenByFirewall"), TokenUnavailable, "firewall", None),
+        (forbidden("ForbiddenByConnection"), TokenUnavailable, "takes no connections", None),
+        (forbidden("hush <script>"), TokenUnavailable, "(403)", None),
+        (Response("<html>", 403), TokenUnavailable, "(403)", None),
+        (Response("", 401), TokenUnavailable, "tenant", None),
+        (Response("", 503, {"Retry-After": "7"}), TokenServiceUnavailable, "not available just now (503)", 7),
+        (Response("", 429, {"Retry-After": "0"}), TokenServiceUnavailable, "not available just now (429)", 5),
+        (Response("<html>"), TokenUnavailable, "responded 200 without a secret", None),
+        (JSONResponse({"value": "", "id": "x/1"}), TokenUnavailable, "responded 200 without a secret", None),
+        (JSONResponse({"value": "x", "id": 5}), TokenUnavailable, "responded 200 without a secret", None),
+        (JSONResponse({"value": ["x"], "id": "x/1"}), TokenUnavailable, "responded 200 without a secret", None),
+        (JSONResponse({"value": "x", "id": "x/1", "attributes": {"exp": "soon"}}), TokenUnavailable, "without a", None),
+        (Response("", 302, {"Location": "https://elsewhere.example"}), TokenUnavailable, "responded 302", None),
+    ],
+)
+def test_what_the_vault_responds_is_one_sentence_each(
+    site: Site, response: Response, kind: type, says: str, retry_after_s: float | None
+) -> None:
+    """Only its own known words are repeated, and what passes is time's."""
+    with serve(response) as address:
+        site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"{address}/secrets/{NAME}")
+        error = refusal(site)
+    assert type(error) is kind
+    assert says in error.message
+    assert error.retry_after_s == retry_after_s
+    assert "script" not in error.message
+
+
+def test_a_vault_that_is_gone_names_its_setting(site: Site) -> None:
+    """Nothing listens there."""
+    site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"http://127.0.0.1:1/secrets/{NAME}")
+    assert "ITWIN_SECRET_URL" in refusal(site).message
+
+
+def test_an_identity_that_fails_is_named_and_not_the_vault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vault was never asked."""
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    error = refusal(site)
+    assert "identity endpoint" in error.message
+    assert "ITWIN_SECRET_URL" in error.message
+    assert site.vault.requests == 0
