@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HOUSES = ("shared", "local")
+HOUSES = ("shared", "local", "client", "tools")
 
 
 def name_of(file: Path) -> str:
