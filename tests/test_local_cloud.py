@@ -220,7 +220,10 @@ def test_a_result_that_does_not_come_is_said(cloud: LocalCloud) -> None:
 # Azure Functions Core Tools
 
 
-FAKE_FUNC = f"""#!{sys.executable}
+# A shell starts it, for the first line of a script cannot name a program whose path has a space.
+FAKE_FUNC = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
 import hashlib, http.server, json, os, sys
 assert sys.argv[1:3] == ["start", "--port"], sys.argv
 class Host(http.server.BaseHTTPRequestHandler):

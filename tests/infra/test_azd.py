@@ -107,7 +107,7 @@ class Az:
         """Run a hook in this process, without waits."""
         (self._folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
         program = (
-            f"#!{sys.executable}\nimport json, pathlib, sys\n"
+            f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\nimport json, pathlib, sys\n"
             f"folder = pathlib.Path({str(self._folder)!r})\n"
             "asked = ' '.join(sys.argv[1:])\n"
             "with (folder / 'asked').open('a') as file: file.write(asked + '\\n')\n"
