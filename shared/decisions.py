@@ -9,8 +9,9 @@ IGNORE     this version has its final result, or the message  nothing: the deliv
            of its next attempt is on its way; or it was
            overwritten, and the later one has an event of its
            own (a replay's, and one of two within a second)
+REPEAT     this version is up, or the same content under a    writes the ledger's copy of the result
+           later ETag, and only its result was lost
 SUPERSEDED a newer version of any blob of the iTwin is up     writes that, and sends nothing
-REPEAT     this version is up, and only its result was lost   writes the ledger's copy of the result
 WAIT       an upload to the iTwin is in progress, or was a    sends a delayed message; the newer a drop, the
            moment ago                                         sooner it comes back
 UPLOAD     else                                               normalizes, notes the upload in the ledger, sends,
@@ -152,10 +153,10 @@ def decide(
     if version == recorded.version and is_settled(attempt, recorded, now):
         return Decision(Action.IGNORE)
     up = entry.upload.version if entry.upload else None
+    if up and not attempt.is_replay and (up == version or (up > version and up.has_content_of(version))):
+        return Decision(Action.REPEAT)
     if up and up > version and not up.ties_with(version):
         return Decision(Action.SUPERSEDED)
-    if up == version and not attempt.is_replay:
-        return Decision(Action.REPEAT)
     wait_s = _wait_s(version, entry, now, spacing)
     return Decision(Action.WAIT, wait_s) if wait_s > 0 else Decision(Action.UPLOAD)
 

@@ -74,6 +74,8 @@ REPLAY = Attempt.replay(DROP, NOW)
 OWN_REPLAY = Attempt.replay(DROP, NOW, version())
 V, NEWER, OLDER = version(), version(1, "0x2", "b.png"), version(-1, "0x0", "b.png")
 NOTHING = Recorded()
+TOUCHED = version(100, "0x5", content=V.content)
+OTHER = version(100, "0x5")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,8 @@ NOTHING = Recorded()
         (REPLAY, V, recorded("uploaded", V), entry(NEWER), Action.SUPERSEDED),
         (EVENT, V, NOTHING, entry(V), Action.REPEAT),
         (EVENT, V, NOTHING, entry(V, busy_s=9), Action.REPEAT),
+        (THIRD, TOUCHED, recorded("retrying", V), entry(TOUCHED), Action.REPEAT),
+        (EVENT, TOUCHED, recorded("uploaded", V), entry(V), Action.UPLOAD),
         (REPLAY, V, recorded("uploaded", V), entry(V), Action.UPLOAD),
         (OWN_REPLAY, V, recorded("uploaded", V), entry(V), Action.UPLOAD),
         (OWN_REPLAY, version(1, "0x7"), recorded("uploaded", V), entry(V), Action.IGNORE),
@@ -123,10 +127,6 @@ def test_what_storage_has_no_longer_is_left_alone() -> None:
     """The later version of the same second has an event of its own."""
     up = entry(version(0, "0x9"))
     assert decide(EVENT, V, NOTHING, up, is_current=False, now=NOW, spacing=SPACING).action is Action.IGNORE
-
-
-TOUCHED = version(100, "0x5", content=V.content)
-OTHER = version(100, "0x5")
 
 
 @pytest.mark.parametrize(

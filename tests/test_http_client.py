@@ -255,7 +255,7 @@ def test_the_next_address_of_a_name_is_tried() -> None:
 def bomb(kind: str) -> bytes:
     """Return a compressed body of a few bytes that is far too large."""
     zeros = bytes(100 * MAX_BODY_BYTES)
-    return gzip.compress(zeros) if kind == "gzip" else zlib.compress(zeros)
+    return gzip.compress(zeros, mtime=0) if kind == "gzip" else zlib.compress(zeros)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -269,15 +269,15 @@ def test_a_body_is_bounded_after_decompression(client: HttpClient, encoding: str
 @pytest.mark.parametrize(
     ("body", "encoding", "read"),
     [
-        (gzip.compress(b"{}"), "gzip", b"{}"),
-        (gzip.compress(b"{}"), "X-GZIP", b"{}"),
+        (gzip.compress(b"{}", mtime=0), "gzip", b"{}"),
+        (gzip.compress(b"{}", mtime=0), "X-GZIP", b"{}"),
         (zlib.compress(b"{}"), "deflate", b"{}"),
         (b"{}", "identity", b"{}"),
-        (gzip.compress(b"{}")[:-1], "gzip", None),
+        (gzip.compress(b"{}", mtime=0)[:-1], "gzip", None),
         (b"{}", "gzip", None),
         (b"{}", "br", None),
-        (gzip.compress(b"{}"), "gzip, gzip", None),
-        (gzip.compress(b"{}") + b"more", "gzip", None),
+        (gzip.compress(b"{}", mtime=0), "gzip, gzip", None),
+        (gzip.compress(b"{}", mtime=0) + b"more", "gzip", None),
         (b"x" * (MAX_BODY_BYTES + 1), "identity", None),
         (b"x" * MAX_BODY_BYTES, "identity", b"x" * MAX_BODY_BYTES),
     ],
