@@ -45,7 +45,7 @@ def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_drop")
 @app.queue_trigger(arg_name="message", queue_name="webjobs-blobtrigger-poison", connection="DropStorage")
 def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
-    """Write the result of a drop that the host stopped retrying after five failed attempts."""
+    """Have a drop tried again that the host stopped trying; what failed too often by then gets its result."""
     from shared import deliveries
 
     deliveries.blob_poisoned(message.get_body(), context.invocation_id)
@@ -54,7 +54,7 @@ def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_retry")
 @app.queue_trigger(arg_name="message", queue_name="drop-retries-poison", connection="DropStorage")
 def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
-    """Write the result of a message that the host stopped retrying after five failed attempts."""
+    """Do so with a message of the retry queue that the host stopped trying."""
     from shared import deliveries
 
     deliveries.retry_poisoned(message.get_body(), context.invocation_id)
@@ -66,7 +66,7 @@ def recover_event(message: func.QueueMessage, context: func.Context) -> None:
     """Take up an event that Event Grid could not deliver."""
     from shared import deliveries
 
-    deliveries.event_undeliverable(message.get_body(), context.invocation_id, deliveries=message.dequeue_count or 1)
+    deliveries.event_undeliverable(message.get_body(), context.invocation_id)
 
 
 @app.function_name("bury_event")
@@ -75,7 +75,7 @@ def bury_event(message: func.QueueMessage, context: func.Context) -> None:
     """Try such an event again, which the host does here every ten minutes for a day."""
     from shared import deliveries
 
-    deliveries.event_undeliverable(message.get_body(), context.invocation_id, deliveries=1)
+    deliveries.event_undeliverable(message.get_body(), context.invocation_id)
 
 
 @app.function_name("preflight")

@@ -26,6 +26,9 @@ from shared.untrusted_json import parse_object, parse_time
 # When the first attempt of an event is, until it begins.
 NOT_BEGUN = datetime.max.replace(tzinfo=UTC)
 
+# More than anybody counts to; Python does not even print a number of 4,301 digits.
+MAX_COUNT = 10**9
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -103,7 +106,8 @@ class Attempt:
             drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError("Not a message of this app.") from error
-        is_counted = type(number) is int and number >= 1 and type(poisoned) is int and poisoned >= 0
+        are_counts = type(number) is int and type(poisoned) is int
+        is_counted = are_counts and 1 <= number <= MAX_COUNT and 0 <= poisoned <= MAX_COUNT
         if not is_counted or not (etag is None or isinstance(etag, str)) or not isinstance(content, str):
             raise ValueError("Not a message of this app.")
         return cls(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError
 
-from shared.decisions import attempt_at, version_for
+from shared.decisions import attempt_at, version_for, waits_s
 from shared.errors import AttemptsInterrupted, Bug, DropError, DropGone
 from shared.outcome import Known, Outcome, drop_error, postpone, postpone_or_end, publish
 from shared.pipeline import read_unless_settled
@@ -47,6 +47,9 @@ def drop_poisoned(attempt: Attempt, services: Services, *, invocation_id: str = 
                 version = version_for(known.attempt, source.facts.version, known.recorded)
                 found = attempt_at(known.attempt, version, known.recorded, known.started_at)
                 known = known.plus(attempt=found, source=source.facts)
+            if left_s := _waits_s(known):
+                postpone(known.attempt, left_s, known, services)
+                return
             outcome = _tried_again(known, services) or _uploaded(known, services) or _failed(known, services)
     except (DropError, AzureError, OSError, MemoryError) as error:
         outcome = postpone_or_end(known, drop_error(error), services)
@@ -54,6 +57,12 @@ def drop_poisoned(attempt: Attempt, services: Services, *, invocation_id: str = 
         if source:
             source.release()
     publish(outcome, services)
+
+
+def _waits_s(known: Known) -> float:
+    """Return how long the drop waits by its record, which is believed before a message that says that it has failed."""
+    is_recorded = known.recorded.etag in (None, known.attempt.etag)
+    return waits_s(known.recorded, known.started_at) if is_recorded and not known.attempt.is_replay else 0
 
 
 def _tried_again(known: Known, services: Services) -> Outcome | None:

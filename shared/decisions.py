@@ -106,7 +106,9 @@ def version_for(attempt: Attempt, found: Version, recorded: Recorded) -> Version
     """Return the version that the attempt is for, where storage has `found`."""
     is_recorded = attempt.etag == recorded.etag or (attempt.is_replay and attempt.etag is None)
     known = recorded.version if is_recorded and recorded.version else attempt.version
-    return known if known and known.etag != found.etag and known.has_content_of(found) else found
+    # A touch dates a blob later, never earlier: no message sets a drop before those that come after it.
+    is_touched = known and known.etag != found.etag and known.last_modified <= found.last_modified
+    return known if known and is_touched and known.has_content_of(found) else found
 
 
 def attempt_at(attempt: Attempt, version: Version, recorded: Recorded, now: datetime) -> Attempt:
@@ -127,9 +129,14 @@ def is_settled(attempt: Attempt, recorded: Recorded, now: datetime) -> bool:
     if attempt.is_replay or recorded.etag is None:
         return False
     is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
+    return recorded.is_final or (is_another and waits_s(recorded, now) > 0)
+
+
+def waits_s(recorded: Recorded, now: datetime) -> float:
+    """Return how long the drop still waits for its next attempt, seconds; 0 where it waits for none."""
     left_s = (recorded.next_attempt_at - now).total_seconds() if recorded.next_attempt_at else 0
     # No message waits longer than a queue can hide it: such a result was damaged.
-    return recorded.is_final or (is_another and 0 < left_s < MAX_DELAY_S)
+    return left_s if 0 < left_s < MAX_DELAY_S else 0
 
 
 def decide(
@@ -212,9 +219,9 @@ def retry_delay_s(
     """Return how many seconds to wait before the next attempt; None where there is none.
 
     What the platform says (Retry-After) comes first, up to the longest delay and spread a little, but never hurries the
-    app. Else exponential
-    backoff with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for
-    what an operator must cure. The last attempt is made when the horizon is reached.
+    app. Else exponential backoff with jitter
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an operator must cure.
+    The last attempt is made when the horizon is reached.
     """
     if not isinstance(error, NeedsTime | NeedsOperator):
         return None

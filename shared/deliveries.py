@@ -70,16 +70,20 @@ def retry_poisoned(body: bytes, invocation_id: str) -> None:
         drop_poisoned(attempt, open_services(), invocation_id=invocation_id)
 
 
-def event_undeliverable(body: bytes, invocation_id: str, *, deliveries: int) -> None:
-    """Take in Event Grid's event about a letter: events that it could not deliver."""
-    if deliveries > MAX_DELIVERIES:
-        log.error("Events could not be taken up and stay in their container (invocation %s).", invocation_id)
-        return
+def event_undeliverable(body: bytes, invocation_id: str) -> None:
+    """Take in Event Grid's event about a letter: events that it could not deliver.
+
+    Whatever raises is tried again by the host: `maxDequeueCount` times at once, and as poison for a day.
+    """
     try:
         letter_url = blob_url(parse_object(body))
-        recover_events(letter_url, open_services())
     except ValueError:
         _drop_unknown(body)
+        return
+    try:
+        recover_events(letter_url, open_services())
+    except ValueError as problem:
+        log.error("An undeliverable letter stays in its container: %s (%s)", problem, invocation_id)  # noqa: TRY400
 
 
 def _attempt(body: bytes) -> Attempt | None:

@@ -49,9 +49,9 @@ BLOCK_BLOB, PENDING = "BlockBlob", "pending"
 # How long an empty blob may be about to be written.
 EMPTY_GRACE_S = 10.0
 
-# The statuses of a read whose body is the blob's; an error has a body too.
 GZIP_LABELS = ("gzip", "x-gzip")
 GZIP_WINDOW = 16 + zlib.MAX_WBITS  # gzip alone, and not zlib
+# The statuses of a read whose body is the blob's; an error has a body too.
 CONTENT_FOLLOWS = (200, 206)
 
 
@@ -239,13 +239,23 @@ def read_source(
     properties = download.properties
     sha256 = hashlib.sha256(data).hexdigest()
     version = Version(properties.last_modified, properties.etag.strip('"'), drop.blob, sha256)
-    kind, is_being_copied = (
-        str(getattr(properties.blob_type, "value", properties.blob_type)),
-        properties.copy.status == PENDING,
-    )
+    kind = str(getattr(properties.blob_type, "value", properties.blob_type))
+    is_being_copied = properties.copy.status == PENDING
     facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied)
     content = _unpacked(data, properties.content_settings.content_encoding or "", max_bytes)
     return Source(drop, facts, content, was_packed=content is not data)
+
+
+def is_current(drops: BlobServiceClient, drop: Drop, version: Version, *, max_bytes: int) -> bool:
+    """Whether storage still has the version, which has `max_bytes` at most, be it under another ETag.
+
+    Raises azure.core.exceptions.AzureError.
+    """
+    try:
+        found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
+    except DropGone:
+        return False
+    return found is None or version.has_content_of(found.facts.version)
 
 
 def _unpacked(data: bytes, encoding: str, max_bytes: int) -> bytes | None:

@@ -7,7 +7,7 @@ import json
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from shared.itwin_platform import UploadedImage
     from shared.results import ImageFacts, Superseded
     from shared.services import Services
+
+T = TypeVar("T")
 
 log = logging.getLogger("itwin_image_drop")
 
@@ -49,6 +51,7 @@ class Stopwatch:
         self._began = clock.monotonic()
         self._stages: dict[str, float] = {}
         self.deadline = self._began + ATTEMPT_S
+        self.ends_at = self.deadline + ENDING_S
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -182,18 +185,19 @@ def postpone(attempt: Attempt, delay_s: float, known: Known, services: Services)
     While storage refuses that, hold on until the attempt's deadline: what is raised is one of the host's five attempts,
     and would be gone at once. Raises azure.core.exceptions.AzureError.
     """
-    return _held(lambda: services.retries.postpone(attempt, delay_s), known.stopwatch.deadline, services.clock)
+    return held(lambda: services.retries.postpone(attempt, delay_s), known.stopwatch, services.clock)
 
 
-def _held(send: Callable[[], datetime], deadline: float, clock: Clock) -> datetime:
+def held(ask: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
+    """Ask storage until it grants what is asked, or the deadline is near. Raises azure.core.exceptions.AzureError."""
     tries = 0
     while True:
         pause_s = HOLD_S[min(tries, len(HOLD_S) - 1)]
         try:
-            with bounded(max(deadline, clock.monotonic()) + ENDING_S, clock.monotonic):
-                return send()
+            with bounded(stopwatch.ends_at, clock.monotonic):
+                return ask()
         except AzureError:
-            if clock.monotonic() + pause_s > deadline:
+            if clock.monotonic() + pause_s > stopwatch.deadline:
                 raise
         clock.sleep(pause_s)
         tries += 1
@@ -211,7 +215,8 @@ def publish(outcome: Outcome, services: Services) -> None:
     """
     known, attempt = outcome.known, outcome.known.attempt
     try:
-        with bounded(services.clock.monotonic() + ENDING_S, services.clock.monotonic):
+        until = min(services.clock.monotonic() + ENDING_S, known.stopwatch.ends_at)
+        with bounded(until, services.clock.monotonic):
             written = services.results.write(
                 attempt.drop, outcome.document, known.recorded, is_replay=attempt.is_replay
             )

@@ -10,8 +10,8 @@ from azure.core.exceptions import AzureError
 
 from shared.attempt import Attempt
 from shared.decisions import Action, attempt_at, decide, is_settled, unsettled_until, version_for
-from shared.drop import read_source
-from shared.errors import DropError, ITwinBusy
+from shared.drop import is_current, read_source
+from shared.errors import DropError, ITwinBusy, OutOfTime
 from shared.outcome import Known, Outcome, drop_error, postpone, postpone_or_end, publish
 from shared.records import Upload
 from shared.results import ImageFacts, Superseded
@@ -51,10 +51,10 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
             source.facts.check_complete(clock.now())
             entry = app.ledger.read(itwin_id)
 
-            is_current = _is_current(source, entry, services)
+            is_last = _is_last(source, entry, services)
             spacing = timedelta(seconds=app.settings.retries.min_delay_s)
             decision = decide(
-                asked, version, known.recorded, entry, is_current=is_current, now=clock.now(), spacing=spacing
+                asked, version, known.recorded, entry, is_current=is_last, now=clock.now(), spacing=spacing
             )
             match decision.action, entry.upload:
                 case Action.IGNORE, _:
@@ -93,12 +93,12 @@ def read_unless_settled(known: Known, services: Services, max_bytes: int) -> Sou
         )
 
 
-def _is_current(source: Source, entry: Entry, services: Services) -> bool:
+def _is_last(source: Source, entry: Entry, services: Services) -> bool:
     """Ask storage whether it still has the version, where only storage can tell the later of two."""
-    version, up = source.facts.version, entry.upload
-    if not (up and version.ties_with(up.version)):
+    facts, up = source.facts, entry.upload
+    if not (up and facts.version.ties_with(up.version)):
         return True
-    return read_source(services.storage, source.drop, max_bytes=0, unless_etag=version.etag) is None
+    return is_current(services.storage, source.drop, facts.version, max_bytes=facts.size)
 
 
 def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, services: Services) -> Outcome:
@@ -126,7 +126,7 @@ def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, servic
 def _record_failure(itwin_id: str, call: Call, app: App, *, is_settled: bool) -> None:
     try:
         app.ledger.record_failure(itwin_id, call, is_settled=is_settled)
-    except AzureError as error:
+    except (AzureError, OutOfTime) as error:
         log.warning("The end of a call for %s could not be recorded (%s).", itwin_id, type(error).__name__)
 
 
@@ -141,7 +141,7 @@ def _record_upload(call: Call, upload: Upload, known: Known, services: Services,
         if until := unsettled_until(upload.version, call.noted):
             postpone(resend, (until - upload.at).total_seconds(), known, services)
         services.app().ledger.record_upload(drop.itwin_id, call, upload, is_settled=is_settled)
-    except AzureError as error:
+    except (AzureError, OutOfTime) as error:
         where = drop.container, drop.blob, type(error).__name__
         log.warning("%s/%s is up, but that could not be recorded (%s); it is sent again.", *where)
         postpone(resend, services.retry_policy.min_delay_s, known, services)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
+# More were never made: a document that says so was damaged.
+MAX_ATTEMPTS = 10**9
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 
 # RFC 9110, 8.8.3: anything else must not get into a header
@@ -75,7 +77,7 @@ class Recorded:
     def attempts(self) -> int:
         """How many attempts were made when it was written."""
         attempts = self.document.get("attempts")
-        return attempts if isinstance(attempts, int) else 0
+        return attempts if isinstance(attempts, int) and 0 <= attempts <= MAX_ATTEMPTS else 0
 
     @property
     def first_attempt_at(self) -> datetime | None:

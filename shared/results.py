@@ -17,7 +17,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
 from shared.decisions import replaces
-from shared.drop import MAX_BLOB_NAME, Drop
+from shared.drop import MAX_BLOB_NAME, Drop, is_current
 from shared.errors import DropError, DropGone
 from shared.records import NOTHING, Recorded, Status, legal_etag
 from shared.storage import is_overtaken
@@ -218,6 +218,8 @@ class ResultStore:
                 found = self.read(drop)
                 if found.tag == recorded.tag:
                     raise  # nobody else wrote
+                if found.document == document:
+                    return True  # the SDK tried twice, and the first of its requests had been carried out
                 recorded = found
             else:
                 return True
@@ -227,11 +229,8 @@ class ResultStore:
         """Ask storage which version it has, where only storage can tell the later of two."""
         if not (new.version and new.version.ties_with(old.version)):
             return False
-        try:
-            properties = self._storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
-        except ResourceNotFoundError:
-            return False
-        return bool(properties.etag.strip('"') == new.etag)
+        size = new.source.get("bytes")
+        return is_current(self._storage, drop, new.version, max_bytes=size if isinstance(size, int) else 0)
 
 
 def _timestamp(moment: datetime) -> str:

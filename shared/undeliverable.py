@@ -19,16 +19,17 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared.attempt import Attempt
 from shared.drop import Drop, read_source
-from shared.errors import DropGone
+from shared.errors import DropGone, SourceTooLarge
+from shared.outcome import Stopwatch, held
+from shared.storage import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shared.services import Services
 
 LETTERS_CONTAINER, LETTERS_QUEUE = "undeliverable", "undeliverable-events"
@@ -52,39 +53,59 @@ def blob_url(event: Any) -> str:
 def recover_events(letter_url: str, services: Services) -> None:
     """Send the drops in a letter to the retry queue, and delete the letter.
 
-    Raises ValueError where it is not a letter of this account, SourceTooLarge, and
-    azure.core.exceptions.AzureError.
+    One that holds anything else stays for a person to see, and its drops are sent all the same. Raises ValueError where
+    it is not a letter of this account; OutOfTime and azure.core.exceptions.AzureError where it is to be tried again.
     """
-    letter = _blob_at(letter_url, services)
+    letter = blob_at(letter_url, services)
     if letter.container != LETTERS_CONTAINER:
         raise ValueError("Not an event of a letter.")
-    try:
-        source = read_source(services.storage, letter, max_bytes=MAX_LETTER_BYTES)
-    except DropGone:
-        return  # it has been taken up
-    drops = list(_drops_in(source.content() if source else b"", services))
-    for drop in drops:
-        services.retries.postpone(Attempt.missed(drop, services.clock.now()), 0)
-    services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
-    log.warning("%d events that could not be delivered were recovered.", len(drops))
+    clock, stopwatch = services.clock, Stopwatch(services.clock)
+    with bounded(stopwatch.deadline, clock.monotonic):
+        try:
+            read = partial(read_source, services.storage, letter, max_bytes=MAX_LETTER_BYTES)
+            source = held(read, stopwatch, clock)
+            content = source.content() if source else b""
+        except DropGone:
+            return  # it has been taken up
+        except SourceTooLarge as error:
+            raise ValueError("Not a letter: it is too large for one.") from error
+        drops, strangers = _drops_in(content, services)
+        for drop in drops:
+            attempt = Attempt.missed(drop, clock.now())
+            held(partial(services.retries.postpone, attempt, 0), stopwatch, clock)
+        log.warning("%d events that could not be delivered were recovered.", len(drops))
+        if strangers:
+            raise ValueError(f"{strangers} of its events are not about blobs of this account.")
+        services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
 
 
-def _drops_in(content: bytes, services: Services) -> Iterator[Drop]:
-    """Yield the drops that a letter tells of. Raises ValueError where it is not a list of events."""
+def _drops_in(content: bytes, services: Services) -> tuple[list[Drop], int]:
+    """Return the drops that a letter tells of, and how many of its events are about something else.
+
+    Raises ValueError where it is not a list of events.
+    """
     events = json.loads(content)
     if not isinstance(events, list):
         raise ValueError("Not a list of events.")  # noqa: TRY004 - as above
+    drops, strangers = [], 0
     for event in events:
-        drop = _blob_at(blob_url(event), services)
-        if not drop.is_reserved(services.results_container):
-            yield drop
+        try:
+            drop = blob_at(blob_url(event), services)
+        except ValueError:
+            strangers += 1
+        else:
+            if not drop.is_reserved(services.results_container):
+                drops.append(drop)
+    return drops, strangers
 
 
-def _blob_at(address: str, services: Services) -> Drop:
+def blob_at(address: str, services: Services) -> Drop:
     """Return the blob at an address, which is one of the app's own account. Raises ValueError."""
     url, account = urlsplit(address), urlsplit(services.storage.url)
     folder = f"{account.path.rstrip('/')}/"
-    if url.netloc != account.netloc or not url.path.startswith(folder):
+    # What was written through the endpoint `dfs` is named by it: the same blobs, under another name of the account.
+    hosts = account.netloc.lower(), account.netloc.lower().replace(".blob.", ".dfs.", 1)
+    if url.netloc.lower() not in hosts or not url.path.startswith(folder):
         raise ValueError("A blob of another account.")
     container, _, blob = url.path.removeprefix(folder).partition("/")
     return Drop.named(container, unquote(blob))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TAKERS = (
-    partial(deliveries.event_undeliverable, deliveries=1),
+    deliveries.event_undeliverable,
     partial(deliveries.retry_due, deliveries=1),
     deliveries.retry_poisoned,
     deliveries.blob_poisoned,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import json
+import logging
 import time
 import tracemalloc
 import uuid
@@ -373,6 +375,36 @@ def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench:
             assert not bench.services.results.write(drop, {**stale, "status": "retrying"}, Recorded())
             assert not bench.services.results.write(drop, stale, Recorded())
             assert bench.result(drop) == later
+            return
+    pytest.fail("This machine is too slow to write twice within a second.")
+
+
+def test_a_touch_does_not_make_the_later_version_of_a_second_another(bench: Bench) -> None:
+    """It raises no event: neither the attempt nor its result may be left to one."""
+    for _ in range(12):
+        drop = bench.write(PICTURES[0])
+        bench.process(drop)
+        earlier = bench.result(drop)
+        bench.write(PICTURES[1], drop)
+        later = bench.version(drop)
+        reads = 0
+
+        def touch_after_the_read(exchange: Exchange, drop: Drop = drop) -> None:
+            nonlocal reads
+            reads += exchange.target.partition("?")[0].endswith(f"/{drop.container}/{drop.blob}")
+            if reads == 1 and f"/{LEDGER_CONTAINER}/" in exchange.target:
+                reads += 1
+                touch(bench, drop)
+
+        bench.hinder = touch_after_the_read
+        process_drop(event(drop), bench.services)
+        bench.hinder = lambda _: None
+        bench.drain()
+        if earlier["source"]["lastModified"] == later.last_modified.isoformat(timespec="milliseconds").replace(
+            "+00:00", "Z"
+        ):
+            assert bench.result(drop)["source"]["etag"] == later.etag
+            assert bench.shows(drop) == PICTURES[1]
             return
     pytest.fail("This machine is too slow to write twice within a second.")
 
@@ -774,6 +806,18 @@ def test_a_damaged_result_stops_no_drop(bench: Bench, damage: bytes) -> None:
     assert bench.process(drop)["status"] == "uploaded"
 
 
+def test_a_result_that_the_sdk_wrote_twice_is_told_in_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Storage did it and said that it was busy; the second try finds another ETag, which is the drop's own."""
+    drop = bench.write(PICTURES[0])
+    faults: list[Fault] = ["busy-afterwards"]
+    results = f"/{bench.services.results_container}/"
+    bench.hinder = lambda e: faults.pop() if faults and e.method == "PUT" and results in e.target else None
+    with caplog.at_level(logging.INFO, "itwin_image_drop"):
+        assert bench.process(drop)["status"] == "uploaded"
+    assert not faults
+    assert [record for record in caplog.records if '"status": "uploaded"' in record.message]
+
+
 def poison(attempt: Attempt, bench: Bench) -> dict[str, Any]:
     """Deliver what the host stopped trying, and return the result."""
     drop_poisoned(attempt, bench.services)
@@ -794,7 +838,8 @@ def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
     """Twice it goes back to the retry queue, counted in the message; then the operator is told."""
     drop = bench.write(PICTURES[0])
     poison(event(drop), bench)
-    for _ in range(2):
+    for turn in range(2):
+        bench.local_time = lambda ahead=timedelta(minutes=turn + 1): utc_now() + ahead
         messages: list[str] = []
 
         def has_come(found: list[str] = messages) -> bool:
@@ -908,6 +953,31 @@ def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew
     process_drop(event(newer), wrong)
     bench.drain()
     assert (bench.result(newer)["status"], bench.shows(newer)) == ("uploaded", PICTURES[1])
+
+
+def test_no_message_ends_a_drop_that_waits(bench: Bench) -> None:
+    """Whoever may write to the poison queues may say what they like of it: its time comes first."""
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([ScriptedResponse(503)])
+    waiting = bench.process(drop)
+    said = replace(event(drop).at(bench.version(drop), utc_now()), number=99, poisoned=99)
+    drop_poisoned(said, bench.services)
+    assert bench.result(drop) == waiting
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_no_message_sets_a_drop_before_those_that_come_after_it(bench: Bench) -> None:
+    """A date in the future would keep every later result of the blob from being written."""
+    drop = bench.write(PICTURES[0])
+    content = hashlib.sha256(PICTURES[0]).hexdigest()
+    said = replace(event(drop), etag="0x0", last_modified=utc_now() + timedelta(days=999), content=content)
+    process_drop(said, bench.services)
+    assert bench.result(drop)["source"]["etag"] == bench.version(drop).etag
+    bench.write_later(PICTURES[1], drop, drop)
+    bench.process(drop)
+    bench.drain()
+    assert bench.result(drop)["source"]["etag"] == bench.version(drop).etag
 
 
 def touch(bench: Bench, drop: Drop) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.processes import wait_until
-from shared.attempt import Attempt
+from shared.attempt import MAX_COUNT, Attempt
 from shared.clock import utc_now
 from shared.drop import Drop
 from shared.retries import RetryQueue
@@ -37,7 +37,7 @@ attempts = st.builds(
         st.from_regex(r"[a-z0-9]{3,63}", fullmatch=True),
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1024),
     ),
-    number=st.integers(0, 10**6),
+    number=st.integers(0, MAX_COUNT - 1),
     first_at=st.integers(0, 1_700_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     etag=st.none() | st.text(),
     last_modified=st.none() | st.datetimes(timezones=st.just(UTC)),
@@ -89,6 +89,9 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         {"number": 1.5},
         {"number": math.inf},
         {"number": "1"},
+        {"number": 10**4299},
+        {"poisoned": 10**4299},
+        {"poisoned": -1},
         {"first_at": "2026-01-01T00:00:00"},
         {"first_at": "now"},
         {"first_at": 0},
@@ -101,7 +104,7 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         {"drop": {"container": "abc", "blob": ""}},
         {"drop": {"container": "abc"}},
     ],
-    ids=str,
+    ids=lambda wrong: str(wrong)[:40],
 )
 def test_a_message_is_read_strictly(wrong: dict[str, object]) -> None:
     """What an attempt cannot have is refused, so that it fails here and not in the middle of things."""

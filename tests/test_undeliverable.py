@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
 
-from shared.undeliverable import LETTERS_CONTAINER, blob_url, recover_events
+from shared.drop import Drop
+from shared.undeliverable import LETTERS_CONTAINER, blob_at, blob_url, recover_events
 from tests.test_pipeline import PICTURES, Bench
 from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
 
@@ -17,6 +20,11 @@ from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, ask
 def event_of(bench: Bench, container: str, blob: str) -> dict[str, Any]:
     """Return an event about a blob, as far as it is read."""
     return {"data": {"url": bench.services.storage.get_blob_client(container, blob).url}}
+
+
+def names(drop: Drop) -> tuple[str, str]:
+    """Return what the blob is called."""
+    return drop.container, drop.blob
 
 
 def write_letter(bench: Bench, content: object, name: str = "DROPS/2026/11/27/12/letter.json") -> str:
@@ -69,6 +77,41 @@ def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
     assert bench.waiting() == 0
     write_letter(bench, [])
     recover_events(address, bench.services)
+
+
+def test_one_strange_event_holds_up_no_other(bench: Bench) -> None:
+    """Its letter stays for a person to see."""
+    drop = bench.write(PICTURES[0])
+    letter = [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}, event_of(bench, *names(drop))]
+    with pytest.raises(ValueError, match="1 of its events"):
+        recover_events(write_letter(bench, letter), bench.services)
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+    assert has_letter(bench)
+
+
+def test_storage_that_refuses_the_app_for_a_while_costs_no_letter(bench: Bench) -> None:
+    """The host's tries are gone in a second, and Event Grid does not write the letter again."""
+    drop = bench.write(PICTURES[0])
+    letter = write_letter(bench, [event_of(bench, *names(drop))])
+    ends_at = bench.clock.monotonic() + 30
+    bench.hinder = lambda _: "refused" if bench.clock.monotonic() < ends_at else None
+    recover_events(letter, bench.services)
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+    assert not has_letter(bench)
+
+
+def test_events_are_of_this_account_whichever_endpoint_names_them(bench: Bench) -> None:
+    """What was written through `dfs` is named by that."""
+    url = "https://drops.blob.core.windows.net"
+    with BlobServiceClient(url, credential="a2V5") as storage:
+        services = replace(bench.services, storage=storage)
+        for host in ("drops.blob.core.windows.net", "drops.dfs.core.windows.net", "Drops.Blob.core.windows.net"):
+            assert blob_at(f"https://{host}/abc/a%20%231%25.jpg", services) == Drop("abc", "a #1%.jpg")
+        for host in ("drops.blob.core.windows.net.example.com", "drops2.blob.core.windows.net"):
+            with pytest.raises(ValueError, match="account"):
+                blob_at(f"https://{host}/abc/a.jpg", services)
 
 
 def test_only_letters_are_read_for_letters(bench: Bench) -> None:
