@@ -1,4 +1,4 @@
-"""What Event Grid could not deliver is taken up without a person.
+"""What Event Grid could not deliver is recovered without a person.
 
 It writes such events into a container, a letter for several of them, and an event about each letter comes by a queue.
 The events in a letter count as events: their drops go to the retry queue, and the letter is deleted. A letter as Event
@@ -66,7 +66,7 @@ def recover_events(letter_url: str, services: Services) -> None:
             source = held(read, stopwatch, clock)
             content = source.content() if source else b""
         except DropGone:
-            return  # it has been taken up
+            return  # it has been recovered
         except SourceTooLarge as error:
             raise ValueError("Not a letter: it is too large for one.") from error
         drops, strangers = _drops_in(content, services)

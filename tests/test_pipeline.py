@@ -13,6 +13,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -839,7 +840,8 @@ def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
     drop = bench.write(PICTURES[0])
     poison(event(drop), bench)
     for turn in range(2):
-        bench.local_time = lambda ahead=timedelta(minutes=turn + 1): utc_now() + ahead
+        later = utc_now() + timedelta(minutes=turn + 1)
+        bench.local_time = partial(datetime.fromtimestamp, later.timestamp(), UTC)
         messages: list[str] = []
 
         def has_come(found: list[str] = messages) -> bool:
