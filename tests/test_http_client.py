@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 import trustme
 
 from shared.http_client import (
@@ -28,6 +29,7 @@ from shared.http_client import (
     look_up,
     proxy_of_environment,
 )
+from tests.deadlines import HANG_S
 from tests.wire import conversing, read_request, reset, respond, responding
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
     from shared.http_client import Address
 
-LONG_S = 60
 # What must run out in a test does so soon.
 SHORT_S = 0.3
 BODY = b"image" * 1000
@@ -49,7 +50,7 @@ def client() -> Iterator[HttpClient]:
     client.close()
 
 
-def send(client: HttpClient, url: str, method: str = "GET", body: bytes = b"", *, within_s: float = LONG_S) -> Response:
+def send(client: HttpClient, url: str, method: str = "GET", body: bytes = b"", *, within_s: float = HANG_S) -> Response:
     """Send a request that must end in the time."""
     return client.send(method, url, body=body, deadline=time.monotonic() + within_s)
 
@@ -73,7 +74,7 @@ def test_a_request_goes_out_as_it_was_given(client: HttpClient) -> None:
 
     with conversing(conversation) as address:
         headers = {"Content-Type": "image/png", "Authorization": "Bearer abc"}
-        deadline = time.monotonic() + LONG_S
+        deadline = time.monotonic() + HANG_S
         response = client.send("PUT", f"{address}/itwins/1?a=b", headers=headers, body=BODY, deadline=deadline)
     assert response == Response(201, {"content-length": "8", "x-twice": "1, 2"}, b'{"a": 1}')
     head, _, body = heard[0].partition(b"\r\n\r\n")
@@ -168,7 +169,7 @@ def test_a_request_that_nobody_reads_ends_at_the_deadline(client: HttpClient) ->
 
     def conversation(connection: socket.socket) -> None:
         connection.recv(100)
-        enough.wait(LONG_S)
+        enough.wait(HANG_S)
 
     with conversing(conversation) as address:
         error = refused(client, address, "PUT", bytes(50_000_000), within_s=SHORT_S)
@@ -199,7 +200,7 @@ def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
     def resolve(host: str, port: int) -> Sequence[Address]:
         looked_up.append(host)
         if len(looked_up) == 1:
-            hanging.wait(LONG_S)
+            hanging.wait(HANG_S)
         return look_up("127.0.0.1", port)
 
     client = HttpClient(resolve=resolve, proxy_for=lambda _: None, clock=lambda: time.monotonic() + now)
@@ -328,7 +329,7 @@ def test_a_response_before_the_whole_request_counts(client: HttpClient) -> None:
     def conversation(connection: socket.socket) -> None:
         connection.recv(100)
         connection.sendall(respond("413 Too Large"))
-        enough.wait(LONG_S)
+        enough.wait(HANG_S)
 
     with conversing(conversation, responding(respond())) as address:
         assert send(client, address, "PUT", bytes(50_000_000)).status == 413
@@ -444,7 +445,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used(client: HttpClient) 
 
     with conversing(conversation, responding(respond())) as address:
         send(client, address)
-        assert closed.wait(LONG_S)
+        assert closed.wait(HANG_S)
         assert not send(client, address, "PUT", BODY).resent
 
 
@@ -642,4 +643,35 @@ def test_no_proxy_hears_what_is_for_this_machine(url: str, proxy: str | None, mo
 def test_no_header_can_be_forged(client: HttpClient, headers: dict[str, str]) -> None:
     """Nothing is sent, not even a connection is made."""
     with pytest.raises(Exception, match="Illegal header"):
-        client.send("GET", "http://127.0.0.1:1", headers=headers, deadline=time.monotonic() + LONG_S)
+        client.send("GET", "http://127.0.0.1:1", headers=headers, deadline=time.monotonic() + HANG_S)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: CHUNKED\r\n\r\n2;a=b\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00002\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Folded: one\r\n two\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX-Empty:\r\nX-Latin: \xe9\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 299 Whatever\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 599 \r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+    ],
+)
+def test_whatever_another_client_reads_is_read_alike(client: HttpClient, response: bytes) -> None:
+    """Status and body of odd but usual responses are those that `requests` finds."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(response)
+
+    with conversing(conversation, again=True) as address:
+        theirs = requests.get(address, timeout=HANG_S)
+        ours = send(client, address)
+    assert (ours.status, ours.body, ours.is_whole) == (theirs.status_code, theirs.content, True)
