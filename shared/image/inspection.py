@@ -30,7 +30,8 @@ class Inspection:
     IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 or 4 where each pixel takes so many times
     the memory or time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than
     8 bits. `depth` is the bits of a channel. `buffer_bytes` is what a decoder keeps beside the pixels, whatever the
-    scale. `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
+    scale. `profile` is an ICC profile that the decoder does not find;
+    `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
     of the picture that is shown, as left, top, right and bottom; None where that is all of it.
     `is_lossless` says that the file has its pixels as they were made. `sampling` is how many pixels of a JPEG have one
     colour, across and down, as they are stored. `is_preview` says that it is a picture that a raw file holds.
@@ -47,6 +48,7 @@ class Inspection:
     kept: tuple[tuple[int, int], ...] = ()
     weight: int = 1
     is_opaque: bool = False
+    profile: bytes | None = None
     colours: ColourSpace | None = None
     crop: tuple[int, int, int, int] | None = None
     is_lossless: bool = False

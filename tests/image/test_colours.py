@@ -599,6 +599,38 @@ def test_what_lies_beside_the_first_frame_of_a_gif_is_transparent() -> None:
     assert shown == {(x, y) for x in range(7, 27) for y in range(9, 19)}
 
 
+def bmp(header_bytes: int, kind: int, *, profile: bytes = b"", gamma: float = 0.0) -> bytes:
+    """Return a BMP of mid-grey whose header of version 4 or 5 says something of its colours."""
+    header = bytearray(header_bytes)
+    struct.pack_into("<IiiHHI", header, 0, header_bytes, 16, 16, 1, 24, 0)
+    struct.pack_into("<I", header, 56, kind)
+    srgb = (0.4124, 0.2126, 0.0193, 0.3576, 0.7152, 0.1192, 0.1805, 0.0722, 0.9505)
+    struct.pack_into("<9i", header, 60, *(round(value * 2**30) for value in srgb))
+    struct.pack_into("<3I", header, 96, *[round(gamma * 2**16)] * 3)
+    pixels = bytes((128,)) * 16 * 48
+    if profile:
+        struct.pack_into("<II", header, 112, header_bytes + len(pixels), len(profile))
+    return b"BM" + struct.pack("<III", 0, 0, 14 + header_bytes) + bytes(header) + pixels + profile
+
+
+@pytest.mark.parametrize(
+    ("data", "change", "grey"),
+    [
+        (bmp(108, 0, gamma=1.0), "colours-converted", 188),
+        (bmp(124, 0, gamma=1.8), "profile-embedded", 146),
+        (bmp(124, 0x7352_4742), None, 128),
+        (bmp(124, 0x5769_6E20), None, 128),
+        (bmp(124, 0x4D42_4544, profile=colour.ColourSpace(gamma=1.8).profile(is_grey=False)), None, 146),
+    ],
+)
+def test_what_a_bmp_says_of_its_colours_is_heeded(data: bytes, change: str | None, grey: int) -> None:
+    """By numbers, or by a profile behind its pixels; sRGB and Windows' own colours need no word."""
+    assert {"colours-converted", "profile-embedded"} & set(normalize_image(data).changes) == (
+        {change} if change else set()
+    )
+    assert all(abs(value - grey) <= 1 for value in middle(data))
+
+
 def with_burdened(data: bytes, jfif: bytes) -> bytes:
     """Return a JPEG with another JFIF segment than its own, which stands first."""
     start = data.index(b"JFIF") - 4 if b"JFIF" in data[:20] else 2
