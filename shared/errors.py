@@ -231,7 +231,7 @@ class NeedsOperator(DropError):
 
 
 class InvalidSettings(NeedsOperator):
-    """One or more settings are missing or wrong; `problems` holds one sentence for each."""
+    """One or more settings are missing or wrong; the message has a sentence for each of its `problems`."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(" ".join(problems))

@@ -82,8 +82,9 @@ tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the cur
 ### Time can fix it: `retrying`
 
 Retried when the platform says (Retry-After), otherwise after `RETRY_MIN_DELAY_S`
-({settings.retries.min_delay_s} seconds) and then ever longer, up to `RETRY_MAX_DELAY_S`.
-After `RETRY_HORIZON_S` the drop is `failed`.
+({settings.retries.min_delay_s} seconds) and then ever longer. `RETRY_MAX_DELAY_S` bounds both; after a Retry-After,
+drops come back spread over half as long again. After `RETRY_HORIZON_S` the drop is `failed`; with `ITwinNotFound` it is
+`rejected`, and that after `RETRY_NOT_FOUND_S`.
 
 {_table(("code", "what happened"), _errors(NeedsTime))}
 ### The operator can fix it: `retrying`
@@ -92,6 +93,8 @@ Retried the same way, but at first {decisions.OPERATOR_FACTOR} times as slowly.
 
 {_table(("code", "what happened"), _errors(NeedsOperator))}
 ### The app is at fault: `failed`
+
+A drop on which the app fails five times in a row comes back twice, as `AttemptsInterrupted`, before it ends so.
 
 {_table(("code", "what happened"), _errors(errors.Bug))}"""
 
@@ -128,6 +131,7 @@ def _settings() -> Iterator[tuple[str, ...]]:
         "RETRY_MIN_DELAY_S": settings.retries.min_delay_s,
         "RETRY_MAX_DELAY_S": settings.retries.max_delay_s,
         "RETRY_HORIZON_S": settings.retries.horizon_s,
+        "RETRY_NOT_FOUND_S": settings.retries.brief_horizon_s,
     }
     for name, default in defaults.items():
         yield f"`{name}`", f"{default:,}" if isinstance(default, int) else f"`{default}`", _legal_values(name)
