@@ -7,6 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -32,6 +33,14 @@ def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
         queue = queues.create_queue("connection-string")
         queue.send_message("1")
         assert [message.content for message in queue.receive_messages()] == ["1"]
+
+
+def test_the_connection_string_leads_nowhere_but_here(azurite: Azurite) -> None:
+    """Who wants tables is refused on this machine, instead of asking the public address of somebody else's account."""
+    parts = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
+    endpoints = {name: urlsplit(value).hostname for name, value in parts.items() if name.endswith("Endpoint")}
+    assert endpoints == dict.fromkeys(("BlobEndpoint", "QueueEndpoint", "TableEndpoint"), "127.0.0.1")
+    assert 400 <= requests.get(f"{parts['TableEndpoint']}/Tables", timeout=HANG_S).status_code < 500
 
 
 def test_it_listens_for_nothing_but_blobs_and_queues(azurite: Azurite) -> None:
