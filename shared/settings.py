@@ -97,8 +97,8 @@ def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:
                 CONNECTION, "a connection string without blob and queue endpoints", "AccountName=...;AccountKey=..."
             )
     elif reader.text(f"{CONNECTION}__blobServiceUri", ""):
-        blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "")
-        queue_url = reader.url(f"{CONNECTION}__queueServiceUri", None)
+        blob_url = reader.url(f"{CONNECTION}__blobServiceUri", "", loopback=False)
+        queue_url = reader.url(f"{CONNECTION}__queueServiceUri", None, loopback=False)
         reader.choice(f"{CONNECTION}__credential", "managedidentity", ("managedidentity",))
     elif not reader.is_wrong(CONNECTION):
         reader.problem(
@@ -224,16 +224,21 @@ class _Reader:
             self.problem(name, repr(url), expected)
         return url
 
-    def url(self, name: str, default: str | None) -> str:
-        """Return an address without a trailing slash; https, or http on loopback."""
+    def url(self, name: str, default: str | None, *, loopback: bool = True) -> str:
+        """Return an address without a trailing slash; https, or http where `loopback` allows it there.
+
+        Clients of storage send no token without TLS, not even on loopback.
+        """
         text = self.text(name, default, "an https:// address")
         if not text:
             return ""
-        expected = "an https:// address without user, query or fragment (http:// only on loopback)"
+        expected = "an https:// address without user, query or fragment"
+        expected += " (http:// only on loopback)" if loopback else ""
         plain = text.isprintable() and text.isascii() and not set(text) & set("@?# ")
         try:
             parts = urlsplit(text)
-            legal = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
+            is_local = loopback and parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+            legal = parts.scheme == "https" or is_local
             legal = legal and bool(parts.hostname) and parts.port != 0
         except ValueError:
             legal = False

@@ -63,6 +63,13 @@ def test_client_credentials_default_to_the_production_authority() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["blob", "queue"])
+def test_storage_by_identity_is_for_https_alone(kind: str) -> None:
+    """Its clients refuse to send a token without TLS, when the first drop comes; an emulator takes a key."""
+    (problem,) = problems({**MANAGED_IDENTITY, f"DropStorage__{kind}ServiceUri": "http://127.0.0.1:10000/a"})
+    assert problem.endswith("expected an https:// address without user, query or fragment.")
+
+
 def test_nobody_logs_in_by_default() -> None:
     """A default would be wrong for most, and its failure come late."""
     (problem,) = problems({**CLIENT_CREDENTIALS, "ITWIN_LOGIN": ""})
