@@ -232,9 +232,7 @@ def _find_into(check: _Check, future: Future[Finding]) -> None:
 
 
 def _not_answered(check: _Check, began: float) -> str:
-    return (
-        f"Not answered within {max(check.deadline - began, 0):.0f} s. Check the network and the service's own health."
-    )
+    return f"No response within {max(check.deadline - began, 0):.0f} s. Check the network and the service's own health."
 
 
 def _tell(error: DropError) -> str:
@@ -270,7 +268,7 @@ def _check_token(platform: _Platform) -> str:
     giver = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
     claims = _describe(_claims(platform.tokens.get(platform.deadline)))
     said = claims or "It is opaque: it shows no audience or expiry."
-    return f"{giver} gave one for the scope {login.scope!r}. {said}{_describe_secret(platform)}"
+    return f"{giver} issued one for the scope {login.scope!r}. {said}{_describe_secret(platform)}"
 
 
 def _describe_secret(platform: _Platform) -> str:
@@ -351,11 +349,11 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
     if response.status == UNAUTHORIZED:
         raise _FailedError(
             f"{api_url} does not accept the access token (401): check ITWIN_LOGIN and ITWIN_TOKEN_SCOPE. A managed "
-            "identity's own token needs a gateway before the API that exchanges it."
+            "identity's own token needs a gateway in front of the API that exchanges it."
         )
     if response.status == NOT_FOUND:
         raise _FailedError(
-            f"{api_url} knows no iTwin {itwin_id} (404): check the ID, and that a gateway before the API passes "
+            f"{api_url} knows no iTwin {itwin_id} (404): check the ID, and that a gateway in front of the API passes "
             "/accesscontrol on."
         )
     permissions = None
@@ -367,8 +365,8 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
         )
     if PERMISSION not in permissions:
         raise _FailedError(
-            f"The app lacks the permission {PERMISSION} on the iTwin {itwin_id}: give the app's iTwin user, a service "
-            "app has an e-mail address of its own, a role with it."
+            f"The app lacks the permission {PERMISSION} on the iTwin {itwin_id}: give the app's iTwin user (a service "
+            "app has an e-mail address of its own) a role with it."
         )
     return f"The app may change the image of {itwin_id} ({PERMISSION})."
 
@@ -419,10 +417,10 @@ def _check_poison_queues(storage: StorageSettings) -> str:
     if standing:
         raise _FailedError(
             f"Drops on which the app failed repeatedly have not been taken back: {standing}. The log says what "
-            "failed (alert `poison` in the runbook); once that is mended they are tried again within ten minutes, or "
+            "failed (alert `poison` in the runbook); once that is fixed, they are retried within ten minutes, or "
             "run `python -m shared.replay`."
         )
-    return f"Nothing stands in {' or '.join(POISON_QUEUES)}."
+    return f"No messages in {' or '.join(POISON_QUEUES)}."
 
 
 def _count_messages(storage: StorageSettings, name: str) -> int:

@@ -114,7 +114,7 @@ def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable |
     status = response.status
     if status in TEMPORARY_STATUSES:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
-        return TokenServiceUnavailable(f"The key vault is not available just now ({status}).", retry_after_s=pause_s)
+        return TokenServiceUnavailable(f"The key vault is currently unavailable ({status}).", retry_after_s=pause_s)
     if status == FORBIDDEN:
         code = _inner_code(document)
         advice = REFUSALS.get(code, f"{ROLE}, and {NETWORK}")
@@ -125,7 +125,7 @@ def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable |
     if status == NOT_FOUND:
         advice = "put it there, or correct ITWIN_SECRET_URL"
         return TokenUnavailable(f"The key vault has no secret at ITWIN_SECRET_URL (404): {advice}.")
-    return TokenUnavailable(f"The key vault responded {status} without a secret: check ITWIN_SECRET_URL.")
+    return TokenUnavailable(f"The key vault responded with {status} and no secret: check ITWIN_SECRET_URL.")
 
 
 def _inner_code(document: dict[str, Any]) -> str:

@@ -304,7 +304,9 @@ def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str
         report = examine(environment(cloud, **changes), event_timeout_s=0)
     verdict, text = finding(report, "Access token")
     assert verdict == "works"
-    assert text.startswith(f"{authority} gave one for the scope {environment(cloud)['ITWIN_TOKEN_SCOPE']!r}. {says} It")
+    assert text.startswith(
+        f"{authority} issued one for the scope {environment(cloud)['ITWIN_TOKEN_SCOPE']!r}. {says} It"
+    )
 
 
 @pytest.mark.usefixtures("identity")
@@ -406,8 +408,8 @@ def test_whoever_does_not_answer_is_named_check_by_check(monkeypatch: pytest.Mon
     assert "did not respond within 2 s" in finding(report, "Access token")[1]
     for subject in ("Drops", "Results", "Ledger", "Queues", "Poison queues"):
         assert finding(report, subject)[0] == "fails"
-        assert "Not answered within 2 s" in finding(report, subject)[1]
-    assert "Not answered within 11 s" in finding(report, "Events")[1]
+        assert "No response within 2 s" in finding(report, subject)[1]
+    assert "No response within 11 s" in finding(report, "Events")[1]
 
 
 @pytest.mark.parametrize(
