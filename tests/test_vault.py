@@ -188,8 +188,8 @@ def forbidden(code: str) -> Response:
         (JSONResponse({"value": "", "id": "x/1"}), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": "x", "id": 5}), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": ["x"], "id": "x/1"}), TokenUnavailable, "responded with 200 and no secret", None),
-        (JSONResponse({"value": "x", "id": "x/1", "attributes": {"exp": "soon"}}), TokenUnavailable, "and no secret", None),
-        (Response("", 302, {"Location": "https://elsewhere.example"}), TokenUnavailable, "responded 302", None),
+        (JSONResponse({"value": "x", "id": "x/1", "attributes": {"exp": "soon"}}), TokenUnavailable, "no secret", None),
+        (Response("", 302, {"Location": "https://elsewhere.example"}), TokenUnavailable, "with 302", None),
     ],
 )
 def test_what_the_vault_responds_is_one_sentence_each(
