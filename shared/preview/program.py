@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
 # What the app cannot start without, and no image needs.
-ELSEWHERE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
+ELSEWHERE = {
+    "DropStorage": "UseDevelopmentStorage=true",
+    "ITWIN_LOGIN": "managed-identity",
+    "ITWIN_TOKEN_SCOPE": "none",
+}
 # Any photo of 24 megapixels takes less, so only larger ones wait for one another.
 IMAGE_BYTES_PER_PROCESS = 500_000_000
 
