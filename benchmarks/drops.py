@@ -67,10 +67,23 @@ def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], by
     return make
 
 
+def _noise(width: int, height: int, kind: str, **options: Any) -> Callable[[], bytes]:
+    """Make a picture that is large as a file as well: one channel of fine noise."""
+
+    def make() -> bytes:
+        buffer, flat = BytesIO(), Image.new("L", (width, height), 128)
+        noise = Image.effect_noise((width, height), 2.5)
+        Image.merge("RGB", (noise, flat, flat)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
 LEGAL = ("camera-4mp.jpg", "camera-8mp.jpg", "telephone-12mp.jpg", "plan.png")
 OTHERS = ("upright-12mp.jpg", "drone-48mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
 SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
 LARGE = ("large-100mp.jpg", "large-100mp.png")
+PLAIN = ("noise-100mp.png", "scan-89mp.tiff", "photo-24mp.webp")
 HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
 _PICTURES: Mapping[str, Callable[[], bytes]] = {
     SMALL: _saved(160, 120, "JPEG", quality=80),
@@ -84,6 +97,9 @@ _PICTURES: Mapping[str, Callable[[], bytes]] = {
     "scan-4mp.tiff": _saved(2_480, 1_754, "TIFF", compression="tiff_lzw"),
     "large-100mp.jpg": _saved(12_000, 8_333, "JPEG", quality=85),
     "large-100mp.png": _saved(12_000, 8_333, "PNG", compress_level=1),
+    "noise-100mp.png": _noise(10_000, 10_000, "PNG", compress_level=1),
+    "scan-89mp.tiff": _noise(9_400, 9_400, "TIFF", compression="tiff_lzw"),
+    "photo-24mp.webp": _saved(6_000, 4_000, "WEBP", method=0),
     "hostile-100mp.jpg": _flat(12_000, 8_333, "JPEG", progressive=True),
     "hostile-100mp.png": _flat(12_000, 8_333, "PNG"),
     "hostile-100mp.webp": _flat(12_000, 8_333, "WEBP"),

@@ -48,6 +48,8 @@ param aspectPolicy options.aspectPolicy = 'pad'
 param maxSourceBytes options.maxSourceBytes = 100000000
 param maxSourcePixels options.maxSourcePixels = 100000000
 param maxOutputPixels options.maxOutputPixels = 16000000
+param maxImageCpuS options.maxImageCpuS = 10
+param maxImageMemoryMB options.maxImageMemoryMB = 0
 param retryMinDelayS options.retryMinDelayS = 5
 param retryMaxDelayS options.retryMaxDelayS = 3600
 param retryHorizonS options.retryHorizonS = 86400
@@ -119,6 +121,8 @@ module resources 'resources.bicep' = {
     maxSourceBytes: maxSourceBytes
     maxSourcePixels: maxSourcePixels
     maxOutputPixels: maxOutputPixels
+    maxImageCpuS: maxImageCpuS
+    maxImageMemoryMB: maxImageMemoryMB
     retryMinDelayS: retryMinDelayS
     retryMaxDelayS: retryMaxDelayS
     retryHorizonS: retryHorizonS

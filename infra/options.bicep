@@ -96,6 +96,18 @@ type maxSourcePixels = int
 type maxOutputPixels = int
 
 @export()
+@description('Seconds of CPU that one image may take.')
+@minValue(1)
+@maxValue(30)
+type maxImageCpuS = int
+
+@export()
+@description('MB of memory that all images of an instance may take together, and so the most that one may; 0 for what the instance has to spare.')
+@minValue(0)
+@maxValue(100000)
+type maxImageMemoryMB = int
+
+@export()
 @description('Shortest delay before another try, in seconds.')
 @minValue(1)
 @maxValue(3600)

@@ -43,6 +43,8 @@ param aspectPolicy options.aspectPolicy = 'pad'
 param maxSourceBytes options.maxSourceBytes = 100000000
 param maxSourcePixels options.maxSourcePixels = 100000000
 param maxOutputPixels options.maxOutputPixels = 16000000
+param maxImageCpuS options.maxImageCpuS = 10
+param maxImageMemoryMB options.maxImageMemoryMB = 0
 param retryMinDelayS options.retryMinDelayS = 5
 param retryMaxDelayS options.retryMaxDelayS = 3600
 param retryHorizonS options.retryHorizonS = 86400
@@ -316,6 +318,8 @@ module functionApp 'modules/function-app.bicep' = {
       MAX_SOURCE_BYTES: maxSourceBytes
       MAX_SOURCE_PIXELS: maxSourcePixels
       MAX_OUTPUT_PIXELS: maxOutputPixels
+      MAX_IMAGE_CPU_S: maxImageCpuS
+      MAX_IMAGE_MEMORY_MB: maxImageMemoryMB
       RETRY_MIN_DELAY_S: retryMinDelayS
       RETRY_MAX_DELAY_S: retryMaxDelayS
       RETRY_HORIZON_S: retryHorizonS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.cage import open_images
+from shared.cage import CageLimits, open_images
 from shared.cage.instance import instance_bytes, limits_for
 from shared.clock import LOCAL, Clock, StorageTime, utc_now
 from shared.credentials import open_tokens
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from shared.http_client import Sender
     from shared.image import NormalizedImage
 
+# For so long a busy instance may keep a process waiting that needs all of its CPU.
+WALL_FACTOR = 6
 # A call outlasts its upload by enough to record what was uploaded.
 CALL_MARGIN_S = 15
 # For so many times the app's own timeout, the platform may still apply an upload that it did not answer. With the
@@ -57,9 +59,20 @@ class App:
         throttle = Throttle(scale=retries.min_delay_s / RetryPolicy().min_delay_s, max_pause_s=retries.max_delay_s)
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
-        images = open_images(settings.limits, limits_for(instance_bytes(), settings.max_source_bytes))
+        images = open_images(settings.limits, image_limits(settings))
         images.prepare()
         return cls(settings, throttle, platform, open_ledger(storage, clock.now, settings.timeout_s), images.normalize)
+
+
+def image_limits(settings: Settings) -> CageLimits:
+    """Return what images may take: what the settings say, and else what the instance has to spare."""
+    limits = limits_for(instance_bytes(), settings.max_source_bytes)
+    return replace(
+        limits,
+        budget_bytes=settings.max_image_memory_mb * 1_000_000 or limits.budget_bytes,
+        cpu_s=settings.max_image_cpu_s,
+        wall_s=WALL_FACTOR * settings.max_image_cpu_s,
+    )
 
 
 def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout_s: float) -> Ledger:

@@ -62,6 +62,8 @@ class Settings:
     login: Login
     limits: ImageLimits
     max_source_bytes: int
+    max_image_cpu_s: int
+    max_image_memory_mb: int
     timeout_s: int
     retries: RetryPolicy
 
@@ -81,6 +83,8 @@ class Settings:
                 aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
             ),
             max_source_bytes=reader.integer("MAX_SOURCE_BYTES", DEFAULT_MAX_SOURCE_BYTES, 1, MAX_READABLE_BYTES),
+            max_image_cpu_s=reader.integer("MAX_IMAGE_CPU_S", 10, 1, 30),
+            max_image_memory_mb=reader.integer("MAX_IMAGE_MEMORY_MB", 0, 0, 100_000),
             timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
             retries=_read_retries(reader),
         )

@@ -126,6 +126,8 @@ def _settings() -> Iterator[tuple[str, ...]]:
         "MAX_SOURCE_BYTES": settings.max_source_bytes,
         "MAX_SOURCE_PIXELS": settings.limits.max_source_pixels,
         "MAX_OUTPUT_PIXELS": settings.limits.max_output_pixels,
+        "MAX_IMAGE_CPU_S": settings.max_image_cpu_s,
+        "MAX_IMAGE_MEMORY_MB": settings.max_image_memory_mb,
         "ASPECT_POLICY": settings.limits.aspect_policy,
         "ITWIN_TIMEOUT_S": settings.timeout_s,
         "RETRY_MIN_DELAY_S": settings.retries.min_delay_s,

@@ -88,11 +88,6 @@ var hostSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
   // As many as host.json lets run at once: each has an image in memory.
   PYTHON_THREADPOOL_THREAD_COUNT: contract.threads
-  // Freed blocks of 16 MB that are kept for the next image, 64 MB at most: a photo of 24 megapixels alone takes a fifth
-  // less CPU, four at once 3 % less; with 12 blocks four take more. Pillow reads it when the first drop comes. A variable
-  // of the C library's would come too late: the worker runs already when it is told the app's settings.
-  // https://pillow.readthedocs.io/en/stable/reference/block_allocator.html
-  PILLOW_BLOCKS_MAX: instanceMemoryMB < 2048 ? 0 : 4
 }
 
 var dropSettings = {

@@ -17,8 +17,9 @@ _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """Without which some Pythons do not start."""
 
-_ONE_ARENA = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}
-"""Each further one would take 64 MB of the addresses that a process may have."""
+_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"}
+"""One arena, for each further one would take 64 MB of the addresses that a process may have; and large pages, which
+save a big picture that is turned a seventh of its CPU."""
 
 
 def launch(module: str, **streams: Any) -> subprocess.Popen[bytes]:
@@ -28,6 +29,6 @@ def launch(module: str, **streams: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-I", "-S", "-c", _BOOT.format(module), json.dumps(paths)],
         stderr=subprocess.DEVNULL,
-        env=_ONE_ARENA | kept,
+        env=_MEMORY | kept,
         **streams,
     )

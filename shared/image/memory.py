@@ -13,9 +13,7 @@ decoded (few more than leave, for a JPEG), and O that leave, padding included ::
 - 13: a transparent picture, its colours, the ground that they are laid on, and its mask. An opaque one takes 12: it is
   resized where its size was predicted too low.
 
-What is passed on untouched takes a 64th of its pixels, and the coefficients. The operating system's share of a busy
-process comes on top: memory that was given back, but is kept for the next image, of which `PILLOW_BLOCKS_MAX=4` keeps
-64 MB at most.
+What is passed on untouched takes a 64th of its pixels, and the coefficients.
 """
 
 from __future__ import annotations

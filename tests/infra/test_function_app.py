@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +30,7 @@ FORBIDDEN_ON_FLEX = {
     "WEBSITE_CONTENTSHARE",
     "WEBSITE_RUN_FROM_PACKAGE",
 }
-# What the platform and Pillow read, and the app does not.
+# What the platform reads, and the app does not.
 PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -42,13 +39,14 @@ PLATFORM_SETTINGS = {
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__queueServiceUri",
     "AzureWebJobsStorage__tableServiceUri",
-    "PILLOW_BLOCKS_MAX",
     "PYTHON_THREADPOOL_THREAD_COUNT",
 }
 # The settings that limit what is taken and how long it is tried, with their parameters.
 LIMITS = {
     "ASPECT_POLICY": "aspectPolicy",
     "ITWIN_TIMEOUT_S": "itwinTimeoutS",
+    "MAX_IMAGE_CPU_S": "maxImageCpuS",
+    "MAX_IMAGE_MEMORY_MB": "maxImageMemoryMB",
     "MAX_OUTPUT_PIXELS": "maxOutputPixels",
     "MAX_SOURCE_BYTES": "maxSourceBytes",
     "MAX_SOURCE_PIXELS": "maxSourcePixels",
@@ -126,15 +124,6 @@ def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
     for value in (parameter.least - 1, parameter.most + 1):
         with pytest.raises(InvalidSettings):
             settings_with(**{setting: value})
-
-
-def test_pillow_keeps_as_many_blocks_as_are_deployed() -> None:
-    """It reads the setting where it is imported, and 64 MB are what an instance has to spare."""
-    print_bytes = "from PIL import Image; print(Image.core.get_blocks_max() * Image.core.get_block_size())"
-    process = [sys.executable, "-c", print_bytes]
-    environ = {**os.environ, "PILLOW_BLOCKS_MAX": app_settings()["PILLOW_BLOCKS_MAX"]}
-    printed = subprocess.run(process, env=environ, capture_output=True, text=True, check=True).stdout
-    assert int(printed) == 64 * 2**20
 
 
 def test_as_many_drops_run_at_once_as_there_are_threads() -> None:

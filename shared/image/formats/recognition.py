@@ -4,8 +4,7 @@ A format needs one entry in `FORMATS`: how its first bytes look, which parser in
 of Pillow's plugins decodes it. JPEG and PNG have one thing more: who passes them on untouched.
 
 A decode takes `bytes_per_pixel` for each pixel that is decoded, measured with the worst of each format; `memory` says
-what comes on top. `max_pixels` keeps an image under about 650 MB and 3 s of CPU. The app setting `PILLOW_BLOCKS_MAX`
-keeps so many blocks of 16 MB between images, which saves most of the page faults: a fifth of the CPU of a big image.
+what comes on top. `max_pixels` keeps an image under about 650 MB and 3 s of CPU.
 """
 
 from __future__ import annotations
