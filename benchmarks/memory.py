@@ -26,7 +26,7 @@ INSTANCE_BYTES = 2_048 * 1024 * 1024
 BUDGET_BYTES = limits_for(INSTANCE_BYTES, max_source_bytes=100_000_000).budget_bytes
 # What the Functions host itself, which is .NET, is given beside the worker.
 HOST_BYTES = 400 * 1024 * 1024
-TIMEOUT_S = 150.0
+TIMEOUT_S = 1200.0
 DEPLOYED = "as deployed"
 # The project's host.json: so many drops at once, each with its file.
 PARALLELISM = 4

@@ -15,8 +15,11 @@ import hashlib
 import heapq
 import itertools
 import json
+import os
 import random
 import re
+import resource
+import signal
 import sys
 import threading
 import time
@@ -28,7 +31,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 import requests
@@ -37,6 +40,7 @@ from azure.storage.blob import ContentSettings
 from azure.storage.queue import QueueClient, QueueServiceClient
 from PIL import Image
 
+from benchmarks.processes import decoding
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.cloud import FUNCTION, RESULTS_CONTAINER, LocalCloud
 from local.fault_proxy import Exchange, Fault, proxy_storage
@@ -67,7 +71,11 @@ SETTINGS = {
     "RETRY_MAX_DELAY_S": "3",
     "RETRY_HORIZON_S": "3600",
     "ITWIN_TIMEOUT_S": "2",
+    "MAX_IMAGE_CPU_S": "1",  # and so no more than six seconds for a process that was stopped
 }
+Blow = Literal["kill", "stop", "crash", "starve"]
+BLOWS: tuple[Blow, ...] = get_args(Blow)
+STRIKES_S, STARVING_BYTES = (0.2, 1.2), 1_000_000
 
 # How often it happens: of all drops, events or calls.
 ILLEGAL, NOBODYS, UNKNOWN_ITWIN, OVERWRITTEN, AT_ONCE = 0.1, 0.03, 0.05, 0.2, 0.2
@@ -117,6 +125,7 @@ class Report:
     results: Counter[str] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
     storage_faults: Counter[str] = field(default_factory=Counter)
+    blows: Counter[str] = field(default_factory=Counter)
     attempts: int = 0
     most_attempts: int = 0
     kills: int = 0
@@ -139,6 +148,7 @@ class Report:
             f"{self.given_up} messages dead-lettered",
             f"storage refused the app {self.outages} times, the identity endpoint hung {self.hangs} times",
             f"the platform responded with {dict(sorted(self.answers.items()))}",
+            f"processes that decode were struck: {dict(self.blows.most_common())}",
             f"storage failed with {dict(self.storage_faults.most_common())}",
             f"{len(self.violations)} violations",
             *self.violations[:40],
@@ -173,7 +183,7 @@ class Chaos:
         with ExitStack() as stack:
             self._start(stack)
             with ThreadPoolExecutor() as pool:
-                troubles = (self._kill_hosts, self._trouble_identity, self._refuse_app)
+                troubles = (self._kill_hosts, self._strike_decoders, self._trouble_identity, self._refuse_app)
                 weather = [pool.submit(trouble) for trouble in troubles]
                 self._write_drops()
                 for part in weather:
@@ -256,6 +266,17 @@ class Chaos:
             self.report.kills += 1
             self._calm.wait(chance.uniform(0, 1.5))
             host.start()
+
+    def _strike_decoders(self) -> None:
+        """Kill, stop, crash or starve one of the processes that decode images, be it a template or a child."""
+        chance = _chance(self.storm.seed, "decoders")
+        began = time.monotonic()
+        while time.monotonic() < began + self.storm.seconds:
+            self._calm.wait(chance.uniform(*STRIKES_S))
+            found = [pid for host in self._hosts if host.pid for pid in decoding(host.pid)]
+            blow = chance.choice(BLOWS)
+            if found:
+                self.report.blows[blow] += strike(chance.choice(found), blow)
 
     def _trouble_identity(self) -> None:
         chance = _chance(self.storm.seed, "identity")
@@ -416,6 +437,19 @@ class Chaos:
         report.attempts = sum(document.get("attempts", 0) for document in ends)
         report.most_attempts = max((document.get("attempts", 0) for document in ends), default=0)
         report.given_up, report.deleted = len(evidence.dead_letters), len(evidence.deleted)
+
+
+def strike(pid: int, blow: Blow) -> bool:
+    """Do something to a process; say whether it was still there."""
+    try:
+        if blow == "starve":
+            _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+            resource.prlimit(pid, resource.RLIMIT_AS, (STARVING_BYTES, hard))
+        else:
+            os.kill(pid, {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "crash": signal.SIGSEGV}[blow])
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def messages(connection_string: str) -> dict[str, int]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from shared.cage.file_process import End, ProcessesLost
 from shared.cage.images import EXAMINATION_BYTES, EXAMINATION_CPU_S
 from shared.cage.processes import Template
-from shared.errors import ResourcesExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ class Cage:
         process = CagedProcess(template.child(), file, self._limits, self._cage)
         try:
             process.begin()
-            with suppress(ResourcesExhausted):  # then the next file starts its own
+            with suppress(ProcessesLost):  # then the next file starts its own
                 template.keep_spare()
             yield process
         finally:

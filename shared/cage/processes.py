@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from shared.cage.conversation import MAX_MESSAGE_BYTES, Nonsense, ProcessTraceback, pack, unpack
 from shared.cage.file_process import End, ProcessesLost
 from shared.cage.launching import launch
-from shared.errors import Bug, ResourcesExhausted
+from shared.errors import Bug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,7 +43,7 @@ class Template:
         self._stop = weakref.finalize(self, _stop, self._process, self._control, self._spares)
 
     def child(self) -> Child:
-        """Return a child that waits for a file. Raises ProcessesLost and ResourcesExhausted."""
+        """Return a child that waits for a file. Raises ProcessesLost."""
         with self._lock:
             spare = self._spares.pop() if self._spares else None
         pid, channel = spare or self._fork()
@@ -77,7 +77,8 @@ class Template:
             undo.callback(channel.close)
             said = self._ask({"fork": True}, [its_end.fileno()])
             if "pid" not in said:
-                raise ResourcesExhausted(f"No process could be started for the image: {said.get('failed')}.")
+                self.is_lost = True  # another one may have what this one lacks; children that are at work go on
+                raise ProcessesLost
             undo.pop_all()
         return int(said["pid"]), channel
 
