@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -29,12 +30,11 @@ def cpu_s(pid: int) -> float:
 def decoding(pid: int, *, recursive: bool = True) -> list[int]:
     """Return the processes in which an app decodes images."""
     found = []
-    for child in psutil.Process(pid).children(recursive=recursive):
-        try:
-            if any(_CAGE in argument for argument in child.cmdline()):
-                found.append(child.pid)
-        except psutil.Error:
-            continue  # it has just ended
+    with suppress(psutil.Error):  # it has just ended
+        for child in psutil.Process(pid).children(recursive=recursive):
+            with suppress(psutil.Error):
+                if any(_CAGE in argument for argument in child.cmdline()):
+                    found.append(child.pid)
     return found
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,15 +153,15 @@ class Images:
         Raises Nonsense, ResourcesExhausted and OutOfTime.
         """
         left_s = deadline - time.monotonic()
-        try:
-            return process.receive(min(self._cage.wall_s, max(left_s, 0))) or {}
-        except TimeoutError:
-            if left_s < self._cage.wall_s:
-                raise OutOfTime("The image was still being decoded when the attempt's time was over.") from None
-            raise ResourcesExhausted(
-                f"The process that was decoding the image had not finished after {self._cage.wall_s} s, "
-                f"although it had used less than its {self._cage.cpu_s} s of CPU."
-            ) from None
+        if left_s > 0:
+            with suppress(TimeoutError):
+                return process.receive(min(self._cage.wall_s, left_s)) or {}
+        if left_s < self._cage.wall_s:
+            raise OutOfTime("The image was still being decoded when the attempt's time was over.")
+        raise ResourcesExhausted(
+            f"The process that was decoding the image had not finished after {self._cage.wall_s} s, "
+            f"although it had used less than its {self._cage.cpu_s} s of CPU."
+        )
 
 
 @dataclass(frozen=True)
