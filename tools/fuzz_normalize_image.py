@@ -5,20 +5,23 @@ new code in our own modules and in Pillow's, as far as it is Python; its C code 
 PNG gets the checksums that belong to it, or nothing behind them would ever be reached.
 
 Every input must end in `ImageRefused` or in an output that libvips decodes, within 3 s of CPU: without an error where
-it was re-encoded, and whatever it has to say where it was passed on, for not every wrong bit in a JPEG can be found. A
-file that breaks this is kept as `crash-*` in the folder, and the exit status is not 0. What reached new code stays in
-`corpus`, and is where the next run begins.
+it was re-encoded, and whatever it has to say where it was passed on, for not every wrong bit in a JPEG can be found.
+One in fifty must come to the same in a process of its own, as deployed. A file that breaks this is kept as `crash-*` in
+the folder, and the exit status is not 0. What reached new code stays in `corpus`, and is where the next run begins.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import sys
 import tempfile
 import time
 import zlib
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 try:
     import atheris
@@ -37,27 +40,36 @@ with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.image.formats import png_integrity as _png_integrity
     from shared.image.formats import tiff_plugin as _tiff_plugin
 
+from shared.cage import CageLimits, Images, open_images
 from shared.image.formats import png
 from shared.image.formats.recognition import FORMATS
 from tests.image.pictures import decodable
 from tests.image.test_hostile import intact
 
+if TYPE_CHECKING:
+    from shared.image import NormalizedImage
+
 FOLLOWED = (_avif_plugin, _heic_plugin, _jpeg_integrity, _png_integrity, _reencoding, _tiff_plugin)
 DEFAULT_S = 30
 MAX_CPU_S = 3.0
 CHECKSUMMED_SHARE = 0.9
+CAGED_EVERY = 50
+_COUNT = itertools.count()
 MAX_INPUT_BYTES = 20_000
 LIMITS = ImageLimits(max_source_pixels=1_000_000, max_output_pixels=50_000, max_output_bytes=5_000)
 
 
 def judge(data: bytes) -> None:
-    """Demand a refusal or a legal output, soon."""
+    """Demand a refusal or a legal output, soon; and now and then, that the cage comes to the same."""
     began = time.process_time()
+    refusal = normalized = None
     try:
         normalized = normalize_image(data, LIMITS)
-    except ImageRefused:
-        pass
-    else:
+    except ImageRefused as error:
+        refusal = error.code, error.message
+    if next(_COUNT) % CAGED_EVERY == 0 and outcome_in_cage(data) != (refusal, normalized):
+        raise AssertionError("the cage makes something else of it")
+    if normalized:
         anew = not {"recompressed", "converted"}.isdisjoint(normalized.changes)
         if decodable(normalized.data, "error" if anew else "none") != (normalized.width, normalized.height):
             raise AssertionError("the output is not what it says")
@@ -65,6 +77,19 @@ def judge(data: bytes) -> None:
             raise AssertionError("the output is too large")
     if time.process_time() - began > MAX_CPU_S:
         raise AssertionError("it took too long")
+
+
+def outcome_in_cage(data: bytes) -> tuple[tuple[str, str] | None, NormalizedImage | None]:
+    """Return how the processes that decode as deployed refuse a file, or what they make of it."""
+    try:
+        return None, _cage().normalize(data)
+    except ImageRefused as error:
+        return (error.code, error.message), None
+
+
+@cache
+def _cage() -> Images:
+    return open_images(LIMITS, CageLimits())
 
 
 def mutate(data: bytes, max_bytes: int, _seed: int) -> bytes:
