@@ -34,6 +34,7 @@ IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", 
 # What the app cannot start without, and no image needs.
 ELSEWHERE = {
     "DropStorage": "UseDevelopmentStorage=true",
+    "ITWIN_API_URL": "https://nowhere.invalid",
     "ITWIN_LOGIN": "managed-identity",
     "ITWIN_TOKEN_SCOPE": "none",
 }
