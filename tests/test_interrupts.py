@@ -46,7 +46,7 @@ finally:
 """
 MOMENTS = 8
 INTERRUPTED = 130
-STORAGE = {"DropStorage": "UseDevelopmentStorage=true", "ITWIN_TOKEN_SCOPE": "none"}
+STORAGE = {"DropStorage": "UseDevelopmentStorage=true"}
 
 
 def run(folder: Path, at: int, program: str) -> subprocess.CompletedProcess[str]:
