@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError
 
+from shared.deadline import bounded
 from shared.decisions import attempt_at, version_for, waits_s
 from shared.errors import AttemptsInterrupted, Bug, DropError, DropGone
 from shared.outcome import Known, Outcome, drop_error, postpone, postpone_or_end, publish
 from shared.pipeline import read_unless_settled
-from shared.storage import bounded
 
 if TYPE_CHECKING:
     from shared.attempt import Attempt

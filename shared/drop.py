@@ -8,11 +8,13 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
+from shared.deadline import body_bounded
 from shared.errors import (
     BlobNameRefused,
     ContainerNotAnITwin,
@@ -23,7 +25,7 @@ from shared.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
@@ -205,14 +207,16 @@ def read_source(
 
     Returns None where the blob still has the ETag `unless_etag`.
     `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
-    Raises BlobNameRefused, DropGone, and azure.core.exceptions.AzureError where storage fails.
+    Raises BlobNameRefused, DropGone, OutOfTime, and azure.core.exceptions.AzureError where storage fails.
     """
 
-    def stop_before_content(response: Any) -> None:
-        headers = response.http_response.headers
-        if response.http_response.status_code in CONTENT_FOLLOWS and _total_bytes(headers) > max_bytes:
-            response.http_response.internal_response.close()
-            raise _ContentTooLargeError(headers)
+    def stop_before_content(response: Any, bound: Callable[[Any], None]) -> None:
+        headers, whole = response.http_response.headers, response.http_response.internal_response
+        if response.http_response.status_code in CONTENT_FOLLOWS:
+            if _total_bytes(headers) > max_bytes:
+                whole.close()
+                raise _ContentTooLargeError(headers)
+            bound(whole.raw)
 
     if drop.leads_elsewhere():
         message = "A part of the blob's name is '.' or '..', so it was not read. Drop it again under another name."
@@ -223,10 +227,10 @@ def read_source(
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
         # Unpacked by the SDK, content could have any size, and no content at all where a label is wrong.
-        download = blob.download_blob(
-            max_concurrency=1, decompress=False, raw_response_hook=stop_before_content, **condition
-        )
-        data = download.readall()
+        with body_bounded() as bound:
+            hook = partial(stop_before_content, bound=bound)
+            download = blob.download_blob(max_concurrency=1, decompress=False, raw_response_hook=hook, **condition)
+            data = download.readall()
     except _ContentTooLargeError as stopped:
         return _unread_source(drop, stopped.headers)
     except (ResourceModifiedError, ResourceNotModifiedError):

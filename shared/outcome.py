@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
+from shared.deadline import bounded
 from shared.decisions import retry_delay_s
 from shared.errors import DropError, ResourcesExhausted
 from shared.records import NOTHING, Recorded
 from shared.results import Result
-from shared.storage import bounded, storage_error
+from shared.storage import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import AzureError
 
 from shared.attempt import Attempt
+from shared.deadline import bounded
 from shared.decisions import Action, attempt_at, decide, is_settled, unsettled_until, version_for
 from shared.drop import is_current, read_source
 from shared.errors import DropError, ITwinBusy, OutOfTime
 from shared.outcome import Known, Outcome, drop_error, postpone, postpone_or_end, publish
 from shared.records import Upload
 from shared.results import ImageFacts, Superseded
-from shared.storage import bounded
 
 if TYPE_CHECKING:
     from shared.drop import Source

@@ -26,6 +26,7 @@ from shared.credentials import (
     ManagedIdentityLogin,
     read_by_identity,
 )
+from shared.deadline import bounded
 from shared.drop import ITWIN_ID, Drop
 from shared.errors import (
     DropError,
@@ -45,7 +46,7 @@ from shared.ledger import LEDGER_CONTAINER
 from shared.results import result_name
 from shared.retries import RETRY_QUEUE
 from shared.settings import Settings, StorageSettings
-from shared.storage import bounded, open_blobs, open_queue, storage_error
+from shared.storage import open_blobs, open_queue, storage_error
 from shared.throttle import Throttle
 from shared.undeliverable import LETTERS_QUEUE
 from shared.untrusted_json import parse_object

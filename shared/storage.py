@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,9 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from requests.utils import get_environ_proxies
 
+from shared.deadline import left_s
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import (
-    OutOfTime,
     SourceArchived,
     SourceEncrypted,
     SourceNotReady,
@@ -26,7 +24,7 @@ from shared.http_client import HttpClient
 from shared.identity import IdentityFailed, ManagedIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineRequest, PipelineResponse
@@ -44,31 +42,13 @@ PRECONDITION_FAILED = 412
 # What the SDK waits for at most, in one try: for a connection, and between two pieces of a response.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 60.0
 
-_left_s: ContextVar[Callable[[], float]] = ContextVar("left_s")
-"""How long the attempt that runs may still take, seconds; the SDK hands no such thing through its own retries."""
-
-
-@contextmanager
-def bounded(deadline: float, monotonic: Callable[[], float]) -> Iterator[None]:
-    """Let every request to storage in the block end by `deadline`, an instant of `monotonic`.
-
-    One that begins later raises OutOfTime.
-    """
-    token = _left_s.set(lambda: deadline - monotonic())
-    try:
-        yield
-    finally:
-        _left_s.reset(token)
-
 
 def _bound(request: PipelineRequest[Any]) -> None:
     """Bound one try of a request."""
-    left_s = _left_s.get(lambda: READ_TIMEOUT_S)()
-    if left_s <= 0:
-        raise OutOfTime("The attempt took too long, and was postponed before it had finished.")
+    left = left_s()
     options = request.context.options
-    options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left_s)
-    options["read_timeout"] = min(READ_TIMEOUT_S, left_s)
+    options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left)
+    options["read_timeout"] = min(READ_TIMEOUT_S, left)
 
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:

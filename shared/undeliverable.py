@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared.attempt import Attempt
+from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import DropGone, SourceTooLarge
 from shared.outcome import Stopwatch, held
-from shared.storage import bounded
 
 if TYPE_CHECKING:
     from shared.services import Services

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import socket
+import threading
+import time
 import uuid
 import zlib
 from dataclasses import replace
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
+from shared.deadline import bounded
 from shared.drop import EMPTY_GRACE_S, MAX_READABLE_BYTES, Drop, Source, SourceFacts, Version, read_source
 from shared.errors import (
     BlobNameRefused,
@@ -20,10 +25,13 @@ from shared.errors import (
     DropError,
     DropGone,
     NotABlockBlob,
+    OutOfTime,
     SourceNotReady,
     SourceTooLarge,
 )
 from shared.results import result_name
+from shared.settings import StorageSettings
+from shared.storage import open_blobs
 
 if TYPE_CHECKING:
     from local.azurite import Azurite
@@ -288,3 +296,42 @@ def test_an_event_may_come_before_the_content(changed: dict[str, Any], error: ty
     with pytest.raises(error):
         replace(facts, **changed).check_complete(written_at)
     replace(facts, size=0).check_complete(written_at + timedelta(seconds=EMPTY_GRACE_S))
+
+
+def test_a_body_that_comes_byte_by_byte_is_read_until_the_deadline_alone() -> None:
+    """Each byte comes in time, and all of them never would: the attempt goes back to the queue."""
+    size, sent = 100_000, 0
+    ends = threading.Event()
+    head = (
+        f"HTTP/1.1 206 Partial Content\r\nContent-Length: {size}\r\nContent-Range: bytes 0-{size - 1}/{size}\r\n"
+        "ETag: 0x1\r\nx-ms-blob-type: BlockBlob\r\nLast-Modified: Mon, 23 Nov 2026 12:00:00 GMT\r\n\r\n"
+    )
+
+    def drip(listener: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head.encode())
+            while sent < size and not ends.wait(0.01):
+                connection.sendall(b"x")
+                sent += 1
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=[listener])
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/account"
+        settings = StorageSettings.from_environ(
+            {"DropStorage": f"AccountName=account;AccountKey=a2V5;BlobEndpoint={url};QueueEndpoint={url};"}
+        )
+        try:
+            with (
+                open_blobs(settings) as drops,
+                bounded(time.monotonic() + 0.5, time.monotonic),
+                pytest.raises(OutOfTime),
+            ):
+                read_source(drops, Drop(ITWIN, "a.jpg"), max_bytes=size)
+        finally:
+            ends.set()
+            server.join()
+    assert 0 < sent < size

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
 from local.serving import serve
+from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import (
     DropError,
@@ -29,7 +30,7 @@ from shared.errors import (
 )
 from shared.http_client import HttpClient
 from shared.settings import StorageSettings
-from shared.storage import bounded, is_overtaken, open_blobs, open_queue, storage_error, storage_identity
+from shared.storage import is_overtaken, open_blobs, open_queue, storage_error, storage_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
