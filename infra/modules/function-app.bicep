@@ -157,7 +157,6 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    keyVaultReferenceIdentity: identity.id
     virtualNetworkSubnetId: isPrivate ? subnetId : null
     siteConfig: {
       ftpsState: 'Disabled'
