@@ -197,6 +197,16 @@ def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
     assert not has_converted_line_ends(CONVERSIONS["both to line feeds"](data)[:400_000])
 
 
+def test_a_note_of_many_lines_is_none() -> None:
+    """A small picture may have no line feed but those of its comment."""
+    note = b"one\r\ntwo\r\nthree\r\nfour\r\n"
+    made = (
+        encoded(Image.new("L", (8, 8)), "JPEG", optimize=True, comment=note, quality=quality) for quality in range(99)
+    )
+    data = next(data for data in made if data.count(b"\n") == note.count(b"\n"))
+    assert normalize_image(data).changes == ("metadata-removed",)
+
+
 def test_no_intact_jpeg_is_taken_for_a_text() -> None:
     """Nor is one that is flat, tiny or repeats itself."""
     for seed in range(60):

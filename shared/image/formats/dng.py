@@ -41,6 +41,7 @@ _COLOUR_SPACES = {
 
 def inspect(data: bytes) -> Inspection:
     """Inspect a TIFF, or the preview of a DNG; refuse a DNG that has none of use."""
+    tiff.refuse_canons_raw(data)
     first = tiff.Directory.read(data)
     if tiff.DNG_VERSION not in first.entries:
         return tiff.inspect(data)

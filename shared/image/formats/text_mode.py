@@ -12,14 +12,17 @@ import re
 from collections import Counter
 
 _SAMPLE_BYTES = 4_000_000
-_CERTAIN = 3
-"""So many line feeds, each after a carriage return by chance, are in one of 16 million files."""
+_CERTAIN = 2
+"""So many line feeds, each after a carriage return by chance, are in one of 65,000 files that have no others; and not
+all of them may be in a note, which is a text."""
+
+_AMONG_BYTES = re.compile(rb"[^\t\r\n -~]\r\n[^\t\r\n -~]")
 
 _MISSED = 16
 """How often a byte, or a pair, must be expected where it is not found: by chance, one of 9 million is not."""
 
 _PAIR_BYTES = 500_000
-_LEAST = 4
+_LEAST = 3
 """Of how many bytes a pair is looked for at the least, and how often each other one of its kind must be there."""
 
 _AFTER_RETURN = re.compile(rb"\r(.)", re.DOTALL)
@@ -35,7 +38,7 @@ def _were_added(sample: bytes) -> bool:
     first = sample.find(b"\n")
     if first < 0 or sample[first - 1 : first] != b"\r":
         return False
-    return _CERTAIN <= sample.count(b"\n") == sample.count(b"\r\n")
+    return _CERTAIN <= sample.count(b"\n") == sample.count(b"\r\n") and bool(_AMONG_BYTES.search(sample))
 
 
 def _are_gone(sample: bytes) -> bool:

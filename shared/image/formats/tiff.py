@@ -191,8 +191,7 @@ class TiffInspection(Inspection):
 
 def inspect(data: bytes) -> TiffInspection:
     """Read the first directory; refuse camera raws, which keep a thumbnail where a TIFF keeps its picture."""
-    if data[8:10] == b"CR":
-        raise _raw()
+    refuse_canons_raw(data)
     directory = Directory.read(data)
     if directory.first(SUB_FILE_TYPE, 0) & 1:
         raise UnsupportedFormat("The TIFF begins with a small preview, as cameras' raw files do. Export it to a JPEG.")
@@ -233,6 +232,12 @@ def inspect(data: bytes) -> TiffInspection:
         directory=directory,
         has_planes=has_planes,
     )
+
+
+def refuse_canons_raw(data: bytes) -> None:
+    """Refuse a CR2, which says what it is before its first directory."""
+    if data[8:10] == b"CR":
+        raise UnsupportedFormat("The file is a camera's raw file, not a supported image. Develop it to a JPEG.")
 
 
 def _has_planes(directory: Directory) -> bool:
@@ -279,10 +284,6 @@ def file_of(order: str, pixels: bytes, entries: dict[int, Entry]) -> bytes:
         values += value + bytes(len(value) % 2) if apart else b""
     magic = b"II*\0" if order == "<" else b"MM\0*"
     return b"".join((magic, struct.pack(order + "I", start), pixels, bytes(len(pixels) % 2), head, bytes(4), values))
-
-
-def _raw() -> UnsupportedFormat:
-    return UnsupportedFormat("The file is a camera's raw file, not a supported image. Develop it to a JPEG.")
 
 
 def _broken() -> CorruptImage:
