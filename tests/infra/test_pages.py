@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.infra.deployed import README, log_alerts, metric_alerts
+from tests.infra.deployed import EVERYWHERE, README, log_alerts, metric_alerts, resources
 from tests.infra.test_function_app import bindings
 from tools.infra import INFRA
 
@@ -45,3 +45,19 @@ def test_whoever_sets_the_secret_says_until_when_it_is_good() -> None:
     commands = [line for page in pages for line in re.findall(r"az keyvault secret set .*", page.read_text("utf-8"))]
     assert commands
     assert [command for command in commands if "--expires " not in command] == []
+
+
+def test_every_resource_provider_is_named() -> None:
+    """One that is not registered ends the deployment of whoever may not register it."""
+    used = {each["type"].partition("/")[0] for name in EVERYWHERE for each in resources(name).values()}
+    (named,) = re.findall(r"for provider in (.*); do", README)
+    # Those two are there in every subscription; the network of Flex Consumption needs one that it makes nothing of.
+    assert set(named.split()) == used - {"Microsoft.Authorization", "Microsoft.Resources"} | {"Microsoft.App"}
+
+
+def test_no_snapshot_holds_a_secret() -> None:
+    """A key is read in one place, where the event subscription needs it, and stays an expression there."""
+    for path in (INFRA / "snapshots").glob("*.json"):
+        text = path.read_text("utf-8")
+        assert not re.search(r"AccountKey=|SharedAccess|[?&]sig=|password\"", text, re.IGNORECASE)
+        assert all("systemKeys.blobs_extension" in line for line in text.splitlines() if "listKeys" in line)
