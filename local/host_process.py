@@ -41,9 +41,8 @@ class HostProcess:
         visibility_timeout_s: float | None = None,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> None:
-        with listen(port) as listener:
-            self.port = int(listener.getsockname()[1])
-        self.address = f"http://{LOOPBACK}:{self.port}"
+        self._take_port(port)
+        self._any_port = not port  # until it has started once
         self.settings = dict(settings)
         self.function_key = secrets.token_urlsafe(32)
         self._blobs_extension_key = secrets.token_urlsafe(32)
@@ -55,20 +54,33 @@ class HostProcess:
 
     def start(self) -> None:
         """Start it and wait until it responds; LocalCloudError says why it does not."""
+        while (reason := self._try_to_start()) is not None:
+            if not self._any_port or _is_free(self.port):
+                raise LocalCloudError(f"The Functions host could not start: {reason}")
+            self._take_port(0)  # somebody was quicker: the port was free when it was chosen
+        self._any_port = False
+
+    def _try_to_start(self) -> str | None:
+        """Return why it ended at once; None where it runs. Raises LocalCloudError where it does neither in time."""
         self._child = child = Child(
             self._command(),
             environment=self._environment(),
             directory=PROJECT if self._kind == "embedded" else self._app_folder,
             on_line=self._on_line,
         )
-        wait_until(lambda: self._responds() or child.exit_code is not None, timeout_s=START_TIMEOUT_S, interval_s=0.05)
+        wait_until(lambda: child.exit_code is not None or self._responds(), timeout_s=START_TIMEOUT_S, interval_s=0.05)
         if child.exit_code is not None:
             self.stop()
-            reason = child.lines[-1] if child.lines else "it said nothing"
-            raise LocalCloudError(f"The Functions host could not start: {reason}")
+            return child.lines[-1] if child.lines else "it said nothing"
         if not self._responds():
             self.kill()
             raise LocalCloudError(f"The Functions host did not respond within {START_TIMEOUT_S:.0f} s.")
+        return None
+
+    def _take_port(self, port: int) -> None:
+        with listen(port) as listener:
+            self.port = int(listener.getsockname()[1])
+        self.address = f"http://{LOOPBACK}:{self.port}"
 
     def stop(self) -> int | None:
         """End it as a deployment does: functions that run may finish. Returns its exit code."""
@@ -125,6 +137,14 @@ class HostProcess:
             return requests.get(f"{self.address}/admin/host/ping", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+def _is_free(port: int) -> bool:
+    try:
+        listen(port).close()
+    except LocalCloudError:
+        return False
+    return True
 
 
 def find_core_tools() -> str:

@@ -24,7 +24,7 @@ from local.functions_host.indexing import FunctionInError, check_path
 from local.functions_host.settings import QueueOptions, blob_service, queue_service, read_host_options, resolve_settings
 from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
-from local.serving import LocalCloudError
+from local.serving import LocalCloudError, listen
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -545,6 +545,20 @@ def test_an_app_that_cannot_be_read_ends_the_host_with_one_sentence(
     host = HostProcess(tmp_path, {"AzureWebJobsStorage": azurite.connection_string})
     with pytest.raises(LocalCloudError, match=reason):
         host.start()
+
+
+def test_a_port_that_somebody_else_was_quicker_to_take_is_exchanged(azurite: Azurite) -> None:
+    """Any other will do where none was asked for; the one that was asked for is named."""
+    host = HostProcess(PROBE, {"AzureWebJobsStorage": azurite.connection_string, "PROBE_QUEUE": QUEUE})
+    with listen(host.port):
+        try:
+            host.start()
+            assert requests.get(f"{host.address}/admin/host/ping", timeout=HANG_S).ok
+        finally:
+            host.stop()
+    asked = HostProcess(PROBE, host.settings, port=host.port)
+    with listen(host.port), pytest.raises(LocalCloudError, match=f"Port {host.port} cannot be used"):
+        asked.start()
 
 
 def test_a_host_without_its_storage_says_so() -> None:
