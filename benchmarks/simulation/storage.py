@@ -118,7 +118,8 @@ class BlobClient:
             "Last-Modified": format_datetime(blob.last_modified, usegmt=True),
             "ETag": f'"{blob.etag}"',
         }
-        connection = SimpleNamespace(close=lambda: None)
+        body = SimpleNamespace(shutdown=lambda: None)
+        connection = SimpleNamespace(close=lambda: None, raw=body)
         raw_response_hook(
             SimpleNamespace(
                 http_response=SimpleNamespace(status_code=200, headers=headers, internal_response=connection)
