@@ -23,6 +23,9 @@ from shared.errors import Bug
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_START_S = 60
+"""How long a template may take to have every decoder ready, on an instance that is busy with other things."""
+
 
 class Template:
     """One template process, from its start to its end.
@@ -87,7 +90,7 @@ class Template:
             try:
                 self._await_ready()
                 socket.send_fds(self._control, [pack(request)], list(descriptors))
-                return self._said()
+                return self._said(self._patience_s)
             except (OSError, Nonsense) as error:
                 self.close()
                 raise ProcessesLost from error
@@ -95,7 +98,7 @@ class Template:
     def _await_ready(self) -> None:
         if self._address_bytes is not None:
             return
-        said = self._said()
+        said = self._said(max(_START_S, self._patience_s))
         if "failed" in said:
             self.close()
             raise Bug("The process that decodes images cannot start: see the log.") from ProcessTraceback(
@@ -103,8 +106,8 @@ class Template:
             )
         self._address_bytes = int(said["addressBytes"])
 
-    def _said(self) -> dict[str, Any]:
-        self._control.settimeout(self._patience_s)
+    def _said(self, within_s: float) -> dict[str, Any]:
+        self._control.settimeout(within_s)
         data = self._control.recv(MAX_MESSAGE_BYTES)
         if not data:
             raise ConnectionResetError
