@@ -71,7 +71,7 @@ SETTINGS = {
     "RETRY_MAX_DELAY_S": "3",
     "RETRY_HORIZON_S": "3600",
     "ITWIN_TIMEOUT_S": "2",
-    "MAX_IMAGE_CPU_S": "1",  # and so no more than six seconds for a process that was stopped
+    "MAX_IMAGE_CPU_S": "2",  # and so no more than twelve seconds for a process that was stopped
 }
 Blow = Literal["kill", "stop", "crash", "starve"]
 BLOWS: tuple[Blow, ...] = get_args(Blow)
