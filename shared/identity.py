@@ -15,6 +15,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline.transport import HttpResponse, HttpTransport
 from azure.identity import ManagedIdentityCredential
 
+from shared.deadline import left_s
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import NoResponse, Response, retry_after_s
 
@@ -62,8 +63,8 @@ class ManagedIdentity:
         self._settings = settings
 
     def get_token(self, *scopes: str, claims: str | None = None, **_options: Any) -> AccessToken:
-        """Return an access token. Raises IdentityFailed."""
-        return self._get_token(scopes, claims, time.monotonic() + TIMEOUT_S)
+        """Return an access token in the time that the attempt has left. Raises IdentityFailed, and OutOfTime."""
+        return self._get_token(scopes, claims, time.monotonic() + min(TIMEOUT_S, left_s()))
 
     def fetch(self, scope: str, deadline: float, *, renew: bool = False) -> AccessToken:
         """Return an access token, another than the last one where it shall `renew` it.

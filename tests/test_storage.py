@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,10 +31,13 @@ from shared.errors import (
     TokenUnavailable,
 )
 from shared.http_client import HttpClient
+from shared.identity import IdentityFailed
 from shared.settings import StorageSettings
 from shared.storage import is_overtaken, open_blobs, open_queue, storage_error, storage_identity
+from tests.wire import conversing
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 CLIENT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -105,6 +110,26 @@ def test_an_identity_endpoint_that_fails_is_not_called_a_missing_role(
     assert type(error) is problem
     assert "identity endpoint" in error.message
     assert "DropStorage__clientId" in error.message
+
+
+def test_a_token_for_storage_is_waited_for_no_longer_than_the_attempt_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An identity endpoint that hangs holds no thread beyond that, whatever the SDK tries again."""
+
+    def hang(connection: socket.socket) -> None:
+        while connection.recv(10_000):
+            pass
+
+    with conversing(hang, again=True) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        uris = {f"DropStorage__{kind}ServiceUri": "https://account.example" for kind in ("blob", "queue")}
+        settings = StorageSettings.from_environ({**uris, "DropStorage__credential": "managedidentity"})
+        identity = storage_identity(settings, HttpClient())
+        with bounded(time.monotonic() + 2, time.monotonic), pytest.raises(IdentityFailed) as caught:
+            identity.get_token("https://storage.azure.com/.default")
+    assert re.search(r"did not respond within [12] s", caught.value.message)
 
 
 def trusted_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
