@@ -134,7 +134,7 @@ type retryNotFoundS = int
 // --- Scale ---
 
 @export()
-@description('Memory of one instance in MB. Each instance processes four images at once.')
+@description('Memory of one instance in MB. Each instance processes four images at once, with 512 MB one, and none of the largest.')
 type instanceMemoryMB = 512 | 2048 | 4096
 
 @export()

@@ -2,11 +2,14 @@
 
 ::
 
-    of an instance's memory                         2,048 MB    512 MB
-    a fifth is the Functions host's and the system's     410       102
-    the app, its template                                160       160
-    for each process: itself, and a file that waits  4 x 125   1 x 125
-    what is left is for images                           978       125
+    of an instance's memory, in MB                  2,048 MiB  1,024 MiB    512 MiB
+    a fifth is the Functions host's and the system's      429        215        107
+    the app and its template                              160        160        160
+    for each process: itself, and a file that waits   4 x 125    2 x 125    1 x 125
+    what is left is for images                          1,058        449        144
+
+With 144 MB, photos of 12 megapixels are turned and JPEGs of 48 are shrunk; one of 100, or a WebP of 24 that must be
+converted, is too demanding.
 """
 
 from __future__ import annotations
