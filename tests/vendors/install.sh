@@ -27,13 +27,18 @@ if [ "${#packages[@]}" -gt 0 ]; then
 fi
 libraries=$(find "$folder/debian" -type d -path '*/usr/lib/*-linux-gnu' | head -n 1)
 
-for program in az/bin/az generators/bin/datamodel-codegen generators/bin/python node_modules/.bin/json2ts \
-	node_modules/.bin/quicktype node_modules/.bin/tsc node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64 \
-	debian/usr/bin/rclone debian/usr/bin/jq; do
-	[ -e "$program" ] || continue
-	name=$(basename "${program%_linux_amd64}")
-	[ "$name" != python ] || name=generators-python
-	printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$folder/$program" >"bin/$name"
-	chmod +x "bin/$name"
-done
+# What installers write may not start from a folder with a space in its name.
+provide() {
+	[ ! -e "$folder/$2" ] || printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" %s "$@"\n' "$libraries" "$folder/$2" "${3:-}" >"bin/$1"
+}
+provide az az/bin/python "-m azure.cli"
+provide azcopy node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64
+provide datamodel-codegen generators/bin/python "-m datamodel_code_generator"
+provide generators-python generators/bin/python
+provide jq debian/usr/bin/jq
+provide json2ts node_modules/.bin/json2ts
+provide quicktype node_modules/.bin/quicktype
+provide rclone debian/usr/bin/rclone
+provide tsc node_modules/.bin/tsc
+chmod +x bin/*
 touch ready
