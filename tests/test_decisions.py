@@ -30,6 +30,7 @@ from shared.errors import (
     CorruptImage,
     DropError,
     ITwinBusy,
+    ITwinNotFound,
     NeedsOperator,
     NeedsTime,
     PlatformForbidden,
@@ -318,3 +319,11 @@ def test_the_defaults_are_what_the_documents_say() -> None:
     assert retry_delay_s(PlatformForbidden("x"), 1, 0, POLICY, LEAST) == 60
     assert retry_delay_s(PlatformUnavailable("x"), 99, 86_399, POLICY, MOST) == 1
     assert retry_delay_s(PlatformUnavailable("x"), 99, 86_400, POLICY, MOST) is None
+
+
+def test_an_itwin_that_is_not_known_is_tried_for_minutes_and_not_for_a_day() -> None:
+    """It may be new, or the app's role on it; with backoff as everything that time may cure."""
+    assert retry_delay_s(ITwinNotFound("x"), 1, 0, POLICY, MOST) == 5
+    assert retry_delay_s(ITwinNotFound("x"), 99, 899, POLICY, MOST) == 1
+    assert retry_delay_s(ITwinNotFound("x"), 99, 900, POLICY, MOST) is None
+    assert retry_delay_s(ITwinNotFound("x"), 1, 0, RetryPolicy(brief_horizon_s=0), MOST) is None

@@ -612,6 +612,20 @@ def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: B
     assert bench.calls(drop) == [201]
 
 
+def test_a_drop_for_an_itwin_that_is_made_a_moment_later_goes_up(bench: Bench) -> None:
+    """The platform's own 404 is not final at once where the operator allows for new iTwins."""
+    policy = replace(bench.services.app().settings.retries, brief_horizon_s=900)
+    settings = replace(bench.services.app().settings, retries=policy)
+    app = replace(bench.services.app(), settings=settings)
+    bench.services = replace(bench.services, app_or_problem=app)
+    drop = bench.write(PICTURES[0])
+    bench.platform.script([refusal(404)])
+    result = bench.process(drop)
+    assert (result["status"], result["error"]["code"]) == ("retrying", "iTwinNotFound")
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
 @pytest.mark.parametrize("status", [404, 413, 415, 422, 400])
 def test_what_the_platform_refuses_is_final_at_once(bench: Bench, status: int) -> None:
     """The same request would be refused again, so nothing waits."""
