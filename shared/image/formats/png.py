@@ -39,6 +39,9 @@ _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 
 _MAX_CHUNKS = 15_000
 """Of 270 bytes of memory each. Encoders write 8 KB of pixels and more into one: 100 MB are 12,000."""
 
+_NAME_BYTES = 10_000
+"""More than a profile's name takes, and what deflate adds to what it cannot make smaller."""
+
 _DEEP_BYTES = 12
 """For each pixel: the halves of 16 bits, and what becomes of them."""
 
@@ -228,6 +231,8 @@ def _header(body: bytes) -> tuple[int, int, int, int, bool]:
 
 def _has_profile(data: bytes, chunk: Chunk) -> bool:
     """Say whether it holds a profile and nothing behind it (11.3.2.3); refuse one that inflates without end."""
+    if chunk.end - chunk.body > colour.MAX_PROFILE_BYTES + _NAME_BYTES:  # deflate makes nothing of use larger
+        raise _large_profile()
     try:
         return bool(inflated_profile(data[chunk.body : chunk.end - 4]))
     except (ValueError, zlib.error):
@@ -239,12 +244,16 @@ def inflated_profile(body: bytes) -> bytes:
     inflater = zlib.decompressobj()
     profile = inflater.decompress(body[body.index(b"\0") + 2 :], colour.MAX_PROFILE_BYTES)
     if inflater.unconsumed_tail:
-        raise UnsupportedFormat(
-            f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
-        )
+        raise _large_profile()
     if not inflater.eof or inflater.unused_data or profile[36:40] != b"acsp":
         raise ValueError
     return profile
+
+
+def _large_profile() -> UnsupportedFormat:
+    return UnsupportedFormat(
+        f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
+    )
 
 
 def _apples_own() -> UnsupportedFormat:
