@@ -61,15 +61,15 @@ class Attempt:
         return cls(drop, number=1, first_at=NOT_BEGUN)
 
     @classmethod
-    def missed(cls, drop: Drop, now: datetime) -> Attempt:
+    def missed(cls, drop: Drop) -> Attempt:
         """Return what, postponed, makes the attempt of an event that was lost."""
-        return cls(drop, number=0, first_at=now)
+        return cls(drop, number=0, first_at=NOT_BEGUN)
 
     @classmethod
-    def replay(cls, drop: Drop, now: datetime, version: Version | None = None) -> Attempt:
+    def replay(cls, drop: Drop, version: Version | None = None) -> Attempt:
         """Return what, postponed, sends a drop from the start that has its final result already."""
-        attempt = cls(drop, number=0, first_at=now, is_replay=True)
-        return attempt.at(version, now) if version else attempt
+        attempt = cls(drop, number=0, first_at=NOT_BEGUN, is_replay=True)
+        return attempt.at(version, NOT_BEGUN) if version else attempt
 
     def at(self, version: Version, now: datetime) -> Attempt:
         """Return the attempt at `version`: the first, where it is not the one that was tried."""

@@ -68,15 +68,17 @@ def _waits_s(known: Known) -> float:
 def _tried_again(known: Known, services: Services) -> Outcome | None:
     """Send the drop back to the retry queue; None where that was done often enough.
 
-    A replay goes back for as long as any drop is tried: an older image may be shown over it.
+    A replay goes back for as long as any drop is tried: an older image may be shown over it. A count that no record
+    bears out is not believed.
     """
     attempt, policy = known.attempt, services.retry_policy
-    is_last = attempt.poisoned >= len(COMES_BACK_DELAYS)
+    poisoned = attempt.poisoned if known.recorded.attempts else 0
+    is_last = poisoned >= len(COMES_BACK_DELAYS)
     is_late = (known.started_at - attempt.first_at).total_seconds() > policy.horizon_s
     if is_late or (is_last and not attempt.is_replay):
         return None
-    delay_s = policy.max_delay_s if is_last else COMES_BACK_DELAYS[attempt.poisoned] * policy.min_delay_s
-    again = replace(attempt, poisoned=attempt.poisoned + 1)
+    delay_s = policy.max_delay_s if is_last else COMES_BACK_DELAYS[poisoned] * policy.min_delay_s
+    again = replace(attempt, poisoned=poisoned + 1)
     next_attempt_at = postpone(again, min(delay_s, policy.max_delay_s), known, services)
     interrupted = AttemptsInterrupted("The app failed on this drop several times in a row; it will be tried again.")
     return known.ended(interrupted, services.clock.now(), next_attempt_at).after(interrupted)

@@ -92,7 +92,8 @@ class ITwinPlatform:
         verdict = self._put(itwin_id, image, token, deadline)
         if isinstance(verdict, PlatformUnauthorized) and (renewed := self._tokens.renew(token, deadline)):
             self._throttle.check()
-            verdict = self._put(itwin_id, image, renewed, deadline)
+            resent = verdict.response is not None and verdict.response.resent
+            verdict = self._put(itwin_id, image, renewed, deadline, resent=resent)
             if isinstance(verdict, PlatformUnauthorized):
                 self._tokens.refused(renewed)
         if isinstance(verdict, PlatformThrottled):
@@ -103,7 +104,10 @@ class ITwinPlatform:
             raise verdict
         return verdict
 
-    def _put(self, itwin_id: str, image: NormalizedImage, token: str, deadline: float) -> UploadedImage | DropError:
+    def _put(
+        self, itwin_id: str, image: NormalizedImage, token: str, deadline: float, *, resent: bool = False
+    ) -> UploadedImage | DropError:
+        """Send it; `resent` says that the platform may still apply an earlier request of this call."""
         try:
             response = self._http.send(
                 "PUT",
@@ -113,13 +117,14 @@ class ITwinPlatform:
                 deadline=deadline,
             )
         except NoResponse as error:
-            if error.may_have_arrived:
+            if error.may_have_arrived or resent:
                 raise PlatformSilent(
                     f"The iTwin Platform did not say what became of the image: {error.message}"
                 ) from error
             message = f"The iTwin Platform could not be reached: {error.message} {ADVICE[error.cause]} if this lasts."
             raise PlatformUnavailable(message) from error
-        return decipher_response(response.status, response.headers, response.body, resent=response.resent)
+        resent |= response.resent
+        return decipher_response(response.status, response.headers, response.body, resent=resent)
 
 
 ADVICE: Mapping[Cause, str] = {

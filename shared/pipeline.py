@@ -136,7 +136,7 @@ def _record_upload(call: Call, upload: Upload, known: Known, services: Services,
     It is up, whatever fails from here on; so where it cannot be recorded, it is sent again as well.
     """
     drop = known.attempt.drop
-    resend = Attempt.replay(drop, services.clock.now(), upload.version)
+    resend = Attempt.replay(drop, upload.version)
     try:
         if until := unsettled_until(upload.version, call.noted):
             postpone(resend, (until - upload.at).total_seconds(), known, services)

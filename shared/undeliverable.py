@@ -71,7 +71,7 @@ def recover_events(letter_url: str, services: Services) -> None:
             raise ValueError("Not a letter: it is too large for one.") from error
         drops, strangers = _drops_in(content, services)
         for drop in drops:
-            attempt = Attempt.missed(drop, clock.now())
+            attempt = Attempt.missed(drop)
             held(partial(services.retries.postpone, attempt, 0), stopwatch, clock)
         log.warning("%d events that could not be delivered were recovered.", len(drops))
         if strangers:

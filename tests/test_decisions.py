@@ -71,8 +71,8 @@ def entry(up: Version | None = None, *, ago_s: float = 3600, busy_s: float | Non
 
 EVENT = Attempt.event(DROP)
 THIRD = Attempt(DROP, 3, NOW).at(version(), NOW)
-REPLAY = Attempt.replay(DROP, NOW)
-OWN_REPLAY = Attempt.replay(DROP, NOW, version())
+REPLAY = Attempt.replay(DROP)
+OWN_REPLAY = Attempt.replay(DROP, version())
 V, NEWER, OLDER = version(), version(1, "0x2", "b.png"), version(-1, "0x0", "b.png")
 NOTHING = Recorded()
 TOUCHED = version(100, "0x5", content=V.content)

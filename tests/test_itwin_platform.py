@@ -325,6 +325,22 @@ def test_an_image_that_was_sent_twice_says_so(status: str) -> None:
     assert response.resent
 
 
+def test_an_image_that_was_sent_twice_before_its_token_was_renewed_says_so() -> None:
+    """The response to the last request does not settle the first one of the call."""
+
+    def breaking(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(UPLOADED)
+        read_request(connection)
+        reset(connection)
+
+    body = UPLOADED.partition(b"\r\n\r\n")[2]
+    late = responding(respond("401 Unauthorized"), respond("201 Created", body))
+    with conversing(breaking, late) as address, platform_at(address) as platform:
+        upload(platform)
+        assert upload(platform).response.resent
+
+
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [

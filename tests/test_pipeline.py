@@ -711,7 +711,7 @@ def test_a_replayed_drop_that_has_gone_stays_uploaded(bench: Bench, caplog: pyte
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
-    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
+    bench.services.retries.postpone(Attempt.replay(drop), 0)
     bench.drain()
     assert bench.result(drop) == result
     assert '"error": "DropGone"' in caplog.text
@@ -722,7 +722,7 @@ def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> Non
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([ScriptedResponse(503)])
-    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
+    bench.services.retries.postpone(Attempt.replay(drop), 0)
     assert wait_until(lambda: bench.make_due_attempts() == 1, timeout_s=HANG_S, interval_s=0.1)
     assert bench.calls(drop) == [201, 503]
     assert bench.result(drop) == result
@@ -737,7 +737,7 @@ def test_a_replayed_drop_in_vain_stays_uploaded(bench: Bench, caplog: pytest.Log
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([refusal(413)])
-    bench.services.retries.postpone(Attempt.replay(drop, utc_now()), 0)
+    bench.services.retries.postpone(Attempt.replay(drop), 0)
     bench.drain()
     assert bench.calls(drop) == [201, 413]
     assert bench.result(drop) == result
@@ -868,6 +868,14 @@ def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
         result = poison(Attempt.from_message(messages[0]), bench)
     assert (result["status"], result["error"]["code"]) == ("failed", "Bug")
     assert bench.waiting() == 0
+
+
+def test_a_count_that_no_record_bears_out_is_not_believed(bench: Bench) -> None:
+    """Whoever may write to the poison queue does not end a drop before its first attempt."""
+    drop = bench.write(PICTURES[0])
+    assert poison(replace(event(drop), poisoned=99), bench)["error"]["code"] == "AttemptsInterrupted"
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
 
 
 def test_what_storage_refuses_while_it_is_poison_is_not_a_bug(bench: Bench) -> None:

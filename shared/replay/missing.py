@@ -65,7 +65,7 @@ class Account:
             drop = Drop(blob.container, blob.name)
             if (since and blob.last_modified < since) or not self._is_missing(drop, blob):
                 return None
-            self.send(Attempt.missed(drop, self.now()))
+            self.send(Attempt.missed(drop))
             return drop
 
         with ThreadPoolExecutor(LISTERS) as listers, ThreadPoolExecutor(READERS) as readers:

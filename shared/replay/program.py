@@ -101,7 +101,7 @@ def _replay(results: ContainerClient, send: Callable[[Attempt], None], options: 
     for drop in find_drops(results, Wanted(options.status, options.itwin, options.since)):
         count += 1
         print(f"{drop.container}/{drop.blob}")
-        send(Attempt.replay(drop, utc_now()))
+        send(Attempt.replay(drop))
     return count
 
 
