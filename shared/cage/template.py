@@ -42,6 +42,7 @@ def main(normalize: Normalize = normalize_file) -> None:
     try:
         import_module("shared.image.reencoding")
         warm_up()
+        confinement.prepare()
     except BaseException:  # noqa: BLE001 - whatever it is, the app is to know
         control.send(pack({"failed": traceback.format_exc()}))
         return

@@ -102,7 +102,7 @@ def _spin_deaf(_: int) -> object:
     return _spin(0)
 
 
-def _stop(_: int) -> object:
+def _signal_itself(_: int) -> object:
     signal.raise_signal(signal.SIGSTOP)
     return "went on"
 
@@ -146,7 +146,7 @@ _ATTACKS: dict[str, Callable[[int], object]] = {
     "code": _map_code,
     "spin": _spin,
     "spin and ignore the signal": _spin_deaf,
-    "stop": _stop,
+    "signal to itself": _signal_itself,
     "wait": _wait,
     "crash": _crash,
     "abort": _abort,

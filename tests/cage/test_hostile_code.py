@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 LIMITS = ImageLimits(max_output_bytes=1_000)
 CAGE = CageLimits(budget_bytes=200_000_000, cpu_s=1, wall_s=int(HANG_S))
-REACHING = ["open", "socket", "fork", "environment", "memory of another", "signal", "signal to all", "descriptors"]
+REACHING = [
+    "open",
+    "socket",
+    "fork",
+    "environment",
+    "memory of another",
+    "signal",
+    "signal to all",
+    "signal to itself",
+    "descriptors",
+]
 JPEG = b"\xff\xd8\xff\xe0"
 SAID = {
     "bytes": len(JPEG),
@@ -151,7 +161,7 @@ def test_cpu_ends_at_the_limit(images: Images, attack: str, needs: int, most: st
 def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
     """It uses no CPU, so the clock on the wall does it; the file is tried later, for it may not be at fault."""
     with pytest.raises(ResourcesExhausted, match="after 1 s"):
-        Images(LIMITS, replace(CAGE, wall_s=1), cage).normalize(order("stop", needs=needs))
+        Images(LIMITS, replace(CAGE, wall_s=1), cage).normalize(order("wait", needs=needs))
 
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
