@@ -524,7 +524,7 @@ def bad_input(
             return code, capsys.readouterr().err
 
         yield run
-    assert set(psutil.Process().children(recursive=True)) <= set(before)
+    assert set(psutil.Process().children()) <= set(before)
 
 
 @pytest.mark.parametrize(
