@@ -47,7 +47,11 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         depth=info.get("depth", source.depth),
         profile=info.get("icc_profile", source.profile),
         colours=info.get("colours", source.colours),
-        changes=(*source.early_changes, *(("depth-reduced",) if source.depth > 8 else ())),  # noqa: PLR2004 - bits
+        changes=(
+            *source.early_changes,
+            *(("depth-reduced",) if source.depth > 8 else ()),  # noqa: PLR2004 - bits
+            *(("colours-converted",) if info.get("colours", source.colours) != source.colours else ()),
+        ),
     )
 
 

@@ -40,8 +40,8 @@ def reduce_depth(picture: Picture) -> Picture:
     reduced.info = {}
     colours = picture.colours
     if colours and colours.starves_the_darks:
-        colours = colours.with_srgb_curve()
-    return picture.changed("depth-reduced", reduced, colours=colours)
+        picture = picture.changed("colours-converted", reduced, colours=colours.with_srgb_curve())
+    return picture.changed("depth-reduced", reduced)
 
 
 def unpack_palette(picture: Picture) -> Picture:

@@ -449,6 +449,7 @@ def test_the_darks_of_linear_light_are_kept_while_they_have_16_bits(depth: int, 
     data = png_header(64, 64, depth, 2) + LINEAR + chunk(b"eXIf", exif(3)[6:])
     data += chunk(b"IDAT", zlib.compress(row * 64)) + chunk(b"IEND", b"")
     assert middle(data) == (darkest,) * 3
+    assert "colours-converted" in normalize_image(data).changes
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)])
