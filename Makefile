@@ -26,8 +26,8 @@ PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 # What no version of Python changes is tested on one of them: the files that are deployed, what measures the app, the
 # memory that libraries of C take, and recipes in other languages.
 without = $(1:%=--ignore-glob='tests/%*.py')
-LOWEST_ALONE := test_docs infra/ test_simulation
-HIGHEST_ALONE := test_bench image/test_memory test_recipes
+LOWEST_ALONE := test_docs test_makefile infra/ test_simulation
+HIGHEST_ALONE := test_bench image/test_memory cage/test_costly test_recipes
 
 .PHONY: help
 help: ## list the targets

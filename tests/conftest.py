@@ -33,6 +33,8 @@ FIRST = (
     "test_stories",
     "test_local_main",
     "test_interrupts",
+    "test_costly",
+    "test_limits",
     "test_chaos",
     "test_simulation",
     "test_memory",
