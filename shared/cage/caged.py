@@ -36,7 +36,8 @@ class Cage:
 
     def prepare(self) -> None:
         """Have the template started by the time that a file comes."""
-        self._current()
+        with suppress(OSError):  # whoever comes with a file tries it again
+            self._current()
 
     def close(self) -> None:
         """End every process."""

@@ -54,6 +54,11 @@ def prepare() -> None:
     _filter(os.uname().machine)
 
 
+def end_with_parent() -> None:
+    """Be killed when the thread ends that started this process, even where this one stands still by then."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def renounce(parent: int, *, change_user: bool) -> None:
     """Give up what no file needs: root, new privileges, core dumps, children, and life without the parent."""
     if change_user:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import weakref
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from shared.cage.conversation import MAX_MESSAGE_BYTES, Nonsense, ProcessTraceback, pack, unpack
@@ -39,8 +40,7 @@ class Template:
         self._spares: list[tuple[int, socket.socket]] = []
         self._control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_end:
-            # Its end of the socket is its standard input, so that no number has to be handed over.
-            self._process = launch(program, stdin=its_end, stdout=subprocess.DEVNULL)
+            self._process = _kept(program, its_end)
         self._address_bytes: int | None = None
         self.is_lost = False
         self._stop = weakref.finalize(self, _stop, self._process, self._control, self._spares)
@@ -149,6 +149,26 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)  # which changes nothing about one that is ending
         return self._template.reap(self.pid)
+
+
+def _kept(program: str, its_end: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a template from a thread that lasts as long as the app: with the thread that started it, it is killed.
+
+    Its end of the socket is its standard input, so that no number has to be handed over.
+    """
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def keep() -> None:
+        try:
+            process = launch(program, stdin=its_end, stdout=subprocess.DEVNULL)
+        except OSError as error:
+            started.set_exception(error)
+        else:
+            started.set_result(process)
+            process.wait()
+
+    threading.Thread(target=keep, daemon=True).start()
+    return started.result()
 
 
 def _stop(process: subprocess.Popen[bytes], control: socket.socket, spares: list[tuple[int, socket.socket]]) -> None:

@@ -39,6 +39,7 @@ _CONTROL, _NULL = 0, 1
 def main(normalize: Normalize = normalize_file) -> None:
     """Serve until the app ends; `normalize` is what a child does with its file."""
     control = socket.socket(fileno=_CONTROL)
+    confinement.end_with_parent()
     try:
         import_module("shared.image.reencoding")
         warm_up()

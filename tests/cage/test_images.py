@@ -154,14 +154,17 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_app(ending: signal.Signals) -> None:
-    """However it ends."""
+def test_no_process_outlives_the_app(ending: signal.Signals, *, stopped: bool) -> None:
+    """However it ends, and even where they stand still."""
     command = [sys.executable, "-c", APP.format(project=str(PROJECT))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout
         assert app.stdout.readline() == "ready\n"
         started = descendants(app.pid, "shared.cage")
+        for process in started if stopped else ():
+            os.kill(process, signal.SIGSTOP)
         app.send_signal(ending)
     assert len(started) >= 2
     assert wait_until(lambda: not any(is_running(pid) for pid in started), timeout_s=HANG_S)
