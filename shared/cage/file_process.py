@@ -18,6 +18,10 @@ class ProcessesLost(ResourcesExhausted, code=ResourcesExhausted.code):
         super().__init__("The process that decodes images ended unexpectedly; the app starts another one.")
 
 
+NOT_BEGUN = 70
+"""The status of a process that could not even take its file: it lacks memory or descriptors, whatever the file is."""
+
+
 @dataclass(frozen=True)
 class End:
     """How a process ended: by which signal, or with which status, and what it took; `peak_bytes` is resident memory."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.admission import Admission
 from shared.cage.conversation import Nonsense, bytes_needed, image_of, refusal_of
-from shared.cage.file_process import ProcessesLost
+from shared.cage.file_process import NOT_BEGUN, ProcessesLost
 from shared.errors import DecoderCrashed, OutOfTime, ResourcesExhausted, TooDemanding
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ class Images:
             raise ResourcesExhausted(
                 "The process that was decoding the image was killed from outside before it had finished."
             )
+        if end.status == NOT_BEGUN and not said:
+            raise ProcessesLost
         if end.signal or end.status or not said:
             raise _Crashed
         if "starved" in said:

@@ -17,9 +17,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from shared.cage.conversation import MAX_MESSAGE_BYTES, Nonsense, ProcessTraceback, pack, unpack
-from shared.cage.file_process import End, ProcessesLost
+from shared.cage.file_process import NOT_BEGUN, End, ProcessesLost
 from shared.cage.launching import launch
-from shared.errors import Bug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,9 +100,7 @@ class Template:
         said = self._said(max(_START_S, self._patience_s))
         if "failed" in said:
             self.close()
-            raise Bug("The process that decodes images cannot start: see the log.") from ProcessTraceback(
-                said["failed"]
-            )
+            raise ProcessesLost from ProcessTraceback(said["failed"])
         self._address_bytes = int(said["addressBytes"])
 
     def _said(self, within_s: float) -> dict[str, Any]:
@@ -148,7 +145,10 @@ class Child:
         self._channel.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)  # which changes nothing about one that is ending
-        return self._template.reap(self.pid)
+        end = self._template.reap(self.pid)
+        if end.status == NOT_BEGUN:
+            self._template.is_lost = True  # another one may have what this one's children lack
+        return end
 
 
 def _kept(program: str, its_end: socket.socket) -> subprocess.Popen[bytes]:

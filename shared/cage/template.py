@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from shared.cage import confinement
 from shared.cage.confinement import Limit
 from shared.cage.conversation import MAX_MESSAGE_BYTES, pack, unpack
+from shared.cage.file_process import NOT_BEGUN
 from shared.cage.mapped_file import map_file
 from shared.cage.warming import warm_up
 from shared.cage.work import normalize_file
@@ -86,24 +87,31 @@ def _be_a_child(descriptor: int, template: int, normalize: Normalize, *, change_
     The socket stays open until then: its end tells the app that the process is ending.
     """
     app = socket.socket(fileno=descriptor)
+    status = NOT_BEGUN
     try:
         confinement.renounce(template, change_user=change_user)
-        _serve(app, normalize)
+        if job := _take(app):
+            status = 0
+            _serve(app, normalize, *job)
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
-def _serve(app: socket.socket, normalize: Normalize) -> None:
+def _take(app: socket.socket) -> tuple[bytes, mmap.mmap, ImageLimits] | None:
+    """Wait for the file; return it, the room for its image, and what that may be, with all limits set."""
     data, descriptors, _, _ = socket.recv_fds(app, MAX_MESSAGE_BYTES, 2)
     if not data:
-        return
+        return None
     job = unpack(data)
     content = map_file(descriptors[0], job["sourceBytes"])
     room = mmap.mmap(descriptors[1], job["roomBytes"])
     for descriptor in descriptors:
         os.close(descriptor)
     confinement.confine(Limit(*job["memoryBytes"]), Limit(*job["cpuS"]))
+    return content, room, ImageLimits(**job["limits"])
 
+
+def _serve(app: socket.socket, normalize: Normalize, content: bytes, room: mmap.mmap, limits: ImageLimits) -> None:
     def ask(message: dict[str, Any]) -> None:
         app.send(pack(message))
         if not app.recv(MAX_MESSAGE_BYTES):
@@ -112,4 +120,4 @@ def _serve(app: socket.socket, normalize: Normalize) -> None:
     def deliver(image: bytes) -> None:
         room[: len(image)] = image
 
-    app.send(pack(normalize(content, ImageLimits(**job["limits"]), ask, deliver)))
+    app.send(pack(normalize(content, limits, ask, deliver)))

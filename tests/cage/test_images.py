@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,9 +120,22 @@ def test_a_template_that_was_killed_is_replaced() -> None:
     images.close()
 
 
+def test_a_template_that_is_starved_is_replaced() -> None:
+    """Its children could not even take their files, whatever those are: no file is called a crash for that."""
+    images = open_images(LIMITS, CAGE)
+    data = encoded(photo(), "BMP")
+    first = images.normalize(data)
+    for process in descendants(os.getpid(), "shared.cage.template"):
+        _, hard = resource.prlimit(process, resource.RLIMIT_AS)
+        resource.prlimit(process, resource.RLIMIT_AS, (1_000_000, hard))
+    assert images.normalize(data) == first
+    assert images.normalize(data) == first
+    images.close()
+
+
 def test_a_template_that_stands_still_is_replaced() -> None:
     """It is ended as soon as it was waited for long enough."""
-    images = open_images(LIMITS, CageLimits(wall_s=2))
+    images = open_images(LIMITS, CageLimits(wall_s=10))
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
     for template in descendants(os.getpid(), "shared.cage.template"):
