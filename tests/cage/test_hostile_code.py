@@ -139,6 +139,10 @@ def test_a_child_does_not_raise_its_own_limits(images: Images) -> None:
         images.normalize(order("raise limits"))
 
 
+# What `malloc` may hold free of a child's memory before it has its file; the limit is what comes on top.
+HEAP_MB = 2
+
+
 @pytest.mark.parametrize("attack", ["memory", "mapped memory"])
 @pytest.mark.parametrize(("needs", "most"), [(0, 64), (1_000_000, 34), (200_000_000, 200)])
 def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most: int) -> None:
@@ -146,7 +150,7 @@ def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most:
     with pytest.raises(CorruptImage) as refusal:
         images.normalize(order(attack, needs=needs))
     taken = int(str(refusal.value).split()[-2])
-    assert most // 2 < taken <= most
+    assert most // 2 < taken <= most + (HEAP_MB if attack == "memory" else 0)
 
 
 @pytest.mark.parametrize("attack", ["spin", "spin and ignore the signal"])
