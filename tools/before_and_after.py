@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 from typing import TYPE_CHECKING
 
@@ -32,5 +33,6 @@ def _small(content: bytes) -> Image.Image:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.before_and_after", description=__doc__).parse_args()
     for file, picture in pictures().items():
         picture.save(file, quality=85)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 from typing import TYPE_CHECKING
@@ -160,4 +161,5 @@ def _errors(base: type[DropError]) -> Iterator[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.limits_and_errors", description=__doc__).parse_args()
     write_page()

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from benchmarks.simulation.storage import BlobService
@@ -78,7 +77,7 @@ def open_services(process: Process) -> Services:
     """Put together what a process of the app has: its own parts, over the storage in memory."""
     world = process.world
     storage = cast("BlobServiceClient", BlobService(world.account, process.request_storage))
-    queue = cast("QueueClient", SimpleNamespace(send_message=process.send_message))
+    queue = cast("QueueClient", process)
     throttle = Throttle(clock=world.clock, sleep=process.sleep, uniform=world.chance.uniform)
     tokens = AccessTokens(EverlastingTokens())
     platform = ITwinPlatform(SETTINGS.api_url, tokens, throttle, Wire(process), timeout_s=SETTINGS.timeout_s)

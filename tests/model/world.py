@@ -14,7 +14,6 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from azure.core.exceptions import AzureError
@@ -321,7 +320,7 @@ class Process:
         throttle = Throttle(
             clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep, uniform=self.world.chance.uniform
         )
-        queue = cast("QueueClient", SimpleNamespace(send_message=self._send_message))
+        queue = cast("QueueClient", self)
 
         def normalize(content: bytes, _deadline: float) -> NormalizedImage:
             return normalize_image(content, SETTINGS.limits)
@@ -350,7 +349,8 @@ class Process:
         self._pass_moment(storage_fails=True, has_condition=has_condition)
         return answer
 
-    def _send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
+    def send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
+        """Put a message into the retry queue, as the SDK's client does."""
         self.request_storage(partial(self.world.send, text, visibility_timeout), has_condition=False)
 
     def send(
