@@ -70,8 +70,9 @@ def victim() -> Iterator[int]:
     """Run a process of the app's own user, with a secret in its environment."""
     with Popen(["sleep", "1000"], env={"SECRET": "told"}) as process:
         yield process.pid
-        assert process.poll() is None, "it was ended"
+        was_ended = process.poll() is not None
         process.kill()
+    assert not was_ended
 
 
 def order(attack: str, **more: object) -> bytes:
@@ -116,13 +117,18 @@ cage.close()
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; else all tests run so")
 def test_a_child_reaches_nothing_where_the_app_is_not_root_either() -> None:
     """It has the app's own user there, and what it could do to its processes is forbidden by the filter of calls."""
-    with Popen(["sleep", "1000"], env={"SECRET": "told"}, user=NOBODY, group=NOBODY) as victim:
+    victim = Popen(["sleep", "1000"], env={"SECRET": "told"}, user=NOBODY, group=NOBODY)
+    try:
         command = [sys.executable, "-I", "-c", AS_ANOTHER, json.dumps(sys.path), str(victim.pid), *REACHING]
         run = subprocess.run(
             command, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=True
         )
         assert victim.poll() is None
+    except PermissionError:
+        pytest.skip("this Python lies where only root may read it")
+    finally:
         victim.kill()
+        victim.wait()
     assert len(run.stdout.splitlines()) == len(REACHING)
     assert all(line.startswith(("PermissionError", "OSError")) for line in run.stdout.splitlines()), run.stdout
 
