@@ -490,6 +490,7 @@ def put_drop_and_result(cloud: LocalCloud, name: str) -> None:
         "sent": {**kind, "changes": []},
         "response": {"httpStatus": 201, "correlationId": None},
         "attempts": 1,
+        "firstAttemptAt": moment,
         "startedAt": moment,
         "finishedAt": moment,
         "nextAttemptAt": None,
