@@ -250,16 +250,18 @@ def read_source(
     return Source(drop, facts, content, was_packed=content is not data)
 
 
-def is_current(drops: BlobServiceClient, drop: Drop, version: Version, *, max_bytes: int) -> bool:
-    """Whether storage still has the version, which has `max_bytes` at most, be it under another ETag.
+def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:
+    """Whether storage still has the version, which has `max_bytes` at most, and not its `rival` of the same second.
 
-    Raises azure.core.exceptions.AzureError.
+    It may be under an ETag that neither of them had: then the content decides. Raises azure.core.exceptions.AzureError.
     """
     try:
         found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
     except DropGone:
         return False
-    return found is None or version.has_content_of(found.facts.version)
+    if found is None:
+        return True
+    return found.facts.version.etag != rival.etag and version.has_content_of(found.facts.version)
 
 
 def _unpacked(data: bytes, encoding: str, max_bytes: int) -> bytes | None:

@@ -98,7 +98,7 @@ def _is_last(source: Source, entry: Entry, services: Services) -> bool:
     facts, up = source.facts, entry.upload
     if not (up and facts.version.ties_with(up.version)):
         return True
-    return is_current(services.storage, source.drop, facts.version, max_bytes=facts.size)
+    return is_current(services.storage, source.drop, facts.version, up.version, max_bytes=facts.size)
 
 
 def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, services: Services) -> Outcome:

@@ -227,10 +227,10 @@ class ResultStore:
 
     def _is_current(self, drop: Drop, new: Recorded, old: Recorded) -> bool:
         """Ask storage which version it has, where only storage can tell the later of two."""
-        if not (new.version and new.version.ties_with(old.version)):
+        if not (new.version and old.version and new.version.ties_with(old.version)):
             return False
         size = new.source.get("bytes")
-        return is_current(self._storage, drop, new.version, max_bytes=size if isinstance(size, int) else 0)
+        return is_current(self._storage, drop, new.version, old.version, max_bytes=size if isinstance(size, int) else 0)
 
 
 def _timestamp(moment: datetime) -> str:
