@@ -158,10 +158,10 @@ def touched(number: int, etag: str) -> dict[str, Any]:
 RIGHTS: dict[str, Callable[[Evidence], object]] = {
     "nothing happened": lambda _: None,
     "a drop was touched before it was read": both(touch(1, "0x9"), say(1, touched(1, "0x9"))),
-    "a drop was sent anew by an event after it was touched": both(
+    "a drop was sent again by an event after it was touched": both(
         touch(0, "0x9"), say(0, touched(0, "0x9"), adding=True)
     ),
-    "an older drop was sent anew after it was touched": both(
+    "an older drop was sent again after it was touched": both(
         touch(0, "0x9"), say(0, touched(0, "0x9"), adding=True), lambda e: e.images.update({"itwin": IMAGES[0]})
     ),
     "an older drop was superseded": say(0, unhappy(0, "superseded")),

@@ -98,7 +98,7 @@ def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
 
 
 def test_the_work_can_be_late(client: Client, itwin: str) -> None:
-    """It is done when its client has long given up, however large the image is, over what came meanwhile."""
+    """It is done long after its client has stopped waiting, however large the image is, over what came meanwhile."""
     late_s = max(1.0, 20 * client.put(itwin, picture()).elapsed.total_seconds())
     client.platform.script([ScriptedResponse(late_s=late_s)])
     token = IDENTITY.issue(subject="app", audience=AUDIENCE)

@@ -115,7 +115,7 @@ def _demand_extents(data: bytes, start: int, end: int, name: str) -> None:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What is said of the pictures in a file: the properties, which item has which of them, and what is made of what.
+    """What is said of the pictures in a file: their properties, who has which, and which are derived from others.
 
     `primary` is the item that is shown.
     """
