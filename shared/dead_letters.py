@@ -39,7 +39,7 @@ def drop_poisoned(attempt: Attempt, services: Services, *, invocation_id: str = 
     source = None
     try:
         with bounded(known.stopwatch.deadline, services.clock.monotonic):
-            known = known.with_record(services.results.read(drop), attempt, services.clock.now())
+            known = known.plus(recorded=services.results.read(drop)).dated(services.clock.now())
             with suppress(DropGone):
                 source = read_unless_settled(known, services, services.max_source_bytes)
                 if source is None or source.facts.is_directory_marker():

@@ -70,12 +70,16 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of an attempt so far; its result tells all of it."""
+    """What is known of an attempt so far; its result tells all of it.
+
+    `is_dated` once storage has told the time. Until then nothing is late: the machine's own clock may be hours off.
+    """
 
     attempt: Attempt
     invocation_id: str
     started_at: datetime
     stopwatch: Stopwatch
+    is_dated: bool = False
     recorded: Recorded = NOTHING
     source: SourceFacts | None = None
     image: ImageFacts | None = None
@@ -83,15 +87,11 @@ class Known:
     @classmethod
     def at_first(cls, attempt: Attempt, services: Services, invocation_id: str) -> Known:
         """Return what is known when an attempt begins."""
-        now = services.clock.now()
-        return cls(attempt.begun_by(now), invocation_id, now, Stopwatch(services.clock))
+        return cls(attempt, invocation_id, services.clock.now(), Stopwatch(services.clock))
 
-    def with_record(self, recorded: Recorded, attempt: Attempt, now: datetime) -> Known:
-        """Return this with what was recorded before.
-
-        Storage has responded now, so that its time is known: the attempt, as it came, is dated by that.
-        """
-        return replace(self, recorded=recorded, attempt=attempt.begun_by(now), started_at=now)
+    def dated(self, now: datetime) -> Known:
+        """Return this with the time that storage tells, now that it has responded."""
+        return self if self.is_dated else self.plus(attempt=self.attempt.begun_by(now), started_at=now, is_dated=True)
 
     def plus(self, **facts: Any) -> Known:
         """Return this with what was learnt since."""
@@ -177,7 +177,8 @@ def postpone_or_end(known: Known, error: DropError, services: Services) -> Outco
     """Send the message that makes the next attempt, where there is one, and return what to publish."""
     delay_s = _delay_s(known, error, services)
     next_attempt_at = None if delay_s is None else postpone(known.attempt, delay_s, known, services)
-    return known.ended(error, services.clock.now(), next_attempt_at).after(error)
+    now = services.clock.now()
+    return known.dated(now).ended(error, now, next_attempt_at).after(error)
 
 
 def postpone(attempt: Attempt, delay_s: float, known: Known, services: Services) -> datetime:
@@ -205,7 +206,7 @@ def held(ask: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
 
 
 def _delay_s(known: Known, error: DropError, services: Services) -> float | None:
-    elapsed_s = (services.clock.now() - known.attempt.first_at).total_seconds()
+    elapsed_s = (services.clock.now() - known.attempt.first_at).total_seconds() if known.is_dated else 0
     return retry_delay_s(error, known.attempt.number, elapsed_s, services.retry_policy, services.uniform)
 
 

@@ -39,7 +39,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
     source = image = None
     try:
         with bounded(known.stopwatch.deadline, clock.monotonic):
-            known = known.with_record(services.results.read(drop), attempt, services.clock.now())
+            known = known.plus(recorded=services.results.read(drop)).dated(clock.now())
             app = services.app()
             source = read_unless_settled(known, services, app.settings.max_source_bytes)
             if source is None or source.facts.is_directory_marker():

@@ -979,6 +979,22 @@ def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew
     assert (bench.result(newer)["status"], bench.shows(newer)) == ("uploaded", PICTURES[1])
 
 
+@pytest.mark.parametrize("skew", [timedelta(days=2), timedelta(days=-2)], ids=str)
+def test_nothing_is_late_before_storage_has_told_the_time(bench: Bench, skew: timedelta) -> None:
+    """An instance whose clock is days off ends no drop by it, nor dates it, while storage refuses to respond."""
+    wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew)
+    drop = bench.write(PICTURES[0])
+    bench.hinder = lambda exchange: "refused" if exchange.method == "GET" else None
+    process_drop(event(drop).begun_by(utc_now()), wrong)
+    refused = bench.result(drop)
+    assert (refused["status"], refused["error"]["code"]) == ("retrying", "StorageForbidden")
+    assert abs(datetime.fromisoformat(refused["firstAttemptAt"]) - utc_now()) < timedelta(hours=1)
+    bench.hinder = lambda _: None
+    bench.platform.script([ScriptedResponse(503)])
+    bench.drain()
+    assert bench.result(drop)["status"] == "uploaded"
+
+
 def test_no_message_ends_a_drop_that_waits(bench: Bench) -> None:
     """Whoever may write to the poison queues may say what they like of it: its time comes first."""
     drop = bench.write(PICTURES[0])
