@@ -237,7 +237,7 @@ def read_source(
         # The SDK has the one for 304 and the other for the code that comes with it.
         return None
     except ResourceNotFoundError as error:
-        message = "The blob was deleted or moved before it could be read. Drop it again if it is still wanted."
+        message = "The blob was deleted or moved before it could be uploaded. Drop it again if it is still wanted."
         raise DropGone(message) from error
 
     properties = download.properties
@@ -253,12 +253,9 @@ def read_source(
 def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:
     """Whether storage still has the version, which has `max_bytes` at most, and not its `rival` of the same second.
 
-    It may be under an ETag that neither of them had: then the content decides. Raises azure.core.exceptions.AzureError.
+    It may be under an ETag that neither of them had: then the content decides. Raises as `read_source` does.
     """
-    try:
-        found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
-    except DropGone:
-        return False
+    found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
     if found is None:
         return True
     return found.facts.version.etag != rival.etag and version.has_content_of(found.facts.version)

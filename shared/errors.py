@@ -6,7 +6,7 @@
     ├── Rejected                     the uploader can fix it; final at once
     │   ├── ContainerNotAnITwin      the container's name is not a GUID
     │   ├── BlobNameRefused          a name that would lead into another folder or container
-    │   ├── DropGone                 deleted before it could be read
+    │   ├── DropGone                 deleted before it could be uploaded
     │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
     │   ├── SourceArchived           in the archive tier
     │   ├── SourceEncrypted          encrypted with a key that the writer has
@@ -114,7 +114,7 @@ class BlobNameRefused(Rejected):
 
 
 class DropGone(Rejected):
-    """The blob was deleted before it could be read."""
+    """The blob was deleted before it could be uploaded."""
 
 
 class SourceTooLarge(Rejected):

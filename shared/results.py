@@ -230,7 +230,11 @@ class ResultStore:
         if not (new.version and old.version and new.version.ties_with(old.version)):
             return False
         size = new.source.get("bytes")
-        return is_current(self._storage, drop, new.version, old.version, max_bytes=size if isinstance(size, int) else 0)
+        max_bytes = size if isinstance(size, int) else 0
+        try:
+            return is_current(self._storage, drop, new.version, old.version, max_bytes=max_bytes)
+        except DropGone:
+            return False
 
 
 def _timestamp(moment: datetime) -> str:

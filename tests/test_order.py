@@ -101,6 +101,18 @@ FOUND = {
         strikes={13: Strike("outage", seconds=0.05)},
         doomed={2: 1},
     ),
+    # It is told apart from the one that is up, of the same second, by asking storage, which has neither any longer.
+    "a drop is deleted between its read and its decision": Fate(
+        [
+            Write("a", 30, legal=True, announced_after_s=[1]),
+            Write("b", 0, legal=True, announced_after_s=[0]),
+            Write("b", 0.05, legal=True, announced_after_s=[0.05]),
+            Write("a", 0, legal=True, announced_after_s=[0]),
+        ],
+        deletions=[Deletion("b", at_s=60)],
+        answers=[UP, Answer(None, late_s=None)],
+        strikes={61: Strike("pause", seconds=5)},
+    ),
     # Nobody could read yet of which version it is; and when it is poison, the ledger cannot be read.
     "a drop is poison while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
