@@ -41,7 +41,8 @@ rank a result that
 4    is `uploaded`
 ==== ==============================================================
 
-When a drop is tried again (`retry_delay_s`): what the platform asks for, else exponential backoff, until the horizon.
+When a drop is tried again (`retry_delay_s`): what the platform asks for, else exponential backoff, until the horizon,
+which is counted from the first attempt; that of a brief error, from the first of its kind.
 """
 
 from __future__ import annotations
@@ -218,7 +219,7 @@ def retry_delay_s(
 ) -> float | None:
     """Return how many seconds to wait before the next attempt; None where there is none.
 
-    What the platform says (Retry-After) comes first, up to the longest delay and spread a little, but never hurries the
+    What the platform says (Retry-After) comes first, spread a little and up to the longest delay, but never hurries the
     app. Else exponential backoff with jitter
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an operator must cure.
     The last attempt is made when the horizon is reached.
@@ -231,7 +232,9 @@ def retry_delay_s(
     if error.retry_after_s is not None:
         # What the app tells itself, it means; what the platform says may be 0 time and again.
         wait_s = min(error.retry_after_s, policy.max_delay_s)
-        delay_s = (max(wait_s, policy.min_delay_s) if error.response else wait_s) * (1 + uniform(0, SPREAD))
+        least_s = max(wait_s, policy.min_delay_s) if error.response else wait_s
+        most_s = max(min(least_s * (1 + SPREAD), policy.max_delay_s), least_s)
+        delay_s = uniform(least_s, most_s)
     else:
         least_s = policy.min_delay_s * (OPERATOR_FACTOR if isinstance(error, NeedsOperator) else 1)
         most_s = min(least_s * 2.0 ** min(attempt - 1, 30), policy.max_delay_s)

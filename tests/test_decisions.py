@@ -290,13 +290,14 @@ def test_a_delay_is_never_longer_than_what_is_left(
 def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
     """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer.
 
-    RETRY_MAX_DELAY_S bounds it: a peer that says a week is asked again before.
+    RETRY_MAX_DELAY_S bounds it, spread and all: a peer that says a week is asked again before.
     """
     throttled = PlatformThrottled("x", response=PlatformResponse(429, retry_after_s=asked_s))
     delay_s = retry_delay_s(throttled, attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
     assert delay_s is not None
     least_s = max(min(asked_s, policy.max_delay_s), policy.min_delay_s)
     assert min(least_s, policy.horizon_s) <= delay_s <= least_s * (1 + SPREAD)
+    assert delay_s <= max(policy.max_delay_s, policy.min_delay_s)
 
 
 @given(st.sampled_from([PlatformUnavailable, PlatformForbidden]), st.integers(1, 10_000), policies, st.integers())
