@@ -6,6 +6,7 @@ A message, as it stands in the queue in base64::
       "drop": {"container": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", "blob": "site/cam1.jpg"},
       "number": 3,
       "first_at": "2026-11-23T12:00:01.100000+00:00",
+      "brief_since": null,
       "etag": "0x8DE2B1",
       "last_modified": "2026-11-23T12:00:00+00:00",
       "content": "34a42eaa4edaf4ca3bfb9da37db10b776aa28ee68082484141b4771235b8459a",
@@ -19,9 +20,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from shared.drop import Drop, Version
 from shared.untrusted_json import parse_object, parse_time
+
+if TYPE_CHECKING:
+    from shared.errors import DropError
 
 # When the first attempt of an event is, until it begins.
 NOT_BEGUN = datetime.max.replace(tzinfo=UTC)
@@ -36,7 +41,8 @@ class Attempt:
 
     `etag` is None where the version is not known yet, `last_modified` where nobody has read it, and `content` is ""
     then (see `Version`). A replay sends a drop that has its final result already: an operator wants it, or an older
-    image may be shown over it. `poisoned` counts how often the host stopped trying the drop.
+    image may be shown over it. `poisoned` counts how often the host stopped trying the drop. `brief_since` is when it
+    first met an error that is retried for minutes alone (`DropError.is_brief`); None where it has met none.
     """
 
     drop: Drop
@@ -47,6 +53,7 @@ class Attempt:
     content: str = ""
     is_replay: bool = False
     poisoned: int = 0
+    brief_since: datetime | None = None
 
     @property
     def version(self) -> Version | None:
@@ -77,8 +84,21 @@ class Attempt:
         return replace(tried, etag=version.etag, last_modified=version.last_modified, content=version.content)
 
     def begun_by(self, now: datetime) -> Attempt:
-        """Return the attempt with its first one not in the future: that would never reach its horizon."""
-        return replace(self, first_at=min(self.first_at, now))
+        """Return the attempt with nothing of it in the future: that would never reach its horizon."""
+        return replace(
+            self, first_at=min(self.first_at, now), brief_since=self.brief_since and min(self.brief_since, now)
+        )
+
+    def met(self, error: DropError, now: datetime) -> Attempt:
+        """Return the attempt that has met the error: of a brief one, the first counts."""
+        return replace(self, brief_since=now) if error.is_brief and self.brief_since is None else self
+
+    def tried_since(self, error: DropError) -> datetime:
+        """Return from when on the time counts for which an error as this one is retried.
+
+        A message may say more, but nothing before the first attempt.
+        """
+        return max(self.first_at, self.brief_since) if error.is_brief and self.brief_since else self.first_at
 
     def message(self) -> str:
         """Return the message that makes the next attempt."""
@@ -86,6 +106,7 @@ class Attempt:
             "drop": {"container": self.drop.container, "blob": self.drop.blob},
             "number": self.number + 1,
             "first_at": self.first_at.isoformat(),
+            "brief_since": self.brief_since.isoformat() if self.brief_since else None,
             "etag": self.etag,
             "last_modified": self.last_modified.isoformat() if self.last_modified else None,
             "content": self.content,
@@ -100,9 +121,11 @@ class Attempt:
         try:
             fields = parse_object(text)
             number, etag, read = fields["number"], fields["etag"], fields.get("last_modified")
+            since = fields.get("brief_since")
             content, poisoned = fields.get("content", ""), fields.get("poisoned", 0)
             first_at = parse_time(fields["first_at"])
             last_modified = None if read is None else parse_time(read)
+            brief_since = None if since is None else parse_time(since)
             drop = Drop.named(fields["drop"]["container"], fields["drop"]["blob"])
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError("Not a message of this app.") from error
@@ -120,4 +143,5 @@ class Attempt:
             # What an earlier release called "again".
             is_replay=fields.get("replay", fields.get("again")) is True,
             poisoned=poisoned,
+            brief_since=brief_since,
         )

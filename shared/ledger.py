@@ -20,6 +20,7 @@ An entry, `ledger/<iTwin ID>.json`, while a second version is being uploaded::
         "result": {"status": "uploaded", "...": "the result document, whole"}
       },
       "busyUntil": "2026-11-23T12:01:10.412000+00:00",
+      "call": "5e0d2c1f0b6c4a54a8a5c4f7b5d5f0aa",
       "unsettled": {
         "6261d50a93e61f2cf137abfe255ce05f623f87f159ea09272afd159c36e41a40": "2026-11-23T12:04:30.412000+00:00"
       }
@@ -30,13 +31,14 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 
 from shared.drop import Version
 from shared.errors import ITwinBusy
@@ -100,13 +102,12 @@ class Ledger:
     def begin(self, itwin_id: str, entry: Entry, version: Version) -> Call:
         """Note that `version` is about to be uploaded. Raises ITwinBusy where another drop was quicker."""
         now = self._now()
-        noted = entry.begun(version, busy_until=now + self._call_lasts, unsettled_until=now + self._unsettled_lasts)
+        ends = {"busy_until": now + self._call_lasts, "unsettled_until": now + self._unsettled_lasts}
+        noted = entry.begun(version, call=uuid.uuid4().hex, **ends)
         try:
             tag = self._write(itwin_id, noted)
-        except HttpResponseError as error:
-            if is_overtaken(error):
-                raise ITwinBusy("Another image is being uploaded to this iTwin.") from error
-            raise
+        except _OvertakenError as error:
+            raise ITwinBusy("Another image is being uploaded to this iTwin, or was a moment ago.") from error
         return Call(version, entry, replace(noted, tag=tag))
 
     def record_upload(self, itwin_id: str, call: Call, upload: Upload, *, is_settled: bool = True) -> None:
@@ -115,14 +116,7 @@ class Ledger:
         Raises AzureError also where another drop began its own upload meanwhile: which image is shown is not known.
         """
         settled = call.noted.settled(call.version, call.before, upload)
-        after = settled if is_settled else replace(settled, unsettled=call.noted.unsettled)
-        try:
-            self._write(itwin_id, after)
-        except HttpResponseError as error:
-            found = self.read(itwin_id).upload if is_overtaken(error) else None
-            if found is None or (found.version, found.at) != (upload.version, upload.at):
-                raise
-            # The SDK tried twice, and the first of its requests had been carried out.
+        self._write(itwin_id, settled if is_settled else replace(settled, unsettled=call.noted.unsettled))
 
     def record_failure(self, itwin_id: str, call: Call, *, is_settled: bool) -> None:
         """Record that the call has ended without success; one that had no response is not settled."""
@@ -130,10 +124,21 @@ class Ledger:
         self._write(itwin_id, noted.settled(call.version, call.before, None) if is_settled else noted.silent())
 
     def _write(self, itwin_id: str, entry: Entry) -> str:
+        """Write the entry over the one of its tag, and return its new one. Raises _OvertakenError."""
         condition: dict[str, Any] = {"overwrite": False}
         if entry.tag:
             condition = {"overwrite": True, "etag": entry.tag, "match_condition": MatchConditions.IfNotModified}
-        return str(self._blob(itwin_id).upload_blob(_entry_json(entry), **condition)["etag"])
+        try:
+            return str(self._blob(itwin_id).upload_blob(_entry_json(entry), **condition)["etag"])
+        except HttpResponseError as error:
+            if not is_overtaken(error):
+                raise
+            found = self.read(itwin_id)
+            if found.tag and found.is_as_written(entry):
+                return found.tag  # the request was sent twice, and the first of the two had been carried out
+            if found.tag == entry.tag:
+                raise  # nobody else wrote
+            raise _OvertakenError from error
 
     def _parse(self, itwin_id: str, text: bytes) -> Entry:
         """Read an entry; no time in it is believed that lies further ahead than this app notes any."""
@@ -146,14 +151,20 @@ class Ledger:
             latest = now + self._unsettled_lasts
             unsettled = {key: min(until, latest) for key, end in ends.items() if (until := parse_time(end)) > now}
             busy_until = parse_time(fields["busyUntil"]) if fields.get("busyUntil") else None
+            call = fields.get("call")
             return Entry(
                 _read_upload(upload) if upload else None,
                 min(busy_until, now + self._call_lasts) if busy_until else None,
                 unsettled,
+                call if isinstance(call, str) else None,
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
             return Entry()
+
+
+class _OvertakenError(ResourceModifiedError):
+    """Somebody else wrote the entry meanwhile."""
 
 
 def _entry_json(entry: Entry) -> bytes:
@@ -169,6 +180,7 @@ def _entry_json(entry: Entry) -> bytes:
             "result": upload.document,
         },
         "busyUntil": entry.busy_until.isoformat() if entry.busy_until else None,
+        "call": entry.call,
         "unsettled": {key: until.isoformat() for key, until in entry.unsettled.items()},
     }
     return json.dumps(fields, allow_nan=False).encode()

@@ -175,6 +175,7 @@ def drop_error(error: DropError | AzureError | OSError | MemoryError) -> DropErr
 
 def postpone_or_end(known: Known, error: DropError, services: Services) -> Outcome:
     """Send the message that makes the next attempt, where there is one, and return what to publish."""
+    known = known.plus(attempt=known.attempt.met(error, services.clock.now()))
     delay_s = _delay_s(known, error, services)
     next_attempt_at = None if delay_s is None else postpone(known.attempt, delay_s, known, services)
     now = services.clock.now()
@@ -206,7 +207,8 @@ def held(ask: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
 
 
 def _delay_s(known: Known, error: DropError, services: Services) -> float | None:
-    elapsed_s = (services.clock.now() - known.attempt.first_at).total_seconds() if known.is_dated else 0
+    since = known.attempt.tried_since(error)
+    elapsed_s = (services.clock.now() - since).total_seconds() if known.is_dated else 0
     return retry_delay_s(error, known.attempt.number, elapsed_s, services.retry_policy, services.uniform)
 
 

@@ -188,8 +188,8 @@ class _Reader:
             self.problem(
                 name,
                 "a Key Vault reference that the platform did not resolve",
-                "its secret: give the app's identity the role Key Vault Secrets User, set keyVaultReferenceIdentity, "
-                "and check the secret's name",
+                "the value itself, or a reference to a secret on which whatever resolves it has the role Key Vault "
+                "Secrets User; the client secret needs none, since the app reads it itself at ITWIN_SECRET_URL",
             )
             return ""
         if not value and default is None:

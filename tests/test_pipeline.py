@@ -536,6 +536,32 @@ def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_again(bench: Benc
     assert json.loads(bench.ledger_entry(drop).download_blob().readall())["upload"]["blob"] == drop.blob
 
 
+@pytest.mark.parametrize("write", [0, 1])
+def test_a_write_to_the_ledger_that_the_sdk_sent_twice_is_known_for_ones_own(bench: Bench, write: int) -> None:
+    """Storage had carried it out before it failed: nobody else has written, so nobody is waited for."""
+    drop = bench.write(PICTURES[0])
+    faults: list[Fault | None] = [*([None] * write), "busy-afterwards"]
+
+    def fail_once(exchange: Exchange) -> Fault | None:
+        is_write = exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target
+        return faults.pop(0) if is_write and faults else None
+
+    bench.hinder = fail_once
+    assert bench.process(drop)["status"] == "uploaded"
+    assert (bench.calls(drop), bench.waiting()) == ([201], 0)
+
+
+def test_a_condition_that_fails_although_nobody_wrote_is_storages_error(bench: Bench) -> None:
+    """No other upload is told of that nobody has begun."""
+    drop = bench.write(PICTURES[0])
+
+    def refuse(exchange: Exchange) -> Fault | None:
+        return "condition-not-met" if exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target else None
+
+    bench.hinder = refuse
+    assert bench.process(drop)["error"]["code"] == "StorageUnavailable"
+
+
 def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None:
     """Somebody holds a lease on the result: that is an error of storage, and no reason to try without end."""
     drop = bench.write(PICTURES[0])
@@ -624,6 +650,20 @@ def test_a_drop_for_an_itwin_that_is_made_a_moment_later_goes_up(bench: Bench) -
     assert (result["status"], result["error"]["code"]) == ("retrying", "iTwinNotFound")
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
+
+
+def test_a_404_after_an_hour_of_throttling_is_not_final_at_once(bench: Bench) -> None:
+    """What is retried for minutes has its minutes from its first time on, not from the first attempt."""
+    policy = replace(bench.services.app().settings.retries, brief_horizon_s=900)
+    settings = replace(bench.services.app().settings, retries=policy)
+    bench.services = replace(bench.services, app_or_problem=replace(bench.services.app(), settings=settings))
+    drop = bench.write(PICTURES[0])
+    waited = replace(event(drop), number=9, first_at=utc_now() - timedelta(hours=1))
+    bench.platform.script([refusal(404)] * 9)
+    process_drop(waited, bench.services)
+    assert bench.result(drop)["status"] == "retrying"
+    assert wait_until(lambda: bench.make_due_attempts() > 0, timeout_s=HANG_S, interval_s=0.2)
+    assert (bench.result(drop)["status"], bench.result(drop)["attempts"]) == ("retrying", 10)
 
 
 @pytest.mark.parametrize("status", [404, 413, 415, 422, 400])

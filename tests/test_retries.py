@@ -18,6 +18,7 @@ from local.processes import wait_until
 from shared.attempt import MAX_COUNT, Attempt
 from shared.clock import utc_now
 from shared.drop import Drop
+from shared.errors import ITwinNotFound, PlatformThrottled
 from shared.retries import RetryQueue
 from tests.deadlines import HANG_S
 
@@ -43,6 +44,7 @@ attempts = st.builds(
     last_modified=st.none() | st.datetimes(timezones=st.just(UTC)),
     content=st.text(),
     is_replay=st.booleans(),
+    brief_since=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
 
 
@@ -68,7 +70,10 @@ def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
         Attempt.from_message(body)
 
 
-@given(st.sampled_from(["drop", "number", "first_at", "etag", "last_modified", "content", "replay"]), json_values)
+@given(
+    st.sampled_from(["drop", "number", "first_at", "etag", "last_modified", "content", "replay", "brief_since"]),
+    json_values,
+)
 def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, value: object) -> None:
     """What comes of it is an attempt like any other, or a ValueError."""
     try:
@@ -98,6 +103,7 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
         {"last_modified": "2026-01-01T00:00:00"},
         {"last_modified": "9999-12-31T23:59:59-12:00"},
         {"last_modified": 0},
+        {"brief_since": 0},
         {"etag": ["0x1"]},
         {"content": 7},
         {"drop": {"container": "UPPER", "blob": "a"}},
@@ -114,9 +120,21 @@ def test_a_message_is_read_strictly(wrong: dict[str, object]) -> None:
 
 def test_a_first_attempt_in_the_future_was_now() -> None:
     """Else the horizon would never be reached, and the drop tried for ever."""
-    attempt = Attempt.from_message(json.dumps({**GOOD, "first_at": "9999-12-31T23:59:59+00:00"}))
+    late = "9999-12-31T23:59:59+00:00"
+    attempt = Attempt.from_message(json.dumps({**GOOD, "first_at": late, "brief_since": late}))
     now = utc_now()
     assert attempt.begun_by(now).first_at == now
+    assert attempt.begun_by(now).tried_since(ITwinNotFound("x")) == now
+
+
+def test_what_is_retried_for_minutes_has_them_from_its_first_time_on() -> None:
+    """A drop that waited for an hour before has not been refused for an hour; a message cannot lengthen its end."""
+    began, refused, again = (datetime(2026, 11, 27, hour, tzinfo=UTC) for hour in (12, 13, 14))
+    waited = Attempt(DROP, 9, began).met(PlatformThrottled("x"), again)
+    found_missing = waited.met(ITwinNotFound("x"), refused).met(ITwinNotFound("x"), again)
+    assert found_missing.tried_since(ITwinNotFound("x")) == refused
+    assert found_missing.tried_since(PlatformThrottled("x")) == began
+    assert replace(found_missing, brief_since=began - timedelta(days=9)).tried_since(ITwinNotFound("x")) == began
 
 
 def test_a_message_of_an_earlier_release_is_understood() -> None:

@@ -160,6 +160,8 @@ def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str)
     reference = f"{prefix}(SecretUri=https://vault.vault.azure.net/secrets/itwin)"
     (problem,) = problems({**CLIENT_CREDENTIALS, name: reference})
     assert problem.startswith(f"{name}: found a Key Vault reference that the platform did not resolve")
+    assert "ITWIN_SECRET_URL" in problem
+    assert "keyVaultReferenceIdentity" not in problem
     assert "Key Vault Secrets User" in problem
 
 

@@ -83,9 +83,10 @@ tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the cur
 ### Time can fix it: `retrying`
 
 Retried when the platform says (Retry-After), otherwise after `RETRY_MIN_DELAY_S`
-({settings.retries.min_delay_s} seconds) and then ever longer. `RETRY_MAX_DELAY_S` bounds both; after a Retry-After,
-drops come back spread over half as long again. After `RETRY_HORIZON_S` the drop is `failed`; with `ITwinNotFound` it is
-`rejected`, and that after `RETRY_NOT_FOUND_S`.
+({settings.retries.min_delay_s} seconds) and then ever longer. After a Retry-After,
+drops come back spread over half as long again. `RETRY_MAX_DELAY_S` bounds all of it.
+After `RETRY_HORIZON_S` the drop is `failed`; with `ITwinNotFound` it is `rejected`, and that `RETRY_NOT_FOUND_S` after
+the first 404, whatever it had to wait for before.
 
 {_table(("code", "what happened"), _errors(NeedsTime))}
 ### The operator can fix it: `retrying`
