@@ -6,9 +6,10 @@ import fcntl
 import os
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.cage.conversation import GO_ON, JOB
 from shared.cage.file_process import End, ProcessesLost
 from shared.cage.images import EXAMINATION_BYTES, EXAMINATION_CPU_S
 from shared.cage.processes import Template
@@ -58,12 +59,9 @@ class Cage:
     @contextmanager
     def open_process(self, file: CageFile) -> Iterator[CagedProcess]:
         """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
-        template = self._current()
-        process = CagedProcess(template.child(), file, self._limits, self._cage)
+        process = CagedProcess(self._current().child(), file, self._limits, self._cage)
         try:
             process.begin()
-            with suppress(ProcessesLost):  # then the next file starts its own
-                template.keep_spare()
             yield process
         finally:
             process.close()
@@ -71,7 +69,7 @@ class Cage:
     def _current(self) -> Template:
         with self._lock:
             if self._template is None or self._template.is_lost:
-                self._template = Template(self._program, self._cage.wall_s)
+                self._template = Template(self._program, self._cage.wall_s, self._limits)
             return self._template
 
 
@@ -107,13 +105,12 @@ class CagedProcess:
         """Hand the file over."""
         self._room = _room(self._limits.max_output_bytes)
         most_bytes = max(EXAMINATION_BYTES, self._cage.budget_bytes)
-        job = {
-            "limits": asdict(self._limits),
-            "sourceBytes": self._file.size,
-            "roomBytes": self._limits.max_output_bytes,
-            "memoryBytes": [self._mapped_bytes + EXAMINATION_BYTES, self._mapped_bytes + most_bytes],
-            "cpuS": [EXAMINATION_CPU_S, max(EXAMINATION_CPU_S, self._cage.cpu_s) + 1],
-        }
+        job = JOB.pack(
+            self._file.size,
+            self._limits.max_output_bytes,
+            *(self._mapped_bytes + EXAMINATION_BYTES, self._mapped_bytes + most_bytes),
+            *(EXAMINATION_CPU_S, max(EXAMINATION_CPU_S, self._cage.cpu_s) + 1),
+        )
         self._child.send(job, [self._file.descriptor, self._room])
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
@@ -123,7 +120,7 @@ class CagedProcess:
     def go_on(self, memory_bytes: int, cpu_s: int) -> None:
         """Let it decode, with so much memory and so much CPU in all."""
         self._child.allow(self._mapped_bytes + memory_bytes, cpu_s)
-        self._child.send({"go": True})
+        self._child.send(GO_ON)
 
     def end(self) -> End:
         """Have it gone, and return how it ended. Raises ProcessesLost."""

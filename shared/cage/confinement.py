@@ -14,9 +14,9 @@ import os
 import resource
 import signal
 import struct
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 NOBODY = 65_534
 _CAP_SETUID, _CAP_SYS_RESOURCE = 7, 24
@@ -26,14 +26,6 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 
 _SECCOMP_MODE_FILTER = 2
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A soft limit, at which the process is told, and the hard one, at which there is no more."""
-
-    soft: int
-    hard: int
 
 
 def may_change_user() -> bool:
@@ -50,8 +42,11 @@ def may_change_user() -> bool:
 
 
 def prepare() -> None:
-    """Make once what every child needs."""
-    _filter(os.uname().machine)
+    """Do once what every child needs: make the filter, and give up what is given up for children too."""
+    _program(os.uname().machine)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(kind, (0, 0))
 
 
 def end_with_parent() -> None:
@@ -60,25 +55,25 @@ def end_with_parent() -> None:
 
 
 def renounce(parent: int, *, change_user: bool) -> None:
-    """Give up what no file needs: root, new privileges, core dumps, children, and life without the parent."""
+    """Give up what no file needs and the parent does: root, being looked into, and life without the parent."""
     if change_user:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would clear it
     if os.getppid() != parent:
         os._exit(1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def confine(memory_bytes: Limit, cpu_s: Limit) -> None:
-    """Set the limits for one file. From here on nothing can be opened, and nothing be written but to what is open."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes.soft, memory_bytes.hard))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s.soft, cpu_s.hard))
-    for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(kind, (0, 0))
+def confine(memory_bytes: tuple[int, int], cpu_s: tuple[int, int]) -> None:
+    """Set the limits for one file: soft ones, at which a process is told, and hard ones, at which there is no more.
+
+    From here on nothing can be opened, and nothing be written but to what is open.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, memory_bytes)
+    resource.setrlimit(resource.RLIMIT_CPU, cpu_s)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     _filter_calls()
 
 
@@ -152,15 +147,17 @@ class _Program(ctypes.Structure):
 
 def _filter_calls() -> bool:
     """Leave the calls that a decoder needs; say whether the kernel took the filter."""
-    code = _filter(os.uname().machine)
-    if code is None:
-        return False
-    program = _Program(len(code) // 8, code)
-    address = ctypes.addressof(program)
-    return bool(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_ulong(address), 0, 0) == 0)
+    program = _program(os.uname().machine)
+    return program is not None and bool(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
 
 
 @cache
+def _program(machine: str) -> Any:
+    """Return the filter as the kernel takes it; None as below."""
+    code = _filter(machine)
+    return None if code is None else ctypes.byref(_Program(len(code) // 8, code))
+
+
 def _filter(machine: str) -> bytes | None:
     """Return the filter as classic BPF; None for a machine whose calls are not listed here."""
     if machine not in _ARCHITECTURES or struct.calcsize("P") != 8:  # noqa: PLR2004 - bytes of an address

@@ -1,11 +1,11 @@
-"""What is said between the app and the process that has a file, as JSON: who says what, and what of it is believed.
+"""What is said between the app and the process that has a file: who says what, and what of it is believed.
 
 ::
 
     app                                              process
-    {"limits": {...}, ...}, with the file        ->
+    a job, with the file                         ->
                                                  <-  {"needs": 51200000}       how much memory the rest may take
-    {"go": true}                                 ->
+    leave to go on                               ->
                                                  <-  {"image": {...}}          the image itself lies where it was told
 
 Instead of either of its messages the process may say how it ended otherwise: `{"refused": class, "message": ...}`,
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from struct import Struct
 from typing import TYPE_CHECKING, Any, get_args
 
 from shared import errors
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_MESSAGE_BYTES = 60_000
+REQUEST, REPLY = Struct("=i"), Struct("=iidq")
+"""Between app and template: the process that is to be reaped, or 0. The new process, or 0; and of the one that was
+reaped its status, its CPU in seconds, and the most memory that it held."""
+
+JOB = Struct("=6q")
+"""The bytes of the file and of its room; the soft and the hard limit of memory, and of CPU. It is no JSON, for what
+reads that lies on pages that each forked process would have to copy."""
+
+GO_ON = b"go"
 _MAX_TEXT = 4_000
 _MAX_NUMBER = 2**40
 _MAX_SIDE = 2**31

@@ -152,7 +152,7 @@ class Images:
     def _hear(self, process: FileProcess, deadline: float) -> Mapping[str, Any]:
         """Return what the process says next; nothing where it has ended.
 
-        Raises Nonsense, ResourcesExhausted and OutOfTime.
+        Raises Nonsense, ResourcesExhausted, OutOfTime, and ProcessesLost where not that process alone stands still.
         """
         left_s = deadline - time.monotonic()
         if left_s > 0:
@@ -160,6 +160,7 @@ class Images:
                 return process.receive(min(self._cage.wall_s, left_s)) or {}
         if left_s < self._cage.wall_s:
             raise OutOfTime("The image was still being decoded when the attempt's time was over.")
+        process.end()
         raise ResourcesExhausted(
             f"The process that was decoding the image had not finished after {self._cage.wall_s} s, "
             f"although it had used less than its {self._cage.cpu_s} s of CPU."

@@ -11,7 +11,8 @@ def map_file(descriptor: int, size: int) -> bytes:
     """Return what the image work may take for `bytes`, and Pillow for a file."""
     if not size:  # which cannot be mapped
         return b""
-    return cast("bytes", MappedFile(descriptor, size, access=mmap.ACCESS_READ))
+    at_once = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # and not page by page, which takes a fault for each
+    return cast("bytes", MappedFile(descriptor, size, flags=at_once, prot=mmap.PROT_READ))
 
 
 class MappedFile(mmap.mmap):

@@ -10,18 +10,30 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import weakref
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from shared.cage.conversation import MAX_MESSAGE_BYTES, Nonsense, ProcessTraceback, pack, unpack
+from shared.cage.conversation import (
+    MAX_MESSAGE_BYTES,
+    REPLY,
+    REQUEST,
+    Nonsense,
+    ProcessTraceback,
+    limits_as_json,
+    pack,
+    unpack,
+)
 from shared.cage.file_process import NOT_BEGUN, End, ProcessesLost
 from shared.cage.launching import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Sequence
+
+    from shared.image import ImageLimits
 
 _START_S = 60
 """How long a template may take to have every decoder ready, on an instance that is busy with other things."""
@@ -33,12 +45,13 @@ class Template:
     What it is asked for takes it a moment; where it is not done after `patience_s`, it was stopped, and is lost.
     """
 
-    def __init__(self, program: str, patience_s: float) -> None:
+    def __init__(self, program: str, patience_s: float, limits: ImageLimits) -> None:
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._spares: list[tuple[int, socket.socket]] = []
         self._control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_end:
+            self._control.send(pack(limits_as_json(limits)))
             self._process = _kept(program, its_end)
         self._address_bytes: int | None = None
         self.is_lost = False
@@ -48,67 +61,71 @@ class Template:
         """Return a child that waits for a file. Raises ProcessesLost."""
         with self._lock:
             spare = self._spares.pop() if self._spares else None
-        pid, channel = spare or self._fork()
-        return Child(self, pid, channel, self._address_bytes or 0)
-
-    def keep_spare(self) -> None:
-        """Have a child ready for the next file. Raises as above."""
-        with self._lock:
-            has_one = bool(self._spares)
-        if not has_one:
-            spare = self._fork()
-            with self._lock:
-                self._spares.append(spare)
+        if spare is None:
+            spare, _ = self._fork()
+        if spare is None:
+            raise ProcessesLost
+        return Child(self, *spare, self._address_bytes or 0)
 
     def reap(self, pid: int) -> End:
-        """Return how a child ended that has been killed or has ended. Raises ProcessesLost."""
-        said = self._ask({"reap": pid})
-        status = int(said["status"])
-        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        return End(ended_by, os.WEXITSTATUS(status), float(said["cpuS"]), int(said["peakBytes"]))
+        """Return how a child ended that has been killed or has ended, and have one ready for the next file by then.
+
+        Raises ProcessesLost.
+        """
+        with self._lock:
+            has_one = bool(self._spares)
+        if has_one:
+            return self._ask(pid)[1]
+        spare, end = self._fork(pid)
+        if spare:
+            with self._lock:
+                self._spares.append(spare)
+        return end
 
     def close(self) -> None:
         """End it and all of its children."""
         self.is_lost = True
         self._stop()
 
-    def _fork(self) -> tuple[int, socket.socket]:
-        """Return a new child's number and the socket to it."""
+    def _fork(self, ended: int = 0) -> tuple[tuple[int, socket.socket] | None, End]:
+        """Return a new child's number and the socket to it, or None where it can have no more; and as `reap` does."""
         channel, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_end, contextlib.ExitStack() as undo:
             undo.callback(channel.close)
-            said = self._ask({"fork": True}, [its_end.fileno()])
-            if "pid" not in said:
-                self.is_lost = True  # another one may have what this one lacks; children that are at work go on
-                raise ProcessesLost
-            undo.pop_all()
-        return int(said["pid"]), channel
+            pid, end = self._ask(ended, its_end)
+            if pid:
+                undo.pop_all()
+                return (pid, channel), end
+        self.is_lost = True  # another one may have what this one lacks; children that are at work go on
+        return None, end
 
-    def _ask(self, request: Mapping[str, Any], descriptors: Iterable[int] = ()) -> dict[str, Any]:
+    def _ask(self, ended: int, its_end: socket.socket | None = None) -> tuple[int, End]:
         with self._lock:
             try:
                 self._await_ready()
-                socket.send_fds(self._control, [pack(request)], list(descriptors))
-                return self._said(self._patience_s)
-            except (OSError, Nonsense) as error:
+                socket.send_fds(self._control, [REQUEST.pack(ended)], [its_end.fileno()] if its_end else [])
+                pid, status, cpu_s, peak_bytes = REPLY.unpack(self._heard(self._patience_s))
+            except (OSError, Nonsense, struct.error) as error:
                 self.close()
                 raise ProcessesLost from error
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        return pid, End(ended_by, os.WEXITSTATUS(status), cpu_s, peak_bytes)
 
     def _await_ready(self) -> None:
         if self._address_bytes is not None:
             return
-        said = self._said(max(_START_S, self._patience_s))
+        said = unpack(self._heard(max(_START_S, self._patience_s)))
         if "failed" in said:
             self.close()
             raise ProcessesLost from ProcessTraceback(said["failed"])
         self._address_bytes = int(said["addressBytes"])
 
-    def _said(self, within_s: float) -> dict[str, Any]:
+    def _heard(self, within_s: float) -> bytes:
         self._control.settimeout(within_s)
         data = self._control.recv(MAX_MESSAGE_BYTES)
         if not data:
             raise ConnectionResetError
-        return unpack(data)
+        return data
 
 
 class Child:
@@ -120,10 +137,10 @@ class Child:
         self.pid = pid
         self.address_bytes = address_bytes
 
-    def send(self, message: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
+    def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         """Say something. Whether it was heard shows in what comes back."""
         with contextlib.suppress(OSError):
-            socket.send_fds(self._channel, [pack(message)], list(descriptors))
+            socket.send_fds(self._channel, [message], descriptors)
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
         """Return what it says; None once it has ended. Raises TimeoutError and Nonsense."""

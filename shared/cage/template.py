@@ -1,9 +1,10 @@
 """The program of the template process: it has every decoder ready, and forks a child for each file.
 
-It has one thread, no environment and never sees a file. Requests come on one socket, one at a time ::
+It has one thread, no environment and never sees a file. On one socket come the limits of images, which are those of
+every file, and then requests, one at a time ::
 
-    {"fork": true}, with the child's socket   ->  {"pid": 123}
-    {"reap": 123}                             ->  {"status": 0, "cpuS": 0.25, "peakBytes": 30000000}
+    a child that is to be reaped, or 0      ->  the number of a new child, or 0, and how the other one ended
+    and, for a new child, the socket to it
 
 A child stays until it is reaped, so that its number is its own for as long as the app may send it a signal. When the
 app ends, the socket does, then the template, then its children.
@@ -11,6 +12,7 @@ app ends, the socket does, then the template, then its children.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import mmap
 import os
@@ -18,11 +20,10 @@ import socket
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from shared.cage import confinement
-from shared.cage.confinement import Limit
-from shared.cage.conversation import MAX_MESSAGE_BYTES, pack, unpack
+from shared.cage.conversation import JOB, MAX_MESSAGE_BYTES, REPLY, REQUEST, pack, unpack
 from shared.cage.file_process import NOT_BEGUN
 from shared.cage.mapped_file import map_file
 from shared.cage.warming import warm_up
@@ -36,12 +37,16 @@ Normalize = Callable[
 _CONTROL, _NULL = 0, 1
 """Its standard input is the app's socket; its standard output goes nowhere."""
 
+_LIBC = ctypes.PyDLL(None)
+"""`os.fork` readies locks, threads and modules that no child uses, which takes it 0.5 ms."""
+
 
 def main(normalize: Normalize = normalize_file) -> None:
     """Serve until the app ends; `normalize` is what a child does with its file."""
     control = socket.socket(fileno=_CONTROL)
     confinement.end_with_parent()
     try:
+        limits = ImageLimits(**unpack(control.recv(MAX_MESSAGE_BYTES)))
         import_module("shared.image.reencoding")
         warm_up()
         confinement.prepare()
@@ -50,65 +55,78 @@ def main(normalize: Normalize = normalize_file) -> None:
         return
     changes_user = confinement.may_change_user()
     gc.collect()
+    _LIBC.malloc_trim(0)
     gc.freeze()
     with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - pathlib would be the only one to need it here
         pages = int(statm.read().split()[0])
     control.send(pack({"ready": True, "addressBytes": pages * mmap.PAGESIZE}))
     while True:
-        data, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 1)
+        data, descriptors = _received(control, REQUEST.size)
         if not data:
             return
-        request = unpack(data)
-        if "fork" in request:
-            control.send(pack(_fork(control, descriptors[0], normalize, change_user=changes_user)))
-        else:
-            _, status, usage = os.wait4(int(request["reap"]), 0)
+        (ended,) = REQUEST.unpack(data)
+        pid = status = peak_bytes = 0
+        cpu_s = 0.0
+        if descriptors:
+            pid = _fork(control, descriptors[0], normalize, limits, change_user=changes_user)
+        if ended:
+            _, status, usage = os.wait4(ended, 0)
             cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss
-            control.send(pack({"status": status, "cpuS": cpu_s, "peakBytes": peak_bytes}))
+        control.send(REPLY.pack(pid, status, cpu_s, peak_bytes))
 
 
-def _fork(control: socket.socket, descriptor: int, normalize: Normalize, *, change_user: bool) -> dict[str, Any]:
+def _fork(
+    control: socket.socket, descriptor: int, normalize: Normalize, limits: ImageLimits, *, change_user: bool
+) -> int:
+    """Return the number of a new child, or 0 where the system has none to give."""
     template = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.close(descriptor)
-        return {"failed": str(error.strerror)}
+    pid = cast("int", _LIBC.fork())
     if pid == 0:
         os.dup2(_NULL, control.detach())
-        _be_a_child(descriptor, template, normalize, change_user=change_user)
+        _be_a_child(descriptor, template, normalize, limits, change_user=change_user)
     os.close(descriptor)
-    return {"pid": pid}
+    return max(0, pid)
 
 
-def _be_a_child(descriptor: int, template: int, normalize: Normalize, *, change_user: bool) -> NoReturn:
+def _be_a_child(
+    descriptor: int, template: int, normalize: Normalize, limits: ImageLimits, *, change_user: bool
+) -> NoReturn:
     """Take one file and end, without anything that Python does at its end.
 
     The socket stays open until then: its end tells the app that the process is ending.
     """
-    app = socket.socket(fileno=descriptor)
+    app = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
     status = NOT_BEGUN
     try:
         confinement.renounce(template, change_user=change_user)
-        if job := _take(app):
+        if file := _take(app):
             status = 0
-            _serve(app, normalize, *job)
+            _serve(app, normalize, *file, limits)
     finally:
         os._exit(status)
 
 
-def _take(app: socket.socket) -> tuple[bytes, mmap.mmap, ImageLimits] | None:
-    """Wait for the file; return it, the room for its image, and what that may be, with all limits set."""
-    data, descriptors, _, _ = socket.recv_fds(app, MAX_MESSAGE_BYTES, 2)
+def _take(app: socket.socket) -> tuple[bytes, mmap.mmap] | None:
+    """Wait for the file; return it and the room for its image, with all limits set."""
+    data, descriptors = _received(app, JOB.size)
     if not data:
         return None
-    job = unpack(data)
-    content = map_file(descriptors[0], job["sourceBytes"])
-    room = mmap.mmap(descriptors[1], job["roomBytes"])
+    source_bytes, room_bytes, soft_bytes, hard_bytes, soft_s, hard_s = JOB.unpack(data)
+    content = map_file(descriptors[0], source_bytes)
+    room = mmap.mmap(descriptors[1], room_bytes)
     for descriptor in descriptors:
         os.close(descriptor)
-    confinement.confine(Limit(*job["memoryBytes"]), Limit(*job["cpuS"]))
-    return content, room, ImageLimits(**job["limits"])
+    confinement.confine((soft_bytes, hard_bytes), (soft_s, hard_s))
+    return content, room
+
+
+_DESCRIPTORS_BYTES = socket.CMSG_SPACE(8)
+
+
+def _received(channel: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """Return a message, and the descriptors that came with it: `socket.recv_fds`, but for what that imports."""
+    data, attached, _, _ = channel.recvmsg(size, _DESCRIPTORS_BYTES)
+    return data, [number for _, _, numbers in attached for number in memoryview(numbers).cast("i")]
 
 
 def _serve(app: socket.socket, normalize: Normalize, content: bytes, room: mmap.mmap, limits: ImageLimits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _RE_ENCODED = ImageLimits(max_output_pixels=100)
 
 def warm_up() -> None:
     """Decode a tiny picture of every format, passed on and re-encoded; also one of inks, and one with a palette."""
+    for plugin in ("Avif", "Tiff", "WebP"):  # else Pillow imports all that it has: 1 MB, and in each fork 0.1 ms
+        import_module(f"PIL.{plugin}ImagePlugin")
     colours = Image.new("RGB", (16, 16), "red")
     inks = colours.convert("CMYK")
     for picture, kind in [

@@ -30,24 +30,25 @@ _AFTER_RETURN = re.compile(rb"\r(.)", re.DOTALL)
 
 def has_converted_line_ends(data: bytes) -> bool:
     """Say whether bytes that should look like chance have the line ends of a text. Costs next to nothing else."""
-    sample = data[:_SAMPLE_BYTES]
-    return _were_added(sample) or _are_gone(sample)
+    end = min(len(data), _SAMPLE_BYTES)
+    return _were_added(data, end) or _are_gone(data, end)
 
 
-def _were_added(sample: bytes) -> bool:
-    first = sample.find(b"\n")
-    if first < 0 or sample[first - 1 : first] != b"\r":
+def _were_added(data: bytes, end: int) -> bool:
+    first = data.find(b"\n", 0, end)
+    if first < 0 or data[first - 1 : first] != b"\r":
         return False
-    return _CERTAIN <= sample.count(b"\n") == sample.count(b"\r\n") and bool(_AMONG_BYTES.search(sample))
+    is_each = _CERTAIN <= data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end)
+    return is_each and bool(_AMONG_BYTES.search(data, 0, end))
 
 
-def _are_gone(sample: bytes) -> bool:
-    if b"\r" not in sample or b"\n" not in sample:
-        return len(sample) > 256 * _MISSED and len(set(sample)) == 255  # noqa: PLR2004 - all but one
+def _are_gone(data: bytes, end: int) -> bool:
+    if data.find(b"\r", 0, end) < 0 or data.find(b"\n", 0, end) < 0:
+        return end > 256 * _MISSED and len(set(data[:end])) == 255  # noqa: PLR2004 - all but one
     # One pair may be left: where a return stood before both, the two that are left of them make a new one.
-    second = sample.find(b"\r\n", sample.find(b"\r\n") + 1)
+    second = data.find(b"\r\n", data.find(b"\r\n", 0, end) + 1, end)
     if 0 <= second < _PAIR_BYTES:
         return False
-    followers = Counter(_AFTER_RETURN.findall(sample, 0, second if second >= 0 else len(sample)))
+    followers = Counter(_AFTER_RETURN.findall(data, 0, second if second >= 0 else end))
     del followers[b"\n"]
     return len(followers) == 255 and min(followers.values()) >= _LEAST  # noqa: PLR2004

@@ -1,0 +1,40 @@
+"""A file that is only mapped: it is read where it lies, and stands in for bytes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any, cast
+
+import pytest
+
+from shared.cage.mapped_file import MappedFile
+from shared.image import examine_image
+from tests.cage.test_limits import FILES, file
+
+READ_WHOLE = {"avif", "webp", "webp lossless"}
+"""Their readers look at whole items and chunks."""
+
+
+class Watched(MappedFile):
+    """A mapped file that notes the most that was copied of it at once."""
+
+    most = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        """Note how much is copied."""
+        piece = super().__getitem__(index)
+        self.most = max(self.most, len(piece) if isinstance(index, slice) else 1)
+        return piece
+
+
+@pytest.mark.parametrize("kind", FILES.keys() - READ_WHOLE)
+def test_examining_a_file_copies_next_to_nothing_of_it(kind: str) -> None:
+    """Each page of a copy would cost the process that has the file about as much as a page of the file itself."""
+    content = file(kind)
+    descriptor = os.memfd_create("file")
+    os.write(descriptor, content)
+    watched = Watched(descriptor, len(content), prot=mmap.PROT_READ)
+    os.close(descriptor)
+    examine_image(cast("bytes", watched))
+    assert 0 < watched.most <= 100_000
