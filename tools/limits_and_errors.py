@@ -47,11 +47,12 @@ Generated from the code by `make docs`; a test rejects manual edits.
 
 ## Accepted input
 
-{_table(("format", "treatment", "pixel limit", "byte limit"), _formats())}
+{_table(("format", "treatment", "pixel limit"), _formats())}
 A format is recognized by content; names and media types do not matter. Some images need more memory than others of
 their format, so fewer of their pixels are accepted; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS`
-applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels. If a file holds several pictures, the first
-one is used. Anything else is rejected, and the result says what the file is and what to send instead.
+applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels, no file more bytes than `MAX_SOURCE_BYTES`.
+If a file holds several pictures, the first one is used. Anything else is rejected, and the result says what the file is
+and what to send instead.
 
 A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
 {ignored};
@@ -107,12 +108,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _formats() -> Iterator[tuple[str, ...]]:
-    most_read = Settings.from_environ(ENOUGH).max_source_bytes
     for kind in FORMATS:
         leaves = "its pixels stay untouched if the API accepts them" if kind.passer else "converted"
         if kind.name == "TIFF":
             leaves = f"converted; of a DNG, its largest JPEG preview, from {LEAST_SIDE:,} pixels on"
-        yield kind.name, leaves, f"{kind.max_pixels:,}", f"{min(kind.max_bytes, most_read):,}"
+        yield kind.name, leaves, f"{kind.max_pixels:,}"
 
 
 def _changes() -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.errors import CorruptImage, UnsupportedFormat
+from shared.errors import CorruptImage
 from shared.image.damage import as_corrupt_image
 from shared.image.formats.recognition import recognize
 from shared.image.refusals import fits_ratio, refuse_ratio, refuse_too_many_pixels
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Inspection]:
     """Recognize and inspect it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
     kind = recognize(data)
-    if len(data) > kind.max_bytes:
-        most = f"at most {kind.max_bytes / 1e6:,.0f} MB of this kind are supported"
-        raise UnsupportedFormat(f"The {kind.name} has {len(data) / 1e6:,.1f} MB; {most}. Save it as a JPEG.")
     with as_corrupt_image(kind.name):
         source = kind.inspect(data)
     size = source.header.width, source.header.height

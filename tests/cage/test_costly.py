@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from shared.cage.caged import Cage
 from shared.cage.instance import limits_for
 from shared.errors import ImageRefused
 from shared.image import ImageLimits
-from tests.cage.costly import COSTLY
+from tests.cage.costly import COSTLY, ENDS
 from tests.cage.watching import Watched
 from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, legal, photo
@@ -45,21 +46,23 @@ def costly(kind: str) -> bytes:
     return COSTLY[kind]()
 
 
-def outcome(images: Images, data: bytes) -> str:
-    """Return what becomes of a file: an image that the API takes, or a refusal for what it costs or is."""
+def outcome(images: Images, data: bytes) -> tuple[str, str]:
+    """Return what becomes of a file: an image that the API takes, or the code of a refusal and its words."""
     try:
         image = images.normalize(data)
     except ImageRefused as refusal:
-        return refusal.code
+        return refusal.code, refusal.message
     assert legal(image.data) == (image.width, image.height)
-    return "image"
+    return "image", ""
 
 
 @pytest.mark.parametrize("kind", COSTLY)
 def test_a_costly_file_ends_within_the_limits(cage: Watched, kind: str) -> None:
-    """It becomes an image if that can be had within them, and is refused for its cost else."""
+    """It becomes an image if that can be had within them, and is refused in true words else."""
     began = len(cage.seen)
-    assert outcome(Images(LIMITS, CAGE, cage), costly(kind)) != "DecoderCrashed"
+    code, words = outcome(Images(LIMITS, CAGE, cage), costly(kind))
+    assert code in ENDS.get(kind, {"image"})
+    assert (code == "TooDemanding") == bool(re.search(r"took more than \d.* (CPU|memory);", words))
     for process in cage.seen[began:]:
         assert process.ended
         assert process.ended.cpu_s <= CAGE.cpu_s + 1.5

@@ -250,13 +250,6 @@ def webp_of_one_colour(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
 
 
-def jpeg_of_tables(marker: bytes, table: bytes, count: int) -> bytes:
-    """Return a JPEG that repeats a table, a thousand times in each segment."""
-    segment_of_them = b"\xff" + marker + struct.pack(">H", 2 + 1_000 * len(table)) + 1_000 * table
-    data = encoded(photo(64, 64), "JPEG")
-    return data[:2] + segment_of_them * (count // 1_000) + data[2:]
-
-
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a webp of 28 bytes and 164 million pixels": lambda: webp_of_one_colour(12_800, 12_800),
     "an extended webp of 268 million pixels": lambda: (
@@ -276,8 +269,6 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         b"\x08\x00\x40\x00\x40\x03", b"\x08\xff\xdc\xff\xdc\x03"
     ),
     "a jpeg of 2,000 scans": lambda: jpeg_of_many_scans(2_000),
-    "a jpeg of 100,000 tables of divisors": lambda: jpeg_of_tables(b"\xdb", b"\0" + b"\x10" * 64, 100_000),
-    "a jpeg of 500,000 tables of codes": lambda: jpeg_of_tables(b"\xc4", bytes(17), 500_000),
     "a gif of 65,535 x 65,535": lambda: encoded(photo(64, 64), "GIF").replace(b"\x40\0\x40\0", b"\xff\xff\xff\xff"),
     "a bmp of 30,000 x 30,000": lambda: (
         b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 30_000, 30_000, 1, 24, 0) + bytes(20)
@@ -289,23 +280,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "a tiff whose entries all point to the same half of it": lambda: tiff_of_overlapping_values(60_000),
     "an avif of 65,535 x 65,535": lambda: avif_of(65_535, 65_535),
-    "a jpeg of a million comments": lambda: (
-        b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000 + encoded(photo(64, 64), "JPEG")[2:]
-    ),
-    "a gif whose comment comes in ten million bytes, each on its own": lambda: (
-        b"GIF89a\x40\0\x40\0\0\0\0!\xfe" + b"\1x" * 10_000_000
-    ),
     "a bmp of 1 x 60,000,000, of few run lengths": lambda: (
         b"BM"
         + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 1, 60_000_000, 1, 8, 1)
         + bytes(1_044)
         + b"\0\2\0\xff" * 400_000
     ),
-    "a bmp of run lengths that Pillow unpacks in Python": lambda: (
-        b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 9_000, 9_000, 1, 8, 1) + bytes(1_044) + b"\1x" * 10_000_000
-    ),
-    "a png of 90,000 empty chunks of pixels": lambda: png_with(chunk(b"IDAT", b""), 90_000),
-    "a tiff of one pixel in a tile of 67 million": lambda: tiff_of_one_tile(8_192),
     "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
 }
 
@@ -524,14 +504,6 @@ def tiff(
     return magic + struct.pack(order + "I", start) + pixels + directory + bytes(4) + extra
 
 
-def test_a_tiff_in_a_million_strips_is_refused() -> None:
-    """Pillow takes 5 s of CPU and 340 MB for them."""
-    strips = {273: (8,) * 1_000_000, 279: (1,) * 1_000_000}
-    entries = {256: (1,), 257: (1_000_000,), 258: (8,), 259: (1,), 262: (1,), 277: (1,), 278: (1,), **strips}
-    with pytest.raises(UnsupportedFormat, match="pieces"):
-        normalize_image(tiff(entries, b"x"))
-
-
 def test_a_tiff_that_holds_a_jpeg_of_many_scans_is_refused() -> None:
     """A progressive one of 88 million pixels takes 2 s and more before libtiff gives up."""
     pixels = encoded(photo(64, 64, "L"), "JPEG", progressive=True)
@@ -572,14 +544,6 @@ def test_a_jpeg_of_a_rare_kind_is_refused_by_name(process: int) -> None:
         normalize_image(data)
 
 
-@pytest.mark.parametrize("kind", ["avif", "heic"])
-def test_more_bytes_than_a_slow_decoder_can_take_are_refused(kind: str) -> None:
-    """Noise costs by the byte there."""
-    data = intact()[kind]
-    with pytest.raises(UnsupportedFormat, match="MB of this kind"):
-        normalize_image(data + bytes(20_000_000))
-
-
 @pytest.mark.parametrize("size", [(60_000, 3), (3, 30_000)])
 def test_a_thread_is_padded_within_the_pixels_that_may_leave(size: tuple[int, int]) -> None:
     """60,000 x 3 pixels would become 720 million."""
@@ -597,7 +561,7 @@ def test_a_heic_whose_items_are_of_no_kind_is_refused(was: bytes) -> None:
         normalize_image(data[:at] + data[at:].replace(was, b"E\xff\xd0f", 1))
 
 
-@pytest.mark.parametrize("side", [16, 256, 1_024])
+@pytest.mark.parametrize("side", [16, 256, 1_024, 8_192])
 def test_tiles_may_stick_out_of_a_tiff(side: int) -> None:
     """Programs write them of one size, however small the picture is."""
     assert normalize_image(tiff_of_one_tile(side)).width == 1
@@ -626,6 +590,14 @@ def test_a_progressive_jpeg_cannot_hide_in_a_tiff(hidden: tuple[tuple[int, str] 
     """The library reads more kinds of numbers than an intact file has, and guesses a length that is missing."""
     with pytest.raises(CorruptImage):
         normalize_image(progressive_in_tiff(*hidden))
+
+
+@pytest.mark.parametrize("pieces", [{}, {273: (), 279: ()}])
+def test_a_tiff_that_does_not_say_where_its_pixels_are_is_damaged(pieces: dict[int, tuple[int, ...]]) -> None:
+    """Its pixels are of no rare kind."""
+    entries = {256: (64,), 257: (64,), 258: (8,), 259: (1,), 262: (1,), 277: (1,), 278: (64,)}
+    with pytest.raises(CorruptImage, match="where its pixels are"):
+        normalize_image(tiff({**entries, **pieces}, bytes(4_096)))
 
 
 @pytest.mark.parametrize("twice", [{256: (64, 64)}, {259: (1, 1)}, {34_675: (1, 2, 3)}])
@@ -710,12 +682,17 @@ def smaller_than_it_is(*, animated: bool) -> bytes:
         ("1" + "0" * 64 + "1" + "00101" + "1" + "00011" + "0" * 42, "1" + "0" * 9),
     ],
 )
-def test_the_size_of_a_stream_is_read_behind_whatever_stands_before_it(timing: str, model: str, delay: str) -> None:
+def test_the_colours_of_a_stream_are_read_behind_whatever_stands_before_them(
+    timing: str, model: str, delay: str
+) -> None:
     """Times and points of operation, of which there may be none or many."""
     points = ("0" * 12 + "01000" + "1" + model + ("10000" if delay == "1" else "")) * 2
-    bits = "00000" + timing + delay + "00001" + points + "1011" + "1010" + f"{3_999:012b}" + f"{1_999:011b}"
+    size = "1011" + "1010" + f"{3_999:012b}" + f"{1_999:011b}"
+    tools = "0" + "000" + "0000" + "0" + "1" + "1" + "000"
+    colours = "0" + "0" + "1" + f"{9:08b}" + f"{16:08b}"
+    bits = "00000" + timing + delay + "00001" + points + size + tools + colours
     body = int(bits.ljust(320, "0"), 2).to_bytes(40, "big")
-    assert av1.largest_sequence(b"\x12\0\x0a" + bytes((len(body),)) + body).pixels == 4_000 * 2_000
+    assert av1.cicp(b"\x12\0\x0a" + bytes((len(body),)) + body) == (9, 16)
 
 
 def test_a_drawing_that_hardly_compresses_is_encoded_soon() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.image import normalize_image
-from tests.image.pictures import HEIGHT, WIDTH, Pixel, encoded, exif, pattern, pattern_at, seen
+from tests.image.pictures import HEIGHT, WIDTH, Pixel, encoded, exif, pattern, pattern_at, photo, seen
+from tests.image.test_metadata import chunk, with_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,3 +94,20 @@ def test_a_turn_is_told(orientation: int) -> None:
 def test_an_orientation_that_means_nothing_is_upright(value: int) -> None:
     """Some programs write 0."""
     assert normalize_image(encoded(pattern(), "JPEG", exif=exif(value))).changes == ("metadata-removed",)
+
+
+@pytest.mark.parametrize(("start", "others"), [(8, 5_000), (100_000, 0)])
+def test_an_orientation_is_found_wherever_its_directory_is(start: int, others: int) -> None:
+    """Behind thousands of entries, and behind what some writers put before their directory."""
+    entries = struct.pack("<HHIHH", 0x0100, 3, 1, 1, 0) * others + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    block = (b"II*\0" + struct.pack("<I", start)).ljust(start, b"\0") + struct.pack("<H", others + 1) + entries
+    assert_upright(with_chunk(encoded(pattern(), "PNG"), chunk(b"eXIf", block + bytes(4))), 6, tolerance=0)
+
+
+def test_an_animation_of_a_thousand_frames_is_turned() -> None:
+    """Its EXIF block comes behind the last of them."""
+    data = encoded(pattern(), "WEBP", lossless=True, save_all=True, append_images=[photo(WIDTH, HEIGHT)], exif=exif(6))
+    start = data.index(b"ANMF")
+    end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+    more = data[12:end] + data[start:end] * 1_000 + data[end:]
+    assert_upright(b"RIFF" + struct.pack("<I", 4 + len(more)) + b"WEBP" + more, 6, tolerance=0)

@@ -1,20 +1,13 @@
-"""Decides how large the pictures in an AV1 stream are, whatever the container around it says, and of what colours.
+"""Decides what colours an AV1 stream says that it has, where the container around it says nothing.
 
-A decoder takes memory for what the stream says, and makes it smaller afterwards. The stream is
-https://aomediacodec.github.io/av1-spec/ (5.3 for its units, 5.5 for the header of a sequence).
+The stream is https://aomediacodec.github.io/av1-spec/ (5.3 for its units, 5.5 for the header of a sequence).
 """
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import NamedTuple
-
-from shared.errors import UnsupportedFormat
-
-_MAX_UNITS = 1_000
 _SEQUENCE_HEADER = 1
 _HEADER_BYTES = 512
-"""More than its part before the size can take."""
+"""More than its part before the colours can take."""
 
 _TIERED_LEVEL = 7
 _LONGEST_CODE = 32
@@ -22,28 +15,19 @@ _HIGH, _PROFESSIONAL = 1, 2
 _SELECTED = 2
 
 
-class Sequence(NamedTuple):
-    """What a stream says of its pictures: the pixels of the largest, and the first two numbers of its colours' CICP."""
-
-    pixels: int = 0
-    cicp: tuple[int, int] | None = None
-
-
-def largest_sequence(stream: bytes) -> Sequence:
-    """Return the sequence in a stream that may have the largest picture."""
-    largest, at = Sequence(), 0
-    for _ in range(_MAX_UNITS):
-        if at >= len(stream):
-            return largest
+def cicp(stream: bytes) -> tuple[int, int] | None:
+    """Return the first two numbers of its colours' CICP, by the first sequence in a stream; None where it has none."""
+    at = 0
+    while at < len(stream):
         head = stream[at]
         at += 2 if head & 4 else 1
         size = len(stream) - at
         if head & 2:
             size, at = _leb128(stream, at)
         if head >> 3 & 15 == _SEQUENCE_HEADER:
-            largest = max(largest, _sequence(_Bits(stream[at : at + min(size, _HEADER_BYTES)])), key=itemgetter(0))
+            return _of_sequence(_Bits(stream[at : at + min(size, _HEADER_BYTES)]))
         at += size
-    raise UnsupportedFormat("The AVIF is in far more parts than usual. Save it as a JPEG.")
+    return None
 
 
 def _leb128(stream: bytes, at: int) -> tuple[int, int]:
@@ -56,7 +40,7 @@ def _leb128(stream: bytes, at: int) -> tuple[int, int]:
     return number, at + turn + 1
 
 
-def _sequence(bits: _Bits) -> Sequence:
+def _of_sequence(bits: _Bits) -> tuple[int, int] | None:
     """Read the header of a sequence up to its colours (5.5.1 to 5.5.4)."""
     profile = bits.take(3)
     bits.take(1)  # still picture
@@ -75,12 +59,12 @@ def _sequence(bits: _Bits) -> Sequence:
             if has_delays and bits.take(1):
                 bits.take(4)
     across, down = bits.take(4) + 1, bits.take(4) + 1
-    pixels = (bits.take(across) + 1) * (bits.take(down) + 1)
+    bits.take(across + down)
     try:
         _skip_tools(bits, is_reduced=is_reduced)
-        return Sequence(pixels, _cicp(bits, profile))
+        return _cicp(bits, profile)
     except EOFError:
-        return Sequence(pixels)
+        return None
 
 
 def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:

@@ -12,13 +12,11 @@ import struct
 ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _LONG = 4
-_MAX_ENTRIES = 1_000
 _UPRIGHT = 1
 
 
 def orientation(block: bytes | memoryview) -> int:
     """Return the orientation, 1 to 8, that a TIFF structure asks for; 1 where it asks for nothing that is sane."""
-    block = bytes(block[:65_536])
     if block[:4] == b"II*\0":
         order = "<"
     elif block[:4] == b"MM\0*":
@@ -28,7 +26,7 @@ def orientation(block: bytes | memoryview) -> int:
     try:
         (ifd,) = struct.unpack_from(order + "I", block, 4)
         (entries,) = struct.unpack_from(order + "H", block, ifd)
-        for entry in range(min(entries, _MAX_ENTRIES)):
+        for entry in range(entries):
             tag, kind, _, value, long_value = _entry(order, block, ifd + 2 + 12 * entry)
             if tag == ORIENTATION_TAG:
                 value = {_SHORT: value, _LONG: long_value}.get(kind, _UPRIGHT)
@@ -38,7 +36,7 @@ def orientation(block: bytes | memoryview) -> int:
     return _UPRIGHT
 
 
-def _entry(order: str, block: bytes, offset: int) -> tuple[int, int, int, int, int]:
+def _entry(order: str, block: bytes | memoryview, offset: int) -> tuple[int, int, int, int, int]:
     tag, kind, count, value = struct.unpack_from(order + "HHIH", block, offset)
     (long_value,) = struct.unpack_from(order + "I", block, offset + 8)
     return tag, kind, count, value, long_value

@@ -13,18 +13,16 @@ from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
 _EXTENSION, _FRAME = 0x21, 0x2C
-_COMMENT, _APPLICATION = 0xFE, 0xFF
+_CONTROL, _COMMENT, _APPLICATION = 0xF9, 0xFE, 0xFF
 _NOTHING_MORE = {b"", b";"}
-_MAX_HEAD_BYTES = 100_000
-"""Pillow joins a comment piece by piece, of a byte each if need be, and copies what it has every time."""
-
-_MAX_BLOCKS = 200_000
-"""Of the first frame: 51 MB, which no 40 million pixels take. What follows where there are more, is not looked at."""
 
 
 @dataclass(frozen=True)
 class GifInspection(Inspection):
-    """What stands before the pixels. `frame` is where the first frame is, as left, top, right and bottom."""
+    """What stands before the pixels. `frame` is where the first frame is, as left, top, right and bottom.
+
+    `kept` is what a decoder needs: Pillow joins a comment piece by piece, and copies what it has every time.
+    """
 
     frame: tuple[int, int, int, int] = (0, 0, 0, 0)
 
@@ -34,27 +32,30 @@ class GifInspection(Inspection):
         return self.frame != (0, 0, self.header.width, self.header.height)
 
 
-def inspect(file: bytes) -> GifInspection:
+def inspect(data: bytes) -> GifInspection:
     """Walk to the first frame, which may be larger than the screen that it is drawn on (20), and over it."""
-    data = file[:_MAX_HEAD_BYTES]
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
         position = 13 + _palette_bytes(flags)
+        kept = [(0, position)]
         has_metadata = False
         while data[position] == _EXTENSION:
-            has_metadata |= data[position + 1] in {_COMMENT, _APPLICATION}
-            position = _after_blocks(data, position + 2)
+            start, label, position = position, data[position + 1], _after_blocks(data, position + 2)
+            has_metadata |= label in {_COMMENT, _APPLICATION}
+            if label == _CONTROL:
+                kept.append((start, position))
         left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
         if data[position] != _FRAME:
             raise _broken()
-        end = _after_blocks(file, position + 11 + _palette_bytes(flags))
+        end = _after_blocks(data, position + 11 + _palette_bytes(flags))
     except (IndexError, struct.error):
         raise _broken() from None
     header = ImageHeader("image/gif", max(width, left + across), max(height, top + down))
     return GifInspection(
-        file,
+        data,
         header,
-        has_metadata=has_metadata or file[end : end + 2] not in _NOTHING_MORE,
+        has_metadata=has_metadata or data[end : end + 2] not in _NOTHING_MORE,
+        kept=(*kept, (position, end)),
         is_lossless=True,
         frame=(left, top, left + across, top + down),
     )
@@ -65,13 +66,10 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _after_blocks(data: bytes, position: int) -> int:
-    """Return where a chain of blocks ends (15), or the end of the file where there are far too many of them."""
-    for _ in range(_MAX_BLOCKS):
-        size = data[position] if position < len(data) else 0
+    """Return where a chain of blocks ends (15)."""
+    while position < len(data) and (size := data[position]):
         position += 1 + size
-        if not size:
-            return position
-    return len(data)
+    return position + 1
 
 
 def _broken() -> CorruptImage:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def open_image(source: GifInspection, _scale: int = 1) -> Image:
     """Open the first frame; what lies beside it is transparent (GIF89a, 18, as browsers have it)."""
-    image = GifImageFile(as_file(source.data))
+    image = GifImageFile(as_file(source.lossless()))
     if not source.is_partial:
         return image
     image.load()

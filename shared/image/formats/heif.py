@@ -40,6 +40,9 @@ _UNSUPPORTED = {
 
 _MAX_COUNT = 255
 _MAX_DEPTH = 4
+_STREAM_HEAD_BYTES = 65_536
+"""Of a stream: what it says of its colours stands before its first picture (AV1, 7.5)."""
+
 _SHORT_ITEMS = 2
 """The last version of `infe` in which an item's number has two bytes."""
 
@@ -59,8 +62,8 @@ def is_heic(head: bytes) -> bool:
 def inspect_avif(data: bytes) -> Inspection:
     """Inspect an AVIF, and what is in it: its decoder takes memory for that, and cuts nothing off (`clap`)."""
     source, contents = _inspect(data, "image/avif", "AVIF")
-    sequences = [av1.largest_sequence(stream) for stream in _streams(data)]
-    in_stream = next((colour.of_cicp(*sequence.cicp) for sequence in sequences if sequence.cicp), None)
+    numbers = filter(None, map(av1.cicp, _streams(data)))
+    in_stream = next((colour.of_cicp(*pair) for pair in numbers), None)
     return replace(
         source,
         colours=source.colours or in_stream,
@@ -327,7 +330,7 @@ def _extents(data: bytes, start: int, end: int) -> Iterator[tuple[int, bool, int
 
 
 def _streams(data: bytes) -> Iterator[bytes]:
-    """Yield what is decoded of an AVIF: its items of AV1, and the first picture of each track where it is animated."""
+    """Yield how the streams of an AVIF begin: its items, and the first picture of each track where it is animated."""
     for kind, body, stop in _boxes(data, 0, len(data)):
         if kind == b"meta":
             yield from _items(data, body + 4, stop)
@@ -340,16 +343,16 @@ def _streams(data: bytes) -> Iterator[bytes]:
 def _items(data: bytes, start: int, end: int) -> Iterator[bytes]:
     types = _types(data, start, end)
     own = next((body for kind, body, _ in _boxes(data, start, end) if kind == b"idat"), 0)
-    pieces: dict[int, list[bytes]] = {}
+    heads: dict[int, bytes] = {}
     for item, within, place, length in _extents(data, start, end):
         if types.get(item) == b"av01":
-            at = place + own if within else place
-            pieces.setdefault(item, []).append(data[at : at + length if length else None])
-    return map(b"".join, pieces.values())
+            head, at = heads.get(item, b""), place + own if within else place
+            heads[item] = head + data[at : at + min(length or len(data), _STREAM_HEAD_BYTES - len(head))]
+    return iter(heads.values())
 
 
 def _first_sample(data: bytes, start: int, end: int) -> bytes:
-    """Return the first sample of a track (14496-12, 8.7.3 and 8.7.5)."""
+    """Return how the first sample of a track begins (14496-12, 8.7.3 and 8.7.5)."""
     tables = {kind: body for kind, body, _ in _nested(data, start, end, (b"mdia", b"minf", b"stbl"))}
     sizes = tables[b"stsz"] + 4
     (place,) = (
@@ -358,7 +361,7 @@ def _first_sample(data: bytes, start: int, end: int) -> bytes:
         else struct.unpack_from(">Q", data, tables[b"co64"] + 8)
     )
     size, _, first = struct.unpack_from(">III", data, sizes)
-    return data[place : place + (size or first)]
+    return data[place : place + min(size or first, _STREAM_HEAD_BYTES)]
 
 
 def _brands(head: bytes) -> set[bytes]:

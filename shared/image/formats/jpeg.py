@@ -34,19 +34,6 @@ _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 """Of a segment that tells the colours and nothing else: no thumbnail, nothing hidden behind."""
 
-MAX_SCANS = 64
-"""A usual progressive file has about 10. Each scan walks over every block: 2,000 of them cost 12 s of CPU."""
-
-MAX_WORK = 3_000_000_000
-"""How many pixels all scans together may walk over, where they are more than usual: 2 s of CPU at the most."""
-
-_USUAL_SCANS = 16
-_MAX_RESTARTS = 1_000_000
-"""In all scans: each of them is looked at. An intact file has one for a row of blocks or so."""
-
-_MAX_PARTS = 2_500
-"""Segments, and the tables in them. An intact file has some hundreds: what is long comes in pieces of 65,533 bytes."""
-
 _MAX_FILL_BYTES = 16
 """Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
 
@@ -103,7 +90,7 @@ class JpegInspection(Inspection):
 
 
 def inspect(data: bytes) -> JpegInspection:
-    """Walk the markers up to the first end marker; refuse what is cut short, malformed or built to be slow."""
+    """Walk the markers up to the first end marker; refuse what is cut short or malformed."""
     if has_converted_line_ends(data):
         raise CorruptImage(
             "The JPEG was changed by a transfer in text mode, which converts line ends. Transfer it in binary mode."
@@ -131,7 +118,7 @@ def _segments(data: bytes, parser: _Parser) -> Iterator[tuple[int, int, int, int
     """Yield each segment as marker, start, start of its body, end; the entropy data go to `parser` as scans."""
     position = 2
     parser.keep(0, position)
-    for _ in range(_MAX_PARTS):
+    while True:
         start = _next_marker(data, position, may_skip=not parser.has_scans)
         if start - position > _MAX_FILL_BYTES or data[position:start].strip(b"\xff"):
             parser.drop()
@@ -153,7 +140,6 @@ def _segments(data: bytes, parser: _Parser) -> Iterator[tuple[int, int, int, int
         if marker == SOS:
             position = parser.scan(body, end)
             parser.keep(end, position)
-    raise _too_many_parts()
 
 
 def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
@@ -190,9 +176,7 @@ class _Parser:
         self._sampling: dict[int, tuple[int, int, int]] = {}
         self._tables: dict[int, int] = {}
         self._most_bits: dict[int, int] = {}
-        self._table_count = 0
         self._scans: list[Scan] = []
-        self._restarts = 0
 
     @property
     def has_scans(self) -> bool:
@@ -253,7 +237,6 @@ class _Parser:
 
     def quantization(self, body: int, end: int) -> None:
         while body < end:
-            self._count_table()
             kind, width = self.data[body] & 15, 2 if self.data[body] >> 4 else 1
             table = self.data[body + 1 : body + 1 + 64 * width]
             self._tables[kind] = sum(table[width - 1 :: width]) + 256 * sum(table[::width] if width == 2 else b"")  # noqa: PLR2004
@@ -262,16 +245,10 @@ class _Parser:
     def huffman(self, body: int, end: int) -> None:
         """Learn how many bits a coefficient may have at most by each table: the low half of a symbol (F.1.2.2.1)."""
         while body < end:
-            self._count_table()
             symbols = body + 17
             after = symbols + sum(self.data[body + 1 : symbols])
             self._most_bits[self.data[body]] = max((symbol & 15 for symbol in self.data[symbols:after]), default=0)
             body = after
-
-    def _count_table(self) -> None:
-        self._table_count += 1
-        if self._table_count > _MAX_PARTS:
-            raise _too_many_parts()
 
     def scan(self, body: int, end: int) -> int:
         """Take one scan in; return where its entropy data end, which is where the next marker begins."""
@@ -291,8 +268,6 @@ class _Parser:
         if restarts > expected and self.data[last_byte - 2] == _FILL and self.data[last_byte - 1] in _RESTARTS:
             last_byte, restarts = last_byte - 2, expected  # a camera's last one, behind which nothing is left
         self._scans.append(Scan(components, first, last, bits >> 4, bits & 15, end, last_byte, restarts))
-        if len(self._scans) > MAX_SCANS:
-            raise _too_many_scans()
         return stop
 
     def _entropy_end(self, start: int, components: tuple[int, ...]) -> tuple[int, int, int]:
@@ -301,9 +276,6 @@ class _Parser:
         Return where it is, how many restarts there are before it, and how many were expected.
         """
         expected = ceil(self._units(components) / self.restart_interval) - 1 if self.restart_interval else 0
-        self._restarts += expected
-        if self._restarts > _MAX_RESTARTS:
-            raise CorruptImage("The JPEG has far more restart markers than usual. Save it again.")
         for restarts, match in enumerate(_MARKER.finditer(self.data, start)):
             code = self.data[match.end() - 1]
             if code not in _RESTARTS and restarts in {expected, expected + 1}:
@@ -340,8 +312,6 @@ class _Parser:
         if not self._scans:
             raise _truncated()
         _demand_every_component(self._scans, set(self._sampling), progressive=self._process == PROGRESSIVE)
-        if len(self._scans) > _USUAL_SCANS and len(self._scans) * self._size[0] * self._size[1] > MAX_WORK:
-            raise _too_many_scans()
         table = next(iter(self._sampling.values()))[2]
         table_sum = self._tables.get(table, _ANNEX_K_LUMA_SUM)
         # Of all components, for each pixel: 3, or 1.5 where colours have less.
@@ -367,13 +337,17 @@ class _Parser:
 
 def _without_fill(data: bytes, start: int, end: int) -> int:
     """Step back over the 0xFF bytes that may stand before a marker (B.1.1.2)."""
-    return start + len(data[start:end].rstrip(b"\xff")) if data[end - 1] == _FILL else end
+    while end > start and data[end - 1] == _FILL:
+        piece = data[max(start, end - _PIECE_BYTES) : end]
+        end -= len(piece) - len(piece.rstrip(b"\xff"))
+    return end
 
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _PADDING = re.compile(rb"\0*\xff*")
 _SEGMENT = re.compile(rb"\xff+[\xc0-\xc7\xc9-\xcf\xda-\xdd\xe0-\xef\xfe]")
 _FILL = 0xFF
+_PIECE_BYTES = 65_536
 _MAX_JUNK_BYTES = 65_536
 
 
@@ -414,14 +388,6 @@ def _demand_every_component(scans: Sequence[Scan], components: set[int], *, prog
 
 def _out_of_order() -> CorruptImage:
     return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it again.")
-
-
-def _too_many_parts() -> CorruptImage:
-    return CorruptImage("The JPEG has far more parts than usual. Save it again.")
-
-
-def _too_many_scans() -> CorruptImage:
-    return CorruptImage("The JPEG has far more scans than the usual 10 or so. Save it again.")
 
 
 def _truncated() -> CorruptImage:

@@ -4,7 +4,7 @@ A format needs one entry in `FORMATS`: how its first bytes look, which parser in
 of Pillow's plugins decodes it. JPEG and PNG have one thing more: who passes them on untouched.
 
 A decode takes `bytes_per_pixel` for each pixel that is decoded, measured with the worst of each format; `memory` says
-what comes on top. `max_pixels` keeps an image under about 650 MB and 3 s of CPU.
+what comes on top. `max_pixels` keeps an image under about 650 MB, and says of a larger one how many it may have.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 class Format:
     """One kind of image that is read.
 
-    `max_bytes` is less than what is read where every byte is slow to decode: 70 ns in a HEIC, 50 in an AVIF.
-
     `plugin` names one of Pillow's plugins, or `decoder` a function of ours that opens an inspected file at a scale of
     1, 2, 4 or 8; `passer` names a function that returns the file without its metadata once it is found intact. They are
     names because Pillow is slow to import: 40 ms that a refusal does not need.
@@ -41,7 +39,6 @@ class Format:
     inspect: Callable[[bytes], Inspection]
     bytes_per_pixel: int
     max_pixels: int = 100_000_000
-    max_bytes: int = 2_000_000_000
     plugin: str = ""
     decoder: str = ""
     passer: str = ""
@@ -111,7 +108,6 @@ FORMATS = (
         heif.inspect_avif,
         bytes_per_pixel=9,
         max_pixels=40_000_000,
-        max_bytes=20_000_000,
         plugin="shared.image.formats.avif_plugin:StillImage",
     ),
     Format(
@@ -120,7 +116,6 @@ FORMATS = (
         heif.inspect_heic,
         bytes_per_pixel=7,
         max_pixels=64_000_000,  # cameras have up to 61 million
-        max_bytes=16_000_000,
         plugin="shared.image.formats.heic_plugin:StillImage",
     ),
 )

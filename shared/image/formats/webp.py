@@ -12,7 +12,8 @@ from shared.image.formats import exif
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
-_MAX_CHUNKS = 1_000
+_LISTED = {b"EXIF": slice(0, None), b"ANMF": slice(16, 20), b"XMP ": slice(0), b"VP8L": slice(0)}
+"""Which chunks are looked for, and what of them is read."""
 
 
 def inspect(data: bytes) -> Inspection:
@@ -48,15 +49,13 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the EXIF block, how the first frame of an animation is coded, and which other chunks there are."""
+    """Return the first of each kind that is looked for: the EXIF block, and how a frame of an animation is coded."""
     found: dict[bytes, bytes] = {}
     position = 12
-    for _ in range(_MAX_CHUNKS):
-        if position + 8 > len(data):
-            break
+    while position + 8 <= len(data):
         kind, size = struct.unpack_from("<4sI", data, position)
-        body = {b"EXIF": slice(0, size), b"ANMF": slice(16, 20)}.get(kind, slice(0))
-        found.setdefault(kind, data[position + 8 : position + 8 + size][body])
+        if kind in _LISTED and kind not in found:
+            found[kind] = bytes(memoryview(data)[position + 8 : position + 8 + size][_LISTED[kind]])
         position += 8 + size + size % 2
     return found
 
