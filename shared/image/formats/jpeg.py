@@ -232,8 +232,10 @@ class _Parser:
         for offset in range(body + 6, end, 3):
             identifier, sampling, table = self.data[offset : offset + 3]
             self._sampling[identifier] = (sampling >> 4 or 1, sampling & 15 or 1, table)
-        if len(self._sampling) != count[0] or count[0] not in {1, 3, 4}:
-            raise CorruptImage(f"The JPEG is damaged: it has {count[0]} components. Save it again.")
+        if count[0] not in {1, 3, 4}:
+            raise UnsupportedFormat(f"The JPEG has {count[0]} channels; 1, 3 and 4 are supported. Save it in RGB.")
+        if len(self._sampling) != count[0]:
+            raise CorruptImage("The JPEG is damaged: its header describes a channel twice. Save it again.")
 
     def quantization(self, body: int, end: int) -> None:
         while body < end:

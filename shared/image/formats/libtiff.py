@@ -95,30 +95,38 @@ def listening() -> Iterator[Callable[[], int]]:
 
 def fax_complaints(data: bytes) -> int:
     """Read every strip or tile, and return how many errors and warnings came of it."""
+    before = _heard.errors + _heard.fax_warnings
+    whole_pieces(data)
+    return _heard.errors + _heard.fax_warnings - before
+
+
+def whole_pieces(data: bytes) -> int:
+    """Read every strip or tile, and return how many of them had all the bytes that they should have."""
     if not _LIBRARIES:
         return 0
     (library,) = _LIBRARIES[:1]
-    before = _heard.errors + _heard.fax_warnings
     _heard.content, _heard.position = data[:], 0
     library.TIFFSetWarningHandler(_ON_WARNING)
     try:
         file = library.TIFFClientOpen(b"image", b"r", None, *_FILE)
-        if file:
-            _read_all(library, file)
-            library.TIFFClose(file)
+        if not file:
+            return 0
+        whole = _read_all(library, file)
+        library.TIFFClose(file)
     finally:
         _heard.content = b""
-    return _heard.errors + _heard.fax_warnings - before
+    return whole
 
 
-def _read_all(library: ctypes.CDLL, file: int) -> None:
+def _read_all(library: ctypes.CDLL, file: int) -> int:
     kind = "Tile" if library.TIFFIsTiled(file) else "Strip"
     size = getattr(library, f"TIFF{kind}Size")(file)
     if size <= 0:
-        return
+        return 0
     buffer = ctypes.create_string_buffer(size)
-    for piece in range(getattr(library, f"TIFFNumberOf{kind}s")(file)):
-        getattr(library, f"TIFFReadEncoded{kind}")(file, piece, buffer, -1)
+    read = getattr(library, f"TIFFReadEncoded{kind}")
+    pieces = range(getattr(library, f"TIFFNumberOf{kind}s")(file))
+    return sum(read(file, piece, buffer, -1) >= 0 for piece in pieces)
 
 
 def _take_over() -> tuple[ctypes.CDLL, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image.formats import tiff_words
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
@@ -31,24 +32,15 @@ _SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322,
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 """Kinds of pixels. Of YCbCr, libtiff makes 4 bytes each, whatever they had."""
 
-_COLOURS = {
-    WHITE_IS_ZERO: "grey with white at 0",
-    BLACK_IS_ZERO: "grey",
-    RGB: "RGB",
-    PALETTE: "a palette",
-    CMYK: "CMYK",
-    YCBCR: "YCbCr",
-    LAB: "Lab",
-}
 _SIGNED = 2
-_NUMBERS = {1: "integers", _SIGNED: "signed integers", 3: "floating-point numbers"}
 _ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
 """Kinds of alpha channels: 1 where the colours are multiplied by it, 2 where not; and one program's own word for 2."""
 
 _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
 """None, CCITT's, LZW, JPEG in the old way and the new, deflate, PackBits, deflate by its old number."""
 
-_JPEG_COMPRESSIONS = {6, 7}
+_OLD_JPEG = 6
+_JPEG_COMPRESSIONS = {_OLD_JPEG, 7}
 STRIPS, TILES = (273, 279), (324, 325)
 PIECES = STRIPS, TILES
 """Offsets of strips and of tiles, and how many bytes each has."""
@@ -130,6 +122,10 @@ class Directory:
             raise _broken()
         return struct.unpack_from(f"{self.order}{count}{'H' if kind == _SHORT else 'I'}", self.data, at)
 
+    def pieces(self) -> list[tuple[int, int]]:
+        """Return where the strips and tiles begin, and how many bytes each has."""
+        return [piece for tags in PIECES for piece in zip(*map(self.numbers, tags), strict=False)]
+
     def bytes_of(self, tag: int) -> bytes:
         """Return the values of an entry as they are stored, none where there is no such entry."""
         kind, count, at = self.entries.get(tag, (_BYTE, 0, 0))
@@ -152,11 +148,11 @@ class Directory:
 
     def unsupported_pixels(self) -> UnsupportedFormat:
         """Say what pixels it has."""
-        colours = _COLOURS.get(self.first(PHOTOMETRIC, 0), "pixels of a rare kind")
+        colours = tiff_words.COLOURS.get(self.first(PHOTOMETRIC, 0), "pixels of a rare kind")
         further = " and further channels" if _EXTRA_SAMPLES in self.entries else ""
         bits = max(self.numbers(BITS) or (1,))
         order = "little" if self.order == "<" else "big"
-        numbers = _NUMBERS.get(max(self.numbers(_SAMPLE_FORMAT) or (1,)), "numbers")
+        numbers = tiff_words.NUMBERS.get(max(self.numbers(_SAMPLE_FORMAT) or (1,)), "numbers")
         return UnsupportedFormat(
             f"The TIFF holds {colours}{further} as {bits}-bit {order}-endian {numbers}, which is not supported. "
             "Save it in RGB with 8 bits per channel, or as a JPEG or PNG."
@@ -169,10 +165,16 @@ class Directory:
 
 @dataclass(frozen=True)
 class TiffInspection(Inspection):
-    """What the first directory says. `has_planes` where the channels lie one after another."""
+    """What the first directory says.
+
+    `has_planes` where the channels lie one after another; `piece_count` is how many strips or tiles there are of what
+    may be shown, and `piece_bytes` how many bytes each has once it is decoded.
+    """
 
     directory: Directory = Directory(b"", "<", {}, 0)
     has_planes: bool = False
+    piece_count: int = 0
+    piece_bytes: int = 0
 
 
 def inspect(data: bytes) -> TiffInspection:
@@ -187,13 +189,17 @@ def inspect(data: bytes) -> TiffInspection:
     if not any(directory.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in PIECES):
         raise CorruptImage("The TIFF is damaged: its directory does not say where its pixels are. Save it again.")
     across, down = directory.first(TILE_WIDTH, width), directory.first(TILE_HEIGHT, height)
+    if (0, 0) in directory.pieces():
+        raise UnsupportedFormat(
+            "The TIFF leaves out parts of its picture: it is sparse. Save all of it (GDAL: SPARSE_OK=FALSE)."
+        )
     compression = directory.first(COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
-        raise UnsupportedFormat(
-            f"The TIFF is compressed in a way that is not supported ({compression}). Save it with LZW, or as a PNG."
-        )
+        how = tiff_words.compression(compression)
+        raise UnsupportedFormat(f"The TIFF is compressed {how}, which is not supported. Save it with LZW, or as a PNG.")
     if compression in _JPEG_COMPRESSIONS:
         _refuse_many_scans(directory)
+    is_apart = directory.first(_PLANES, 1) == _APART
     depth, samples, has_planes = directory.first(BITS, 1), directory.first(SAMPLES, 1), _has_planes(directory)
     if samples > _MAX_SAMPLES and not has_planes:
         raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
@@ -202,7 +208,12 @@ def inspect(data: bytes) -> TiffInspection:
     orientation = directory.first(ORIENTATION, 1)
     is_deep = depth > 8  # noqa: PLR2004 - bits
     is_plain = not is_deep and samples in {1, 3}
-    rows = down if TILE_HEIGHT in directory.entries else min(height, directory.first(ROWS_PER_STRIP, height))
+    rows = down if TILE_HEIGHT in directory.entries else min(height, directory.first(ROWS_PER_STRIP, height)) or height
+    pieces = ceil(height / rows) * ceil(width / across)
+    if compression != _OLD_JPEG and pieces * (samples if is_apart else 1) > sum(
+        len(directory.numbers(where)) for where, _ in PIECES
+    ):
+        raise CorruptImage("The TIFF is damaged: it has fewer parts than its picture needs. Save it again.")
     photometric = directory.first(PHOTOMETRIC, WHITE_IS_ZERO)
     pixel_bytes = depth / 8 if has_planes else max(samples * depth / 8, 4 if photometric == YCBCR else 0)
     return TiffInspection(
@@ -217,6 +228,8 @@ def inspect(data: bytes) -> TiffInspection:
         is_lossless=compression not in _JPEG_COMPRESSIONS,
         directory=directory,
         has_planes=has_planes,
+        piece_count=pieces * (min(samples, _MAX_SAMPLES) if is_apart else 1),
+        piece_bytes=rows * ceil(across * (1 if is_apart else samples) * depth / 8),
     )
 
 
@@ -241,16 +254,11 @@ def _has_planes(directory: Directory) -> bool:
 
 def _refuse_many_scans(directory: Directory) -> None:
     """Count the scans in each JPEG inside; what a strip has not in its own bytes, no decoder reads."""
-    found, data = 0, directory.data
-    for offsets, counts in PIECES:
-        pieces = list(zip(directory.numbers(offsets), directory.numbers(counts), strict=True))
-        found += len(pieces)
-        if sum(size for _, size in pieces) > len(data):
-            raise _broken()
-        if any(data.count(_START_OF_SCAN, at, at + size) > _MAX_SCANS for at, size in pieces):
-            raise UnsupportedFormat("The TIFF holds a progressive JPEG, which it may not. Save it as a JPEG.")
-    if not found:
+    pieces, data = directory.pieces(), directory.data
+    if not pieces or sum(size for _, size in pieces) > len(data):
         raise _broken()
+    if any(data.count(_START_OF_SCAN, at, at + size) > _MAX_SCANS for at, size in pieces):
+        raise UnsupportedFormat("The TIFF holds a progressive JPEG, which it may not. Save it as a JPEG.")
 
 
 def longs(order: str, *numbers: int) -> Entry:
@@ -258,7 +266,7 @@ def longs(order: str, *numbers: int) -> Entry:
     return _LONG, len(numbers), struct.pack(f"{order}{len(numbers)}I", *numbers)
 
 
-def file_of(order: str, pixels: bytes, entries: dict[int, Entry]) -> bytes:
+def file_of(order: str, pixels: bytes | memoryview, entries: dict[int, Entry]) -> bytes:
     """Write a TIFF of one directory, whose pixels stand at 8."""
     start = 8 + len(pixels) + len(pixels) % 2
     at = start + 6 + 12 * len(entries)

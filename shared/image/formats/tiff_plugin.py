@@ -8,26 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from PIL import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from shared.errors import CorruptImage
-from shared.image.formats import libtiff
+from shared.image.formats import libtiff, tiff
+
+_PACKBITS = 32_773
 
 
 class FirstPage(TiffImageFile):
     """The first page of a TIFF, as it is stored."""
 
     def _setup(self) -> None:
-        """Tell pixels that Pillow has no name for from a damaged file."""
+        """Tell pixels that Pillow has no name for from a damaged file.
+
+        Of what is not compressed, Pillow reads no pixels that share their colour, and few whose bits are in reverse.
+        libtiff reads all of them; it is used for what is compressed, and believes the file alone.
+        """
+        is_reversed = self.tag_v2.get(tiff.FILL_ORDER, 1) != 1
+        self.tag_v2[tiff.FILL_ORDER] = 1
+        if self.tag_v2.get(tiff.COMPRESSION, 1) == 1 and (
+            is_reversed or self.tag_v2.get(tiff.PHOTOMETRIC) == tiff.YCBCR
+        ):
+            self.tag_v2[tiff.COMPRESSION] = _PACKBITS
         try:
             super()._setup()
         except SyntaxError as error:
             raise UnknownPixels from error
-        if self.mode == "YCbCr" and not self.use_load_libtiff:
-            # Pillow's own reading knows no pixels that share their colour.
-            self._mode, self.use_load_libtiff = "RGB", True
-            self.tile = [ImageFile._Tile("libtiff", (0, 0, *self._tile_size), 0, ("RGBX", False, self.tag_v2.offset))]  # noqa: SLF001
 
     def load(self) -> Any:
         """Refuse what libtiff had to repair: it is damaged, and Pillow takes it for good."""

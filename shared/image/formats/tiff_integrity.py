@@ -1,0 +1,104 @@
+"""Decides whether the pixels of a TIFF are all there, before they are decoded.
+
+libtiff repairs what it can and looks at no byte that it does not need. So each strip or tile is looked at by itself:
+a JPEG as one that comes alone, deflated ones by their checksum, faxes by what libtiff has to warn of, LZW and PackBits
+by their length: one that is damaged hardly ever yields exactly as many bytes as it should. What yields too few, libtiff
+says while it decodes.
+
+What stays unseen is damage that changes no length: where nothing is compressed, in the literal bytes of PackBits, and
+in a JPEG where as many blocks come out as there were.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image.formats import jpeg, jpeg_integrity, libtiff, tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FAXES = {2, 3, 4}
+"""Rows as run lengths, and fax's groups 3 and 4."""
+
+_LZW, _JPEG, _PACKBITS = 5, 7, 32_773
+_DEFLATED = {8, 32_946}
+_INFLATE_BYTES = 1_048_576
+_START = b"\xff\xd8"
+_MAX_CHECKED = 1_024
+_SURPLUS = {_LZW: 1, _PACKBITS: 4}
+"""How many bytes too many are damage: LZW says where it ends, PackBits may be padded."""
+
+_LOWEST_BIT_FIRST = 2
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def demand_intact(source: tiff.TiffInspection) -> None:
+    """Refuse a page whose strips or tiles are found to be damaged."""
+    directory = source.directory
+    compression = directory.first(tiff.COMPRESSION, 1)
+    if compression in _FAXES and libtiff.fax_complaints(source.data):
+        raise CorruptImage("The TIFF is damaged: rows of its fax are missing, or too long or too short. Scan it again.")
+    if compression == _JPEG:
+        _demand_intact_jpegs(directory)
+    if compression in _DEFLATED:
+        _demand_checksums(directory)
+    if compression in _SURPLUS and directory.first(tiff.PHOTOMETRIC, 0) != tiff.YCBCR:
+        _demand_lengths(source, _SURPLUS[compression])
+
+
+def _demand_intact_jpegs(directory: tiff.Directory) -> None:
+    """Check each JPEG of a page as one that comes alone (TIFF Technical Note 2)."""
+    tables = directory.bytes_of(tiff.JPEG_TABLES)[:-2] or _START
+    for start, end in _checked(directory):
+        try:
+            inspection = jpeg.inspect(tables + directory.data[start + 2 : end])
+        except UnsupportedFormat:
+            return  # which libtiff may read all the same
+        jpeg_integrity.pass_on(inspection)
+
+
+def _demand_checksums(directory: tiff.Directory) -> None:
+    """Compare the checksum at the end of each deflated piece, at which libtiff does not look."""
+    view = memoryview(directory.data)
+    is_reversed = directory.first(tiff.FILL_ORDER, 1) == _LOWEST_BIT_FIRST
+    for start, end in _checked(directory):
+        inflater = zlib.decompressobj()
+        feed: bytes | memoryview = bytes(view[start:end]).translate(_REVERSED) if is_reversed else view[start:end]
+        try:
+            while feed and not inflater.eof:
+                inflater.decompress(feed, _INFLATE_BYTES)
+                feed = inflater.unconsumed_tail
+        except zlib.error:
+            raise CorruptImage("The TIFF is damaged: a checksum of its pixels does not match. Save it again.") from None
+        if not inflater.eof:
+            raise CorruptImage("The TIFF is damaged: a part of its pixels is missing. Upload the whole file.")
+
+
+def _demand_lengths(source: tiff.TiffInspection, surplus: int) -> None:
+    """Let libtiff read each piece as rows of a byte each, of which there are more than there should be."""
+    directory = source.directory
+    places, sizes = zip(*directory.pieces()[: source.piece_count], strict=True)
+    most = source.piece_bytes + surplus
+    described = {
+        tiff.WIDTH: tiff.longs(directory.order, 1),
+        tiff.HEIGHT: tiff.longs(directory.order, most * len(places)),
+        tiff.ROWS_PER_STRIP: tiff.longs(directory.order, most),
+        tiff.BITS: tiff.longs(directory.order, 8),
+        tiff.SAMPLES: tiff.longs(directory.order, 1),
+        tiff.PHOTOMETRIC: tiff.longs(directory.order, tiff.BLACK_IS_ZERO),
+        tiff.COMPRESSION: directory.entry(tiff.COMPRESSION),
+        tiff.FILL_ORDER: tiff.longs(directory.order, directory.first(tiff.FILL_ORDER, 1)),
+        tiff.STRIPS[0]: tiff.longs(directory.order, *places),
+        tiff.STRIPS[1]: tiff.longs(directory.order, *sizes),
+    }
+    if libtiff.whole_pieces(tiff.file_of(directory.order, memoryview(directory.data)[8:], described)):
+        raise CorruptImage("The TIFF is damaged: it holds more data than its picture needs. Save it again.")
+
+
+def _checked(directory: tiff.Directory) -> Iterator[tuple[int, int]]:
+    """Yield where the strips or tiles are that are checked one by one: all, or every n-th where they are many."""
+    pieces = directory.pieces()
+    yield from ((start, start + size) for start, size in pieces[:: 1 + len(pieces) // _MAX_CHECKED])

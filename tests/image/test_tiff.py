@@ -1,0 +1,134 @@
+"""What a TIFF says of its pixels is heeded, or refused by its name; and all of them are there."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pytest
+import pyvips
+from PIL import Image
+
+from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image import normalize_image
+from tests.image.pictures import encoded, pattern, pattern_at, seen
+from tests.image.test_hostile import tiff
+from tests.image.test_integrity import is_accepted, scenery, shows_damage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+Entries = dict[int, tuple[int, ...]]
+
+
+def shape(image: Image.Image, **more: tuple[int, ...]) -> Entries:
+    """Return the entries of an RGB picture but for its pixels."""
+    entries: Entries = {256: (image.width,), 257: (image.height,), 258: (8, 8, 8), 262: (2,), 277: (3,)}
+    return {**entries, **{int(tag): values for tag, values in more.items()}}
+
+
+def in_strips(image: Image.Image, compression: int, strips: list[bytes], rows: int, **more: tuple[int, ...]) -> bytes:
+    """Return a TIFF of so many rows a strip."""
+    starts = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
+    where = {259: (compression,), 278: (rows,), 273: tuple(starts), 279: tuple(map(len, strips))}
+    return tiff({**shape(image, **more), **where}, b"".join(strips))
+
+
+def rows_of(image: Image.Image, rows: int) -> list[bytes]:
+    """Return the pixels of each strip."""
+    return [
+        image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
+        for top in range(0, image.height, rows)
+    ]
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_bits_in_reverse_are_read(compression: int, bits: int, *, alpha: bool) -> None:
+    """FillOrder 2 holds for compressed bytes as well, which were said to be damaged; of others for few kinds alone."""
+    image = pattern().convert("RGBA" if alpha else "RGB")
+    strips = [pixels if bits == 8 else pixels.replace(b"", b"\0")[:-1] for pixels in rows_of(image, 8)]
+    if compression == 8:
+        strips = list(map(zlib.compress, strips))
+    strips = [strip.translate(REVERSED) for strip in strips]
+    channels = 4 if alpha else 3
+    more = {"258": (bits,) * channels, "266": (2,), "277": (channels,), **({"338": (2,)} if alpha else {})}
+    _, _, pixels = seen(normalize_image(in_strips(image, compression, strips, 8, **more)).data)
+    assert [pixel[:3] for pixel in pixels] == [
+        pattern_at(x, y) for y in range(image.height) for x in range(image.width)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("compression", "name"),
+    [(50_000, "Zstandard"), (50_001, "WebP"), (50_002, "JPEG XL"), (34_887, "LERC"), (34_676, "LogLuv"), (9, "JBIG")],
+)
+def test_a_compression_that_is_not_supported_is_named(compression: int, name: str) -> None:
+    """A number says nothing to who chose it from a list."""
+    image = pattern()
+    with pytest.raises(UnsupportedFormat, match=rf"{name}.* \({compression}\)"):
+        normalize_image(in_strips(image, compression, rows_of(image, 8), 8))
+
+
+def test_a_tiff_that_leaves_out_parts_of_its_picture_is_refused_by_name() -> None:
+    """GDAL writes no tile that is empty, if it is told so; it was said to be cut short."""
+    image = pattern()
+    strips = rows_of(image, 8)
+    entries = {**shape(image), 259: (1,), 278: (8,), 273: (8, 0, 8, 8), 279: (len(strips[0]), 0, *[len(strips[0])] * 2)}
+    with pytest.raises(UnsupportedFormat, match="sparse"):
+        normalize_image(tiff(entries, strips[0]))
+
+
+def test_a_tiff_of_too_few_strips_is_refused() -> None:
+    """What is missing was black."""
+    image = pattern()
+    with pytest.raises(CorruptImage, match="fewer parts"):
+        normalize_image(in_strips(image, 1, rows_of(image, 8)[:-1], 8))
+
+
+def test_a_deflated_strip_without_its_end_is_refused() -> None:
+    """All of its pixels may come out, and none of them be right."""
+    image = pattern()
+    strips = list(map(zlib.compress, rows_of(image, 8)))
+    data = in_strips(image, 8, [*strips[:-1], strips[-1][:-4]], 8)
+    with pytest.raises(CorruptImage, match="missing"):
+        normalize_image(data)
+
+
+def test_two_channels_of_a_jpeg_in_strips_are_read_or_named() -> None:
+    """Grey and transparency are no damage."""
+    data = encoded(Image.merge("LA", scenery().split()[:2]), "TIFF", compression="jpeg", quality=95)
+    normalized = normalize_image(data)
+    assert Image.open(BytesIO(normalized.data)).mode == "LA"
+
+
+def with_a_wrong_bit(data: bytes, at: int) -> bytes:
+    """Return a file that a disk has spoilt."""
+    return data[:at] + bytes((data[at] ^ 4,)) + data[at + 1 :]
+
+
+def with_bytes_out_of_place(data: bytes, at: int) -> bytes:
+    """Return a file in which some bytes come after those that should follow them."""
+    return data[:at] + data[at + 40 : at + 1_000] + data[at : at + 40] + data[at + 1_000 :]
+
+
+@pytest.mark.parametrize(
+    ("compression", "damage"), [("tiff_lzw", with_a_wrong_bit), ("packbits", with_bytes_out_of_place)]
+)
+def test_strips_that_yield_too_much_are_refused(compression: str, damage: Callable[[bytes, int], bytes]) -> None:
+    """Of what can be seen of damage, nearly nothing leaves; libtiff stops reading where it has all that it needs."""
+    data = encoded(scenery().quantize(8).convert("RGB"), "TIFF", compression=compression)
+    whole = pyvips.Image.new_from_buffer(normalize_image(data).data, "").copy_memory()
+    dice = random.Random(compression)  # noqa: S311 - no secret
+    harmful = accepted = 0
+    for _ in range(60):
+        damaged = damage(data, dice.randrange(8, len(data) * 9 // 10))
+        if shows_damage(damaged, whole):
+            harmful += 1
+            accepted += is_accepted(damaged)
+    assert harmful >= 15
+    assert accepted <= 0.1 * harmful
