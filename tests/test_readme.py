@@ -183,9 +183,10 @@ def test_the_readme_drops_into_what_it_has_deployed() -> None:
     assert named
     assert named <= outputs
     (made,) = re.findall(r"azd env set ITWIN_IDS (.+)", blocks[0])
-    assert f"export ITWIN_ID={made}\n" in blocks[-1]
-    (name,) = re.findall(r'az storage blob upload --container-name "\$ITWIN_ID" --name (\S+)', blocks[-1])
-    assert f'--container-name results --name "$ITWIN_ID/{name}.json"' in blocks[-1]
+    drop, read = blocks[-2:]
+    assert f"export ITWIN_ID={made}\n" in drop
+    (name,) = re.findall(r'az storage blob upload --container-name "\$ITWIN_ID" --name (\S+)', drop)
+    assert f'--container-name results --name "$ITWIN_ID/{name}.json"' in read
     for block in blocks:
         subprocess.run(["bash", "-n", "-c", block], check=True)
 
@@ -239,6 +240,14 @@ def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureReq
     bench.platform.script([ScriptedResponse(503)])
     costs["postponed because the platform is down"] = cost(bench.write(PICTURES[2]))
     assert {what: (int(storage), int(platform)) for what, storage, platform in rows} == costs
+
+
+def test_no_block_of_the_readme_has_a_command_that_must_wait_for_another_terminal() -> None:
+    """Whoever pastes a block has all of it run: nothing may follow `make up`, which runs until Ctrl-C."""
+    for block in re.findall(r"```(?:sh)?\n(.*?)```", README, re.DOTALL):
+        lines = block.splitlines()
+        assert "make up" not in lines[:-1]
+        assert not any("blob download" in line for line in lines) or not any("blob upload" in line for line in lines)
 
 
 def test_every_error_code_that_the_readme_names_is_of_that_status() -> None:
