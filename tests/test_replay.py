@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import subprocess
+import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from azure.storage.queue import QueueClient
 from local.azurite import Azurite
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.itwin_platform import ScriptedResponse
-from local.processes import wait_until
+from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.tokens import TokenIssuer
 from shared.clock import utc_now
@@ -81,7 +84,7 @@ def test_a_dry_run_names_the_drops_and_does_nothing(
     assert replay.main([*options, "--dry-run"], account) == 0
     printed = capsys.readouterr().out.splitlines()
     assert sorted(printed[:-1]) == drops
-    assert printed[-1] == f"{len(drops)} drops would be replayed."
+    assert printed[-1] == ("1 drop would be replayed." if len(drops) == 1 else f"{len(drops)} drops would be replayed.")
     queue = QueueClient.from_connection_string(account["DropStorage"], "drop-retries")
     assert queue.get_queue_properties().approximate_message_count == 0
 
@@ -103,7 +106,7 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
     cloud.itwin(itwin_id)
     settings = {"DropStorage": cloud.connection_string}
     assert replay.main(["--status", "rejected", "--itwin", itwin_id], settings) == 0
-    assert capsys.readouterr().out.endswith("1 drops are on their way.\n")
+    assert capsys.readouterr().out.endswith("1 drop is on its way.\n")
     blob = cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{itwin_id}/photo.jpg.json")
     assert wait_until(lambda: read(blob)["status"] == "uploaded", timeout_s=HANG_S)
     assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
@@ -185,9 +188,32 @@ def test_the_operators_own_login_is_enough(
         queue = QueueClient(azurite.queue_url, "drop-retries", credential=login)
         queue.create_queue()
         assert replay.main(["--status", "failed"], settings) == 0
-        assert capsys.readouterr().out.endswith("1 drops are on their way.\n")
+        assert capsys.readouterr().out.endswith("1 drop is on its way.\n")
         assert queue.get_queue_properties().approximate_message_count == 1
     assert "account get-access-token" in calls.read_text()
+
+
+def test_an_operator_who_is_not_logged_in_learns_that_in_one_sentence(tmp_path: Path) -> None:
+    """Not by screens of the SDK's log, and not as if the app's identity lacked a role."""
+    environ = {"PATH": str(tmp_path), "HOME": str(tmp_path), "AZURE_TOKEN_CREDENTIALS": "dev"}
+    command = [sys.executable, "-m", "shared.replay", "--account", "drops", "--missing"]
+    ended = subprocess.run(
+        command, cwd=PROJECT, env=environ, capture_output=True, text=True, timeout=HANG_S, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == ("No access token for Azure Storage could be obtained: run `az login`, then try again.\n")
+
+
+def test_what_storage_refuses_an_operator_is_not_blamed_on_the_app(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong key stands for a missing role: both are refused with 403."""
+    with Azurite() as azurite:
+        account = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
+        wrong = azurite.connection_string.replace(account["AccountKey"], base64.b64encode(b"another key").decode())
+        assert replay.main(["--status", "failed"], {"DropStorage": wrong}) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("The drop account refused the request (AuthorizationFailure): check that your login has ")
+    assert "the app" not in said
+    assert said.count("\n") == 1
 
 
 def read(blob: BlobClient) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starts the program, which can be interrupted before it is there."""
+"""Start the program; Ctrl-C works even while it is being loaded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def load() -> Callable[[], int]:
     """Import it."""
     from shared.preview.program import main  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
-    # A name may have letters that the terminal does not.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
+    # A file's name may have characters that the terminal's encoding lacks.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # nobody has replaced it
     return partial(main, sys.argv[1:])
 
 

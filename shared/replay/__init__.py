@@ -1,5 +1,5 @@
-"""`python -m shared.replay`: put drops that have ended back on the retry queue, with the operator's own Azure login.
+"""`python -m shared.replay`: put finished drops back on the retry queue, with the operator's own Azure login.
 
-A drop that is replayed is read, normalized and uploaded again, unless a newer image of its iTwin is up. With --missing,
-blobs are sent that have no result: written before the deployment, or their events were lost.
+A replayed drop is read, normalized and uploaded again, unless a newer image of its iTwin is up. With --missing, blobs
+without a result are sent instead: those written before the deployment, and those whose events were lost.
 """

@@ -1,4 +1,4 @@
-"""Starts the program, which can be interrupted before it is there."""
+"""Start the program; Ctrl-C works even while it is being loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which blobs were dropped and have no result: written before the deployment, or their events or messages were lost."""
+"""Finds blobs that were dropped but have no result: their events or messages were lost, or never existed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from shared.results import ResultStore
 
 LISTERS, READERS = 8, 32
-# A drop that waits has lost its message when so much has passed since its next attempt was due.
+# The message of a waiting drop is considered lost this long after its next attempt was due.
 LATE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A blob that is missing a result, or that an iTwin's container has been looked through: `done` of `total`."""
+    """A blob without a result or, where `drop` is None, a container that has been searched: `done` of `total`."""
 
     drop: Drop | None
     done: int
@@ -38,7 +38,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Account:
-    """What is looked through, and what is done with what is missing."""
+    """The account to search, and what to do with each blob that has no result."""
 
     storage: BlobServiceClient
     results: ResultStore
@@ -51,7 +51,7 @@ class Account:
         return sorted(c.name for c in found if ITWIN_ID.fullmatch(c.name) and c.name >= first)
 
     def catch_up(self, containers: list[str], since: datetime | None = None) -> Iterator[Found]:
-        """Send what is missing, of blobs written since then, and tell of each, and of each container's end.
+        """Send blobs without a result, if written since then; report each of them, and each container searched.
 
         Raises azure.core.exceptions.AzureError.
         """
@@ -87,10 +87,10 @@ class Account:
         return recorded.next_attempt_at is None or recorded.next_attempt_at < self.now() - LATE
 
     def _has_content(self, drop: Drop, sha256: object) -> bool:
-        """Whether the blob still is what the result speaks of: setting metadata changes its ETag alone."""
+        """Whether the blob still has the content of its result: setting metadata changes only the ETag."""
         if not isinstance(sha256, str):
             return False
         with suppress(DropError):
             source = read_source(self.storage, drop, max_bytes=MAX_READABLE_BYTES)
             return source is not None and source.facts.sha256 == sha256
-        return True  # it has gone, or cannot be read by this name
+        return True  # it was deleted, or cannot be read under this name

@@ -1,9 +1,10 @@
-"""The program: which results are wanted, and how their drops get back onto the queue."""
+"""The program: which results are selected, and how their drops get back onto the queue."""
 
 # ruff: noqa: T201 - a program prints
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 
 from shared import replay
@@ -24,7 +25,7 @@ from shared.replay.missing import Account
 from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.settings import CONNECTION, StorageSettings
-from shared.storage import open_blobs, open_queue, storage_error
+from shared.storage import FORBIDDEN, error_code, open_blobs, open_queue, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
 READERS = 16
 BAR_WIDTH = 40
 
+# The SDK logs at length how each way to log in failed; without a handler, that would be printed before our sentence.
+logging.getLogger("azure").addHandler(logging.NullHandler())
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are replayed: of one status, of one iTwin (None: all), and finished since then (None: ever)."""
+    """Which results to replay: of one status, of one iTwin (None: of all), and finished since then (None: ever)."""
 
     status: str
     itwin_id: str | None = None
@@ -69,7 +73,7 @@ def find_drops(results: ContainerClient, wanted: Wanted) -> Iterator[Drop]:
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Replay what is asked for; 0 when all went well, else one sentence on stderr: 2 where an option is missing."""
+    """Replay what was asked for; 0 on success, otherwise one sentence on stderr and 1, or 2 for a usage error."""
     options = _parser().parse_args(arguments)
     try:
         settings = StorageSettings.from_environ(_with_account(environ, options.account))
@@ -90,10 +94,26 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"{error} Or name the drop account with --account.", file=sys.stderr)
         return 2
     except AzureError as error:
-        print(storage_error(error), file=sys.stderr)
+        print(_problem(error), file=sys.stderr)
         return 1
-    print(f"{count} drops {'would be replayed' if options.dry_run else 'are on their way'}.")
+    sent = "is on its way" if count == 1 else "are on their way"
+    print(f"{count} {'drop' if count == 1 else 'drops'} {'would be replayed' if options.dry_run else sent}.")
     return 0
+
+
+def _problem(error: AzureError) -> str:
+    """Say what failed and what to do: here storage refuses an operator's login, and not the app's identity."""
+    if isinstance(error, ClientAuthenticationError) and error.response is None:
+        return "No access token for Azure Storage could be obtained: run `az login`, then try again."
+    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) == FORBIDDEN:
+        return (
+            f"The drop account refused the request ({error_code(error) or 'no error code'}): check that your login has "
+            "the roles Storage Blob Data Reader and Storage Queue Data Message Sender on the account, that the "
+            "account's network rules admit this machine and, where DropStorage is set, that its key is valid."
+        )
+    if isinstance(error, HttpResponseError) and error.status_code:
+        return str(storage_error(error))
+    return "The drop account could not be reached: check its name and the network."
 
 
 def _replay(results: ContainerClient, send: Callable[[Attempt], None], options: argparse.Namespace) -> int:
@@ -106,7 +126,7 @@ def _replay(results: ContainerClient, send: Callable[[Attempt], None], options: 
 
 
 def _catch_up(account: Account, options: argparse.Namespace) -> int:
-    """Send what is missing, and show how far it is; where it ends early, say how to go on."""
+    """Send what is missing and show the progress; when interrupted, say how to continue."""
     containers = account.containers(options.itwin, options.first or "")
     count = done = 0
     try:
@@ -140,20 +160,20 @@ def _with_account(environ: Mapping[str, str], account: str | None) -> Mapping[st
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m shared.replay", description=replay.__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--status", choices=FINAL, help="drops whose results have this status")
-    which.add_argument("--missing", action="store_true", help="blobs whose content has no result")
+    which.add_argument("--status", choices=FINAL, help="replay drops whose results have this status")
+    which.add_argument("--missing", action="store_true", help="send blobs whose content has no result")
     parser.add_argument("--itwin", metavar="ID", help="only those of this iTwin")
     parser.add_argument(
         "--since",
         type=_moment,
         metavar="TIME",
-        help="only those finished (--missing: written) since this time, as 2026-11-23T12:00Z",
+        help="only those finished (with --missing: written) since this time, such as 2026-11-23T12:00Z",
     )
     parser.add_argument(
-        "--from", dest="first", metavar="ID", help="with --missing: begin at this iTwin, in order of IDs"
+        "--from", dest="first", metavar="ID", help="with --missing: start at this iTwin, in the order of their IDs"
     )
-    parser.add_argument("--account", metavar="NAME", help="the drop account (default: what the settings say)")
-    parser.add_argument("--dry-run", action="store_true", help="only say which would be replayed")
+    parser.add_argument("--account", metavar="NAME", help="the drop account (default: the one in the app's settings)")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be replayed")
     return parser
 
 
