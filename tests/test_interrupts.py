@@ -7,16 +7,24 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
 
 from local.processes import PROJECT
 from local.samples import building_site, encode
 from tests.deadlines import HANG_S
+from tests.wire import conversing, read_request
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
+
+    from local.azurite import Azurite
 
 # Runs a module as `python -m` does, and sends what Ctrl-C sends when the main thread does the n-th thing that can be
 # watched. It counts from when the program hears Ctrl-C in its own way: before that there is only Python's own start.
@@ -46,15 +54,19 @@ finally:
 """
 MOMENTS = 8
 INTERRUPTED = 130
-STORAGE = {"DropStorage": "UseDevelopmentStorage=true"}
 
 
-def run(folder: Path, at: int, program: str) -> subprocess.CompletedProcess[str]:
+def environment(folder: Path, storage: str) -> dict[str, str]:
+    """Return what a program has around it."""
+    return {**os.environ, "LOCAL_CLOUD_FOLDER": str(folder / "state"), "DropStorage": storage}
+
+
+def run(folder: Path, at: int, program: str, storage: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program in a session of its own, interrupted at the n-th moment."""
     return subprocess.run(
         [sys.executable, "-c", SWEEP, str(at), *program.format(folder=folder).split()],
         cwd=PROJECT,
-        env={**os.environ, "LOCAL_CLOUD_FOLDER": str(folder / "state"), **STORAGE},
+        env=environment(folder, storage),
         capture_output=True,
         text=True,
         timeout=HANG_S,
@@ -73,22 +85,57 @@ def run(folder: Path, at: int, program: str) -> subprocess.CompletedProcess[str]
         "local preflight",
     ],
 )
-def test_ctrl_c_ends_a_program_at_any_moment_without_a_traceback(tmp_path: Path, program: str) -> None:
+def test_ctrl_c_ends_a_program_at_any_moment_without_a_traceback(
+    tmp_path: Path, program: str, azurite: Azurite
+) -> None:
     """Whatever it is about: importing, reading its command line, working, tidying up, ending."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as storage, suppress(ResourceExistsError):
+        storage.create_container("results")
     (tmp_path / "photos").mkdir()
     for number in range(3):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(encode(building_site(320, 240), "JPEG"))
-    whole = run(tmp_path, 0, program)
+    whole = run(tmp_path, 0, program, azurite.connection_string)
     told = re.search(r"(\d+) of (\d+) modules, (\d+) events\n", whole.stderr)
     assert told
     before, modules, count = map(int, told.groups())
     assert before < modules / 3, "it imports too much before it hears Ctrl-C"
     for moment in range(1, count, count // MOMENTS):
-        done = run(tmp_path, moment, program)
+        done = run(tmp_path, moment, program, azurite.connection_string)
         # Of what it waits for it sees now more and now less, so it may have ended before its moment.
         ended = done.returncode in (INTERRUPTED, -signal.SIGINT) or done.returncode == whole.returncode
         assert ended, f"{moment} of {count}: {done}"
         assert "Traceback" not in done.stderr, f"{moment} of {count}: {done}"
+
+
+def test_ctrl_c_ends_a_program_that_waits_for_storage(tmp_path: Path) -> None:
+    """Storage that says nothing, or is asked again later, is waited for in vain for minutes: nobody has to."""
+    asked = threading.Event()
+
+    def say_nothing(connection: socket.socket) -> None:
+        read_request(connection)
+        asked.set()
+        connection.recv(1)
+
+    def hang_up(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.close()
+        asked.set()
+
+    for conversation in (say_nothing, hang_up):
+        asked.clear()
+        with conversing(conversation, again=True) as address:
+            storage = f"AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint={address}/a;QueueEndpoint={address}/a"
+            with subprocess.Popen(
+                [sys.executable, "-m", "shared.replay", "--status", "failed"],
+                cwd=PROJECT,
+                env=environment(tmp_path, storage),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            ) as program:
+                assert asked.wait(HANG_S)
+                program.send_signal(signal.SIGINT)
+                told, _ = program.communicate(timeout=HANG_S)
+        assert (program.returncode, told) == (INTERRUPTED, b"")
 
 
 def test_ctrl_c_ends_a_server_at_any_moment_of_its_start_without_a_traceback(tmp_path: Path) -> None:
