@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from shared.http_client import Sender
     from shared.image import NormalizedImage
 
+    Normalize = Callable[[bytes, float], NormalizedImage]
+    Normalizer = Callable[[Settings], Normalize]
+
 # For so long a busy instance may keep a process waiting that needs all of its CPU.
 WALL_FACTOR = 6
 # A call outlasts its upload by enough to record what was uploaded.
@@ -50,18 +53,26 @@ class App:
     throttle: Throttle
     platform: ITwinPlatform
     ledger: Ledger
-    normalize: Callable[[bytes, float], NormalizedImage]
+    normalize: Normalize
 
     @classmethod
-    def from_settings(cls, settings: Settings, storage: BlobServiceClient, http: Sender, clock: Clock) -> App:
+    def from_settings(
+        cls, settings: Settings, storage: BlobServiceClient, http: Sender, clock: Clock, normalizer: Normalizer
+    ) -> App:
         """Put the parts together; nothing is sent yet."""
         retries = settings.retries
         throttle = Throttle(scale=retries.min_delay_s / RetryPolicy().min_delay_s, max_pause_s=retries.max_delay_s)
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
-        images = open_images(settings.limits, image_limits(settings))
-        images.prepare()
-        return cls(settings, throttle, platform, open_ledger(storage, clock.now, settings.timeout_s), images.normalize)
+        ledger = open_ledger(storage, clock.now, settings.timeout_s)
+        return cls(settings, throttle, platform, ledger, normalizer(settings))
+
+
+def caged(settings: Settings) -> Normalize:
+    """Have a cage started, and return what normalizes images in it."""
+    images = open_images(settings.limits, image_limits(settings))
+    images.prepare()
+    return images.normalize
 
 
 def image_limits(settings: Settings) -> CageLimits:
@@ -97,7 +108,12 @@ class Services:
     uniform: Callable[[float, float], float] = random.uniform
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str], local_time: Callable[[], datetime] = utc_now) -> Services:
+    def from_environ(
+        cls,
+        environ: Mapping[str, str],
+        local_time: Callable[[], datetime] = utc_now,
+        normalizer: Normalizer = caged,
+    ) -> Services:
         """Open what the settings name; nothing is sent yet. Raises InvalidSettings where storage's own are wrong."""
         settings = StorageSettings.from_environ(environ)
         http, time = HttpClient(), StorageTime(local_time)
@@ -105,7 +121,7 @@ class Services:
         storage, clock = open_blobs(settings, identity, time), Clock(time.now)
         try:
             app_or_problem: App | InvalidSettings = App.from_settings(
-                Settings.from_environ(environ), storage, http, clock
+                Settings.from_environ(environ), storage, http, clock, normalizer
             )
         except InvalidSettings as problem:
             app_or_problem = problem

@@ -29,9 +29,11 @@ from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
 from shared.attempt import Attempt
+from shared.cage import CageLimits, open_images
 from shared.clock import Clock, utc_now
 from shared.dead_letters import drop_poisoned
 from shared.drop import EMPTY_GRACE_S, Drop, Version
+from shared.image import ImageLimits
 from shared.ledger import LEDGER_CONTAINER, Ledger
 from shared.outcome import ATTEMPT_S, ENDING_S
 from shared.pipeline import process_drop
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.azurite import Azurite
+    from shared.services import Normalize
     from tests.conftest import ReadableVault
 
 
@@ -191,8 +194,18 @@ class Bench:
         return self.storage.get_blob_client(LEDGER_CONTAINER, f"{drop.container}.json")
 
 
+@pytest.fixture(scope="module")
+def normalize() -> Iterator[Normalize]:
+    """Run one cage for all tests, as an app does for all drops."""
+    images = open_images(ImageLimits(), CageLimits(wall_s=int(HANG_S)))
+    yield images.normalize
+    images.close()
+
+
 @pytest.fixture
-def bench(azurite: Azurite, readable_vault: ReadableVault, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(
+    azurite: Azurite, readable_vault: ReadableVault, normalize: Normalize, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     """Lay the services out; every request of theirs to storage passes a proxy."""
     for name, value in readable_vault.identity.items():
         monkeypatch.setenv(name, value)
@@ -235,7 +248,7 @@ def bench(azurite: Azurite, readable_vault: ReadableVault, monkeypatch: pytest.M
             "RETRY_NOT_FOUND_S": "0",
         }
         clock = SkippingClock()
-        services = Services.from_environ(environ)
+        services = Services.from_environ(environ, normalizer=lambda _: normalize)
         benches.append(Bench(services, environ, clock, storage, queue, platform, address))
         benches[0].services = replace(services, clock=Clock(benches[0].now, clock.monotonic, clock.sleep))
         yield benches[0]
@@ -1004,7 +1017,8 @@ def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(be
 @pytest.mark.parametrize("skew", [timedelta(hours=5), timedelta(hours=-5)], ids=str)
 def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew: timedelta) -> None:
     """From its first drop on: else another instance would take its times for something else."""
-    wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew)
+    normalize = bench.services.app().normalize
+    wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew, normalizer=lambda _: normalize)
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     process_drop(event(drop), wrong)
