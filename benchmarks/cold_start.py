@@ -16,7 +16,7 @@ import uuid
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.drops import TWO_MEGABYTES, picture
+from benchmarks.drops import SMALL, TWO_MEGABYTES, picture
 from benchmarks.processes import cpu_s
 from benchmarks.report import Demand, Section, table
 from benchmarks.stand_in import StandIn
@@ -50,14 +50,15 @@ def measure(*, quick: bool) -> dict[str, Any]:
     for _ in range(QUICK_ROUNDS if quick else ROUNDS):
         for name, code in IMPORTS.items():
             seen[name].append(_hear(["-c", _TIMED.format(code)], dict(os.environ)))
+    name = SMALL if quick else TWO_MEGABYTES
     with StandIn(tls=True) as stand_in:
-        stand_in.put("seed/photo.jpg", picture(TWO_MEGABYTES))
+        stand_in.put("seed/photo.jpg", picture(name))
         environment = {**os.environ, **stand_in.settings()}
         first = []
         for _ in range(QUICK_FIRST_DROPS if quick else FIRST_DROPS):
             containers = [str(uuid.uuid4()) for _ in range(3)]
             stand_in.copy("seed/photo.jpg", (f"{container}/{BLOB}" for container in containers))
-            first.append(_hear(["-m", "benchmarks.cold_start", *containers], environment))
+            first.append(_hear(["-m", "benchmarks.cold_start", name, *containers], environment))
     extra = set(seen[OURS][0]["modules"]) - set(seen[BARE][0]["modules"])
     return {
         "cpu_ms": {name: 1_000 * median(run["cpu_s"] for run in runs) for name, runs in seen.items()},
@@ -100,7 +101,7 @@ def _hear(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any
     return dict(json.loads(said.splitlines()[-1]))
 
 
-def pay_step_by_step(containers: list[str]) -> dict[str, float]:
+def pay_step_by_step(name: str, *containers: str) -> dict[str, float]:
     """Return CPU seconds of each step of a first drop; what is paid once is the first time less the second."""
     paid: dict[str, float] = {}
 
@@ -127,7 +128,7 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
     services = pay("reading the settings, opening the clients", lambda: Services.from_environ(os.environ))
     app = services.app()
     first, second, third = (Drop(container, BLOB) for container in containers)
-    data = picture(TWO_MEGABYTES)
+    data = picture(name)
     pay("storage: token, TLS, first request", lambda: services.results.read(first))
     pay("a second request", lambda: services.results.read(second))
     image = pay("starting what decodes, first image", lambda: app.normalize(data))
@@ -148,4 +149,4 @@ def pay_step_by_step(containers: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(pay_step_by_step(sys.argv[1:])) + "\n")
+    sys.stdout.write(json.dumps(pay_step_by_step(*sys.argv[1:])) + "\n")

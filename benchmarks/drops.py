@@ -41,6 +41,12 @@ def _photo() -> Image.Image:
     return compose(8_064, 6_048, (), seed=7)
 
 
+def _small() -> bytes:
+    buffer = BytesIO()
+    compose(1_200, 900, (), seed=7).resize((160, 120), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
 def _exif(orientation: int = 1) -> Image.Exif:
     exif = Image.Exif()
     exif[_MAKE], exif[_ORIENTATION] = "A camera", orientation
@@ -79,18 +85,19 @@ def _noise(width: int, height: int, kind: str, **options: Any) -> Callable[[], b
     return make
 
 
-LEGAL = ("camera-4mp.jpg", "camera-8mp.jpg", "telephone-12mp.jpg", "plan.png")
+PLAN = "plan.png"
+LEGAL = ("camera-4mp.jpg", "camera-8mp.jpg", "telephone-12mp.jpg", PLAN)
 OTHERS = ("upright-12mp.jpg", "drone-48mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
 SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
 LARGE = ("large-100mp.jpg", "large-100mp.png")
 PLAIN = ("noise-100mp.png", "scan-89mp.tiff", "photo-24mp.webp")
 HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
 _PICTURES: Mapping[str, Callable[[], bytes]] = {
-    SMALL: _saved(160, 120, "JPEG", quality=80),
+    SMALL: _small,
     "camera-4mp.jpg": _saved(2_688, 1_520, "JPEG", quality=85, exif=_exif()),
     "camera-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=80),
     "telephone-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif()),
-    "plan.png": _flat(1_600, 1_200, "PNG"),
+    PLAN: _flat(1_600, 1_200, "PNG"),
     "upright-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif(6)),
     "drone-48mp.jpg": _saved(8_064, 6_048, "JPEG", quality=90, exif=_exif()),
     "screenshot-4mp.png": _saved(2_560, 1_440, "PNG", compress_level=1),

@@ -1,4 +1,4 @@
-"""The app past one machine: a hundredth of the simulation, on the app's own decision code."""
+"""The app past one machine: a hundredth of the simulation or less, on the app's own decision code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from benchmarks.simulation.run import Outcome
 
 BULK = AT_FULL_SIZE[0].scaled(QUICK)
+# Enough for a dozen of the rarest fault.
+WITH_FAULTS = [each.scaled(QUICK / 2) for each in AT_FULL_SIZE[1:]]
 simulated = cache(run)
 
 
-@pytest.mark.parametrize("scenario", [each.scaled(QUICK) for each in AT_FULL_SIZE], ids=lambda each: each.name)
+@pytest.mark.parametrize("scenario", [BULK, *WITH_FAULTS], ids=lambda each: each.name)
 def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scenario) -> None:
     """Crashes, duplicates, shuffled events, an outage, lost answers and storage that fails: all ends well."""
     outcome = simulated(scenario)
@@ -37,7 +39,7 @@ def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
     assert outcome.tally.attempts < 3 * BULK.drops
 
 
-@pytest.mark.parametrize("instances", [1, 4, 10])
+@pytest.mark.parametrize("instances", [1, 10])
 def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: int) -> None:
     """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""
     scenario = Scenario("", 6_000, instances=instances, calls_per_minute=500, calls_per_hour=5000)
@@ -49,7 +51,7 @@ def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: in
 
 def test_the_same_seed_repeats_a_run() -> None:
     """What was seen once can be looked at again."""
-    small = replace(BULK, drops=1000, faults=FAULTY)
+    small = replace(BULK, drops=300, faults=FAULTY)
     assert run(small, 5) == run(small, 5) != run(small, 6)
 
 

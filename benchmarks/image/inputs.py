@@ -47,12 +47,12 @@ def make_all(folder: Path, photos: list[Path]) -> list[str]:
 
 def compose(width: int, height: int, photos: tuple[Path, ...], seed: int = 0) -> Image.Image:
     """Return a picture of that size, filled with patches of the photos."""
-    sources = _opened(photos)
+    sources = range(len(photos) or _DRAWN)
     random = Random(seed)  # noqa: S311 - the same pictures every time
     canvas = Image.new("RGB", (width, height))
     for top in range(0, height, _PATCH[1]):
         for left in range(0, width, _PATCH[0]):
-            source = random.choice(sources)
+            source = _source(photos, random.choice(sources))
             x, y = (random.randrange(max(1, size - patch)) for size, patch in zip(source.size, _PATCH, strict=True))
             canvas.paste(source.crop((x, y, x + _PATCH[0], y + _PATCH[1])), (left, top))
     return canvas
@@ -71,8 +71,8 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 @cache
-def _opened(photos: tuple[Path, ...]) -> tuple[Image.Image, ...]:
-    return tuple(Image.open(path).convert("RGB") for path in photos) or tuple(map(_drawn, range(_DRAWN)))
+def _source(photos: tuple[Path, ...], number: int) -> Image.Image:
+    return Image.open(photos[number]).convert("RGB") if photos else _drawn(number)
 
 
 def _drawn(seed: int) -> Image.Image:

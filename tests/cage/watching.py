@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Watched:
-    """A cage that keeps the processes that have had a file."""
+    """A cage that keeps the processes that have had a file, and which have had the same."""
 
     cage: Cage
     seen: list[CagedProcess] = field(default_factory=list)
+    seen_with: dict[bytes, list[CagedProcess]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Do as the cage does."""
@@ -31,7 +32,7 @@ class Watched:
     def hold(self, content: bytes) -> Iterator[WatchedFile]:
         """Do as the cage does."""
         with self.cage.hold(content) as file:
-            yield WatchedFile(file, self.seen)
+            yield WatchedFile(file, (self.seen, self.seen_with.setdefault(content, [])))
 
 
 @dataclass
@@ -39,7 +40,7 @@ class WatchedFile:
     """A file of such a cage."""
 
     file: CageFile
-    seen: list[CagedProcess]
+    seen: tuple[list[CagedProcess], ...]
 
     @property
     def size(self) -> int:
@@ -50,5 +51,6 @@ class WatchedFile:
     def open_process(self) -> Iterator[CagedProcess]:
         """Note the process."""
         with self.file.open_process() as process:
-            self.seen.append(process)
+            for seen in self.seen:
+                seen.append(process)
             yield process
