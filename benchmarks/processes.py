@@ -77,6 +77,10 @@ class Peak:
 
     def _look(self) -> None:
         while True:
-            self.bytes = max(self.bytes, held_bytes(*self._own, *decoding(self._pid)))
+            processes = decoding(self._pid)
+            held = held_bytes(*self._own, *processes)
+            # On a busy machine one ends, and the next begins, while others are looked at: those were not there at once.
+            if set(processes) <= set(decoding(self._pid)):
+                self.bytes = max(self.bytes, held)
             if self._is_over.wait(_EVERY_S):
                 return
