@@ -91,4 +91,4 @@ def test_costly_files_at_once_hold_nobody_up_and_fit_the_instance(crowd: Crowd) 
     """On 2,048 MB, of which the host has a fifth, an innocent drop among them is done before the last of them."""
     assert crowd.outcomes["innocent"] == ("image", "")
     assert "innocent" in list(crowd.outcomes)[:-1]
-    assert crowd.peak_bytes < 1_648 * MIB
+    assert CAGE.budget_bytes / 4 < crowd.peak_bytes < 1_648 * MIB  # of what nobody looked at nothing was seen
