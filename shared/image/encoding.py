@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops
 
-from shared.image.formats.jpeg import table_scale
+from shared.image.formats.jpeg_quality import table_scale
 from shared.image.transforming import flatten, shrink
 
 if TYPE_CHECKING:

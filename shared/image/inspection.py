@@ -7,6 +7,8 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shared.image.colour import ColourSpace
     from shared.image.model import Change, ImageHeader
 
@@ -18,6 +20,14 @@ def as_file(data: bytes) -> IO[bytes]:
     file = cast("IO[bytes]", data)
     file.seek(0)
     return file
+
+
+def joined(pieces: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Make one of pieces that touch."""
+    whole: list[tuple[int, int]] = []
+    for start, end in pieces:
+        whole.append((whole.pop()[0], end) if whole and whole[-1][1] == start else (start, end))
+    return tuple(whole)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import colour
 from shared.image.formats import exif
-from shared.image.inspection import Inspection
+from shared.image.inspection import Inspection, joined
 from shared.image.model import ImageHeader
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def inspect(data: bytes) -> PngInspection:
     is_deep_and_dark = has_colours and depth == 16 and bool(colours and colours.starves_the_darks)  # noqa: PLR2004
     exif_block = intact.pop(b"eXIf", None)
     kept = [chunk for chunk in found if chunk.kind in _CRITICAL or chunk is intact.get(chunk.kind)]
-    pieces = _joined([(0, len(SIGNATURE)), *((chunk.start, chunk.end) for chunk in kept)])
+    pieces = joined([(0, len(SIGNATURE)), *((chunk.start, chunk.end) for chunk in kept)])
     profile = intact.get(b"iCCP")
     return PngInspection(
         data=data,
@@ -183,14 +183,6 @@ def _demand_order(kinds: list[bytes]) -> None:
         raise CorruptImage("The PNG is damaged: its palette comes after its pixels. Save it again.")
     if any(kind[:1].isupper() and kind not in _CRITICAL for kind in kinds):
         raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it again.")
-
-
-def _joined(pieces: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Make one of pieces that touch."""
-    joined = pieces[:1]
-    for start, end in pieces[1:]:
-        joined.append((joined.pop()[0], end) if joined[-1][1] == start else (start, end))
-    return tuple(joined)
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:

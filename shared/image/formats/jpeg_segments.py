@@ -1,0 +1,73 @@
+"""Decides where the segments of a JPEG begin and end (ITU-T T.81, B.1.1): what every other part of it is found by."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from shared.errors import CorruptImage
+
+SOI, EOI, SOS, DHT, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
+"""Markers (table B.1)."""
+
+RESTARTS = range(0xD0, 0xD8)
+APPLICATION = range(0xE0, 0xF0)
+FILL = 0xFF
+_STUFFED, _TEMPORARY = 0x00, 0x01
+
+_PADDING = re.compile(rb"\0*\xff*")
+_SEGMENT = re.compile(rb"\xff+[\xc0-\xc7\xc9-\xcf\xda-\xdd\xe0-\xef\xfe]")
+_MAX_JUNK_BYTES = 65_536
+_MAX_FILL_BYTES = 16
+"""Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
+
+
+class Segment(NamedTuple):
+    """A marker and its parameters: where it begins, with the fill bytes before it that may stay, and where these do."""
+
+    marker: int
+    start: int
+    body: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes its parameters have."""
+        return self.end - self.body
+
+
+def next_segment(data: bytes, position: int, *, may_skip: bool) -> Segment:
+    """Return the segment that must come next; where `may_skip`, other bytes may stand before it."""
+    at = _next_marker(data, position, may_skip=may_skip)
+    is_filled = at - position <= _MAX_FILL_BYTES and not data[position:at].strip(b"\xff")
+    marker, start, body = data[at + 1], position if is_filled else at, at + 4
+    if marker == EOI:
+        return Segment(marker, start, at + 2, at + 2)
+    if marker in RESTARTS or marker in {_STUFFED, _TEMPORARY, SOI}:
+        raise CorruptImage("The JPEG is damaged: a marker stands where none may be. Save it again.")
+    end = at + 2 + int.from_bytes(data[at + 2 : body], "big")
+    if end < body or end > len(data):
+        raise truncated()
+    return Segment(marker, start, body, end)
+
+
+def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
+    """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros.
+
+    Before the first scan, some programs leave other bytes there as well, which every decoder skips.
+    """
+    padding = _PADDING.match(data, position)
+    stop = padding.end() if padding else position
+    if stop == len(data):
+        raise truncated()
+    if stop > position and data[stop - 1] == FILL and (data[stop] or not may_skip):
+        return stop - 1
+    skipped = _SEGMENT.search(data, position, position + _MAX_JUNK_BYTES) if may_skip else None
+    if not skipped:
+        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
+    return skipped.end() - 2
+
+
+def truncated() -> CorruptImage:
+    """Say that it has no end."""
+    return CorruptImage("The JPEG is cut short: its end is missing. Upload the whole file.")
