@@ -178,7 +178,12 @@ CONVERSIONS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize(
     ("conversion", "size"),
     [
+        ("line feeds to both", (8, 8)),
         ("line feeds to both", (40, 30)),
+        ("line feeds to carriage returns", (8, 8)),
+        ("no carriage returns", (200, 150)),
+        ("carriage returns to line feeds", (200, 150)),
+        ("both to line feeds", (1_600, 1_200)),
         *((conversion, (320, 240)) for conversion in CONVERSIONS if conversion != "both to line feeds"),
     ],
 )
@@ -195,6 +200,14 @@ def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
     assert not has_converted_line_ends(data)
     assert has_converted_line_ends(CONVERSIONS["both to line feeds"](data))
     assert not has_converted_line_ends(CONVERSIONS["both to line feeds"](data)[:400_000])
+
+
+def test_what_line_ends_push_out_of_a_segment_is_no_junk() -> None:
+    """The bytes that seem to lie behind it were its last ones, and its first ones others than they are."""
+    data = encoded(photo(16, 12), "JPEG", optimize=True, qtables=[[*range(1, 65)], [20] * 64])
+    assert data.count(b"\n") == 1
+    with pytest.raises(CorruptImage, match="text mode"):
+        normalize_image(data.replace(b"\n", b"\r\n"))
 
 
 def test_a_note_of_many_lines_is_none() -> None:

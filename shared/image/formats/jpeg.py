@@ -13,12 +13,11 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image.formats import exif
+from shared.image.formats import exif, text_mode
 from shared.image.formats.jpeg_frame import FRAMES, Frame, Tables
 from shared.image.formats.jpeg_quality import ANNEX_K_LUMA_SUM, quality_of
 from shared.image.formats.jpeg_scans import demand_every_component, read_scan
 from shared.image.formats.jpeg_segments import APPLICATION, COM, DNL, EOI, SOS, next_segment, truncated
-from shared.image.formats.text_mode import has_converted_line_ends
 from shared.image.inspection import Inspection, joined
 from shared.image.model import ImageHeader
 
@@ -68,11 +67,10 @@ class _Structure(NamedTuple):
 
 def inspect(data: bytes) -> JpegInspection:
     """Read the segments up to the first end marker; refuse what is cut short or malformed."""
-    if has_converted_line_ends(data):
-        raise CorruptImage(
-            "The JPEG was changed by a transfer in text mode, which converts line ends. Transfer it in binary mode."
-        )
-    frame, tables, scans, pieces, notes = _read(data)
+    if text_mode.has_converted_line_ends(data):
+        raise text_mode.converted()
+    with text_mode.told_of_damage(data):
+        frame, tables, scans, pieces, notes = _read(data)
     depends = notes.tell_colours_of(frame)
     table_sum = tables.divisors.get(frame.luma.table, ANNEX_K_LUMA_SUM)
     is_kept_whole = len(scans) > 1 or frame.is_progressive

@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from shared.errors import CorruptImage
+from shared.image.formats.text_mode import told_of_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,11 @@ def pass_on(source: JpegInspection) -> bytes:
 
 def decode(source: JpegInspection, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:
     """Decode exactly what belongs to the picture, at 1, 1/2, 1/4 or 1/8 of its size; refuse it where it is damaged."""
+    with told_of_damage(source.data):
+        return _decode(source, scale, mode)
+
+
+def _decode(source: JpegInspection, scale: int, mode: Literal["L"] | None) -> Image.Image:
     view = memoryview(source.data)
     start = source.scans[0].start
     header = b"".join(view[piece : min(end, start)] for piece, end in source.kept if piece < start)

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from shared.errors import CorruptImage
+from shared.image.formats.text_mode import converted
 
 SOI, EOI, SOS, DHT, DQT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 """Markers (table B.1)."""
@@ -65,6 +66,8 @@ def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
     skipped = _SEGMENT.search(data, position, position + _MAX_JUNK_BYTES) if may_skip else None
     if not skipped:
         raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
+    if 0 < data.count(b"\n") == data.count(b"\r\n"):  # what was added to a segment has pushed its last bytes out
+        raise converted()
     return skipped.end() - 2
 
 

@@ -2,14 +2,25 @@
 
 FTP in its ASCII mode does so, and version control without attributes. In bytes that look like chance, as compressed
 pixels do, it shows: each line feed has a carriage return before it; or of one of the two, or of both together, none is
-left, while everything else of the kind is there. Bytes that were lost are not missed before there are many others: in
-some thousands of bytes a single one, in a million or two a pair.
+left, while everything else of the kind is there. Most JPEGs have a table as well that is the same in all of them, and
+has a line feed in it.
+
+Bytes that were lost are not missed before there are many others: in some thousands of bytes a single one, in a million
+or two a pair. Where a file is known to be damaged, half of that is enough. A pair that is gone from a smaller one
+cannot be told from any other damage.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from shared.errors import CorruptImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SAMPLE_BYTES = 4_000_000
 _CERTAIN = 2
@@ -18,8 +29,17 @@ all of them may be in a note, which is a text."""
 
 _AMONG_BYTES = re.compile(rb"[^\t\r\n -~]\r\n[^\t\r\n -~]")
 
-_MISSED = 16
-"""How often a byte, or a pair, must be expected where it is not found: by chance, one of 9 million is not."""
+_MISSED = 12
+"""How often a byte must be expected where it is not found: by chance, one of 160,000 is not."""
+
+_MISSED_OF_DAMAGED = 7
+"""The same, of a byte or a pair, where a file is known to be damaged."""
+
+_TABLE = re.compile(rb"\x07\x08\t(?:\n|\r\n?)\x0b")
+"""What is in the table that JPEGs have for the first coefficient of each block (ITU-T T.81, K.3)."""
+
+_MOST_BYTES = 250
+"""How many of the 256 there must be at the least where one is missed: a flat picture has few."""
 
 _PAIR_BYTES = 500_000
 _LEAST = 3
@@ -31,7 +51,34 @@ _AFTER_RETURN = re.compile(rb"\r(.)", re.DOTALL)
 def has_converted_line_ends(data: bytes) -> bool:
     """Say whether bytes that should look like chance have the line ends of a text. Costs next to nothing else."""
     end = min(len(data), _SAMPLE_BYTES)
-    return _were_added(data, end) or _are_gone(data, end)
+    table = _TABLE.search(data, 0, end)
+    return (table is not None and b"\r" in table[0]) or _were_added(data, end) or _are_gone(data, end)
+
+
+@contextmanager
+def told_of_damage(data: bytes) -> Iterator[None]:
+    """Raise another error where a file is found to be damaged, and its line ends say why."""
+    try:
+        yield
+    except CorruptImage:
+        if explains_damage(data):
+            raise converted() from None
+        raise
+
+
+def explains_damage(data: bytes) -> bool:
+    """Say whether a file that is known to be damaged has the line ends of a text, or none."""
+    returns, feeds, pairs = data.count(b"\r"), data.count(b"\n"), data.count(b"\r\n")
+    if returns and feeds:
+        return feeds == pairs >= _CERTAIN or (not pairs and returns * feeds >= _MISSED_OF_DAMAGED * len(data))
+    return len(data) >= 256 * _MISSED_OF_DAMAGED and len(set(data[:_SAMPLE_BYTES])) >= _MOST_BYTES
+
+
+def converted() -> CorruptImage:
+    """Say what happened to it."""
+    return CorruptImage(
+        "The JPEG was changed by a transfer in text mode, which converts line ends. Transfer it in binary mode."
+    )
 
 
 def _were_added(data: bytes, end: int) -> bool:
