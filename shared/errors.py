@@ -9,40 +9,40 @@
     │   ├── DropGone                 deleted before it could be uploaded
     │   ├── SourceTooLarge           more bytes than MAX_SOURCE_BYTES
     │   ├── SourceArchived           in the archive tier
-    │   ├── SourceEncrypted          encrypted with a key that the writer has
-    │   ├── NotABlockBlob            an append or page blob, whose content comes after its event
+    │   ├── SourceEncrypted          encrypted with a key that only the writer has
+    │   ├── NotABlockBlob            an append or page blob, whose content is written after its event
     │   ├── ImageRefused             the content is at fault
     │   │   ├── EmptySource          no bytes at all
     │   │   ├── UnsupportedFormat    not an image, or not in a supported format
     │   │   ├── CorruptImage         truncated or damaged
-    │   │   ├── TooManyPixels        more than MAX_SOURCE_PIXELS, or than its decoder may have
-    │   │   ├── TooDemanding         took more CPU or memory than a file may
+    │   │   ├── TooManyPixels        more than MAX_SOURCE_PIXELS, or than its decoder is allowed
+    │   │   ├── TooDemanding         took more CPU or memory than one file may use
     │   │   ├── DecoderCrashed       its decoder crashed on it, twice
     │   │   └── AspectRatioRefused   longer than 5:1 under ASPECT_POLICY=reject
     │   └── PlatformRejected         400, 413, 415, 422, with the platform's own error object
-    ├── NeedsTime                    nobody needs to do anything; worth another try
+    ├── NeedsTime                    nobody needs to act; another try may succeed
     │   ├── PlatformThrottled        429
     │   ├── PlatformUnavailable      5xx, 408, 409, 423, 425, or no connection
     │   ├── PlatformSilent           no response, from it or its gateway: it may still apply the upload
-    │   ├── PlatformResponseUnreadable  a success that does not hold what it promises
-    │   ├── ITwinNotFound            404 by the platform itself; retried for minutes, then `rejected`
-    │   ├── TokenServiceUnavailable  who gives access tokens could not just then
+    │   ├── PlatformResponseUnreadable  a success whose body is not what the API documents
+    │   ├── ITwinNotFound            404 from the platform itself; retried for minutes, then `rejected`
+    │   ├── TokenServiceUnavailable  the source of access tokens was temporarily unavailable
     │   ├── ITwinBusy                another drop of the same iTwin is being uploaded
     │   ├── ResourcesExhausted       the instance had too little memory, or a process of its own was killed
     │   ├── StorageUnavailable       the drop account refused a request or did not respond
     │   ├── SourceNotReady           the blob's content is not there yet
     │   ├── AttemptsInterrupted      the app failed on the drop several times in a row
     │   └── OutOfTime                an attempt reached its deadline
-    ├── NeedsOperator                the operator can fix it; worth another try, less often
+    ├── NeedsOperator                the operator can fix it; retried less often
     │   ├── InvalidSettings          a setting is missing or wrong
     │   ├── TokenUnavailable         no access token could be obtained
-    │   ├── PlatformUnauthorized     401, also with a new token
+    │   ├── PlatformUnauthorized     401, even with a new token
     │   ├── PlatformForbidden        403
     │   ├── PlatformRedirected       3xx, which is never followed
-    │   ├── UnexpectedRefusal        another 4xx: of a gateway, a proxy or another server, or not about the image
+    │   ├── UnexpectedRefusal        another 4xx: from a gateway, a proxy or another server, or not about the image
     │   ├── StorageForbidden         the drop account refused the app: a role, a key, the network
-    │   └── StorageLocked            a lease or a policy forbids to write a result or the ledger
-    └── Bug                          ours; the log has the traceback
+    │   └── StorageLocked            a lease or a policy prevents writing a result or the ledger
+    └── Bug                          a bug in the app; the log has the traceback
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlatformResponse:
-    """What is kept of a response of the platform; nothing in it is secret.
+    """What is kept of a response from the platform; nothing in it is secret.
 
-    `error` is the platform's own error object, unchanged, or None where it sent none. `resent` says that the request
-    was sent before, on a connection that broke without a response: the platform may still apply that one as well.
+    `error` is the platform's own error object, unchanged, or None if it sent none. `resent` says that the request had
+    already been sent on a connection that broke without a response: the platform may still apply that one as well.
     """
 
     http_status: int
@@ -72,9 +72,9 @@ class PlatformResponse:
 class DropError(Exception):
     """A drop that cannot end as `uploaded` in this attempt.
 
-    The message is safe to publish: no token, key, signed URL or path of this machine is ever in it. `code` is the
-    error's stable name in results and logs, whatever becomes of the class's. `is_brief` says that it is retried for
-    minutes alone.
+    The message is safe to publish: it never contains a token, key, signed URL or path of this machine. `code` is the
+    error's stable name in results and logs, even if the class is renamed. `is_brief` says that it is retried only for
+    minutes.
     """
 
     status: ClassVar[Literal["rejected", "failed"]] = "failed"
@@ -82,7 +82,7 @@ class DropError(Exception):
     is_brief: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, code: str | None = None) -> None:
-        """Take the code that the class has always had."""
+        """Set the code: the class's name, unless an earlier name has to be kept."""
         cls.code = code or cls.__name__
 
     def __init__(
@@ -95,7 +95,7 @@ class DropError(Exception):
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left that the platform may still apply."""
+        """Whether no request remains that the platform may still apply."""
         return self.response is None or not self.response.resent
 
 
@@ -110,7 +110,7 @@ class ContainerNotAnITwin(Rejected):
 
 
 class BlobNameRefused(Rejected):
-    """A part of the blob's name is `.` or `..`, which a client would follow into another folder or container."""
+    """A part of the blob's name is `.` or `..`, which clients would follow into another folder or container."""
 
 
 class DropGone(Rejected):
@@ -130,7 +130,7 @@ class SourceEncrypted(Rejected):
 
 
 class NotABlockBlob(Rejected):
-    """The blob is an append or page blob, whose content comes after the event that tells of it."""
+    """The blob is an append or page blob, whose content is written after its event is raised."""
 
 
 class ImageRefused(Rejected):
@@ -142,64 +142,64 @@ class EmptySource(ImageRefused):
 
 
 class UnsupportedFormat(ImageRefused):
-    """Not an image, or not in a supported format."""
+    """The file is not an image, or its format is not supported."""
 
 
 class CorruptImage(ImageRefused):
-    """Truncated or damaged."""
+    """The image is truncated or damaged."""
 
 
 class TooManyPixels(ImageRefused):
-    """More pixels than are ever decoded."""
+    """The image has more pixels than are ever decoded."""
 
 
 class TooDemanding(ImageRefused):
-    """Reading or decoding it took more CPU or memory than one file may take; the message says which, and how much."""
+    """Reading or decoding it took more CPU or memory than one file may use; the message says which, and how much."""
 
 
 class DecoderCrashed(ImageRefused):
-    """Its decoder crashed on it, and again at a second try."""
+    """Its decoder crashed on it, and again on a second try."""
 
 
 class AspectRatioRefused(ImageRefused):
-    """Longer than 5:1 while `ASPECT_POLICY` is `reject`."""
+    """The image is longer than 5:1, and `ASPECT_POLICY` is `reject`."""
 
 
 class PlatformRejected(Rejected):
-    """400, 413, 415 or 422 of the platform itself, which no repetition cures."""
+    """The platform itself refused the image with 400, 413, 415 or 422; repeating the request would not help."""
 
 
 class NeedsTime(DropError):
-    """Nobody needs to do anything; another try may succeed."""
+    """Nobody needs to act; another try may succeed."""
 
 
 class PlatformThrottled(NeedsTime):
-    """429."""
+    """The platform responded with 429, or the pause after that is not over."""
 
 
 class PlatformUnavailable(NeedsTime):
-    """5xx, 408, 409, 423, 425, or no connection could be made: nothing was done."""
+    """The platform responded with 5xx, 408, 409, 423 or 425, or no connection could be made: nothing was applied."""
 
 
 class PlatformSilent(NeedsTime):
-    """A timeout, a reset, 502 or 504: nobody knows whether the image is up, or will be yet."""
+    """A timeout, a reset, 502 or 504: the platform may have applied the image, or may still do so."""
 
     is_settled = False
 
 
 class PlatformResponseUnreadable(NeedsTime, code="PlatformAnswerUnreadable"):
-    """A success whose body does not hold what the API's page promises."""
+    """The platform reported success, but the body is not what the API documents."""
 
 
 class ITwinNotFound(NeedsTime):
-    """404 of the platform itself: the iTwin may be new, or the app's role on it; after some minutes it is final."""
+    """404 from the platform itself: the iTwin, or the app's role on it, may be new; final after some minutes."""
 
     status = "rejected"
     is_brief = True
 
 
 class TokenServiceUnavailable(NeedsTime):
-    """The token authority, the identity endpoint or the key vault could not do its part just then."""
+    """The token authority, the identity endpoint or the key vault was temporarily unavailable."""
 
 
 class ITwinBusy(NeedsTime):
@@ -207,7 +207,7 @@ class ITwinBusy(NeedsTime):
 
 
 class ResourcesExhausted(NeedsTime):
-    """Memory, descriptors or processes of this instance ran out, or a process of its own was killed or stopped."""
+    """The instance ran out of memory, descriptors or processes, or one of the app's processes was killed or stopped."""
 
 
 class StorageUnavailable(NeedsTime):
@@ -223,7 +223,7 @@ class AttemptsInterrupted(NeedsTime):
 
 
 class OutOfTime(NeedsTime):
-    """An attempt reached its deadline, and was postponed."""
+    """An attempt reached its deadline and was postponed."""
 
 
 class NeedsOperator(DropError):
@@ -243,19 +243,19 @@ class TokenUnavailable(NeedsOperator):
 
 
 class PlatformUnauthorized(NeedsOperator):
-    """401, also with a new token."""
+    """The platform responded with 401, even to a new token."""
 
 
 class PlatformForbidden(NeedsOperator):
-    """403."""
+    """The platform responded with 403."""
 
 
 class PlatformRedirected(NeedsOperator):
-    """3xx; redirects are never followed, so that no token reaches another host."""
+    """The platform responded with a redirect, which is never followed, so that no token reaches another host."""
 
 
 class UnexpectedRefusal(NeedsOperator):
-    """A 4xx without the platform's own error object, or one that is not about the image."""
+    """A 4xx without the platform's own error object, or with one that is not about the image."""
 
 
 class StorageForbidden(NeedsOperator):
@@ -263,8 +263,8 @@ class StorageForbidden(NeedsOperator):
 
 
 class StorageLocked(NeedsOperator):
-    """A lease, a legal hold or an immutability policy forbids to write a result or the ledger."""
+    """A lease, a legal hold or an immutability policy prevents the app from writing a result or the ledger."""
 
 
 class Bug(DropError):
-    """Ours; the log has the traceback."""
+    """A bug in the app; the log has the traceback."""

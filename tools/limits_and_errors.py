@@ -48,16 +48,16 @@ Generated from the code by `make docs`; a test rejects manual edits.
 ## Accepted input
 
 {_table(("format", "treatment", "pixel limit"), _formats())}
-A format is recognized by content; names and media types do not matter. Some images need more memory than others of
-their format, so fewer of their pixels are accepted; `TooManyPixels` says how many. A smaller `MAX_SOURCE_PIXELS`
+Formats are recognized by content; names and media types do not matter. Some images need more memory than others of the
+same format, so their pixel limit is lower; `TooManyPixels` says how many are accepted. A smaller `MAX_SOURCE_PIXELS`
 applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels, no file more bytes than `MAX_SOURCE_BYTES`.
-If a file holds several pictures, the first one is used. Anything else is rejected, and the result says what the file is
-and what to send instead.
+If a file contains several pictures, the first one is used. Anything else is rejected, and the result says what the file
+is and what to send instead.
 
 A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
 {ignored};
 and everything in {folders}.
-So are empty blobs that stand for folders, the containers {reserved}, and the results container.
+Empty blobs that represent folders, the containers {reserved}, and the results container are ignored too.
 
 ## Output
 
@@ -66,9 +66,10 @@ upright, without metadata, and of at most `MAX_OUTPUT_PIXELS` if it had to be re
 `sent.changes` lists what was done, in this order:
 
 {_table(("change", "what was done"), _changes())}
-What a file says of its colours holds. An ICC profile goes with the picture, or is applied if it has more than 1 MB.
-Without one, what HEIC, AVIF (`nclx`) or PNG (`cICP`, `gAMA`, `cHRM`) state becomes a profile. HDR (PQ and HLG) is
-tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the curve of ITU-R BT.2390.
+Colours are preserved as the file describes them. An ICC profile is sent with the picture, or applied if it has more
+than 1 MB. Without one, the colour description of a HEIC, AVIF (`nclx`) or PNG (`cICP`, `gAMA`, `cHRM`) becomes a
+profile. HDR (PQ and HLG) is tone-mapped: 203 cd/m² becomes white, and brighter parts are rolled off by the curve of
+ITU-R BT.2390.
 
 ## Settings
 
@@ -76,28 +77,28 @@ tone-mapped: 203 cd/m² are white, and what is brighter is rolled off by the cur
 ## Errors
 
 `error.code` in a result is one of these, or the iTwin Platform's own code if the platform sent an error.
-`reason` says in words what to do; the [runbook](runbook.md) tells operators more.
+`reason` says in words what to do; the [runbook](runbook.md) has more for operators.
 
 ### The uploader can fix it: `rejected` at once
 
 {_table(("code", "what happened"), _errors(Rejected))}
-### Time can fix it: `retrying`
+### Nobody needs to act: `retrying`
 
-Retried when the platform says (Retry-After), otherwise after `RETRY_MIN_DELAY_S`
-({settings.retries.min_delay_s} seconds) and then ever longer. After a Retry-After,
-drops come back spread over half as long again. `RETRY_MAX_DELAY_S` bounds all of it.
-After `RETRY_HORIZON_S` the drop is `failed`; with `ITwinNotFound` it is `rejected`, and that `RETRY_NOT_FOUND_S` after
-the first 404, whatever it had to wait for before.
+These are retried when the platform says (Retry-After), otherwise after `RETRY_MIN_DELAY_S`
+({settings.retries.min_delay_s} seconds), then after longer and longer delays. After a Retry-After, retries are
+spread over an additional half of that time. No delay is longer than `RETRY_MAX_DELAY_S`.
+After `RETRY_HORIZON_S` the drop is `failed`; with `ITwinNotFound` it is `rejected`, `RETRY_NOT_FOUND_S` after
+the first 404, regardless of what it had to wait for before.
 
 {_table(("code", "what happened"), _errors(NeedsTime))}
 ### The operator can fix it: `retrying`
 
-Retried the same way, but at first {decisions.OPERATOR_FACTOR} times as slowly.
+These are retried in the same way, but the first delays are {decisions.OPERATOR_FACTOR} times as long.
 
 {_table(("code", "what happened"), _errors(NeedsOperator))}
 ### The app is at fault: `failed`
 
-A drop on which the app fails five times in a row comes back twice, as `AttemptsInterrupted`, before it ends so.
+A drop on which the app fails five times in a row is retried twice, as `AttemptsInterrupted`, before it fails.
 
 {_table(("code", "what happened"), _errors(errors.Bug))}"""
 
@@ -109,10 +110,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _formats() -> Iterator[tuple[str, ...]]:
     for kind in FORMATS:
-        leaves = "its pixels stay untouched if the API accepts them" if kind.passer else "converted"
+        treatment = "its pixels stay untouched if the API accepts them" if kind.passer else "converted"
         if kind.name == "TIFF":
-            leaves = f"converted; of a DNG, its largest JPEG preview, from {LEAST_SIDE:,} pixels on"
-        yield kind.name, leaves, f"{kind.max_pixels:,}"
+            treatment = f"converted; a DNG's largest JPEG preview is used, if it has at least {LEAST_SIDE:,} pixels"
+        yield kind.name, treatment, f"{kind.max_pixels:,}"
 
 
 def _changes() -> Iterator[tuple[str, ...]]:
@@ -153,7 +154,7 @@ def _legal_values(name: str) -> str:
 
 
 def _errors(base: type[DropError]) -> Iterator[tuple[str, ...]]:
-    # Other modules have kinds of their own, which results do not name.
+    # Other modules have subclasses of their own, which results do not name.
     children = [child for child in base.__subclasses__() if child.__module__ == errors.__name__]
     if not children:
         yield f"`{base.code}`", (inspect.getdoc(base) or "").partition("\n")[0]

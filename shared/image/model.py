@@ -1,4 +1,4 @@
-"""The values of the image work: what goes in beside the bytes, and what comes out."""
+"""The values of the image work: what goes in along with the bytes, and what comes out."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ MediaType = Literal["image/jpeg", "image/png"]
 AspectPolicy = Literal["pad", "crop", "reject"]
 
 Change = Literal[
-    "preview-used",  # of a camera's raw file, the largest JPEG that it holds of its picture
-    "depth-reduced",  # from more than 8 bits per channel to 8
-    "resized",  # fewer pixels, to fit the output's limits
-    "colours-converted",  # from CMYK, YCbCr, Lab, linear light or a large profile to RGB
-    "tone-mapped",  # from HDR (PQ or HLG) to the brightness of a usual screen
-    "profile-embedded",  # the file's own words on its colours made an ICC profile
-    "oriented",  # turned or mirrored as its metadata asked
-    "cropped",  # the ends of the long side cut off (ASPECT_POLICY=crop)
-    "padded",  # the short side made longer (ASPECT_POLICY=pad)
-    "flattened",  # transparency laid on white
-    "recompressed",  # re-encoded in the format that it had
-    "converted",  # encoded in another format than it had
+    "preview-used",  # the largest JPEG preview in a camera's raw file was used
+    "depth-reduced",  # reduced from more than 8 bits per channel to 8
+    "resized",  # scaled down to fit the output's limits
+    "colours-converted",  # converted to RGB from CMYK, YCbCr, Lab, linear light or a large profile
+    "tone-mapped",  # mapped from HDR (PQ or HLG) to the brightness range of an ordinary screen
+    "profile-embedded",  # the file's own colour description was turned into an ICC profile
+    "oriented",  # rotated or mirrored as its metadata says
+    "cropped",  # the ends of the long side were cut off (ASPECT_POLICY=crop)
+    "padded",  # the short side was extended (ASPECT_POLICY=pad)
+    "flattened",  # transparency was replaced by white
+    "recompressed",  # re-encoded in its own format
+    "converted",  # encoded in another format
     "metadata-removed",  # EXIF, GPS, XMP, IPTC, comments, thumbnails, further frames, bytes after the end
 ]
 """Everything that can be done to an image, in the order in which it is done."""
@@ -28,10 +28,10 @@ Change = Literal[
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How large an image may be when it comes, and how it is made to fit when it leaves.
+    """How large an image may be when it arrives, and what it must fit when it is sent.
 
-    The API refuses more than 5 MB and more than 5:1 (`PUT /itwins/{iTwinId}/image`); whether its megabyte is decimal
-    or binary is not documented, so the smaller one holds.
+    The API refuses more than 5 MB and more than 5:1 (`PUT /itwins/{iTwinId}/image`). Whether its megabyte is decimal
+    or binary is not documented, so the smaller one is used.
     """
 
     max_source_pixels: int = 100_000_000
@@ -43,7 +43,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the bytes say they are. Width and height in pixels, as stored (before EXIF orientation)."""
+    """What the bytes claim to be. Width and height are in pixels, as stored (before EXIF orientation)."""
 
     media_type: str
     width: int
@@ -54,7 +54,7 @@ class ImageHeader:
 class NormalizedImage:
     """An image that the API accepts: JPEG or PNG, small and compact enough, upright, without metadata.
 
-    `data` is the very bytes object that came in where nothing had to change; `changes` lists what was done, in order.
+    If nothing had to change, `data` is the same bytes object that came in. `changes` lists what was done, in order.
     """
 
     data: bytes
