@@ -35,12 +35,16 @@ FIRST = (
     "test_interrupts",
     "test_costly",
     "test_limits",
-    "test_chaos",
+    "test_storm",
     "test_simulation",
     "test_memory",
     "test_bench",
     "test_legality",
     "test_preview",
+    "test_hostile_code",
+    "test_local_functions_host",
+    "test_local_cloud",
+    "test_hostile",
     "test_console",
 )
 

@@ -1,9 +1,8 @@
-"""What is promised holds while everything fails: the short form of `make chaos`."""
+"""What judges a chaos run: it finds each broken promise, and has nothing against a run that went well."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,25 +17,12 @@ from local.itwin_platform import ReceivedRequest
 from local.serving import LOOPBACK
 from shared.drop import Version
 from tests.deadlines import HANG_S
-from tools.chaos import Chaos, Storm
 from tools.chaos_judge import Evidence, Written, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local.azurite import Azurite
-
-
-def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
-    """Every drop ends in one true result, and each iTwin with its newest legal drop; no secret is told."""
-    report = Chaos(Storm()).run()
-    assert report.violations == [], report
-    assert report.drops >= 100
-    assert report.kills >= 3
-    assert report.clocks_apart_s > 0 or shutil.which("cc") is None
-    assert min(report.touched, report.gzip_labels, report.outages, report.hangs) >= 1
-    assert sum(report.storage_faults.values()) >= 5
-    assert sum(count for status, count in report.answers.items() if status != 201) >= 5
 
 
 def test_a_client_that_dies_while_it_sends_holds_nobody_up(azurite: Azurite) -> None:
