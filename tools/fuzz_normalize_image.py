@@ -41,7 +41,7 @@ with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.image.formats import tiff_plugin as _tiff_plugin
 
 from shared.cage import CageLimits, Images, open_images
-from shared.image.formats import png
+from shared.image.formats.png_chunks import SIGNATURE
 from shared.image.formats.recognition import FORMATS
 from tests.image.pictures import decodable
 from tests.image.test_hostile import intact
@@ -95,7 +95,7 @@ def _cage() -> Images:
 def mutate(data: bytes, max_bytes: int, _seed: int) -> bytes:
     """Mutate as libFuzzer does; give most PNGs the checksums that belong to them."""
     mutated: bytes = atheris.Mutate(data, max_bytes)
-    repair = mutated.startswith(png.SIGNATURE) and random.random() < CHECKSUMMED_SHARE  # noqa: S311 - no secret
+    repair = mutated.startswith(SIGNATURE) and random.random() < CHECKSUMMED_SHARE  # noqa: S311 - no secret
     return with_checksums(mutated) if repair else mutated
 
 

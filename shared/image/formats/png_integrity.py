@@ -17,7 +17,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from shared.errors import CorruptImage
 from shared.image.depth import joined, to_8_bits
-from shared.image.formats import png
+from shared.image.formats.png_chunks import chunks, has_checksum
+from shared.image.formats.png_colours import inflated_profile
 from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:
     image = _deep(data, source.colours) if source.is_deep_and_dark and source.colours else PngImageFile(as_file(data))
     if source.profile_chunk and not source.colours:
         start, end = source.profile_chunk
-        image.info["icc_profile"] = png.inflated_profile(source.data[start + 8 : end - 4])
+        image.info["icc_profile"] = inflated_profile(source.data[start + 8 : end - 4])
     return image
 
 
@@ -56,8 +57,8 @@ def _intact(source: PngInspection) -> bytes:
     if source.profile_chunk:
         profile = memoryview(source.data)[slice(*source.profile_chunk)]
         data = data.replace(profile, b"", 1)
-    for chunk in png.chunks(data):
-        if not png.has_checksum(data, chunk):
+    for chunk in chunks(data):
+        if not has_checksum(data, chunk):
             raise CorruptImage("The PNG is damaged: a checksum does not match. Upload it again, or save it again.")
     return data
 
@@ -138,8 +139,7 @@ class _Rows:
 def _passes(source: PngInspection) -> Iterator[tuple[int, int]]:
     """Yield the bytes of a row, with its filter byte, and the number of rows, of each pass that has any."""
     width, height = source.header.width, source.header.height
-    bits = source.depth * png.CHANNELS[source.colour_type]
     for left, top, across, down in _ADAM7 if source.interlaced else ((0, 0, 1, 1),):
         columns, rows = ceil((width - left) / across), ceil((height - top) / down)
         if columns > 0 and rows > 0:
-            yield 1 + ceil(columns * bits / 8), rows
+            yield 1 + ceil(columns * source.pixel_bits / 8), rows

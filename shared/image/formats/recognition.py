@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from shared.errors import EmptySource, UnsupportedFormat
 from shared.image.formats import bmp, dng, gif, heif, jpeg, png, unsupported, webp
+from shared.image.formats.png_chunks import SIGNATURE
 from shared.image.inspection import as_file
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ FORMATS = (
     ),
     Format(
         "PNG",
-        lambda head: head.startswith(png.SIGNATURE),
+        lambda head: head.startswith(SIGNATURE),
         png.inspect,
         bytes_per_pixel=4,
         decoder="shared.image.formats.png_integrity:open_image",

@@ -1,0 +1,102 @@
+"""Decides which chunks of a PNG tell its colours (https://www.w3.org/TR/png-3/, 11.3.2), and what they say."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from shared.errors import UnsupportedFormat
+from shared.image import colour
+from shared.image.formats.png_chunks import has_checksum
+from shared.image.formats.png_header import GREY, PALETTE, RGB
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from shared.image.colour import ColourSpace
+    from shared.image.formats.png_chunks import Chunk
+    from shared.image.formats.png_header import Header
+
+_COLOURS = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
+_STATED = _COLOURS - {b"tRNS", b"sBIT"}
+_BEFORE = {kind: {b"IDAT"} if kind == b"tRNS" else {b"PLTE", b"IDAT"} for kind in _COLOURS}
+"""What must not have come before a chunk (5.6)."""
+
+_UNSPECIFIED = 2
+_NAME_BYTES = 10_000
+"""More than a profile's name takes, and what deflate adds to what it cannot make smaller."""
+
+
+def intact_chunks(data: bytes, found: Iterable[Chunk], header: Header, palette: int) -> dict[bytes, Chunk]:
+    """Return, of each kind that is heeded, the first chunk that is in its place, has its length and its checksum.
+
+    The others are ignored, as the standard says of ancillary chunks that are in error (13.1), and do not leave.
+    `palette` is how many colours it has.
+    """
+    lengths = _lengths(header, palette)
+    intact: dict[bytes, Chunk] = {}
+    passed: set[bytes] = set()
+    for chunk in found:
+        kind = chunk.kind
+        is_heeded = kind == b"eXIf" or (chunk.size in lengths.get(kind, ()) and passed.isdisjoint(_BEFORE[kind]))
+        if is_heeded and kind not in intact and has_checksum(data, chunk):
+            intact[kind] = chunk
+        passed.add(kind)
+    if b"iCCP" in intact and not _has_profile(data, intact[b"iCCP"]):
+        del intact[b"iCCP"]
+    return intact
+
+
+def _lengths(header: Header, palette: int) -> dict[bytes, Collection[int]]:
+    """Return how many bytes the chunks that tell colours have (11.3); of others, decoders make nothing."""
+    return {
+        b"tRNS": {GREY: {2}, RGB: {6}, PALETTE: range(1, palette + 1)}.get(header.colour_type, ()),
+        b"gAMA": {4},
+        b"cHRM": {32},
+        b"sRGB": {1},
+        b"iCCP": range(2**31),
+        b"sBIT": {3 if header.colour_type == PALETTE else header.channels},
+        b"cICP": {4},
+    }
+
+
+def stated_colours(data: bytes, intact: Mapping[bytes, Chunk]) -> ColourSpace | None:
+    """Return the colours that are stated beside a profile, in the order of 4.3: cICP, iCCP, sRGB, gAMA and cHRM."""
+    stated = {kind: chunk.content(data) for kind, chunk in intact.items() if kind in _STATED}
+    primaries, transfer, matrix, _ = stated.get(b"cICP", bytes(4))
+    of_code = colour.of_cicp(primaries, transfer)
+    if of_code and not matrix and _UNSPECIFIED not in {primaries, transfer}:
+        return of_code
+    if not {b"iCCP", b"sRGB"}.isdisjoint(stated):
+        return None
+    points = [(x / 100_000, y / 100_000) for x, y in struct.iter_unpack(">2I", stated.get(b"cHRM", b""))]
+    gamma = int.from_bytes(stated.get(b"gAMA", b""), "big")
+    return colour.of_gamma(colour.Primaries(*points) if points else None, 100_000 / gamma if gamma else None)
+
+
+def _has_profile(data: bytes, chunk: Chunk) -> bool:
+    """Say whether it holds a profile and nothing behind it (11.3.2.3); refuse one that inflates without end."""
+    if chunk.end - chunk.body > colour.MAX_PROFILE_BYTES + _NAME_BYTES:  # deflate makes nothing of use larger
+        raise _large_profile()
+    try:
+        return bool(inflated_profile(chunk.content(data)))
+    except (ValueError, zlib.error):
+        return False
+
+
+def inflated_profile(content: bytes) -> bytes:
+    """Return the profile that a chunk holds: 4 KB of it can hold gigabytes. Raises ValueError where it is none."""
+    inflater = zlib.decompressobj()
+    profile = inflater.decompress(content[content.index(b"\0") + 2 :], colour.MAX_PROFILE_BYTES)
+    if inflater.unconsumed_tail:
+        raise _large_profile()
+    if not inflater.eof or inflater.unused_data or profile[36:40] != b"acsp":
+        raise ValueError
+    return profile
+
+
+def _large_profile() -> UnsupportedFormat:
+    return UnsupportedFormat(
+        f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
+    )
