@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -52,7 +51,6 @@ BLOCK_BLOB, PENDING = "BlockBlob", "pending"
 EMPTY_GRACE_S = 10.0
 
 GZIP_LABELS = ("gzip", "x-gzip")
-GZIP_WINDOW = 16 + zlib.MAX_WBITS  # gzip alone, and not zlib
 # The statuses of a read whose body is the blob's; an error has a body too.
 CONTENT_FOLLOWS = (200, 206)
 
@@ -170,20 +168,22 @@ class SourceFacts:
 
 
 class Source:
-    """One version of a dropped blob: what storage says of it, and its bytes, unpacked, until they are released."""
+    """One version of a dropped blob: what storage says of it, and its bytes as they are stored, until released.
 
-    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None, *, was_packed: bool = False) -> None:
+    `is_labelled_gzip` says that its writer calls them gzipped, which may be wrong.
+    """
+
+    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None, *, is_labelled_gzip: bool = False) -> None:
         self.drop = drop
         self.facts = facts
-        self.was_packed = was_packed
+        self.is_labelled_gzip = is_labelled_gzip
         self._data = data
 
     def content(self) -> bytes:
-        """Return the bytes, unpacked. Raises SourceTooLarge where they were left unread, or packed."""
+        """Return the bytes. Raises SourceTooLarge where they were left unread."""
         if self._data is None:
-            size = f"{self.facts.size:,} bytes" if self.facts.sha256 is None else "more bytes when it is unpacked"
             message = (
-                f"The blob has {size}, which is more than MAX_SOURCE_BYTES allows. "
+                f"The blob has {self.facts.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
                 "Send a smaller image, or have the operator raise that setting."
             )
             raise SourceTooLarge(message)
@@ -246,8 +246,8 @@ def read_source(
     kind = str(getattr(properties.blob_type, "value", properties.blob_type))
     is_being_copied = properties.copy.status == PENDING
     facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied)
-    content = _unpacked(data, properties.content_settings.content_encoding or "", max_bytes)
-    return Source(drop, facts, content, was_packed=content is not data)
+    label = (properties.content_settings.content_encoding or "").strip().lower()
+    return Source(drop, facts, data, is_labelled_gzip=label in GZIP_LABELS)
 
 
 def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:
@@ -259,20 +259,6 @@ def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Ve
     if found is None:
         return True
     return found.facts.version.etag != rival.etag and version.has_content_of(found.facts.version)
-
-
-def _unpacked(data: bytes, encoding: str, max_bytes: int) -> bytes | None:
-    """Return what was gzipped, or None where that is too large; a label is ignored where it is wrong."""
-    if encoding.strip().lower() not in GZIP_LABELS:
-        return data
-    stream = zlib.decompressobj(GZIP_WINDOW)
-    try:
-        whole = stream.decompress(data, max_bytes + 1)
-    except zlib.error:
-        return data
-    if len(whole) > max_bytes:
-        return None
-    return whole if stream.eof else data
 
 
 class _ContentTooLargeError(Exception):

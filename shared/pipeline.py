@@ -69,7 +69,8 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
                 case _:
                     app.throttle.hold()
                     with known.stopwatch.timed("normalize"):
-                        image = app.normalize(source.take(), known.stopwatch.deadline)
+                        most_unpacked = app.settings.max_source_bytes if source.is_labelled_gzip else 0
+                        image = app.normalize(source.take(), known.stopwatch.deadline, most_unpacked)
                     known = known.plus(image=ImageFacts.of(image, source))
                     outcome = _upload(image, known, entry, app, services)
     except (DropError, AzureError, OSError, MemoryError) as error:

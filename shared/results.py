@@ -74,7 +74,7 @@ class ImageFacts:
     @classmethod
     def of(cls, image: NormalizedImage, source: Source) -> ImageFacts:
         """Return what is told of `image`, which was made of `source`."""
-        sha256 = None if image.changes or source.was_packed else source.facts.sha256
+        sha256 = None if image.changes or source.is_labelled_gzip else source.facts.sha256
         return cls(
             image.source,
             image.media_type,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shared.http_client import Sender
     from shared.image import NormalizedImage
 
-    Normalize = Callable[[bytes, float], NormalizedImage]
+    Normalize = Callable[[bytes, float, int], NormalizedImage]
     Normalizer = Callable[[Settings], Normalize]
 
 # For so long a busy instance may keep a process waiting that needs all of its CPU.

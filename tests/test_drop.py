@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -176,27 +175,22 @@ def labelled_gzip(storage: BlobServiceClient, container: str, content: bytes) ->
     return source
 
 
-def test_what_was_gzipped_is_unpacked(storage: BlobServiceClient, container: str) -> None:
-    """Tools for websites store files so; the version is that of the stored bytes."""
-    stored = gzip.compress(bytes(1000), mtime=0)
+@pytest.mark.parametrize("stored", [gzip.compress(bytes(1000), mtime=0), b"not gzipped", b""])
+def test_what_is_labelled_gzip_is_read_as_it_is_stored(
+    storage: BlobServiceClient, container: str, stored: bytes
+) -> None:
+    """Tools for websites label files so; whether that is true is seen where they are unpacked."""
     source = labelled_gzip(storage, container, stored)
-    assert source.content() == bytes(1000)
+    assert (source.content(), source.is_labelled_gzip) == (stored, True)
     assert (source.facts.size, source.facts.sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
 
 
-@pytest.mark.parametrize(
-    "content", [b"not gzipped", b"", gzip.compress(b"cut short", mtime=0)[:-9], zlib.compress(b"zlib")]
-)
-def test_a_label_that_is_wrong_is_ignored(storage: BlobServiceClient, container: str, content: bytes) -> None:
-    """What is there is read as it is, and says itself what it is."""
-    assert labelled_gzip(storage, container, content).content() == content
-
-
-def test_what_unpacks_to_more_than_the_limit_is_refused(storage: BlobServiceClient, container: str) -> None:
-    """However little is stored, and no further than to the limit."""
-    source = labelled_gzip(storage, container, gzip.compress(bytes(50_000_000), 9, mtime=0)[:900])
-    with pytest.raises(SourceTooLarge, match=r"more bytes when it is unpacked.*MAX_SOURCE_BYTES"):
-        source.content()
+def test_what_has_no_label_is_not_unpacked(storage: BlobServiceClient, container: str) -> None:
+    """Whatever it looks like."""
+    storage.get_blob_client(container, BLOB).upload_blob(gzip.compress(b"packed", mtime=0))
+    source = read_source(storage, Drop(container, BLOB), max_bytes=1000)
+    assert source
+    assert not source.is_labelled_gzip
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,12 @@ ATTEMPT = Attempt(DROP, 1, START).at(VERSION, START)
 RESULT = Result(ATTEMPT, Recorded(), SOURCE.facts, IMAGE, UPLOADED, START, START + timedelta(seconds=1.5))
 
 
-@pytest.mark.parametrize("was_packed", [False, True])
-def test_the_digest_is_that_of_what_was_sent(*, was_packed: bool) -> None:
+@pytest.mark.parametrize("is_labelled", [False, True])
+def test_the_digest_is_that_of_what_was_sent(*, is_labelled: bool) -> None:
     """What passed untouched is what was dropped, unless that was gzipped."""
-    source = Source(DROP, SourceFacts(VERSION, 2, SHA256, {}), b"sent", was_packed=was_packed)
+    source = Source(DROP, SourceFacts(VERSION, 2, SHA256, {}), b"sent", is_labelled_gzip=is_labelled)
     image = NormalizedImage(b"sent", "image/png", 4, 3, (), ImageHeader("image/png", 4, 3))
-    assert ImageFacts.of(image, source).sha256 == (hashlib.sha256(b"sent").hexdigest() if was_packed else SHA256)
+    assert ImageFacts.of(image, source).sha256 == (hashlib.sha256(b"sent").hexdigest() if is_labelled else SHA256)
 
 
 def test_an_upload_tells_the_whole_story() -> None:

@@ -112,7 +112,7 @@ class Process:
         self._core_is_free_at = max(self._core_is_free_at, now) + seconds
         self.sleep(self._core_is_free_at - now)
 
-    def normalize(self, content: bytes, deadline: float) -> NormalizedImage:  # noqa: ARG002 - it is soon done
+    def normalize(self, content: bytes, *_: float) -> NormalizedImage:
         """Take the time of the core that an image takes."""
         self.compute(self.world.chance.choice((PASSING_S, ENCODING_S)))
         return NormalizedImage(content, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.cage.processes import Child
     from shared.image import ImageLimits
 
-_SEALED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_SEALED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class Cage:
@@ -46,22 +46,25 @@ class Cage:
             if self._template:
                 self._template.close()
 
-    @contextmanager
-    def hold(self, content: bytes) -> Iterator[CageFile]:
+    def hold(self, content: bytes) -> AbstractContextManager[CageFile]:
         """Have `content` in memory that a process can be given a descriptor of."""
-        size, descriptor = len(content), _sealed(content)
-        del content
+        return self.held(_sealed(content), len(content))
+
+    @contextmanager
+    def held(self, descriptor: int, size: int) -> Iterator[CageFile]:
+        """Have what such memory holds as a file."""
         try:
             yield CageFile(self, descriptor, size)
         finally:
             os.close(descriptor)
 
     @contextmanager
-    def open_process(self, file: CageFile) -> Iterator[CagedProcess]:
+    def open_process(self, file: CageFile, most_unpacked: int) -> Iterator[CagedProcess]:
         """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
-        process = CagedProcess(self._current().child(), file, self._limits, self._cage)
+        room_bytes = most_unpacked or self._limits.max_output_bytes
+        process = CagedProcess(self._current().child(), file, room_bytes, self._cage)
         try:
-            process.begin()
+            process.begin(unpacks=bool(most_unpacked))
             yield process
         finally:
             process.close()
@@ -81,33 +84,34 @@ class CageFile:
     descriptor: int
     size: int
 
-    def open_process(self) -> AbstractContextManager[CagedProcess]:
+    def open_process(self, most_unpacked: int = 0) -> AbstractContextManager[CagedProcess]:
         """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
-        return self.cage.open_process(self)
+        return self.cage.open_process(self, most_unpacked)
 
 
 class CagedProcess:
-    """A child with its file, and the room for its image, which is memory of a sealed size as well.
+    """A child with its file, and the room for what it makes of that, which is memory of a sealed size as well.
 
     Were the room's not sealed, a child could shrink it while it is read, which would end the app (SIGBUS).
     """
 
-    def __init__(self, child: Child, file: CageFile, limits: ImageLimits, cage: CageLimits) -> None:
+    def __init__(self, child: Child, file: CageFile, room_bytes: int, cage: CageLimits) -> None:
         self._child = child
         self._file = file
-        self._limits = limits
         self._cage = cage
         self._room = -1
-        self._mapped_bytes = child.address_bytes + file.size + limits.max_output_bytes
+        self._room_bytes = room_bytes
+        self._mapped_bytes = child.address_bytes + file.size + room_bytes
         self.ended: End | None = None
 
-    def begin(self) -> None:
+    def begin(self, *, unpacks: bool) -> None:
         """Hand the file over."""
-        self._room = _room(self._limits.max_output_bytes)
+        self._room = _room(self._room_bytes)
         most_bytes = max(EXAMINATION_BYTES, self._cage.budget_bytes)
         job = JOB.pack(
+            unpacks,
             self._file.size,
-            self._limits.max_output_bytes,
+            self._room_bytes,
             *(self._mapped_bytes + EXAMINATION_BYTES, self._mapped_bytes + most_bytes),
             *(EXAMINATION_CPU_S, max(EXAMINATION_CPU_S, self._cage.cpu_s) + 1),
         )
@@ -132,6 +136,12 @@ class CagedProcess:
         """Return so much of the room's content."""
         return os.pread(self._room, size, 0)
 
+    def file(self, size: int) -> AbstractContextManager[CageFile]:
+        """Have the room's content as a file: nobody has it mapped any longer, and nobody changes it from here on."""
+        fcntl.fcntl(self._room, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        descriptor, self._room = self._room, -1
+        return self._file.cage.held(descriptor, size)
+
     def close(self) -> None:
         """Have it gone, whatever it is doing."""
         if self._room >= 0:
@@ -147,7 +157,7 @@ def _sealed(content: bytes) -> int:
         left = memoryview(content)
         while left:
             left = left[os.write(descriptor, left) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | _SEALED_SIZE)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | _SEALED_SIZE | fcntl.F_SEAL_SEAL)
     except BaseException:
         os.close(descriptor)
         raise

@@ -8,8 +8,9 @@
     leave to go on                               ->
                                                  <-  {"image": {...}}          the image itself lies where it was told
 
-Instead of either of its messages the process may say how it ended otherwise: `{"refused": class, "message": ...}`,
-`{"starved": "..."}` where it got no more memory, `{"bug": traceback}`.
+A process that is only to unpack a file says `{"unpacked": size}`, or null where that is not packed. Instead of any of
+these messages it may say how it ended otherwise: `{"refused": class, "message": ...}`, `{"bug": traceback}`,
+`{"starved": "..."}` where it got no more memory.
 
 Whoever sends a file may have made the process say anything. So every value is checked for its type and its range, and
 what it says can become an error about the file or an image that the API takes, and nothing else.
@@ -34,9 +35,9 @@ REQUEST, REPLY = Struct("=i"), Struct("=iidq")
 """Between app and template: the process that is to be reaped, or 0. The new process, or 0; and of the one that was
 reaped its status, its CPU in seconds, and the most memory that it held."""
 
-JOB = Struct("=6q")
-"""The bytes of the file and of its room; the soft and the hard limit of memory, and of CPU. It is no JSON, for what
-reads that lies on pages that each forked process would have to copy."""
+JOB = Struct("=?6q")
+"""Whether the file is only to be unpacked; its bytes and those of its room; the soft and the hard limit of memory, and
+of CPU. It is no JSON, for what reads that lies on pages that each forked process would have to copy."""
 
 GO_ON = b"go"
 _MAX_TEXT = 4_000
@@ -121,6 +122,16 @@ def image_of(said: Any, left: Callable[[int], bytes], source: bytes | None, limi
     if max(width, height) > limits.max_aspect_ratio * min(width, height):
         raise Nonsense
     return NormalizedImage(content, media_type, width, height, tuple(changes), _header(*header))
+
+
+def unpacked_bytes(message: Mapping[str, Any], most: int) -> int | None:
+    """Return how many bytes a file has when it is unpacked, `most` and one where those are more; None where it is not
+    packed. Raises Nonsense.
+    """  # noqa: D205
+    size = message["unpacked"]
+    if size is not None and (type(size) is not int or not 0 <= size <= most + 1):
+        raise Nonsense
+    return size
 
 
 def refusal_of(message: Mapping[str, Any]) -> DropError:

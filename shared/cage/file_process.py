@@ -47,6 +47,9 @@ class FileProcess(Protocol):
     def image(self, size: int) -> bytes:
         """Return that many bytes of what it left where the image is to be; fewer where there are no more."""
 
+    def file(self, size: int) -> AbstractContextManager[HeldFile]:
+        """Have what it left as a file, once it has ended."""
+
 
 class HeldFile(Protocol):
     """A file that processes can be given."""
@@ -55,8 +58,11 @@ class HeldFile(Protocol):
     def size(self) -> int:
         """How many bytes it has."""
 
-    def open_process(self) -> AbstractContextManager[FileProcess]:
-        """Have a process take the file, which is gone when the block is left. Raises ProcessesLost."""
+    def open_process(self, most_unpacked: int = 0) -> AbstractContextManager[FileProcess]:
+        """Have a process take the file, which is gone when the block is left: to normalize it, or only to unpack it.
+
+        Raises ProcessesLost.
+        """
 
 
 class Processes(Protocol):

@@ -18,17 +18,19 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.admission import Admission
-from shared.cage.conversation import Nonsense, bytes_needed, image_of, refusal_of
+from shared.cage.conversation import Nonsense, bytes_needed, image_of, refusal_of, unpacked_bytes
 from shared.cage.file_process import NOT_BEGUN, ProcessesLost
-from shared.errors import DecoderCrashed, OutOfTime, ResourcesExhausted, TooDemanding
+from shared.errors import DecoderCrashed, OutOfTime, ResourcesExhausted, SourceTooLarge, TooDemanding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from shared.cage.file_process import FileProcess, HeldFile, Processes
     from shared.image import ImageLimits, NormalizedImage
@@ -40,6 +42,9 @@ _MARGIN_BYTES = 32_000_000
 _MOST_CRASHES = _MOST_LOSSES = 2
 _KILLED, _OUT_OF_CPU = getattr(signal, "SIGKILL", None), getattr(signal, "SIGXCPU", None)
 _ADVICE = "Save it again as an ordinary JPEG or PNG, or send a smaller one."
+
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -72,24 +77,33 @@ class Images:
         """End every process."""
         self._processes.close()
 
-    def normalize(self, content: bytes, deadline: float = math.inf) -> NormalizedImage:
+    def normalize(self, content: bytes, deadline: float = math.inf, most_unpacked: int = 0) -> NormalizedImage:
         """Return `content` as an image that the API accepts, as `shared.image.normalize_image` would.
 
-        A caller who keeps no reference to `content` has its memory back at once, unless it may leave as it is.
-        Raises ImageRefused where the content is at fault, ResourcesExhausted where the instance is, OutOfTime at the
-        `deadline` (an instant of `time.monotonic`), Bug where we are.
+        Where `most_unpacked` is given, what is gzipped is unpacked to so many bytes, and taken as it is where it is
+        not. A caller who keeps no reference to `content` has its memory back at once, unless it may leave as it is.
+        Raises ImageRefused where the content is at fault, SourceTooLarge where it unpacks to more, ResourcesExhausted
+        where the instance is, OutOfTime at the `deadline` (an instant of `time.monotonic`), Bug where we are.
         """
         kept = content if len(content) <= self._limits.max_output_bytes else None
-        with self._processes.hold(content) as file:
+        with ExitStack() as held:
+            file = held.enter_context(self._processes.hold(content))
             del content
-            return self._insist(file, kept, deadline)
+            if most_unpacked:
+                unpacked = self._insist(partial(self._unpack, file, most_unpacked, deadline), deadline)
+                if unpacked:
+                    with held.pop_all():
+                        file = held.enter_context(unpacked.file)
+                    kept = unpacked.kept
+            return self._insist(partial(self._attempt, file, kept, deadline), deadline)
 
-    def _insist(self, file: HeldFile, kept: bytes | None, deadline: float) -> NormalizedImage:
+    def _insist(self, attempt: Callable[[int], _Made], deadline: float) -> _Made:
+        """Return what an attempt comes to, which is told how much memory it may have at the least; try it again."""
         crashes = losses = least_bytes = 0
         while True:
             try:
                 with self._places.admit(1, deadline):
-                    return self._attempt(file, kept, least_bytes, deadline)
+                    return attempt(least_bytes)
             except _Starved as starved:
                 stage = starved.stage
                 if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
@@ -108,7 +122,26 @@ class Images:
                 continue
             least_bytes = self._cage.budget_bytes
 
-    def _attempt(self, file: HeldFile, kept: bytes | None, least_bytes: int, deadline: float) -> NormalizedImage:
+    def _unpack(self, file: HeldFile, most_bytes: int, deadline: float, _: int) -> _Unpacked | None:
+        """Have one process unpack the file; return None where it is not packed. Raises _Starved and _Crashed."""
+        stage = _Stage("Unpacking it", EXAMINATION_BYTES, EXAMINATION_CPU_S, makes="unpacked")
+        try:
+            with self._memory.admit(most_bytes, deadline), file.open_process(most_bytes) as process:
+                said = self._last(process, self._hear(process, deadline), stage, deadline)
+                size = unpacked_bytes(said, most_bytes)
+                if size is None:
+                    return None
+                if size > most_bytes:
+                    raise SourceTooLarge(
+                        "The blob has more bytes when it is unpacked than MAX_SOURCE_BYTES allows. "
+                        "Send a smaller image, or have the operator raise that setting."
+                    )
+                kept = process.image(size) if size <= self._limits.max_output_bytes else None
+                return _Unpacked(process.file(size), kept)
+        except Nonsense:
+            raise _Crashed from None
+
+    def _attempt(self, file: HeldFile, kept: bytes | None, deadline: float, least_bytes: int) -> NormalizedImage:
         """Have one process do it, with what it is predicted to need, or `least_bytes`. Raises _Starved and _Crashed."""
         stage = _Stage("Reading its structure", EXAMINATION_BYTES, EXAMINATION_CPU_S)
         try:
@@ -130,6 +163,11 @@ class Images:
         self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, kept: bytes | None, deadline: float
     ) -> NormalizedImage:
         """Wait until the process has ended, and return or raise what that means."""
+        said = self._last(process, said, stage, deadline)
+        return image_of(said["image"], process.image, kept, self._limits)
+
+    def _last(self, process: FileProcess, said: Mapping[str, Any], stage: _Stage, deadline: float) -> Mapping[str, Any]:
+        """Wait until the process has ended, and return what it said of what it made; raise what its end means else."""
         if said and self._hear(process, deadline):
             raise Nonsense
         end = process.end()
@@ -145,8 +183,8 @@ class Images:
             raise _Crashed
         if "starved" in said:
             raise _Starved(stage)
-        if "image" in said:
-            return image_of(said["image"], process.image, kept, self._limits)
+        if stage.makes in said:
+            return said
         raise refusal_of(said)
 
     def _hear(self, process: FileProcess, deadline: float) -> Mapping[str, Any]:
@@ -175,6 +213,15 @@ class _Stage:
     memory_bytes: int
     cpu_s: int
     is_decoding: bool = False
+    makes: str = "image"
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """What came out of a packed file, and its bytes where it is small enough to leave."""
+
+    file: AbstractContextManager[HeldFile]
+    kept: bytes | None
 
 
 class _Starved(Exception):

@@ -57,9 +57,9 @@ class PlainFile:
     limits: ImageLimits
 
     @contextmanager
-    def open_process(self) -> Iterator[PlainProcess]:
+    def open_process(self, most_unpacked: int = 0) -> Iterator[PlainProcess]:
         """Have a process take the file, which is gone when the block is left."""
-        process = PlainProcess(self.path, self.limits)
+        process = PlainProcess(self.path, self.limits, most_unpacked)
         try:
             yield process
         finally:
@@ -69,14 +69,16 @@ class PlainFile:
 class PlainProcess:
     """A process with its file."""
 
-    def __init__(self, source: Path, limits: ImageLimits) -> None:
+    def __init__(self, source: Path, limits: ImageLimits, most_unpacked: int) -> None:
+        self._limits = limits
         self._room = source.with_name("image")
         self._room.unlink(missing_ok=True)
         self._process = launch("shared.cage.plain_child", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=_read_lines, args=(self._process.stdout, self._lines), daemon=True)
         self._reader.start()
-        self._send({"limits": asdict(limits), "source": str(source), "room": str(self._room)})
+        paths = {"source": str(source), "room": str(self._room)}
+        self._send({"limits": asdict(limits), "mostUnpacked": most_unpacked, **paths})
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
         """Return what the process says; None once it has ended. Raises TimeoutError and Nonsense."""
@@ -108,6 +110,12 @@ class PlainProcess:
         with suppress(FileNotFoundError), self._room.open("rb") as file:
             return file.read(size)
         return b""
+
+    @contextmanager
+    def file(self, size: int) -> Iterator[PlainFile]:
+        """Have what it wrote there as a file, in a folder of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield PlainFile(self._room.rename(Path(folder) / "file"), size, self._limits)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         if self._process.stdin:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.cage.conversation import pack, unpack
-from shared.cage.work import normalize_file
+from shared.cage.work import normalize_file, unpack_file
 from shared.image.model import ImageLimits
 
 
@@ -20,8 +20,13 @@ def main() -> None:
         if not sys.stdin.buffer.readline():
             sys.exit()
 
-    content = Path(job["source"]).read_bytes()
-    _say(normalize_file(content, ImageLimits(**job["limits"]), ask, Path(job["room"]).write_bytes))
+    content, room = Path(job["source"]).read_bytes(), Path(job["room"])
+    if most_bytes := job["mostUnpacked"]:
+        with room.open("wb") as file:
+            said = unpack_file(content, most_bytes, file.write)
+    else:
+        said = normalize_file(content, ImageLimits(**job["limits"]), ask, room.write_bytes)
+    _say(said)
 
 
 def _say(message: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from shared.cage.conversation import JOB, MAX_MESSAGE_BYTES, REPLY, REQUEST, pac
 from shared.cage.file_process import NOT_BEGUN
 from shared.cage.mapped_file import map_file
 from shared.cage.warming import warm_up
-from shared.cage.work import normalize_file
+from shared.cage.work import normalize_file, unpack_file
 from shared.image.model import ImageLimits
 
 Normalize = Callable[
@@ -99,25 +99,29 @@ def _be_a_child(
     status = NOT_BEGUN
     try:
         confinement.renounce(template, change_user=change_user)
-        if file := _take(app):
+        if job := _take(app):
             status = 0
-            _serve(app, normalize, *file, limits)
+            _serve(app, normalize, job, limits)
     finally:
         os._exit(status)
 
 
-def _take(app: socket.socket) -> tuple[bytes, mmap.mmap] | None:
-    """Wait for the file; return it and the room for its image, with all limits set."""
+_Job = tuple[bool, bytes, mmap.mmap]
+"""Whether the file is only to be unpacked, the file itself, and the room for what comes out of that."""
+
+
+def _take(app: socket.socket) -> _Job | None:
+    """Wait for the file, and return it with all limits set."""
     data, descriptors = _received(app, JOB.size)
     if not data:
         return None
-    source_bytes, room_bytes, soft_bytes, hard_bytes, soft_s, hard_s = JOB.unpack(data)
+    unpacks, source_bytes, room_bytes, soft_bytes, hard_bytes, soft_s, hard_s = JOB.unpack(data)
     content = map_file(descriptors[0], source_bytes)
     room = mmap.mmap(descriptors[1], room_bytes)
     for descriptor in descriptors:
         os.close(descriptor)
     confinement.confine((soft_bytes, hard_bytes), (soft_s, hard_s))
-    return content, room
+    return unpacks, content, room
 
 
 _DESCRIPTORS_BYTES = socket.CMSG_SPACE(8)
@@ -129,7 +133,9 @@ def _received(channel: socket.socket, size: int) -> tuple[bytes, list[int]]:
     return data, [number for _, _, numbers in attached for number in memoryview(numbers).cast("i")]
 
 
-def _serve(app: socket.socket, normalize: Normalize, content: bytes, room: mmap.mmap, limits: ImageLimits) -> None:
+def _serve(app: socket.socket, normalize: Normalize, job: _Job, limits: ImageLimits) -> None:
+    unpacks, content, room = job
+
     def ask(message: dict[str, Any]) -> None:
         app.send(pack(message))
         if not app.recv(MAX_MESSAGE_BYTES):
@@ -138,4 +144,5 @@ def _serve(app: socket.socket, normalize: Normalize, content: bytes, room: mmap.
     def deliver(image: bytes) -> None:
         room[: len(image)] = image
 
-    app.send(pack(normalize(content, limits, ask, deliver)))
+    said = unpack_file(content, len(room), room.write) if unpacks else normalize(content, limits, ask, deliver)
+    app.send(pack(said))

@@ -48,9 +48,9 @@ class WatchedFile:
         return self.file.size
 
     @contextmanager
-    def open_process(self) -> Iterator[CagedProcess]:
+    def open_process(self, most_unpacked: int = 0) -> Iterator[CagedProcess]:
         """Note the process."""
-        with self.file.open_process() as process:
+        with self.file.open_process(most_unpacked) as process:
             for seen in self.seen:
                 seen.append(process)
             yield process

@@ -322,7 +322,7 @@ class Process:
         )
         queue = cast("QueueClient", self)
 
-        def normalize(content: bytes, _deadline: float) -> NormalizedImage:
+        def normalize(content: bytes, *_: float) -> NormalizedImage:
             return normalize_image(content, SETTINGS.limits)
 
         tokens = AccessTokens(EverlastingTokens())

@@ -1,0 +1,130 @@
+"""What was stored as a website's files are is unpacked in the cage, and taken as it is where it only seems to be."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.cage import CageLimits, Images
+from shared.cage.caged import Cage
+from shared.cage.conversation import Nonsense, unpacked_bytes
+from shared.cage.plain import PlainProcesses
+from shared.errors import DropError, SourceTooLarge, TooDemanding, UnsupportedFormat
+from shared.image import ImageLimits
+from tests.cage.costly import empty_blocks
+from tests.cage.watching import Watched
+from tests.deadlines import HANG_S
+from tests.image.pictures import encoded, photo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.image import NormalizedImage
+
+LIMITS = ImageLimits(max_output_bytes=300_000)
+CAGE = CageLimits(wall_s=int(HANG_S))
+MOST = 3_000_000
+JPEG = encoded(photo(), "JPEG")
+BMP = encoded(photo(1_000, 800), "BMP")
+PACKED = gzip.compress(JPEG, mtime=0)
+
+
+@pytest.fixture(scope="module")
+def cage() -> Iterator[Watched]:
+    """Run the real template."""
+    cage = Cage(LIMITS, CAGE)
+    yield Watched(cage)
+    cage.close()
+
+
+@pytest.fixture(params=["cage", "plain"])
+def images(request: pytest.FixtureRequest, cage: Watched) -> Images:
+    """Hand files to it, and to the processes that there are where there is no cage."""
+    return Images(LIMITS, CAGE, cage if request.param == "cage" else PlainProcesses(LIMITS))
+
+
+def outcome(images: Images, data: bytes, most_unpacked: int = 0) -> NormalizedImage | tuple[str, str]:
+    """Return the image, or how it was refused."""
+    try:
+        return images.normalize(data, most_unpacked=most_unpacked)
+    except DropError as error:
+        return error.code, error.message
+
+
+def test_a_legal_image_that_was_packed_leaves_as_what_was_packed(images: Images) -> None:
+    """Its own bytes, and no change of them is told."""
+    image = images.normalize(PACKED, most_unpacked=MOST)
+    assert (image.data, image.changes) == (JPEG, ())
+
+
+@pytest.mark.parametrize("data", [BMP, encoded(photo(1_200, 900), "PNG"), JPEG[:-5_000], b"", b"text"])
+def test_a_packed_file_becomes_what_it_would_without_that(images: Images, data: bytes) -> None:
+    """Images that leave as others, files that are refused, and those too large to leave as they are."""
+    assert outcome(images, gzip.compress(data, mtime=0), MOST) == outcome(images, data)
+
+
+@pytest.mark.parametrize(
+    "data", [JPEG, BMP, b"", b"text", PACKED[:-9], PACKED[:5_000], zlib.compress(JPEG), PACKED[:40] + JPEG]
+)
+def test_a_label_that_is_wrong_is_ignored(images: Images, data: bytes) -> None:
+    """What is there is taken as it is, and says itself what it is."""
+    assert outcome(images, data, MOST) == outcome(images, data)
+
+
+def test_what_stands_behind_the_end_is_left_out(images: Images) -> None:
+    """As every program that unpacks does."""
+    assert images.normalize(PACKED + bytes(100), most_unpacked=MOST).data == JPEG
+
+
+def test_what_was_packed_twice_is_unpacked_once(images: Images) -> None:
+    """The label says no more; what is left says itself that it is packed."""
+    with pytest.raises(UnsupportedFormat, match="gzip archive"):
+        images.normalize(gzip.compress(PACKED), most_unpacked=MOST)
+
+
+@pytest.mark.parametrize("end", [None, 5_000])
+def test_what_unpacks_to_more_than_the_limit_is_refused(images: Images, end: int | None) -> None:
+    """However little is stored, whole or not, and no further than to the limit."""
+    bomb = gzip.compress(bytes(50_000_000), 9, mtime=0)[:end]
+    with pytest.raises(SourceTooLarge, match=r"more bytes when it is unpacked than MAX_SOURCE_BYTES"):
+        images.normalize(bomb, most_unpacked=MOST)
+
+
+def test_the_limit_itself_is_not_more_than_it(images: Images) -> None:
+    """To the byte."""
+    assert images.normalize(PACKED, most_unpacked=len(JPEG)).data == JPEG
+    with pytest.raises(SourceTooLarge):
+        images.normalize(PACKED, most_unpacked=len(JPEG) - 1)
+
+
+def test_what_takes_long_to_unpack_is_too_demanding(cage: Watched) -> None:
+    """Blocks in which nothing is cost their sender little."""
+    slow = b"\x1f\x8b\x08" + bytes(7) + empty_blocks(60_000_000)
+    with pytest.raises(TooDemanding, match="Unpacking it took more than 2 s of CPU"):
+        Images(LIMITS, CAGE, cage).normalize(slow, most_unpacked=MOST)
+
+
+def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
+    """It is written where it stays, piece by piece."""
+    began = len(cage.seen)
+    for size in (1_000_000, 50_000_000):
+        with pytest.raises(UnsupportedFormat):
+            Images(LIMITS, CAGE, cage).normalize(gzip.compress(bytes(size), 1), most_unpacked=60_000_000)
+    little, much = (process.ended.peak_bytes for process in cage.seen[began:] if process.ended)
+    assert much - little < 50_000_000 + 5_000_000
+
+
+@pytest.mark.parametrize("size", [-1, 12, 2**70, True, 1.5, "1", [1]])
+def test_no_size_is_believed_that_cannot_be(size: object) -> None:
+    """As nothing else is that a process says which has a file."""
+    with pytest.raises(Nonsense):
+        unpacked_bytes({"unpacked": size}, 10)
+
+
+@pytest.mark.parametrize("size", [None, 0, 10, 11])
+def test_a_size_that_can_be_is_believed(size: int | None) -> None:
+    """One more than the most stands for all that is larger."""
+    assert unpacked_bytes({"unpacked": size}, 10) == size
