@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from shared.credentials import (
 )
 from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import HttpClient
-from tests.deadlines import HANG_S
+from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request
 
 if TYPE_CHECKING:
@@ -250,10 +251,21 @@ def test_an_odd_identity_endpoint_is_one_error_and_tells_no_secret(
     with serve(Starlette(routes=[Route("/", endpoint)])) as address:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
         monkeypatch.setenv("IDENTITY_HEADER", "x")
-        with pytest.raises(TokenServiceUnavailable, match=says) as caught:
-            open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(1))
-    assert caught.value.retry_after_s == retry_after_s
-    assert "eyJ" not in caplog.text + caught.value.message
+        problem = refused_soon(open_tokens(ManagedIdentityLogin(SCOPE), http), says)
+    assert type(problem) is TokenServiceUnavailable
+    assert problem.retry_after_s == retry_after_s
+    assert "eyJ" not in caplog.text + problem.message
+
+
+def refused_soon(tokens: AccessTokens, says: str) -> DropError:
+    """Return why no token came in a short time; in a longer one where a busy machine took that for what is before."""
+    for within_s in SHORT_S:
+        with pytest.raises(DropError) as caught:
+            tokens.get(later(within_s))
+        if re.search(says, caught.value.message):
+            break
+    assert re.search(says, caught.value.message)
+    return caught.value
 
 
 def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
@@ -269,17 +281,18 @@ def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
     with conversing(hang, again=True) as address:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
         monkeypatch.setenv("IDENTITY_HEADER", "x")
-        with pytest.raises(TokenServiceUnavailable, match=r"did not respond within 0\.3 s"):
-            open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(0.3))
+        problem = refused_soon(open_tokens(ManagedIdentityLogin(SCOPE), http), r"did not respond within \S+ s")
         enough.set()
+    assert type(problem) is TokenServiceUnavailable
 
 
 def test_an_identity_endpoint_that_is_gone_is_named(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens there."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
     monkeypatch.setenv("IDENTITY_HEADER", "x")
-    with pytest.raises(TokenServiceUnavailable, match=r"identity endpoint.*127\.0\.0\.1:1.*Connection refused"):
-        open_tokens(ManagedIdentityLogin(SCOPE), http).get(later(0.3))
+    tokens = open_tokens(ManagedIdentityLogin(SCOPE), http)
+    problem = refused_soon(tokens, r"identity endpoint.*127\.0\.0\.1:1.*Connection refused")
+    assert type(problem) is TokenServiceUnavailable
 
 
 class TokenAuthority:

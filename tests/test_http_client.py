@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import re
 import socket
 import ssl
 import threading
@@ -29,16 +28,14 @@ from shared.http_client import (
     look_up,
     proxy_of_environment,
 )
-from tests.deadlines import HANG_S
+from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request, reset, respond, responding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from shared.http_client import Address
+    from shared.http_client import Address, Cause
 
-# What must run out in a test does so soon.
-SHORT_S = 0.3
 BODY = b"image" * 1000
 
 
@@ -62,6 +59,21 @@ def refused(
     with pytest.raises(NoResponse) as caught:
         send(client, url, method, body, within_s=within_s)
     return caught.value
+
+
+def out_of_time(
+    client: HttpClient, url: str, method: str = "GET", body: bytes = b"", *, cause: Cause, may_have_arrived: bool
+) -> str:
+    """Send a request for which there is too little time; return what is said of it, but for the time, which is told."""
+    for within_s in SHORT_S:
+        error = refused(client, url, method, body, within_s=within_s)
+        if (error.cause, error.may_have_arrived) == (cause, may_have_arrived):
+            break
+    assert (error.cause, error.may_have_arrived) == (cause, may_have_arrived)
+    said, within, told = error.message.rpartition(" within ")
+    assert within
+    assert 0 < float(told.removesuffix(" s.")) <= within_s + 0.5  # it is rounded
+    return said
 
 
 def test_a_request_goes_out_as_it_was_given(client: HttpClient) -> None:
@@ -148,18 +160,21 @@ def dripping(before: bytes, drop: bytes, after: bytes) -> Callable[[socket.socke
 )
 def test_slow_headers_end_at_the_deadline(client: HttpClient, before: bytes, drop: bytes, after: bytes) -> None:
     """Every byte comes in time, and the response in none; the request has arrived."""
-    with conversing(dripping(before, drop, after)) as address:
-        error = refused(client, address, within_s=SHORT_S)
-    assert (error.cause, error.may_have_arrived) == ("time", True)
-    assert error.message == "127.0.0.1 did not respond within 0.3 s."
+    with conversing(dripping(before, drop, after), again=True) as address:
+        said = out_of_time(client, address, cause="time", may_have_arrived=True)
+    assert said == "127.0.0.1 did not respond"
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 200", "Transfer-Encoding: chunked", "X-Until: closed"])
 def test_a_slow_body_ends_at_the_deadline_and_its_status_counts(client: HttpClient, framing: str) -> None:
     """However the end of the body is told."""
     drop = b"1\r\nx\r\n" if "chunked" in framing else b"x"
-    with conversing(dripping(f"HTTP/1.1 429 Slow\r\n{framing}\r\n\r\n".encode(), drop, b"")) as address:
-        response = send(client, address, within_s=SHORT_S)
+    head = f"HTTP/1.1 429 Slow\r\n{framing}\r\n\r\n".encode()
+    with conversing(dripping(head, drop, b""), again=True) as address:
+        for within_s in SHORT_S:
+            with suppress(NoResponse):
+                response = send(client, address, within_s=within_s)
+                break
     assert (response.status, response.body, response.is_whole) == (429, b"", False)
 
 
@@ -171,10 +186,9 @@ def test_a_request_that_nobody_reads_ends_at_the_deadline(client: HttpClient) ->
         connection.recv(100)
         enough.wait(HANG_S)
 
-    with conversing(conversation) as address:
-        error = refused(client, address, "PUT", bytes(50_000_000), within_s=SHORT_S)
+    with conversing(conversation, again=True) as address:
+        out_of_time(client, address, "PUT", bytes(50_000_000), cause="time", may_have_arrived=True)
         enough.set()
-    assert (error.cause, error.may_have_arrived) == ("time", True)
 
 
 def test_a_listener_that_accepts_nobody_ends_at_the_deadline(client: HttpClient) -> None:
@@ -186,11 +200,11 @@ def test_a_listener_that_accepts_nobody_ends_at_the_deadline(client: HttpClient)
         for one in crowd:
             one.settimeout(0)
             one.connect_ex(listener.getsockname())
-        error = refused(client, f"http://127.0.0.1:{listener.getsockname()[1]}", within_s=SHORT_S)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        said = out_of_time(client, f"http://{address}", cause="connection", may_have_arrived=False)
         for one in crowd:
             one.close()
-    assert (error.cause, error.may_have_arrived) == ("connection", False)
-    assert re.fullmatch(r"No connection to 127.0.0.1:\d+ could be made within 0.3 s.", error.message)
+    assert said == f"No connection to {address} could be made"
 
 
 def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
@@ -207,9 +221,8 @@ def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
     with conversing(responding(respond())) as address:
         url = address.replace("127.0.0.1", "peer.example")
         for _ in range(2):
-            error = refused(client, url, within_s=SHORT_S)
-            assert (error.cause, error.may_have_arrived) == ("name", False)
-            assert error.message == "The name peer.example was not resolved within 0.3 s."
+            said = out_of_time(client, url, cause="name", may_have_arrived=False)
+            assert said == "The name peer.example was not resolved"
         assert looked_up == ["peer.example"]
         now = 60.0
         assert client.send("GET", url, deadline=time.monotonic() + 120).status == 200
@@ -506,10 +519,10 @@ def test_a_proxy_that_is_none_is_told(proxy: str, says: str) -> None:
 
 def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
     """It accepted the connection, and that was all."""
-    with conversing(dripping(b"", b"", b"")) as proxy:
-        error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example", within_s=SHORT_S)
-    assert (error.cause, error.may_have_arrived) == ("proxy", False)
-    assert error.message == "The proxy did not respond within 0.3 s."
+    with conversing(dripping(b"", b"", b""), again=True) as proxy:
+        client = HttpClient(proxy_for=lambda _: proxy)
+        said = out_of_time(client, "https://api.example", cause="proxy", may_have_arrived=False)
+    assert said == "The proxy did not respond"
 
 
 @contextmanager
@@ -595,10 +608,9 @@ def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None
         while connection.recv(10**6):
             pass
 
-    with conversing(conversation) as address:
-        error = refused(client, address.replace("http:", "https:"), within_s=SHORT_S)
-    assert (error.cause, error.may_have_arrived) == ("tls", False)
-    assert error.message == "TLS with 127.0.0.1 was not negotiated within 0.3 s."
+    with conversing(conversation, again=True) as address:
+        said = out_of_time(client, address.replace("http:", "https:"), cause="tls", may_have_arrived=False)
+    assert said == "TLS with 127.0.0.1 was not negotiated"
 
 
 def test_certificates_of_the_environment_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

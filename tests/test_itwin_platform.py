@@ -35,7 +35,7 @@ from shared.http_client import HttpClient
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
 from shared.throttle import Throttle
-from tests.deadlines import HANG_S
+from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request, reset, respond, responding
 
 if TYPE_CHECKING:
@@ -277,13 +277,24 @@ def test_a_response_that_never_comes_is_silence_within_the_timeout() -> None:
         read_request(connection)
         enough.wait(HANG_S)
 
-    with conversing(conversation) as address, platform_at(address, timeout_s=0.3) as platform:
-        error = failure(platform)
+    with conversing(conversation, again=True) as address:
+        error = first_of(PlatformSilent, address)
         enough.set()
     assert type(error) is PlatformSilent
-    assert error.message == (
-        "The iTwin Platform did not say what became of the image: 127.0.0.1 did not respond within 0.3 s."
+    assert re.fullmatch(
+        r"The iTwin Platform did not say what became of the image: 127\.0\.0\.1 did not respond within [\d.]+ s\.",
+        error.message,
     )
+
+
+def first_of(verdict: type, address: str) -> DropError:
+    """Return how an upload ends for which there is too little time; by its verdict, the request has arrived."""
+    for timeout_s in SHORT_S:
+        with platform_at(address, timeout_s=timeout_s) as platform:
+            error = failure(platform)
+        if type(error) is verdict:
+            break
+    return error
 
 
 def test_an_upload_ends_by_its_deadline_if_that_is_sooner() -> None:
@@ -363,8 +374,8 @@ def test_a_status_counts_though_its_body_never_ends(status: str, verdict: type) 
                 if not connection.recv(1):
                     return
 
-    with conversing(drip) as address, platform_at(address, timeout_s=0.3) as platform:
-        assert type(failure(platform)) is verdict
+    with conversing(drip, again=True) as address:
+        assert type(first_of(verdict, address)) is verdict
 
 
 @pytest.mark.parametrize(
