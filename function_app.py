@@ -1,6 +1,6 @@
 """The triggers and nothing else: translate, call, return.
 
-What the functions need is imported when the first drop comes, so that the host knows them sooner.
+The functions import what they need on their first call, so that the host can index them sooner.
 """
 
 import logging
@@ -13,21 +13,21 @@ app = func.FunctionApp()
 
 # The worker's root logger is at INFO, where the SDK logs every request it sends.
 logging.getLogger("azure").setLevel(logging.WARNING)
-# It repeats what an identity endpoint answered, which may hold half a token; the app says in its own words what failed.
+# It logs responses of the identity endpoint, which may contain part of a token; the app logs failures in its own words.
 logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
 
 
 @app.function_name("process_drop")
 @app.blob_trigger(
     arg_name="reference",
-    # Nominal: with Event Grid as the source, the event names the container, and the subscription's filter decides
-    # which events come. A token in the container's place would keep the function from being indexed at all.
+    # Only nominal: with Event Grid as the source, the event names the container, and the subscription's filter decides
+    # which events arrive. With a token such as {container} here, the host would not index the function at all.
     path="drops/{name}",
     connection="DropStorage",
     source=func.BlobSource.EVENT_GRID,
 )
 def process_drop(reference: blob.BlobClient, context: func.Context) -> None:
-    """Take a blob that was just written to its iTwin."""
+    """Process a blob that was just written."""
     from shared import deliveries
 
     deliveries.blob_written(reference.container_name, reference.blob_name, context.invocation_id)
@@ -36,7 +36,7 @@ def process_drop(reference: blob.BlobClient, context: func.Context) -> None:
 @app.function_name("retry_drop")
 @app.queue_trigger(arg_name="message", queue_name="drop-retries", connection="DropStorage")
 def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
-    """Try a drop again whose time has come."""
+    """Retry a drop whose delay is over."""
     from shared import deliveries
 
     deliveries.retry_due(message.get_body(), context.invocation_id, deliveries=message.dequeue_count or 1)
@@ -45,7 +45,7 @@ def retry_drop(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_drop")
 @app.queue_trigger(arg_name="message", queue_name="webjobs-blobtrigger-poison", connection="DropStorage")
 def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
-    """Have a drop tried again that the host stopped trying; what failed too often by then gets its result."""
+    """Retry a drop that the host stopped trying; if it has failed too often, write its result."""
     from shared import deliveries
 
     deliveries.blob_poisoned(message.get_body(), context.invocation_id)
@@ -54,7 +54,7 @@ def bury_drop(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_retry")
 @app.queue_trigger(arg_name="message", queue_name="drop-retries-poison", connection="DropStorage")
 def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
-    """Do so with a message of the retry queue that the host stopped trying."""
+    """Do the same for a message of the retry queue that the host stopped trying."""
     from shared import deliveries
 
     deliveries.retry_poisoned(message.get_body(), context.invocation_id)
@@ -63,7 +63,7 @@ def bury_retry(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("recover_event")
 @app.queue_trigger(arg_name="message", queue_name="undeliverable-events", connection="DropStorage")
 def recover_event(message: func.QueueMessage, context: func.Context) -> None:
-    """Take up an event that Event Grid could not deliver."""
+    """Recover an event that Event Grid could not deliver."""
     from shared import deliveries
 
     deliveries.event_undeliverable(message.get_body(), context.invocation_id)
@@ -72,7 +72,7 @@ def recover_event(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("bury_event")
 @app.queue_trigger(arg_name="message", queue_name="undeliverable-events-poison", connection="DropStorage")
 def bury_event(message: func.QueueMessage, context: func.Context) -> None:
-    """Try such an event again, which the host does here every ten minutes for a day."""
+    """Try such an event again; the host does this every ten minutes for a day."""
     from shared import deliveries
 
     deliveries.event_undeliverable(message.get_body(), context.invocation_id)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a program at any moment, without a traceback: one would look like a fault of its own."""
+"""Ctrl-C and SIGTERM end a program at any moment, without a traceback, which would look like a bug."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ INTERRUPTED = 130
 def run_program(load: Callable[[], Callable[[], int]]) -> int:
     """Load a program and run it; return its exit code.
 
-    Whatever takes a while to import belongs into `load`.
+    Slow imports belong in `load`.
     """
-    # Meanwhile there is nothing to tidy up, and Python loses some of the exceptions that a signal raises in an import.
+    # While loading, there is nothing to clean up, and Python may lose an exception that a signal raises in an import.
     _on_interrupt(_end_at_once)
     try:
         run = load()
@@ -40,6 +40,6 @@ def _end_at_once(_: int, __: FrameType | None) -> NoReturn:
 
 
 def _interrupt_once(_: int, __: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must not interrupt the tidying up.
+    # A second Ctrl-C must not interrupt the cleanup.
     _on_interrupt(signal.SIG_IGN)
     raise KeyboardInterrupt

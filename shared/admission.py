@@ -1,6 +1,6 @@
-"""Who may begin, and who waits, where there is only so much of something for all threads: memory, or processes.
+"""Rations something that is limited for all threads, memory or processes: who may begin, and who has to wait.
 
-First come, first served, so that nobody starves; what needs more than there is goes alone.
+First come, first served, so that nobody starves; a request for more than the whole budget is admitted alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """So much of something; one for the process, shared by its threads."""
+    """A budget to ration; one for the process, shared by its threads."""
 
     def __init__(self, budget: int) -> None:
         self._budget = self._free = budget
@@ -28,7 +28,7 @@ class Admission:
 
     @contextmanager
     def admit(self, size: int, deadline: float = math.inf) -> Iterator[None]:
-        """Let the block take so much; wait before it while others have it, or came before.
+        """Give the block `size` of the budget; first wait while others have it, or came earlier.
 
         Raises OutOfTime at the `deadline`, an instant of `time.monotonic`.
         """
@@ -48,7 +48,7 @@ class Admission:
             try:
                 left_s = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0)
                 if not self._changed.wait_for(lambda: self._line[0] is place and share <= self._free, left_s):
-                    raise OutOfTime("Other images were still being worked on when the attempt's time was over.")
+                    raise OutOfTime("Other images were still being processed when the attempt's time was up.")
                 self._free -= share
             finally:
                 self._line.remove(place)

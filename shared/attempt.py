@@ -1,6 +1,6 @@
-"""One try at a drop, and the message that makes the next one.
+"""One attempt at a drop, and the message that schedules the next one.
 
-A message, as it stands in the queue in base64::
+A message, which is in the queue as base64::
 
     {
       "drop": {"container": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", "blob": "site/cam1.jpg"},
@@ -28,21 +28,21 @@ from shared.untrusted_json import parse_object, parse_time
 if TYPE_CHECKING:
     from shared.errors import DropError
 
-# When the first attempt of an event is, until it begins.
+# Stands for the time of an event's first attempt until that begins.
 NOT_BEGUN = datetime.max.replace(tzinfo=UTC)
 
-# More than anybody counts to; Python does not even print a number of 4,301 digits.
+# No counter gets this far; Python refuses to even print a number with 4,301 digits.
 MAX_COUNT = 10**9
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a drop: which it is, when the first was, and of which version of the blob.
+    """One attempt at a drop: its number, when the first one was made, and for which version of the blob.
 
-    `etag` is None where the version is not known yet, `last_modified` where nobody has read it, and `content` is ""
-    then (see `Version`). A replay sends a drop that has its final result already: an operator wants it, or an older
-    image may be shown over it. `poisoned` counts how often the host stopped trying the drop. `brief_since` is when it
-    first met an error that is retried for minutes alone (`DropError.is_brief`); None where it has met none.
+    `etag` is None if the version is not known yet; `last_modified` is None and `content` "" if it was never read (see
+    `Version`). A replay sends a drop that already has its final result, because an operator asked for it or an older
+    image may have replaced it. `poisoned` counts how often the host stopped trying the drop. `brief_since` is when
+    it first met an error that is retried only for minutes (`DropError.is_brief`), or None.
     """
 
     drop: Drop
@@ -57,51 +57,51 @@ class Attempt:
 
     @property
     def version(self) -> Version | None:
-        """Return the version, once it has been read; a later attempt may find that it has gone."""
+        """Return the version, once it has been read; a later attempt may find the blob deleted."""
         if not (self.etag and self.last_modified):
             return None
         return Version(self.last_modified, self.etag, self.drop.blob, self.content)
 
     @classmethod
     def event(cls, drop: Drop) -> Attempt:
-        """Return the attempt that a new blob's event makes; its time is told when it begins."""
+        """Return the attempt for a new blob's event; its time is set when it begins."""
         return cls(drop, number=1, first_at=NOT_BEGUN)
 
     @classmethod
     def missed(cls, drop: Drop) -> Attempt:
-        """Return what, postponed, makes the attempt of an event that was lost."""
+        """Return what to postpone in order to make the attempt of a lost event."""
         return cls(drop, number=0, first_at=NOT_BEGUN)
 
     @classmethod
     def replay(cls, drop: Drop, version: Version | None = None) -> Attempt:
-        """Return what, postponed, sends a drop from the start that has its final result already."""
+        """Return what to postpone in order to process a finished drop again from the start."""
         attempt = cls(drop, number=0, first_at=NOT_BEGUN, is_replay=True)
         return attempt.at(version, NOT_BEGUN) if version else attempt
 
     def at(self, version: Version, now: datetime) -> Attempt:
-        """Return the attempt at `version`: the first, where it is not the one that was tried."""
+        """Return the attempt at `version`: the first one, if another version was tried before."""
         tried = self if self.etag in (None, version.etag) else Attempt(self.drop, number=1, first_at=now)
         return replace(tried, etag=version.etag, last_modified=version.last_modified, content=version.content)
 
     def begun_by(self, now: datetime) -> Attempt:
-        """Return the attempt with nothing of it in the future: that would never reach its horizon."""
+        """Return the attempt with no time in the future, as that would never reach its horizon."""
         return replace(
             self, first_at=min(self.first_at, now), brief_since=self.brief_since and min(self.brief_since, now)
         )
 
     def met(self, error: DropError, now: datetime) -> Attempt:
-        """Return the attempt that has met the error: of a brief one, the first counts."""
+        """Return the attempt with this error noted: the time of the first brief one counts."""
         return replace(self, brief_since=now) if error.is_brief and self.brief_since is None else self
 
     def tried_since(self, error: DropError) -> datetime:
-        """Return from when on the time counts for which an error as this one is retried.
+        """Return the start of the time for which such an error is retried.
 
-        A message may say more, but nothing before the first attempt.
+        A message can claim any time, but never one before the first attempt.
         """
         return max(self.first_at, self.brief_since) if error.is_brief and self.brief_since else self.first_at
 
     def message(self) -> str:
-        """Return the message that makes the next attempt."""
+        """Return the message that schedules the next attempt."""
         fields = {
             "drop": {"container": self.drop.container, "blob": self.drop.blob},
             "number": self.number + 1,
@@ -117,7 +117,7 @@ class Attempt:
 
     @classmethod
     def from_message(cls, text: str | bytes) -> Attempt:
-        """Read a message, also of an earlier release. Raises ValueError where it is none of ours."""
+        """Read a message, including one of an earlier release. Raises ValueError if it is not one of the app's."""
         try:
             fields = parse_object(text)
             number, etag, read = fields["number"], fields["etag"], fields.get("last_modified")
@@ -140,7 +140,7 @@ class Attempt:
             etag=etag,
             last_modified=last_modified,
             content=content,
-            # What an earlier release called "again".
+            # An earlier release called it "again".
             is_replay=fields.get("replay", fields.get("again")) is True,
             poisoned=poisoned,
             brief_since=brief_since,

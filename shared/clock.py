@@ -1,7 +1,7 @@
-"""What time it is: storage's time where instances compare, and this process's own where it waits.
+"""What time it is: storage's clock where instances compare times, and this process's own where it waits.
 
-Machines' clocks differ, by hours where somebody set one by hand. What is compared over instances is told by storage's
-clock, which all of them hear; how long something takes or may take is monotonic.
+The clocks of machines differ, by hours if one was set by hand. Times that instances compare are those of storage's
+clock, which all of them see in its responses; durations and deadlines use the monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A Date header counts whole seconds and is a moment old when it is read.
+# A Date header has whole seconds and is a little old when it is read.
 DATE_PRECISION = timedelta(seconds=2)
 
 
@@ -27,9 +27,9 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Clock:
-    """What time it is, and how to wait; tests hand in their own.
+    """What time it is, and how to wait; tests pass their own.
 
-    `now` is for what instances compare, `monotonic` (seconds) for what takes time in this process.
+    `now` is for times that instances compare, `monotonic` (seconds) for durations in this process.
     """
 
     now: Callable[[], datetime] = utc_now
@@ -41,7 +41,7 @@ LOCAL = Clock()
 
 
 class StorageTime:
-    """The local clock, set by the Date of storage's last response where the two differ."""
+    """The local clock, corrected by the Date of storage's last response if the two differ."""
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
@@ -51,8 +51,8 @@ class StorageTime:
         """Return the time."""
         return self._local() + self._offset
 
-    def hear(self, date: str) -> None:
-        """Take in a Date header (RFC 9110, 6.6.1); any other text says nothing."""
+    def observe(self, date: str) -> None:
+        """Adjust to a Date header (RFC 9110, 6.6.1); any other text is ignored."""
         with suppress(TypeError, ValueError):
             offset = parsedate_to_datetime(date).astimezone(UTC) - self._local()
             self._offset = offset if abs(offset) > DATE_PRECISION else timedelta()

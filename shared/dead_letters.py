@@ -1,8 +1,8 @@
-"""What becomes of a drop on which the app failed so often that the host stopped trying.
+"""What happens to a drop on which the app failed so often that the host stopped trying.
 
-An exception is never the end: storage may have refused the app for a minute, or the worker was killed again and
-again by a neighbour's file. So such a drop goes back to the retry queue, later each time, and only what fails again
-after that is a bug of ours.
+An exception is never final: storage may have refused the app for a minute, or another drop's file may have killed the
+worker repeatedly. So such a drop goes back to the retry queue, each time with a longer delay; only if it still fails
+after that is it a bug in the app.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from shared.attempt import Attempt
     from shared.services import Services
 
-# How much later than a first retry such a drop comes back, in shortest delays: a minute and ten with the defaults.
+# When such a drop is retried, in shortest delays: after one minute and ten minutes with the defaults.
 COMES_BACK_DELAYS = (12, 120)
 
 
 def drop_poisoned(attempt: Attempt, services: Services, *, invocation_id: str = "") -> None:
-    """Have a drop tried again that the host stopped trying, or write the result that says that the app failed on it.
+    """Retry a drop that the host stopped trying, or write the result that says that the app failed on it.
 
-    Raises azure.core.exceptions.AzureError where storage lets neither be written down: then the host tries again.
+    Raises azure.core.exceptions.AzureError if storage accepts neither: then the host tries again.
     """
     drop = attempt.drop
     if drop.is_reserved(services.results_container) or drop.is_housekeeping():
@@ -60,16 +60,16 @@ def drop_poisoned(attempt: Attempt, services: Services, *, invocation_id: str = 
 
 
 def _waits_s(known: Known) -> float:
-    """Return how long the drop waits by its record, which is believed before a message that says that it has failed."""
+    """Return how long the drop is still waiting by its record, which takes precedence over the message."""
     is_recorded = known.recorded.etag in (None, known.attempt.etag)
     return waits_s(known.recorded, known.started_at) if is_recorded and not known.attempt.is_replay else 0
 
 
 def _tried_again(known: Known, services: Services) -> Outcome | None:
-    """Send the drop back to the retry queue; None where that was done often enough.
+    """Send the drop back to the retry queue; None if that was done often enough.
 
-    A replay goes back for as long as any drop is tried: an older image may be shown over it. A count that no record
-    bears out is not believed.
+    A replay is sent back until the horizon, because an older image may have replaced its own. A count that no record
+    confirms is ignored.
     """
     attempt, policy = known.attempt, services.retry_policy
     poisoned = attempt.poisoned if known.recorded.attempts else 0
@@ -85,7 +85,7 @@ def _tried_again(known: Known, services: Services) -> Outcome | None:
 
 
 def _uploaded(known: Known, services: Services) -> Outcome | None:
-    """Return that the drop is up, where the crashes came after its upload."""
+    """Return the outcome of a drop that was uploaded before the app failed; None if it was not."""
     upload = services.app().ledger.read(known.attempt.drop.itwin_id).upload
     return Outcome(known, dict(upload.document)) if upload and upload.version == known.attempt.version else None
 

@@ -1,7 +1,7 @@
-"""How long the attempt that runs may still take, for whatever asks storage.
+"""How long the current attempt may still take, for every request to storage.
 
-The Azure SDK hands no such thing through its own retries, and bounds the wait for each piece of a response alone: a
-body whose bytes come one by one would be waited for without end.
+The Azure SDK has no deadline across its own retries, and limits only the wait for each piece of a response: it would
+wait forever for a body whose bytes arrive one by one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _left_s: ContextVar[Callable[[], float]] = ContextVar("left_s")
 
 @contextmanager
 def bounded(deadline: float, monotonic: Callable[[], float]) -> Iterator[None]:
-    """Let every request to storage in the block end by `deadline`, an instant of `monotonic`.
+    """End every request to storage in the block by `deadline`, an instant of `monotonic`.
 
-    One that begins later raises OutOfTime.
+    A request that begins later raises OutOfTime.
     """
     token = _left_s.set(lambda: deadline - monotonic())
     try:
@@ -36,18 +36,18 @@ def bounded(deadline: float, monotonic: Callable[[], float]) -> Iterator[None]:
 
 
 def left_s() -> float:
-    """Return how many seconds are left; infinity where nothing is bounded. Raises OutOfTime where none is."""
+    """Return how many seconds are left; infinity if there is no deadline. Raises OutOfTime if none are left."""
     left = _left_s.get(lambda: math.inf)()
     if left <= 0:
-        raise OutOfTime("The attempt took too long, and was postponed before it had finished.")
+        raise OutOfTime("The attempt took too long and was postponed before it finished.")
     return left
 
 
 @contextmanager
 def body_bounded() -> Iterator[Callable[[Any], None]]:
-    """Let the bodies of responses be read until the deadline; yields what takes each, as urllib3 has it.
+    """Read the bodies of responses until the deadline only; yields a function that is given each urllib3 response.
 
-    Raises OutOfTime for whatever came of a read that was ended so: it may even look like one that was whole.
+    Raises OutOfTime, whatever the outcome of a read that was cut off so: it may even look complete.
     """
     timers: list[threading.Timer] = []
 
@@ -77,5 +77,5 @@ def _check(error: AzureError) -> None:
 
 
 def _stop(body: Any) -> None:
-    with suppress(OSError, RuntimeError, ValueError):  # it has been read meanwhile
+    with suppress(OSError, RuntimeError, ValueError):  # it has been read in the meantime
         body.shutdown()

@@ -1,6 +1,6 @@
-"""Every rule about a drop, as pure functions: what is known goes in, and what is to be done comes out.
+"""Every rule about a drop, as pure functions: what is known goes in, and what to do comes out.
 
-What becomes of an attempt, by the first row that holds:
+What to do with an attempt, by the first row that applies:
 
 ========== ================================================== ===================================================
 decision   when                                               what the pipeline does
@@ -18,31 +18,31 @@ UPLOAD     else                                               normalizes, notes 
                                                               records, publishes
 ========== ================================================== ===================================================
 
-A replay, which an operator or the app itself asks for, passes by IGNORE's first two reasons and REPEAT: it is there to
-send what has ended already.
+A replay, requested by an operator or by the app itself, skips the first two reasons for IGNORE, and REPEAT: its purpose
+is to send a drop that has already ended.
 
-Which version an attempt is for (`version_for`): that which storage has; but a message that was sent for the same
-content is for the drop that it was sent for, however often the blob's metadata was set since. An event, which names no
-version, is a new drop where the content is recorded under another ETag.
+Which version an attempt is for (`version_for`): the one in storage. But a message whose content is still the same is
+for the drop for which it was sent, however often the blob's metadata has been set since. An event, which names no
+version, is a new drop if the content is recorded under another ETag.
 
-Whoever uploads while another version is unsettled, which the platform may still apply, is sent again when that is over
+A drop that is uploaded while another version is unsettled (the platform may still apply it) is resent when that is over
 (`unsettled_until`).
 
-Which of two results stays (`replaces`): the one about the later version; of two about the same version, the one of the
-higher rank. A replay may replace `rejected` and `failed`, and `uploaded` by another `uploaded`.
+Which of two results is kept (`replaces`): the one about the later version; of two about the same version, the one with
+the higher rank. A replay may replace `rejected` and `failed`, and `uploaded` by another `uploaded`.
 
-==== ==============================================================
+==== =============================================================================
 rank a result that
-==== ==============================================================
-0    is not there, or damaged
-1    waits, and names no version
-2    waits; or has ended, and names no version: nobody could read it
-3    has ended
+==== =============================================================================
+0    does not exist, or is damaged
+1    is waiting, and names no version
+2    is waiting; or is final but names no version, because the blob was never read
+3    is final
 4    is `uploaded`
-==== ==============================================================
+==== =============================================================================
 
-When a drop is tried again (`retry_delay_s`): what the platform asks for, else exponential backoff, until the horizon,
-which is counted from the first attempt; that of a brief error, from the first of its kind.
+When a drop is retried (`retry_delay_s`): when the platform asks for it, otherwise after exponential backoff, until the
+horizon, which is counted from the first attempt; for a brief error, from the first error of that kind.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ if TYPE_CHECKING:
 
 # https://learn.microsoft.com/rest/api/storageservices/put-message: the longest that a queue hides a message
 MAX_DELAY_S = 7 * 24 * 3600
-# How much slower than time alone an operator is expected to be.
+# How much longer the delays are when an operator has to act.
 OPERATOR_FACTOR = 12
-# Waiting drops come back spread over this part of their delay, so that they do not all come at once.
+# Retries are spread over an additional part of their delay, so that they do not all come at once.
 SPREAD = 0.5
-# How much later than a fresh drop an old one comes back, at most, in shortest delays.
+# How much later than a new drop an old one is retried, at most, in shortest delays.
 MAX_RANK_DELAYS = 6
 
 WAITING, ENDED, UPLOADED = 2, 3, 4
@@ -76,17 +76,17 @@ WAITING, ENDED, UPLOADED = 2, 3, 4
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long a drop is tried; seconds. Two uploads to one iTwin are `min_delay_s` apart as well."""
+    """How often and how long a drop is retried, in seconds. Uploads to one iTwin are `min_delay_s` apart, too."""
 
     min_delay_s: float = 5
     max_delay_s: float = 3600
     horizon_s: float = 24 * 3600
-    # Of errors that are retried for minutes alone (`DropError.is_brief`).
+    # For errors that are retried only for minutes (`DropError.is_brief`).
     brief_horizon_s: float = 15 * 60
 
 
 class Action(Enum):
-    """What is to be done with an attempt: see the module's table."""
+    """What to do with an attempt: see the module's table."""
 
     IGNORE = auto()
     SUPERSEDED = auto()
@@ -97,17 +97,17 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done; `wait_s` says how long to WAIT."""
+    """What to do; `wait_s` says how long to WAIT."""
 
     action: Action
     wait_s: float = 0
 
 
 def version_for(attempt: Attempt, found: Version, recorded: Recorded) -> Version:
-    """Return the version that the attempt is for, where storage has `found`."""
+    """Return the version that the attempt is for, given that storage has `found`."""
     is_recorded = attempt.etag == recorded.etag or (attempt.is_replay and attempt.etag is None)
     known = recorded.version if is_recorded and recorded.version else attempt.version
-    # A touch dates a blob later, never earlier: no message sets a drop before those that come after it.
+    # Setting metadata only makes a blob newer: no message may place a drop before drops that were written earlier.
     is_touched = known and known.etag != found.etag and known.last_modified <= found.last_modified
     return known if known and is_touched and known.has_content_of(found) else found
 
@@ -115,8 +115,7 @@ def version_for(attempt: Attempt, found: Version, recorded: Recorded) -> Version
 def attempt_at(attempt: Attempt, version: Version, recorded: Recorded, now: datetime) -> Attempt:
     """Return the attempt at `version`, with its number and the time of the first one.
 
-    What is recorded of the same version is believed before a message, which others may have written; a replay starts
-    from the beginning.
+    A record of the same version takes precedence over the message, which others may have written; a replay starts over.
     """
     found = attempt.at(version, now)
     if attempt.is_replay or recorded.version != version:
@@ -126,7 +125,7 @@ def attempt_at(attempt: Attempt, version: Version, recorded: Recorded, now: date
 
 
 def is_settled(attempt: Attempt, recorded: Recorded, now: datetime) -> bool:
-    """Whether nothing is left to do for the version that is recorded: it has ended, or waits for another attempt."""
+    """Whether nothing is left to do for the recorded version: it has ended, or another attempt is scheduled."""
     if attempt.is_replay or recorded.etag is None:
         return False
     is_another = attempt.number <= recorded.attempts or attempt.etag != recorded.etag
@@ -134,9 +133,9 @@ def is_settled(attempt: Attempt, recorded: Recorded, now: datetime) -> bool:
 
 
 def waits_s(recorded: Recorded, now: datetime) -> float:
-    """Return how long the drop still waits for its next attempt, seconds; 0 where it waits for none."""
+    """Return the seconds until the drop's next attempt; 0 if none is scheduled."""
     left_s = (recorded.next_attempt_at - now).total_seconds() if recorded.next_attempt_at else 0
-    # No message waits longer than a queue can hide it: such a result was damaged.
+    # A queue cannot hide a message for longer: such a result is damaged.
     return left_s if 0 < left_s < MAX_DELAY_S else 0
 
 
@@ -150,10 +149,10 @@ def decide(
     now: datetime,
     spacing: timedelta,
 ) -> Decision:
-    """Return what is to be done with the attempt, which is for `version`.
+    """Return what to do with the attempt, which is for `version`.
 
-    `is_current` says that storage still has it, which tells two of the same second apart. Two uploads to an iTwin are
-    `spacing` apart.
+    `is_current` says whether storage still has that version, which orders two versions of the same second. Two uploads
+    to an iTwin are at least `spacing` apart.
     """
     is_overwritten = not is_current or (attempt.is_replay and attempt.etag not in (None, version.etag))
     if is_overwritten:
@@ -170,14 +169,14 @@ def decide(
 
 
 def _wait_s(version: Version, entry: Entry, now: datetime, spacing: timedelta) -> float:
-    """Return how long to wait for the iTwin; 0 where it is free.
+    """Return how long to wait for the iTwin; 0 if it is free.
 
-    It rests after an upload, and of the drops that wait, the younger come back first: then the older find a newer one
-    up and need not be sent. So a burst on one iTwin costs few uploads.
+    After an upload it rests for a while, and of the drops that wait, newer ones come back first: then the older ones
+    are superseded and need not be sent. So a burst of drops on one iTwin costs few uploads.
     """
     rest = spacing
     if not entry.is_busy(now):
-        # No clock is exact: an upload in the future must not keep everybody waiting for it.
+        # Clocks are not exact: an upload recorded in the future must not block the iTwin until then.
         rest = spacing - abs(now - entry.upload.at) if entry.upload else timedelta()
         if rest <= timedelta():
             return 0
@@ -186,15 +185,15 @@ def _wait_s(version: Version, entry: Entry, now: datetime, spacing: timedelta) -
 
 
 def unsettled_until(version: Version, entry: Entry) -> datetime | None:
-    """Return until when the platform may still show another version over this one; None where none is unsettled."""
+    """Return until when the platform may still replace this version by another one; None if none is unsettled."""
     others = [until for key, until in entry.unsettled.items() if key not in (version.content, version.etag)]
     return max(others, default=None)
 
 
 def replaces(new: Recorded, old: Recorded, *, is_current: bool = False, is_replay: bool = False) -> bool:
-    """Whether the result `new` is to be written over `old`.
+    """Whether the result `new` replaces `old`.
 
-    `is_current` says that `new` is about the version that storage has, which tells two of the same second apart.
+    `is_current` says whether `new` is about the version in storage, which orders two versions of the same second.
     """
     if old.version and new.version and old.version != new.version:
         return is_current if new.version.ties_with(old.version) else new.version > old.version
@@ -217,12 +216,12 @@ def _rank(result: Recorded) -> int:
 def retry_delay_s(
     error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, uniform: Callable[[float, float], float]
 ) -> float | None:
-    """Return how many seconds to wait before the next attempt; None where there is none.
+    """Return how many seconds to wait before the next attempt; None if there is none.
 
-    What the platform says (Retry-After) comes first, spread a little and up to the longest delay, but never hurries the
-    app. Else exponential backoff with jitter
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower for what an operator must cure.
-    The last attempt is made when the horizon is reached.
+    The platform's Retry-After comes first, spread a little and limited to the longest delay, but never shorter than the
+    shortest one. Otherwise exponential backoff with jitter
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), slower if an operator has to act. The
+    last attempt is made when the horizon is reached.
     """
     if not isinstance(error, NeedsTime | NeedsOperator):
         return None
@@ -230,7 +229,7 @@ def retry_delay_s(
     if left_s <= 0:
         return None
     if error.retry_after_s is not None:
-        # What the app tells itself, it means; what the platform says may be 0 time and again.
+        # The app's own delays are exact; the platform's Retry-After may be 0 again and again.
         wait_s = min(error.retry_after_s, policy.max_delay_s)
         least_s = max(wait_s, policy.min_delay_s) if error.response else wait_s
         most_s = max(min(least_s * (1 + SPREAD), policy.max_delay_s), least_s)

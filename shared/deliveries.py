@@ -1,6 +1,6 @@
-"""What the host delivers, and which attempt at which drop it means.
+"""What the host delivers, and which attempt at which drop it stands for.
 
-A message that is not one of the app's, or damaged, is logged and dropped: repeating it would cure nothing.
+A message that is damaged or not one of the app's is logged and discarded: repeating it would not help.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from shared.services import open_services
 from shared.undeliverable import blob_url, recover_events
 from shared.untrusted_json import parse_object
 
-# How often the host tries a blob's event (host.json's `poisonBlobThreshold`), and the app a message.
+# How often the host tries an event (host.json's `poisonBlobThreshold`), and how often the app accepts a message.
 MAX_DELIVERIES = 5
 
 log = logging.getLogger("itwin_image_drop")
 
 
 def blob_written(container: str, blob: str, invocation_id: str) -> None:
-    """Take in the blob trigger's reference."""
+    """Process the blob to which the blob trigger refers."""
     process_drop(Attempt.event(Drop(container, blob)), open_services(), invocation_id=invocation_id)
 
 
 def retry_due(body: bytes, invocation_id: str, *, deliveries: int) -> None:
-    """Take in a message of the retry queue.
+    """Process a message of the retry queue.
 
-    host.json's `maxDequeueCount` is that of all queues, and high for those of poison, which have no queue behind them:
-    so the app itself stops trying a message that came too often.
+    host.json's `maxDequeueCount` applies to all queues, and is high for the sake of the poison queues, which have no
+    further queue behind them: so the app itself stops trying a message that was delivered too often.
     """
     if deliveries > MAX_DELIVERIES:
         retry_poisoned(body, invocation_id)
@@ -40,7 +40,7 @@ def retry_due(body: bytes, invocation_id: str, *, deliveries: int) -> None:
 
 
 def blob_poisoned(body: bytes, invocation_id: str) -> None:
-    r"""Take in the host's message about a blob whose function failed too often.
+    r"""Process the host's message about a blob whose function failed too often.
 
     Its shape is that of `BlobTriggerMessage` in the host's storage extension::
 
@@ -65,15 +65,15 @@ def blob_poisoned(body: bytes, invocation_id: str) -> None:
 
 
 def retry_poisoned(body: bytes, invocation_id: str) -> None:
-    """Take in a message of the retry queue whose function failed too often."""
+    """Process a message of the retry queue whose function failed too often."""
     if attempt := _attempt(body):
         drop_poisoned(attempt, open_services(), invocation_id=invocation_id)
 
 
 def event_undeliverable(body: bytes, invocation_id: str) -> None:
-    """Take in Event Grid's event about a letter: events that it could not deliver.
+    """Process Event Grid's event about a dead letter, which holds events that it could not deliver.
 
-    Whatever raises is tried again by the host: `maxDequeueCount` times at once, and as poison for a day.
+    If this raises, the host tries again: `maxDequeueCount` times at once, and from the poison queue for a day.
     """
     try:
         letter_url = blob_url(parse_object(body))
@@ -95,4 +95,4 @@ def _attempt(body: bytes) -> Attempt | None:
 
 
 def _drop_unknown(body: bytes) -> None:
-    log.error("A queue message of %d bytes is not one of this app's and was dropped.", len(body))
+    log.error("A queue message of %d bytes is not one of this app's and was discarded.", len(body))

@@ -35,19 +35,19 @@ ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONTAINER_NAME = re.compile(r"(?=.{3,63}\Z)\$?[a-z0-9](-?[a-z0-9])*")
 MAX_BLOB_NAME = 1024
 
-# What desktops, browsers and copy tools leave beside the files that people mean: files, and whole folders.
+# Files and folders that desktops, browsers and copy tools leave next to the user's own files.
 HOUSEKEEPING_NAMES = (".ds_store", "._*", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload", "*.icloud")
 HOUSEKEEPING_FOLDERS = ("@eadir", "__macosx", ".appledouble", ".thumbnails", ".stfolder")
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
-# Containers that Azure or the app itself keeps on a storage account, beside the results.
+# Containers that Azure or the app itself keeps in a storage account, in addition to the results.
 RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "ledger", "undeliverable")
 
-# The most that MAX_SOURCE_BYTES may be: what the SDK is told to read in one request.
+# The largest value of MAX_SOURCE_BYTES: what the SDK is told to read in one request.
 MAX_READABLE_BYTES = 2_000_000_000
 
 BLOCK_BLOB, PENDING = "BlockBlob", "pending"
-# How long an empty blob may be about to be written.
+# How long an empty blob is given, since its writer may be about to write the content.
 EMPTY_GRACE_S = 10.0
 
 GZIP_LABELS = ("gzip", "x-gzip")
@@ -57,19 +57,19 @@ CONTENT_FOLLOWS = (200, 206)
 
 @dataclass(frozen=True)
 class Drop:
-    """A blob that somebody wrote, by name; `Source` is one version of it."""
+    """The name of a dropped blob; `Source` is one version of it."""
 
     container: str
     blob: str
 
     @classmethod
     def named(cls, container: object, blob: object) -> Drop:
-        """Return the drop that a message names. Raises ValueError where storage could have no such blob."""
+        """Return the drop that a message names. Raises ValueError if storage does not allow such a name."""
         if not (isinstance(container, str) and CONTAINER_NAME.fullmatch(container)):
             raise ValueError("Not a container's name.")
         if not (isinstance(blob, str) and 0 < len(blob) <= MAX_BLOB_NAME):
             raise ValueError("Not a blob's name.")
-        blob.encode()  # UnicodeEncodeError, which is a ValueError, where a lone surrogate is in it
+        blob.encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
         return cls(container, blob)
 
     def names_an_itwin(self) -> bool:
@@ -78,25 +78,25 @@ class Drop:
 
     @property
     def itwin_id(self) -> str:
-        """The iTwin that the container is named by.
+        """The iTwin ID, which is the container's name.
 
-        Raises ContainerNotAnITwin where it names none.
+        Raises ContainerNotAnITwin if it is not one.
         """
         if not self.names_an_itwin():
             message = (
-                f"The container {self.container!r} is not named by an iTwin ID, so nothing was uploaded. "
-                "Expected a GUID in lower case, like 'b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a': "
-                "check the ID, make a container of that name and drop the image there."
+                f"The container's name {self.container!r} is not an iTwin ID, so nothing was uploaded. "
+                "Expected a GUID in lower case, such as 'b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a': "
+                "check the ID, create a container with that name and drop the image there."
             )
             raise ContainerNotAnITwin(message)
         return self.container
 
     def leads_elsewhere(self) -> bool:
-        """Whether clients would take the name for a path and follow it, out of its folder or even its container."""
+        """Whether clients would treat the name as a path that leads out of its folder or even its container."""
         return not {".", ".."}.isdisjoint(re.split(r"[/\\]", self.blob))
 
     def is_housekeeping(self) -> bool:
-        """Whether the name is one that no person meant: a system file, a sidecar or an unfinished copy."""
+        """Whether the name is that of a system file, a sidecar or an unfinished copy, which nobody drops on purpose."""
         *folders, name = self.blob.lower().split("/")
         if PARTIAL_SUFFIX.search(name) or not set(folders).isdisjoint(HOUSEKEEPING_FOLDERS):
             return True
@@ -112,10 +112,10 @@ class Drop:
 class Version:
     """One version of one blob; of two in the same container, the greater was written later.
 
-    `last_modified` and `etag` are those under which the content was first read: setting a blob's metadata or properties
-    changes both and leaves the content alone. `content` identifies the bytes: their SHA-256 in hexadecimal, or
-    the length and ETag of a blob that is too large to read; "" where an earlier release did not note it.
-    Storage dates in whole seconds; within one, ETags and then names decide, so that everybody decides alike.
+    `last_modified` and `etag` are those with which the content was first read: setting a blob's metadata or properties
+    changes both but not the content. `content` identifies the bytes: their SHA-256 in hexadecimal, or the length and
+    ETag of a blob that is too large to read; "" if an earlier release did not record it. Last-Modified has whole
+    seconds; within one second, ETags and then names decide, so that every instance decides alike.
     """
 
     last_modified: datetime
@@ -124,18 +124,18 @@ class Version:
     content: str = field(default="", compare=False)
 
     def has_content_of(self, other: Version) -> bool:
-        """Whether both are the same bytes under the same name, whenever they were written."""
+        """Whether both have the same bytes and the same name, whenever they were written."""
         return self.blob == other.blob and self.content == other.content != ""
 
     def ties_with(self, other: Version | None) -> bool:
-        """Whether the same blob was written twice within a second, so that only storage knows which is the later."""
+        """Whether the same blob was written twice within a second, so that only storage knows which write was later."""
         same = other is not None and (other.blob, other.last_modified) == (self.blob, self.last_modified)
         return same and other is not None and other.etag != self.etag
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a version without its bytes; `sha256` is None where they were too many to read."""
+    """What is known about a version besides its bytes; `sha256` is None if it was too large to read."""
 
     version: Version
     size: int
@@ -145,14 +145,14 @@ class SourceFacts:
     is_being_copied: bool = False
 
     def is_directory_marker(self) -> bool:
-        """Whether this is the empty blob by which tools and hierarchical namespaces stand for a folder."""
+        """Whether this is an empty blob with which tools and hierarchical namespaces represent a folder."""
         named_so = self.version.blob.endswith(("/", "_$folder$"))
         return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
 
     def check_complete(self, now: datetime) -> None:
-        """Raise SourceNotReady where the content comes later than the event, and NotABlockBlob where nobody can tell.
+        """Raise SourceNotReady if the content is not there yet, and NotABlockBlob if there is no way to tell.
 
-        A copy raises its event when it begins; some tools create an empty blob first, and write it a moment later.
+        A copy raises its event when it starts; some tools create an empty blob first and write its content later.
         """
         if self.blob_type != BLOCK_BLOB:
             message = (
@@ -168,9 +168,9 @@ class SourceFacts:
 
 
 class Source:
-    """One version of a dropped blob: what storage says of it, and its bytes as they are stored, until released.
+    """One version of a dropped blob: what storage says about it, and its stored bytes until they are released.
 
-    `is_labelled_gzip` says that its writer calls them gzipped, which may be wrong.
+    `is_labelled_gzip` says that they are labelled as gzip, which may be wrong.
     """
 
     def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None, *, is_labelled_gzip: bool = False) -> None:
@@ -180,34 +180,34 @@ class Source:
         self._data = data
 
     def content(self) -> bytes:
-        """Return the bytes. Raises SourceTooLarge where they were left unread."""
+        """Return the bytes. Raises SourceTooLarge if they were not read."""
         if self._data is None:
             message = (
-                f"The blob has {self.facts.size:,} bytes, which is more than MAX_SOURCE_BYTES allows. "
-                "Send a smaller image, or have the operator raise that setting."
+                f"The blob has {self.facts.size:,} bytes, more than MAX_SOURCE_BYTES allows. "
+                "Send a smaller image, or ask the operator to raise that setting."
             )
             raise SourceTooLarge(message)
         return self._data
 
     def take(self) -> bytes:
-        """Return the bytes as `content` does, and release them: the caller has the only reference."""
+        """Return the bytes like `content`, and release them: the caller then has the only reference."""
         content = self.content()
         self.release()
         return content
 
     def release(self) -> None:
-        """Release the bytes, whoever still refers to this."""
+        """Release the bytes, even while this object is still referenced."""
         self._data = None
 
 
 def read_source(
     drops: BlobServiceClient, drop: Drop, *, max_bytes: int, unless_etag: str | None = None
 ) -> Source | None:
-    """Read content, ETag, last-modified and metadata in one request; of a larger blob all but the content.
+    """Read content, ETag, Last-Modified and metadata in one request; for a larger blob, everything but the content.
 
-    Returns None where the blob still has the ETag `unless_etag`.
-    `drops` must have been made with `max_single_get_size=MAX_READABLE_BYTES`, else the SDK splits the read.
-    Raises BlobNameRefused, DropGone, OutOfTime, and azure.core.exceptions.AzureError where storage fails.
+    Returns None if the blob still has the ETag `unless_etag`.
+    `drops` must have been opened with `max_single_get_size=MAX_READABLE_BYTES`, otherwise the SDK splits the read.
+    Raises BlobNameRefused, DropGone, OutOfTime, and azure.core.exceptions.AzureError if storage fails.
     """
 
     def stop_before_content(response: Any, bound: Callable[[Any], None]) -> None:
@@ -226,7 +226,7 @@ def read_source(
         condition = {"etag": f'"{unless_etag}"', "match_condition": MatchConditions.IfModified}
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
-        # Unpacked by the SDK, content could have any size, and no content at all where a label is wrong.
+        # Decompressed by the SDK, content could have any size, and a wrong label would make it unreadable.
         with body_bounded() as bound:
             hook = partial(stop_before_content, bound=bound)
             download = blob.download_blob(max_concurrency=1, decompress=False, raw_response_hook=hook, **condition)
@@ -234,10 +234,10 @@ def read_source(
     except _ContentTooLargeError as stopped:
         return _unread_source(drop, stopped.headers)
     except (ResourceModifiedError, ResourceNotModifiedError):
-        # The SDK has the one for 304 and the other for the code that comes with it.
+        # The SDK raises one for the status 304 and the other for the error code that may come with it.
         return None
     except ResourceNotFoundError as error:
-        message = "The blob was deleted or moved before it could be uploaded. Drop it again if it is still wanted."
+        message = "The blob was deleted or moved before it could be uploaded. Drop it again if it is still needed."
         raise DropGone(message) from error
 
     properties = download.properties
@@ -251,9 +251,9 @@ def read_source(
 
 
 def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:
-    """Whether storage still has the version, which has `max_bytes` at most, and not its `rival` of the same second.
+    """Whether storage still has the version, of at most `max_bytes`, and not its `rival` of the same second.
 
-    It may be under an ETag that neither of them had: then the content decides. Raises as `read_source` does.
+    If the blob now has an ETag that neither of them had, the content decides. Raises what `read_source` raises.
     """
     found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
     if found is None:
@@ -262,7 +262,7 @@ def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Ve
 
 
 class _ContentTooLargeError(Exception):
-    """Leaves the SDK's read between a response's headers and its body."""
+    """Ends the SDK's read between a response's headers and its body."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__()
@@ -279,6 +279,6 @@ def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:
 
 
 def _total_bytes(headers: Mapping[str, str]) -> int:
-    """Size of the whole blob in a response to a ranged read (RFC 9110, 14.4) or to a plain one."""
+    """Return the size of the whole blob from a response to a ranged read (RFC 9110, 14.4) or to a plain one."""
     total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
     return int(total) if total.isdigit() else 0

@@ -1,12 +1,13 @@
 """What was last uploaded to each iTwin, and which upload may be in progress: one small blob per iTwin.
 
-An upload is noted before the call and recorded after its response, both under the entry's ETag: whoever finds another
-ETag was too late. (The form of AWS Lambda Powertools' idempotency records and of Stripe's idempotency keys: a
-conditional "in progress until" before the work, the outcome after it, expiry instead of a lock.)
+An upload is noted before the call and recorded after its response, both conditional on the entry's ETag: a writer that
+finds another ETag was too late. (AWS Lambda Powertools' idempotency records and Stripe's idempotency keys work the same
+way: a conditional "in progress until" before the work, the outcome after it, expiry instead of a lock.)
 
-A call that nobody answered may still be carried out, and its image then be shown over a newer one. So every call is
-unsettled from its note on, and a response settles it: only what this call added goes, since an earlier call of the
-same version may have stayed silent. After silence `busyUntil` alone goes; after a crash both stay until their times.
+A call without a response may still be applied, and its image may then replace a newer one. So every call is unsettled
+from the moment it is noted until there is a response. A response removes only what this call added, since an earlier
+call of the same version may also have had no response. Without one, only `busyUntil` is removed; after a crash, both
+remain until they expire.
 
 An entry, `ledger/<iTwin ID>.json`, while a second version is being uploaded::
 
@@ -53,10 +54,10 @@ if TYPE_CHECKING:
 
 LEDGER_CONTAINER = "ledger"
 
-# Nobody dates an image later than it was uploaded, but for clock skew.
+# No image is newer than its upload, except for clock skew.
 CLOCK_SKEW = timedelta(hours=1)
 
-# For how many iTwins the clients are kept.
+# For how many iTwins clients are cached.
 RECENT = 64
 
 log = logging.getLogger("itwin_image_drop")
@@ -64,7 +65,7 @@ log = logging.getLogger("itwin_image_drop")
 
 @dataclass(frozen=True)
 class Call:
-    """An upload that was noted: the entry before it, and the entry as it was written."""
+    """A noted upload: the entry before it, and the entry as it was written."""
 
     version: Version
     before: Entry
@@ -72,16 +73,16 @@ class Call:
 
 
 class Ledger:
-    """The ledger container. Every method raises azure.core.exceptions.AzureError where storage fails.
+    """The ledger container. Every method raises azure.core.exceptions.AzureError if storage fails.
 
-    A call lasts `call_s` seconds at most, and the platform may apply it until `unsettled_s` after that.
+    A call takes at most `call_s` seconds, and the platform may apply it up to `unsettled_s` seconds later.
     """
 
     def __init__(
         self, storage: BlobServiceClient, now: Callable[[], datetime], *, call_s: float, unsettled_s: float
     ) -> None:
         container = storage.get_container_client(LEDGER_CONTAINER)
-        # A client is slow to make, and a drop needs it three times.
+        # A client is slow to create, and a drop needs it three times.
         self._blob: Callable[[str], BlobClient] = lru_cache(RECENT)(
             lambda itwin_id: container.get_blob_client(f"{itwin_id}.json")
         )
@@ -91,7 +92,7 @@ class Ledger:
         self._unsettled_lasts = timedelta(seconds=call_s + unsettled_s)
 
     def read(self, itwin_id: str) -> Entry:
-        """Return what is known of the iTwin; an entry that somebody damaged counts as nothing known."""
+        """Return what is known about the iTwin; a damaged entry is treated as empty."""
         try:
             download = self._blob(itwin_id).download_blob()
             text = download.readall()
@@ -100,7 +101,7 @@ class Ledger:
         return replace(self._parse(itwin_id, text), tag=download.properties.etag)
 
     def begin(self, itwin_id: str, entry: Entry, version: Version) -> Call:
-        """Note that `version` is about to be uploaded. Raises ITwinBusy where another drop was quicker."""
+        """Note that `version` is about to be uploaded. Raises ITwinBusy if another drop was faster."""
         now = self._now()
         ends = {"busy_until": now + self._call_lasts, "unsettled_until": now + self._unsettled_lasts}
         noted = entry.begun(version, call=uuid.uuid4().hex, **ends)
@@ -113,18 +114,18 @@ class Ledger:
     def record_upload(self, itwin_id: str, call: Call, upload: Upload, *, is_settled: bool = True) -> None:
         """Record a success, and that its call is settled.
 
-        Raises AzureError also where another drop began its own upload meanwhile: which image is shown is not known.
+        Also raises AzureError if another drop has begun its own upload: then it is unknown which image is shown.
         """
         settled = call.noted.settled(call.version, call.before, upload)
         self._write(itwin_id, settled if is_settled else replace(settled, unsettled=call.noted.unsettled))
 
     def record_failure(self, itwin_id: str, call: Call, *, is_settled: bool) -> None:
-        """Record that the call has ended without success; one that had no response is not settled."""
+        """Record that the call has failed; without a response it remains unsettled."""
         noted = call.noted
         self._write(itwin_id, noted.settled(call.version, call.before, None) if is_settled else noted.silent())
 
     def _write(self, itwin_id: str, entry: Entry) -> str:
-        """Write the entry over the one of its tag, and return its new one. Raises _OvertakenError."""
+        """Replace the entry that has this one's ETag, and return the new ETag. Raises _OvertakenError."""
         condition: dict[str, Any] = {"overwrite": False}
         if entry.tag:
             condition = {"overwrite": True, "etag": entry.tag, "match_condition": MatchConditions.IfNotModified}
@@ -135,17 +136,17 @@ class Ledger:
                 raise
             found = self.read(itwin_id)
             if found.tag and found.is_as_written(entry):
-                return found.tag  # the request was sent twice, and the first of the two had been carried out
+                return found.tag  # the request was sent twice, and the first one succeeded
             if found.tag == entry.tag:
                 raise  # nobody else wrote
             raise _OvertakenError from error
 
     def _parse(self, itwin_id: str, text: bytes) -> Entry:
-        """Read an entry; no time in it is believed that lies further ahead than this app notes any."""
+        """Parse an entry; times further in the future than the app ever notes are capped."""
         now = self._now()
         try:
             fields = parse_object(text)
-            # An earlier release kept the upload's fields at the top and said "doubts"; its "*" stood for any version.
+            # An earlier release had the upload's fields at the top level and "doubts", where "*" meant any version.
             upload = fields.get("upload") or (fields if "etag" in fields else None)
             ends = dict(fields.get("unsettled") or fields.get("doubts") or {})
             latest = now + self._unsettled_lasts
@@ -159,12 +160,12 @@ class Ledger:
                 call if isinstance(call, str) else None,
             )
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.exception("The ledger's entry of %s is damaged and counts as empty.", itwin_id)
+            log.exception("The ledger's entry for %s is damaged and is treated as empty.", itwin_id)
             return Entry()
 
 
 class _OvertakenError(ResourceModifiedError):
-    """Somebody else wrote the entry meanwhile."""
+    """Somebody else has written the entry."""
 
 
 def _entry_json(entry: Entry) -> bytes:

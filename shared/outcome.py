@@ -1,4 +1,4 @@
-"""How an attempt ended: what is known of it, its result, the message of the next one, and the line that the log has."""
+"""How an attempt ended: what is known about it, its result, the message of the next one, and its line in the log."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ log = logging.getLogger("itwin_image_drop")
 
 LEVELS = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": logging.ERROR}
 
-# How long an attempt may take, until it is postponed, and how long it then takes to say so at most. Their sum lies
-# below host.json's functionTimeout: when that passes, the worker is restarted with all its drops.
+# How long an attempt may take before it is postponed, and how long recording that may take. Their sum is below
+# host.json's functionTimeout: when that is exceeded, the worker is restarted with all its drops.
 ATTEMPT_S, ENDING_S = 240.0, 30.0
-# Between two tries to write down how an attempt ended, while storage refuses that.
+# The pauses between tries to record how an attempt ended, while storage refuses it.
 HOLD_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 
 class Stopwatch:
-    """How long the stages of an attempt take, and how long it still may; seconds."""
+    """How long the stages of an attempt take, and how long it may still take, in seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Stopwatch:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Note how long the block takes."""
+        """Measure how long the block takes."""
         began = self._clock.monotonic()
         try:
             yield
@@ -64,15 +64,16 @@ class Stopwatch:
             self._stages[stage] = round(self._clock.monotonic() - began, 3)
 
     def read(self) -> dict[str, float]:
-        """Return each stage's time, and the total until now."""
+        """Return the time of each stage, and the total so far."""
         return {**self._stages, "total": round(self._clock.monotonic() - self._began, 3)}
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of an attempt so far; its result tells all of it.
+    """What is known about an attempt so far; its result contains all of it.
 
-    `is_dated` once storage has told the time. Until then nothing is late: the machine's own clock may be hours off.
+    `is_dated` is true once storage has told the time. Until then nothing is late: the machine's own clock may be hours
+    off.
     """
 
     attempt: Attempt
@@ -90,11 +91,11 @@ class Known:
         return cls(attempt, invocation_id, services.clock.now(), Stopwatch(services.clock))
 
     def dated(self, now: datetime) -> Known:
-        """Return this with the time that storage tells, now that it has responded."""
+        """Return this with storage's time, now that it has responded."""
         return self if self.is_dated else self.plus(attempt=self.attempt.begun_by(now), started_at=now, is_dated=True)
 
     def plus(self, **facts: Any) -> Known:
-        """Return this with what was learnt since."""
+        """Return this with further facts."""
         return replace(self, **facts)
 
     def ended(
@@ -103,7 +104,7 @@ class Known:
         finished_at: datetime,
         next_attempt_at: datetime | None = None,
     ) -> Outcome:
-        """Return how the attempt ended, by its verdict."""
+        """Return the outcome of the attempt, given its verdict."""
         facts = self.attempt, self.recorded, self.source, self.image
         document = Result(*facts, verdict, self.started_at, finished_at, next_attempt_at).document()
         return Outcome(self, document)
@@ -111,10 +112,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is to be published of an attempt.
+    """What to publish about an attempt.
 
-    `error` is the app's own name for what failed, and `cause` that of the exception behind it, which is the operator's
-    business alone. The exceptions themselves would keep the file in memory, in their tracebacks.
+    `error` is the app's own name for what failed, and `cause` the name of the exception behind it, which only concerns
+    the operator. The exceptions themselves are not kept: their tracebacks would keep the file in memory.
     """
 
     known: Known
@@ -128,14 +129,14 @@ class Outcome:
         return str(self.document["status"])
 
     def after(self, error: DropError) -> Outcome:
-        """Return this with the names of what failed."""
+        """Return this with the names of the error and its cause."""
         cause = type(error.__cause__).__name__ if error.__cause__ else None
         return replace(self, error=error.code, cause=cause)
 
     def log(self) -> None:
-        """Write one line of JSON: no URL and nothing of the image.
+        """Write one line of JSON, without any URL or image data.
 
-        `code` is what the result says, which may be the platform's own; `error` is the app's name for it.
+        `code` is the code in the result, which may be the platform's own; `error` is the app's name for it.
         """
         known, document = self.known, self.document
         response = document.get("response") or {}
@@ -160,7 +161,7 @@ class Outcome:
 
 
 def drop_error(error: DropError | AzureError | OSError | MemoryError) -> DropError:
-    """Return what an exception means for the drop that met it. Raises it again where that is not known."""
+    """Return what an exception means for a drop. Raises it again if that is unknown."""
     if isinstance(error, DropError):
         return error
     if isinstance(error, AzureError):
@@ -174,7 +175,7 @@ def drop_error(error: DropError | AzureError | OSError | MemoryError) -> DropErr
 
 
 def postpone_or_end(known: Known, error: DropError, services: Services) -> Outcome:
-    """Send the message that makes the next attempt, where there is one, and return what to publish."""
+    """Send the message for the next attempt, if there is one, and return what to publish."""
     known = known.plus(attempt=known.attempt.met(error, services.clock.now()))
     delay_s = _delay_s(known, error, services)
     next_attempt_at = None if delay_s is None else postpone(known.attempt, delay_s, known, services)
@@ -183,22 +184,22 @@ def postpone_or_end(known: Known, error: DropError, services: Services) -> Outco
 
 
 def postpone(attempt: Attempt, delay_s: float, known: Known, services: Services) -> datetime:
-    """Have the drop tried again after the delay, and return when.
+    """Schedule another attempt after the delay, and return its time.
 
-    While storage refuses that, hold on until the attempt's deadline: what is raised is one of the host's five attempts,
-    and would be gone at once. Raises azure.core.exceptions.AzureError.
+    While storage refuses that, keep trying until the attempt's deadline: raising would use up one of the host's five
+    attempts at once. Raises azure.core.exceptions.AzureError.
     """
-    return held(lambda: services.retries.postpone(attempt, delay_s), known.stopwatch, services.clock)
+    return retried(lambda: services.retries.postpone(attempt, delay_s), known.stopwatch, services.clock)
 
 
-def held(ask: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
-    """Ask storage until it grants what is asked, or the deadline is near. Raises azure.core.exceptions.AzureError."""
+def retried(request: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
+    """Repeat a request to storage until it succeeds or time is short. Raises azure.core.exceptions.AzureError."""
     tries = 0
     while True:
         pause_s = HOLD_S[min(tries, len(HOLD_S) - 1)]
         try:
             with bounded(stopwatch.ends_at, clock.monotonic):
-                return ask()
+                return request()
         except AzureError:
             if clock.monotonic() + pause_s > stopwatch.deadline:
                 raise
@@ -213,9 +214,9 @@ def _delay_s(known: Known, error: DropError, services: Services) -> float | None
 
 
 def publish(outcome: Outcome, services: Services) -> None:
-    """Write the result, and one line to the log; neither where a duplicate has nothing to add to what is recorded.
+    """Write the result, and one line to the log; neither if a duplicate adds nothing to what is recorded.
 
-    Raises azure.core.exceptions.AzureError where neither the result nor the message of another attempt can be written.
+    Raises azure.core.exceptions.AzureError if neither the result nor the message of another attempt can be written.
     """
     known, attempt = outcome.known, outcome.known.attempt
     try:

@@ -28,9 +28,10 @@ log = logging.getLogger("itwin_image_drop")
 
 
 def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "") -> None:
-    """Take a drop to its iTwin and write its result, or have it tried again later.
+    """Upload a drop to its iTwin and write its result, or schedule another attempt.
 
-    Raises azure.core.exceptions.AzureError where storage lets neither be written down: then the host tries again.
+    Raises azure.core.exceptions.AzureError if storage accepts neither the result nor the message of another attempt:
+    then the host tries again.
     """
     drop, clock = attempt.drop, services.clock
     if drop.is_reserved(services.results_container) or drop.is_housekeeping():
@@ -76,8 +77,8 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
     except (DropError, AzureError, OSError, MemoryError) as error:
         outcome = postpone_or_end(known, drop_error(error), services)
     finally:
-        # Storage's errors, as that about a result that is not there yet, are cycles that keep the frames of all their
-        # callers until the garbage is collected; by then a handful of files would have filled the memory.
+        # Storage's exceptions, such as the one for a result that does not exist yet, are reference cycles that keep all
+        # their callers' frames alive until garbage collection; by then a handful of files would fill the memory.
         if source:
             source.release()
         image = None
@@ -85,7 +86,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
 
 
 def read_unless_settled(known: Known, services: Services, max_bytes: int) -> Source | None:
-    """Return the version that storage has; None where it is the recorded one, and nothing is left to do for it."""
+    """Return the version in storage; None if it is the recorded one and nothing is left to do for it."""
     drop, recorded = known.attempt.drop, known.recorded
     settled = recorded.etag if is_settled(known.attempt, recorded, known.started_at) else None
     with known.stopwatch.timed("read"):
@@ -95,7 +96,7 @@ def read_unless_settled(known: Known, services: Services, max_bytes: int) -> Sou
 
 
 def _is_last(source: Source, entry: Entry, services: Services) -> bool:
-    """Ask storage whether it still has the version, where only storage can tell the later of two."""
+    """Whether storage still has this version; it is asked only if two versions have the same Last-Modified."""
     facts, up = source.facts, entry.upload
     if not (up and facts.version.ties_with(up.version)):
         return True
@@ -103,7 +104,7 @@ def _is_last(source: Source, entry: Entry, services: Services) -> bool:
 
 
 def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, services: Services) -> Outcome:
-    """Note the upload in the ledger, send, and record what came of it. Raises DropError and AzureError."""
+    """Note the upload in the ledger, send it, and record its outcome. Raises DropError and AzureError."""
     itwin_id, version = known.attempt.drop.itwin_id, known.attempt.version
     assert version  # noqa: S101 - it has been read
     app.throttle.wait(known.stopwatch.deadline)
@@ -132,9 +133,9 @@ def _record_failure(itwin_id: str, call: Call, app: App, *, is_settled: bool) ->
 
 
 def _record_upload(call: Call, upload: Upload, known: Known, services: Services, *, is_settled: bool) -> None:
-    """Record what is up, and have it sent again when no other image can come to be shown over it any longer.
+    """Record the upload. If another version is unsettled, schedule this one to be resent once that can no longer win.
 
-    It is up, whatever fails from here on; so where it cannot be recorded, it is sent again as well.
+    The image is up, whatever fails from here on; so if it cannot be recorded, it is resent as well.
     """
     drop = known.attempt.drop
     resend = Attempt.replay(drop, upload.version)

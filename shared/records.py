@@ -1,4 +1,4 @@
-"""What is recorded of a drop, as values: its result, and the ledger's entry of its iTwin."""
+"""What is recorded about a drop, as values: its result, and the ledger's entry for its iTwin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Status = Literal["uploaded", "rejected", "superseded", "retrying", "failed"]
-# More were never made: a document that says so was damaged.
+# No drop ever has more attempts: a document that claims so is damaged.
 MAX_ATTEMPTS = 10**9
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 
@@ -24,9 +24,9 @@ ETAG = re.compile(r"[\x21\x23-\x7e]+")
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the results container holds for a blob: the document, and the ETag of the blob that holds it.
+    """What the results container has for a blob: the document, and the ETag of the result's own blob.
 
-    A document that somebody damaged counts as none; one that is not there has no `tag` either.
+    A damaged document is treated as an empty one; if there is no result at all, `tag` is None too.
     """
 
     document: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Recorded:
 
     @classmethod
     def from_json(cls, text: bytes, tag: str | None = None) -> Recorded:
-        """Read what the results container holds."""
+        """Parse a result document."""
         try:
             return cls(parse_object(text), tag)
         except ValueError:
@@ -42,7 +42,7 @@ class Recorded:
 
     @property
     def drop(self) -> Drop | None:
-        """Which blob it speaks of; None where it is damaged."""
+        """The blob that it is about; None if it is damaged."""
         try:
             return Drop.named(self.source.get("container"), self.source.get("blob"))
         except ValueError:
@@ -50,7 +50,7 @@ class Recorded:
 
     @property
     def status(self) -> object:
-        """How the drop ended, or that it did not."""
+        """How the drop ended, or `retrying`."""
         return self.document.get("status")
 
     @property
@@ -60,12 +60,12 @@ class Recorded:
 
     @property
     def etag(self) -> str | None:
-        """The ETag of that version; None where it was not known."""
+        """The ETag of that version; None if it was unknown."""
         return legal_etag(self.source.get("etag"))
 
     @property
     def version(self) -> Version | None:
-        """Return which version it speaks of; None where that was not known."""
+        """The version that it is about; None if that was unknown."""
         source, last_modified = self.source, _moment(self.source.get("lastModified"))
         if not (last_modified and self.etag):
             return None
@@ -75,13 +75,13 @@ class Recorded:
 
     @property
     def attempts(self) -> int:
-        """How many attempts were made when it was written."""
+        """How many attempts had been made when it was written."""
         attempts = self.document.get("attempts")
         return attempts if isinstance(attempts, int) and 0 <= attempts <= MAX_ATTEMPTS else 0
 
     @property
     def first_attempt_at(self) -> datetime | None:
-        """When the first attempt began; None where an earlier release did not say."""
+        """When the first attempt began; None if an earlier release did not record it."""
         return _moment(self.document.get("firstAttemptAt"))
 
     @property
@@ -91,12 +91,12 @@ class Recorded:
 
     @property
     def next_attempt_at(self) -> datetime | None:
-        """When a message comes that makes the next attempt."""
+        """When the message of the next attempt is due."""
         return _moment(self.document.get("nextAttemptAt"))
 
     @property
     def source(self) -> Mapping[str, Any]:
-        """What it says of the blob."""
+        """What it says about the blob."""
         source = self.document.get("source")
         return source if isinstance(source, Mapping) else {}
 
@@ -106,7 +106,7 @@ NOTHING = Recorded()
 
 @dataclass(frozen=True)
 class Upload:
-    """What was last uploaded to an iTwin: which version, when, and its result document."""
+    """The last upload to an iTwin: which version, when, and its result document."""
 
     version: Version
     at: datetime
@@ -115,7 +115,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger says of an iTwin.
+    """What the ledger says about an iTwin.
 
     `upload` is what was last uploaded (None: nothing known), `busy_until` when the call ends that is in progress.
     `unsettled` says until when the platform may still apply a version that it did not answer for, by the version's
@@ -144,9 +144,9 @@ class Entry:
         return is_same_call and (self.busy_until is None) == (entry.busy_until is None)
 
     def settled(self, version: Version, before: Entry, upload: Upload | None) -> Entry:
-        """Return the entry after the response to a call, for which `before` was what stood there.
+        """Return the entry after the response to a call that found the entry `before`.
 
-        An earlier call of the same version is as unsettled as it was.
+        An earlier call of the same version remains as unsettled as it was.
         """
         unsettled = {key: until for key, until in self.unsettled.items() if key != version.content}
         if version.content in before.unsettled:
@@ -154,12 +154,12 @@ class Entry:
         return replace(self, upload=upload or self.upload, busy_until=None, unsettled=unsettled)
 
     def silent(self) -> Entry:
-        """Return the entry after a call that had no response: another may begin, and this one stays unsettled."""
+        """Return the entry after a call without a response: another may begin, but this one remains unsettled."""
         return replace(self, busy_until=None)
 
 
 def legal_etag(etag: object) -> str | None:
-    """Return the ETag where it is one; None where it must not get into a header."""
+    """Return the ETag if it is a valid one; None if it must not get into a header."""
     return etag if isinstance(etag, str) and ETAG.fullmatch(etag) else None
 
 

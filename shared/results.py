@@ -1,4 +1,4 @@
-"""The result document: what it says of a drop, what it is called, and where it is written.
+"""The result document: what it says about a drop, its name, and where it is written.
 
 Its shape is published as `docs/result.schema.json`.
 """
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 CONTENT_SETTINGS = ContentSettings(content_type="application/json")
-# For how many drops the clients are kept.
+# For how many drops clients are cached.
 RECENT = 64
 
 
 def result_name(drop: Drop) -> str:
     """Return the document's name in the results container: `{container}/{blob}.json`.
 
-    Where that is longer than a blob's name may be, the blob's name is cut and told apart by its SHA-256; one that would
-    lead elsewhere is left out but for that.
+    If that is too long, it is truncated and made unique by the SHA-256 of the blob's name. A blob's name that would
+    lead into another folder is replaced by its SHA-256.
     """
     mark = f"~{hashlib.sha256(drop.blob.encode()).hexdigest()}.json"
     if drop.leads_elsewhere():
@@ -61,7 +61,7 @@ class Superseded:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is told of an image: what the dropped file was, and what was to be sent of it."""
+    """What a result says about an image: what the dropped file was, and what was made of it to be sent."""
 
     header: ImageHeader
     media_type: str
@@ -73,7 +73,7 @@ class ImageFacts:
 
     @classmethod
     def of(cls, image: NormalizedImage, source: Source) -> ImageFacts:
-        """Return what is told of `image`, which was made of `source`."""
+        """Return the facts about `image`, which was made from `source`."""
         sha256 = None if image.changes or source.is_labelled_gzip else source.facts.sha256
         return cls(
             image.source,
@@ -88,9 +88,9 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt at a drop ended; what was not reached is None.
+    """How an attempt at a drop ended; what it did not get to is None.
 
-    `recorded` is the result that stood there before. `next_attempt_at` is set where an error does not end the drop.
+    `recorded` is the result that existed before. `next_attempt_at` is set if an error does not end the drop.
     """
 
     attempt: Attempt
@@ -104,7 +104,7 @@ class Result:
 
     @property
     def status(self) -> Status:
-        """One word for how the drop ended, or that it did not."""
+        """How the drop ended, or `retrying`."""
         if isinstance(self.verdict, DropError):
             return "retrying" if self.next_attempt_at else self.verdict.status
         return "superseded" if isinstance(self.verdict, Superseded) else "uploaded"
@@ -135,9 +135,9 @@ class Result:
         return {"image": verdict.image, "reason": None}
 
     def _source(self) -> dict[str, Any]:
-        """Say what is known of the blob; of a version that could not be read now, what is recorded of it.
+        """Return what is known about the blob; for a version that could not be read now, what is recorded about it.
 
-        Where a blob has gone of which no version is known, the one that is recorded has gone with it.
+        If a blob was deleted before any version of it was known, the recorded version was deleted with it.
         """
         drop, source, header = self.attempt.drop, self.source, self.image.header if self.image else None
         version = self.attempt.version
@@ -159,7 +159,7 @@ class Result:
         return fields
 
     def _sent(self) -> dict[str, Any] | None:
-        """Say what was made of the source; None where nothing could be."""
+        """Return what was made of the source; None if nothing could be made of it."""
         image = self.image
         if image is None:
             return None
@@ -180,16 +180,16 @@ class Result:
 
 
 class ResultStore:
-    """The results container. Every method raises azure.core.exceptions.AzureError where storage fails."""
+    """The results container. Every method raises azure.core.exceptions.AzureError if storage fails."""
 
     def __init__(self, storage: BlobServiceClient, container: str) -> None:
         self._storage = storage
         results = storage.get_container_client(container)
-        # A client is slow to make, and a drop needs it twice.
+        # A client is slow to create, and a drop needs it twice.
         self._blob = lru_cache(RECENT)(lambda drop: results.get_blob_client(result_name(drop)))
 
     def read(self, drop: Drop) -> Recorded:
-        """Return what is recorded of the blob's last version."""
+        """Return what is recorded about the blob's last version."""
         try:
             download = self._blob(drop).download_blob()
             text = download.readall()
@@ -198,12 +198,12 @@ class ResultStore:
         return Recorded.from_json(text, download.properties.etag)
 
     def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, is_replay: bool = False) -> bool:
-        """Write the document over what is `recorded`; False where that, or what came after it, must stay.
+        """Replace what is `recorded` by the document; False if that, or a result written since, must be kept.
 
         A blob is replaced as a whole, so that no reader ever sees half a document.
         """
         text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-        # A lone surrogate, which untrusted JSON may hold, becomes the escape that JSON has for it.
+        # A lone surrogate, which untrusted JSON may contain, becomes its JSON escape sequence.
         data = text.encode(errors="backslashreplace")
         new = Recorded(document)
         while replaces(new, recorded, is_current=self._is_current(drop, new, recorded), is_replay=is_replay):
@@ -217,16 +217,16 @@ class ResultStore:
                     raise
                 found = self.read(drop)
                 if found.tag == recorded.tag:
-                    raise  # nobody else wrote
+                    raise  # nobody else has written
                 if found.document == document:
-                    return True  # the SDK tried twice, and the first of its requests had been carried out
+                    return True  # the SDK tried twice, and its first request succeeded
                 recorded = found
             else:
                 return True
         return False
 
     def _is_current(self, drop: Drop, new: Recorded, old: Recorded) -> bool:
-        """Ask storage which version it has, where only storage can tell the later of two."""
+        """Whether storage still has the new version; it is asked only if both have the same Last-Modified."""
         if not (new.version and old.version and new.version.ties_with(old.version)):
             return False
         size = new.source.get("bytes")
@@ -238,5 +238,5 @@ class ResultStore:
 
 
 def _timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
+    """Format a time by RFC 3339, in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

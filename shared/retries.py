@@ -1,7 +1,7 @@
-"""The queue of drops that wait: a delayed message makes the next attempt.
+"""The queue of waiting drops: a delayed message triggers the next attempt.
 
-A message on a storage queue survives restarts and deployments, and waits without holding a worker; a raised exception
-would burn the host's five attempts in seconds.
+A message in a storage queue survives restarts and deployments, and waits without occupying a worker; a raised exception
+would use up the host's five attempts within seconds.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ NEVER_EXPIRES = -1
 
 
 class RetryQueue:
-    """The queue of drops that wait, which is opened when the first drop must."""
+    """The queue of waiting drops, which is opened when it is first needed."""
 
     def __init__(self, open_queue: Callable[[], QueueClient], now: Callable[[], datetime]) -> None:
         self._queue = cache(open_queue)
         self._now = now
 
     def postpone(self, attempt: Attempt, delay_s: float) -> datetime:
-        """Have the drop tried again after the delay, and return when. Raises azure.core.exceptions.AzureError.
+        """Schedule another attempt after the delay, and return its time. Raises azure.core.exceptions.AzureError.
 
-        A queue counts in whole seconds.
+        A queue's delays are in whole seconds.
         """
         seconds = max(1, math.ceil(delay_s))
         self._queue().send_message(attempt.message(), visibility_timeout=seconds, time_to_live=NEVER_EXPIRES)

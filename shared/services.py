@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     Normalize = Callable[[bytes, float, int], NormalizedImage]
     Normalizer = Callable[[Settings], Normalize]
 
-# For so long a busy instance may keep a process waiting that needs all of its CPU.
+# How long a busy instance may delay a process that needs all of its CPU time.
 WALL_FACTOR = 6
-# A call outlasts its upload by enough to record what was uploaded.
+# How much longer than its upload a call lasts, so that the outcome can be recorded.
 CALL_MARGIN_S = 15
-# For so many times the app's own timeout, the platform may still apply an upload that it did not answer. With the
-# defaults that is 240 s: Azure's own front ends end every call after 230.
+# For how many times the app's own timeout the platform may still apply an upload without a response. With the defaults
+# that is 240 s: Azure's own front ends end every call after 230 s.
 UNSETTLED_TIMEOUTS = 6
 
 
 @dataclass(frozen=True)
 class App:
-    """What needs every setting to be right."""
+    """The parts that need every setting to be valid."""
 
     settings: Settings
     throttle: Throttle
@@ -76,7 +76,7 @@ def caged(settings: Settings) -> Normalize:
 
 
 def image_limits(settings: Settings) -> CageLimits:
-    """Return what images may take: what the settings say, and else what the instance has to spare."""
+    """Return what images may use: what the settings say, otherwise what the instance has to spare."""
     limits = limits_for(instance_bytes(), settings.max_source_bytes)
     return replace(
         limits,
@@ -87,7 +87,7 @@ def image_limits(settings: Settings) -> CageLimits:
 
 
 def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout_s: float) -> Ledger:
-    """Return the ledger of an app whose uploads take `timeout_s` at most."""
+    """Return the ledger of an app whose uploads take at most `timeout_s` seconds."""
     return Ledger(storage, now, call_s=timeout_s + CALL_MARGIN_S, unsettled_s=UNSETTLED_TIMEOUTS * timeout_s)
 
 
@@ -95,8 +95,8 @@ def open_ledger(storage: BlobServiceClient, now: Callable[[], datetime], timeout
 class Services:
     """Everything a drop needs.
 
-    Storage comes first and alone, so that a wrong setting of the rest still ends in a result: `app_or_problem` is an
-    InvalidSettings then.
+    Storage is opened first and separately, so that any other wrong setting still leads to a result: `app_or_problem` is
+    then an InvalidSettings.
     """
 
     results_container: str
@@ -114,7 +114,7 @@ class Services:
         local_time: Callable[[], datetime] = utc_now,
         normalizer: Normalizer = caged,
     ) -> Services:
-        """Open what the settings name; nothing is sent yet. Raises InvalidSettings where storage's own are wrong."""
+        """Open what the settings name; nothing is sent yet. Raises InvalidSettings if those of storage are wrong."""
         settings = StorageSettings.from_environ(environ)
         http, time = HttpClient(), StorageTime(local_time)
         identity = storage_identity(settings, http)
@@ -135,7 +135,7 @@ class Services:
         )
 
     def app(self) -> App:
-        """Return what all settings together make. Raises InvalidSettings."""
+        """Return the parts that need every setting. Raises InvalidSettings if one is wrong."""
         if isinstance(self.app_or_problem, InvalidSettings):
             # One exception object must not be raised in several threads.
             raise InvalidSettings(self.app_or_problem.problems)
@@ -143,13 +143,13 @@ class Services:
 
     @property
     def max_source_bytes(self) -> int:
-        """How large a blob may be that is read; the default while settings are wrong."""
+        """The largest blob that is read; the default while settings are wrong."""
         app = self.app_or_problem
         return DEFAULT_MAX_SOURCE_BYTES if isinstance(app, InvalidSettings) else app.settings.max_source_bytes
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """How often a drop is tried; the defaults while settings are wrong."""
+        """How often a drop is retried; the defaults while settings are wrong."""
         app = self.app_or_problem
         return RetryPolicy() if isinstance(app, InvalidSettings) else app.settings.retries
 

@@ -33,7 +33,7 @@ Choice = TypeVar("Choice", bound=str)
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Where drops are read and results are written: by connection string, or by URL with a managed identity."""
+    """Where drops are read and results are written: a connection string, or URLs with a managed identity."""
 
     connection_string: str = field(repr=False)
     blob_service_url: str
@@ -43,9 +43,9 @@ class StorageSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> StorageSettings:
-        """Read the part that a result can be written with. Raises InvalidSettings.
+        """Read only what is needed to write a result. Raises InvalidSettings.
 
-        Where RESULTS_CONTAINER is wrong, its default holds, so that a result can say so.
+        If RESULTS_CONTAINER is wrong, its default is used, so that a result can say so.
         """
         reader = _Reader(environ)
         storage = _read_storage(reader, _Reader(environ))
@@ -55,7 +55,7 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the operator can set."""
+    """Everything that the operator can set."""
 
     storage: StorageSettings
     api_url: str
@@ -106,7 +106,9 @@ def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:
         reader.choice(f"{CONNECTION}__credential", "managedidentity", ("managedidentity",))
     elif not reader.is_wrong(CONNECTION):
         reader.problem(
-            f"{CONNECTION}__blobServiceUri", "nothing", "the drop account's blob URL, https://<account>.blob..."
+            f"{CONNECTION}__blobServiceUri",
+            "nothing",
+            "the drop account's URL, https://<account>.blob.core.windows.net",
         )
     return StorageSettings(
         connection_string=connection_string,
@@ -118,7 +120,7 @@ def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:
 
 
 def _is_connection_string(text: str) -> bool:
-    """Whether clients of blobs and of queues can be made of it; the latter are slow to import, so none is made here."""
+    """Whether blob and queue clients can be created from it; the latter are slow to import, so none is created here."""
     names = {part.partition("=")[0].strip().lower() for part in text.split(";")}
     try:
         BlobServiceClient.from_connection_string(text).close()
@@ -164,7 +166,7 @@ def _read_retries(reader: _Reader) -> RetryPolicy:
 
 
 class _Reader:
-    """Reads settings and collects what is wrong with them; a wrong one reads as a harmless value of its type."""
+    """Reads settings and collects what is wrong with them; a wrong one yields a harmless value of its type."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -182,7 +184,7 @@ class _Reader:
         return any(problem.startswith(f"{name}:") for problem in self._problems for name in names)
 
     def text(self, name: str, default: str | None, expected: str = "a value") -> str:
-        """Return the setting; None as the default makes it required."""
+        """Return the setting; it is required if the default is None."""
         value = self._environ.get(name, "").strip()
         if value.lower().startswith(KEY_VAULT_REFERENCE):
             self.problem(
@@ -229,9 +231,9 @@ class _Reader:
         return url
 
     def url(self, name: str, default: str | None, *, loopback: bool = True) -> str:
-        """Return an address without a trailing slash; https, or http where `loopback` allows it there.
+        """Return a URL without a trailing slash; it must be https, or http on loopback if `loopback` is true.
 
-        Clients of storage send no token without TLS, not even on loopback.
+        Storage clients send no token without TLS, not even on loopback.
         """
         text = self.text(name, default, "an https:// address")
         if not text:
@@ -247,6 +249,6 @@ class _Reader:
         except ValueError:
             legal = False
         if not legal or not plain:
-            # A user part or a query may hold a secret, so such a value is not repeated.
+            # A user part or a query may contain a secret, so such a value is not repeated.
             self.problem(name, repr(text) if plain else "an address that is not allowed", expected)
         return text.rstrip("/")

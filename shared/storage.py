@@ -39,12 +39,12 @@ FORBIDDEN = 403
 CONFLICT = 409
 PRECONDITION_FAILED = 412
 
-# What the SDK waits for at most, in one try: for a connection, and between two pieces of a response.
+# The SDK's longest waits in one try: for a connection, and between two pieces of a response.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 60.0
 
 
 def _bound(request: PipelineRequest[Any]) -> None:
-    """Bound one try of a request."""
+    """Limit one try of a request to the time that is left."""
     left = left_s()
     options = request.context.options
     options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left)
@@ -52,7 +52,7 @@ def _bound(request: PipelineRequest[Any]) -> None:
 
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
-    """Return the identity that the settings name; one for all clients, since it keeps the tokens they share."""
+    """Return the identity that the settings name; all clients share it, since it caches their tokens."""
     return ManagedIdentity(http or HttpClient(), settings.client_id, settings="DropStorage__clientId")
 
 
@@ -70,7 +70,7 @@ def open_queue(
     settings: StorageSettings, name: str, identity: TokenCredential | None = None, time: StorageTime | None = None
 ) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
-    # Few first drops are postponed, and none shall pay for the import of what it does not use.
+    # Imported only when needed: few drops are postponed, and the others should not pay for the import.
     from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy  # noqa: PLC0415
 
     options = _options(settings, settings.queue_service_url, time) | {
@@ -83,10 +83,10 @@ def open_queue(
 
 
 def _options(settings: StorageSettings, url: str, time: StorageTime | None) -> dict[str, Any]:
-    """Return what all clients have: proxy and certificates as the environment has them now.
+    """Return the options of all clients: proxy and certificates as the environment has them now.
 
-    Left to itself, `requests` reads the whole environment at every request, and a `.netrc`, which would replace the
-    app's own signature.
+    By default, `requests` reads the whole environment at every request, and a `.netrc`, which would replace the app's
+    own signature.
     """
     if settings.connection_string:
         with BlobServiceClient.from_connection_string(settings.connection_string) as client:
@@ -97,20 +97,20 @@ def _options(settings: StorageSettings, url: str, time: StorageTime | None) -> d
         "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
         "retry_policy": _retry_policy(),
         "raw_request_hook": _bound,
-        "raw_response_hook": partial(_hear, time) if time else None,
+        "raw_response_hook": partial(_observe_date, time) if time else None,
     }
 
 
-def _hear(time: StorageTime, response: PipelineResponse[Any, Any]) -> None:
-    time.hear(response.http_response.headers.get("Date", ""))
+def _observe_date(time: StorageTime, response: PipelineResponse[Any, Any]) -> None:
+    time.observe(response.http_response.headers.get("Date", ""))
 
 
 def _retry_policy() -> ExponentialRetry:
-    """Try four times in some ten seconds; the SDK's default begins with fifteen. Longer waits are the queue's."""
+    """Try four times within about ten seconds; the SDK's default starts with fifteen. The queue does longer waits."""
     return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3, random_jitter_range=1)
 
 
-# What storage says of a blob that no try changes, or time alone:
+# What storage says about a blob that no retry changes, or only time:
 # https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
     "BlobArchived": (
@@ -138,18 +138,18 @@ BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
 
 
 def is_overtaken(error: HttpResponseError) -> bool:
-    """Whether a conditional write came too late, for somebody else had written."""
+    """Whether a conditional write came too late because somebody else had written."""
     return error.status_code in (CONFLICT, PRECONDITION_FAILED) and error_code(error) not in BLOB_STATES
 
 
 def error_code(error: AzureError) -> str:
-    """Return storage's own code of the error; "" where there is none."""
+    """Return storage's own error code, or "" if there is none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
 
 
 def storage_error(error: AzureError) -> DropError:
-    """Say what an error of storage means for the drop that met it; the cause is what storage itself says it is."""
+    """Return what an error of storage means for a drop; the cause is the one that storage itself states."""
     if isinstance(error, IdentityFailed):
         return type(error.problem)(error.problem.message, retry_after_s=error.problem.retry_after_s)
     status = error.status_code if isinstance(error, HttpResponseError) else None

@@ -1,8 +1,8 @@
-"""What Event Grid could not deliver is recovered without a person.
+"""Recovers events that Event Grid could not deliver, without human help.
 
-It writes such events into a container, a letter for several of them, and an event about each letter comes by a queue.
-The events in a letter count as events: their drops go to the retry queue, and the letter is deleted. A letter as Event
-Grid writes it (https://learn.microsoft.com/azure/event-grid/manage-event-delivery)::
+Event Grid writes such events into a container, several of them into one dead letter, and an event about each letter
+arrives in a queue. The drops of the events in a letter go to the retry queue, and the letter is deleted. A letter as
+Event Grid writes it (https://learn.microsoft.com/azure/event-grid/manage-event-delivery)::
 
     [
       {
@@ -27,83 +27,84 @@ from shared.attempt import Attempt
 from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import DropGone, SourceTooLarge
-from shared.outcome import Stopwatch, held
+from shared.outcome import Stopwatch, retried
 
 if TYPE_CHECKING:
     from shared.services import Services
 
 LETTERS_CONTAINER, LETTERS_QUEUE = "undeliverable", "undeliverable-events"
-# Event Grid puts up to a megabyte of events into a letter.
+# Event Grid puts up to one megabyte of events into a letter.
 MAX_LETTER_BYTES = 4_000_000
 
 log = logging.getLogger("itwin_image_drop")
 
 
 def blob_url(event: Any) -> str:
-    """Return the address of the blob that an event is about. Raises ValueError where it is not such an event."""
+    """Return the URL of the blob that an event is about. Raises ValueError if it is not such an event."""
     try:
         url = event["data"]["url"]
     except (KeyError, TypeError) as error:
-        raise ValueError("Not an event of a blob.") from error
+        raise ValueError("Not an event about a blob.") from error
     if not isinstance(url, str):
-        raise ValueError("Not an event of a blob.")  # noqa: TRY004 - every way to be none is the same to the caller
+        raise ValueError("Not an event about a blob.")  # noqa: TRY004 - the caller does not care why it is invalid
     return url
 
 
 def recover_events(letter_url: str, services: Services) -> None:
     """Send the drops in a letter to the retry queue, and delete the letter.
 
-    One that holds anything else stays for a person to see, and its drops are sent all the same. Raises ValueError where
-    it is not a letter of this account; OutOfTime and azure.core.exceptions.AzureError where it is to be tried again.
+    If it contains anything else, it is kept for an operator to see, but its drops are sent nevertheless. Raises
+    ValueError if it is not a letter of this account, and OutOfTime and azure.core.exceptions.AzureError if it should be
+    tried again.
     """
     letter = blob_at(letter_url, services)
     if letter.container != LETTERS_CONTAINER:
-        raise ValueError("Not an event of a letter.")
+        raise ValueError("Not an event about a dead letter.")
     clock, stopwatch = services.clock, Stopwatch(services.clock)
     with bounded(stopwatch.deadline, clock.monotonic):
         try:
             read = partial(read_source, services.storage, letter, max_bytes=MAX_LETTER_BYTES)
-            source = held(read, stopwatch, clock)
+            source = retried(read, stopwatch, clock)
             content = source.content() if source else b""
         except DropGone:
-            return  # it has been recovered
+            return  # it was recovered before
         except SourceTooLarge as error:
-            raise ValueError("Not a letter: it is too large for one.") from error
-        drops, strangers = _drops_in(content, services)
+            raise ValueError("Too large for a dead letter.") from error
+        drops, others = _drops_in(content, services)
         for drop in drops:
             attempt = Attempt.missed(drop)
-            held(partial(services.retries.postpone, attempt, 0), stopwatch, clock)
+            retried(partial(services.retries.postpone, attempt, 0), stopwatch, clock)
         log.warning("%d events that could not be delivered were recovered.", len(drops))
-        if strangers:
-            raise ValueError(f"{strangers} of its events are not about blobs of this account.")
+        if others:
+            raise ValueError(f"{others} of its events are not about blobs of this account.")
         services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
 
 
 def _drops_in(content: bytes, services: Services) -> tuple[list[Drop], int]:
-    """Return the drops that a letter tells of, and how many of its events are about something else.
+    """Return the drops that a letter is about, and how many of its events are about something else.
 
-    Raises ValueError where it is not a list of events.
+    Raises ValueError if it is not a list of events.
     """
     events = json.loads(content)
     if not isinstance(events, list):
         raise ValueError("Not a list of events.")  # noqa: TRY004 - as above
-    drops, strangers = [], 0
+    drops, others = [], 0
     for event in events:
         try:
             drop = blob_at(blob_url(event), services)
         except ValueError:
-            strangers += 1
+            others += 1
         else:
             if not drop.is_reserved(services.results_container):
                 drops.append(drop)
-    return drops, strangers
+    return drops, others
 
 
 def blob_at(address: str, services: Services) -> Drop:
-    """Return the blob at an address, which is one of the app's own account. Raises ValueError."""
+    """Return the blob at a URL of the app's own account. Raises ValueError for any other URL."""
     url, account = urlsplit(address), urlsplit(services.storage.url)
     folder = f"{account.path.rstrip('/')}/"
-    # What was written through the endpoint `dfs` is named by it: the same blobs, under another name of the account.
+    # Events of writes through the `dfs` endpoint name that endpoint: the same blobs under another host name.
     hosts = account.netloc.lower(), account.netloc.lower().replace(".blob.", ".dfs.", 1)
     if url.netloc.lower() not in hosts or not url.path.startswith(folder):
         raise ValueError("A blob of another account.")

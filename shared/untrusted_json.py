@@ -9,9 +9,9 @@ from typing import Any
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object that the text holds. Raises ValueError where it holds something else.
+    """Return the JSON object in the text. Raises ValueError if it contains anything else.
 
-    Python reads NaN and Infinity, which RFC 8259 does not know and other readers refuse.
+    Python accepts NaN and Infinity, which RFC 8259 does not allow and other parsers refuse.
     """
     try:
         document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
@@ -25,7 +25,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 def parse_time(text: str) -> datetime:
     """Return an ISO 8601 time, in UTC.
 
-    Raises ValueError where it is not a time or has no zone, and TypeError where it is not a string.
+    Raises ValueError if it is not a time or has no zone, and TypeError if it is not a string.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 def test_clocks_that_differ_tell_storages_time(skew: timedelta) -> None:
     """Both instances compare the same moments."""
     time = StorageTime(lambda: NOON + skew)
-    time.hear(format_datetime(NOON, usegmt=True))
+    time.observe(format_datetime(NOON, usegmt=True))
     assert time.now() == NOON
 
 
@@ -26,7 +26,7 @@ def test_a_right_clock_is_left_as_it_is() -> None:
     """A Date counts whole seconds: to follow it would make time jump."""
     right = NOON + timedelta(milliseconds=900)
     time = StorageTime(lambda: right)
-    time.hear(format_datetime(NOON, usegmt=True))
+    time.observe(format_datetime(NOON, usegmt=True))
     assert time.now() == right
 
 
@@ -34,7 +34,7 @@ def test_a_right_clock_is_left_as_it_is() -> None:
 def test_what_is_not_a_date_says_nothing(date: str) -> None:
     """Whoever answered."""
     time = StorageTime(lambda: NOON)
-    time.hear(date)
+    time.observe(date)
     assert time.now() == NOON
 
 
@@ -42,7 +42,7 @@ def test_a_clock_that_is_set_right_is_believed_again() -> None:
     """The last response counts."""
     local = [NOON + timedelta(hours=1)]
     time = StorageTime(lambda: local[0])
-    time.hear(format_datetime(NOON, usegmt=True))
+    time.observe(format_datetime(NOON, usegmt=True))
     local[0] = NOON
-    time.hear(format_datetime(NOON, usegmt=True))
+    time.observe(format_datetime(NOON, usegmt=True))
     assert time.now() == NOON
