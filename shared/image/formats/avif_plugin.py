@@ -9,7 +9,7 @@ from __future__ import annotations
 from PIL import AvifImagePlugin, _avif
 from PIL.AvifImagePlugin import AvifImageFile
 
-from shared.image.formats.heif import with_sized_alpha
+from shared.image.formats.heif_alpha import with_sized_alpha
 
 _THREADS = 1
 """Several drops are worked on at once; more threads for each would cost more CPU in all."""
