@@ -94,10 +94,8 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
     refusal = UnsupportedFormat(
         "The image's colour profile is large, and cannot be applied. Save it with a common one, such as sRGB."
     )
-    if _is_slow(profile):
-        raise refusal
     try:
-        converted = _transformed(colours, ImageCms.ImageCmsProfile(BytesIO(profile)))
+        converted = _transformed(colours, ImageCms.ImageCmsProfile(BytesIO(_of_tables(profile))))
     except (ImageCms.PyCMSError, OSError, ValueError):
         raise refusal from None
     if colours is not image:
@@ -106,8 +104,8 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")) and not _is_slow(profile):
-        source = BytesIO(profile)
+    if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")):
+        source = BytesIO(_of_tables(profile))
     elif image.mode == "LAB":
         source = BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
     else:
@@ -129,7 +127,14 @@ def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
     return converted
 
 
-def _is_slow(profile: bytes) -> bool:
-    """Say whether it converts by steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17)."""
+def _of_tables(profile: bytes) -> bytes:
+    """Return it without its steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17).
+
+    They are a second way to say what its tables say, and would be preferred.
+    """
     count = int.from_bytes(profile[128:132], "big")
-    return any(profile[at : at + 3] == b"D2B" for at in range(132, min(len(profile), 132 + 12 * count), 12))
+    kept = bytearray(profile)
+    for at in range(132, min(len(profile), 132 + 12 * count), 12):
+        if kept[at : at + 3] == b"D2B":
+            kept[at : at + 1] = b"_"
+    return bytes(kept)

@@ -55,13 +55,11 @@ def test_cmyk_goes_through_its_profile(kind: str) -> None:
     assert max(pixels[width - 1]) < 5
 
 
-def test_a_profile_of_floating_steps_is_not_followed() -> None:
-    """A megabyte holds thousands of them; the inks are mixed as paint instead."""
+def test_of_a_profile_with_floating_steps_the_tables_are_followed() -> None:
+    """A megabyte holds thousands of such steps; but its colours are not lost for them."""
     profile = cmyk_profile().replace(b"cprt", b"D2B0", 1)
-    normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), "JPEG", icc_profile=profile))
-    red, green, blue = seen(normalized.data)[2][0][:3]
-    assert red > 240
-    assert max(green, blue) < 15
+    normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 0, 0)), "JPEG", icc_profile=profile))
+    assert max(seen(normalized.data)[2][0]) < 5
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
