@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.errors import CorruptImage, UnsupportedFormat
+from shared.errors import CorruptImage
 from shared.image.formats import exif, text_mode
 from shared.image.formats.jpeg_frame import FRAMES, Frame, Tables
 from shared.image.formats.jpeg_quality import ANNEX_K_LUMA_SUM, quality_of
@@ -106,8 +106,8 @@ def _read(data: bytes) -> _Structure:
             if frame:
                 raise CorruptImage("The JPEG is damaged: it begins a second picture. Save it again.")
             frame = Frame.read(data, segment)
-        elif segment.marker == DNL:
-            raise UnsupportedFormat("The JPEG states its height only after its pixels. Save it again as a JPEG.")
+        elif segment.marker == DNL:  # what it says, the header of the frame has said before
+            continue
         elif segment.marker == SOS:
             scan, position = read_scan(data, segment, frame, tables)
             scans.append(scan)

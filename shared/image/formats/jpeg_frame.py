@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
     from shared.image.formats.jpeg_segments import Segment
 
-FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-"""SOF0 to SOF15 (table B.1), of which three are read."""
-
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_UNREAD = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless"),
+    **dict.fromkeys((0xC9, 0xCA, 0xCD, 0xCE), "arithmetic-coded"),
+    **dict.fromkeys((0xC5, 0xC6), "hierarchical"),
+    0xF7: "of the kind JPEG-LS",
+}
+FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, *_UNREAD}
+"""SOF0 to SOF15 (table B.1), of which three are read, and SOF55 (ITU-T T.87, C.1.1)."""
+
 _BLOCK = 8
 
 
@@ -47,16 +53,17 @@ class Frame:
         height, width = (int.from_bytes(data[at : at + 2], "big") for at in (body + 1, body + 3))
         if not count or segment.size != 6 + 3 * count[0]:
             raise truncated()
-        if segment.marker not in {BASELINE, EXTENDED, PROGRESSIVE}:
-            raise UnsupportedFormat(
-                "The JPEG is arithmetic-coded, lossless or of another rare kind. Save it as an ordinary JPEG."
-            )
+        if segment.marker in _UNREAD:
+            kind = _UNREAD[segment.marker]
+            raise UnsupportedFormat(f"The JPEG is {kind}, which is not supported. Save it as an ordinary JPEG.")
         if precision != 8:  # noqa: PLR2004 - bits
             raise UnsupportedFormat(
                 f"The JPEG has {precision} bits per channel; 8 are supported. Save it as an 8-bit JPEG."
             )
-        if not width or not height:
-            raise CorruptImage("The JPEG states no size. Save it again.")
+        if not width:
+            raise CorruptImage("The JPEG states no width. Save it again.")
+        if not height:  # A.1.1, B.2.5
+            raise UnsupportedFormat("The JPEG states its height only after its pixels. Save it again as a JPEG.")
         listed = (data[at : at + 3] for at in range(body + 6, end, 3))
         components = tuple(Component(name, factors >> 4 or 1, factors & 15 or 1, tq) for name, factors, tq in listed)
         frame = cls(segment.marker, width, height, components)

@@ -45,6 +45,7 @@ _SIGNATURES = (
     _Signature(0, b"\0\0\1\0", "an icon (ICO)"),
     _Signature(0, b"\0\0\2\0", "a cursor (CUR)"),
     _Signature(0, b"icns", "an icon (ICNS)"),
+    _Signature(0, b"qoif", "a QOI image"),
     _Signature(0, b"DDS ", "a texture (DDS)"),
     _Signature(0, b"\xabKTX ", "a texture (KTX)"),
     _Signature(0, b"v/1\x01", "an OpenEXR image"),

@@ -1,0 +1,40 @@
+"""JPEGs that no decoder here reads are refused by the name of their kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import UnsupportedFormat
+from shared.image import normalize_image
+from tests.image.pictures import encoded, photo
+
+FRAME = b"\xff\xc0"
+
+
+@pytest.mark.parametrize(
+    ("marker", "kind"),
+    [(0xC3, "lossless"), (0xC9, "arithmetic-coded"), (0xCA, "arithmetic-coded"), (0xC5, "hierarchical"), (0xF7, "LS")],
+)
+def test_a_kind_of_jpeg_that_is_not_supported_is_named(marker: int, kind: str) -> None:
+    """One of them at a time; JPEG-LS was called damaged."""
+    with pytest.raises(UnsupportedFormat, match=kind):
+        normalize_image(encoded(photo(), "JPEG").replace(FRAME, bytes((0xFF, marker))))
+
+
+def test_two_channels_are_named() -> None:
+    """They are no damage."""
+    data = encoded(photo(), "JPEG")
+    at = data.index(FRAME)
+    header = data[at : at + 9] + b"\2" + data[at + 10 : at + 16]
+    with pytest.raises(UnsupportedFormat, match="2 channels"):
+        normalize_image(data[:at] + FRAME + b"\0\x0e" + header[4:] + data[at + 19 :])
+
+
+def test_a_height_that_comes_after_the_pixels_is_named() -> None:
+    """Unless it says again what the header said, which changes nothing (DNL; T.81, B.2.5)."""
+    data = encoded(photo(), "JPEG")
+    at = data.index(FRAME) + 5
+    height = b"\xff\xdc\0\4" + data[at : at + 2]
+    assert normalize_image(data[:-2] + height + data[-2:]).data == data
+    with pytest.raises(UnsupportedFormat, match="height only after"):
+        normalize_image(data[:at] + b"\0\0" + data[at + 2 : -2] + height + data[-2:])
