@@ -96,18 +96,19 @@ def demand_every_component(scans: Sequence[Scan], frame: Frame) -> None:
     """Refuse scans that leave a component or one of its 64 coefficients unfinished, or refine none (G.1.1)."""
     if not scans:
         raise truncated()
+    is_progressive = frame.is_progressive
     missing_bits: dict[tuple[int, int], int] = {}
     for scan in scans:
         first, last, low_bit = (
             (scan.first_coefficient, scan.last_coefficient, scan.low_bit)
-            if frame.is_progressive
+            if is_progressive
             else (0, _COEFFICIENTS - 1, 0)
         )
         for component in scan.components:
             if first and (component, 0) not in missing_bits:
                 raise _out_of_order()
             for coefficient in range(first, last + 1):
-                if frame.is_progressive and scan.high_bit != missing_bits.get((component, coefficient), 0):
+                if is_progressive and scan.high_bit != missing_bits.get((component, coefficient), 0):
                     raise _out_of_order()
                 missing_bits[component, coefficient] = low_bit
     if len(missing_bits) < _COEFFICIENTS * len(frame.components) or any(missing_bits.values()):
