@@ -17,6 +17,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -451,19 +452,25 @@ def test_five_hundred_drops_stay_quick(browser: Browser) -> None:
     with LocalCloud(filters=(NO_EVENTS,)) as cloud, open_console(cloud) as address, browser.new_page() as page:
         page.goto(address)
         expect(page.get_by_role("status")).to_have_text("live")
+        empty_ms = reaction_ms(page)
         with ThreadPoolExecutor(4) as pool:
             coming = [pool.submit(put_drop_and_result, cloud, f"photo {number}.jpg") for number in range(MANY)]
             expect(page.locator(".drop").first).to_be_visible()
-            longest_ms = max(page.evaluate(REACTION) for _ in range(10))
+            busy_ms = reaction_ms(page)
             for drop in coming:
                 drop.result()
         expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded")
-        assert longest_ms < 1000
+        assert busy_ms < 30 * empty_ms
         page.reload()
         expect(page.locator("#tally")).to_have_text(f"{MANY} uploaded")
         page.locator(".drop > details > summary").last.click()
         expect(page.locator(".drop").last.get_by_text("What it means")).to_be_visible()
-        assert page.evaluate(REACTION) < 1000
+        assert reaction_ms(page) < 30 * empty_ms
+
+
+def reaction_ms(page: Page) -> float:
+    """Return how quick the page is: the middle of some tries."""
+    return float(median(page.evaluate(REACTION) for _ in range(9)))
 
 
 # How long a press on a switch takes until the cloud has done it and the next picture is drawn, in milliseconds.

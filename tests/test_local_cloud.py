@@ -96,7 +96,7 @@ def test_what_the_cloud_writes_itself_triggers_nothing() -> None:
 
 def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> None:
     """Event Grid tries again; what was processed before the crash is not processed twice."""
-    with ProbeCloud(visibility_timeout_s=1, retry_scale=0.02) as cloud:
+    with ProbeCloud(retry_scale=0.02) as cloud:
         cloud.drop("drops-of-a-test", "before.png", b"1")
         cloud.wait_for(function="on_blob ended", blob="before.png")
         cloud.wait_until_idle()
