@@ -1,7 +1,7 @@
 """The bearer token: which login it comes from, and when a new one is fetched.
 
-Two ways: the managed identity's own token for a configured scope, which a gateway exchanges; or client credentials at
-the iTwin token authority, with a secret that the managed identity reads from a key vault.
+There are two: the managed identity's own token for a configured scope, which a gateway exchanges; or client credentials
+at the iTwin token authority, with a secret that the managed identity reads from a key vault.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 ITWIN_SCOPE = "itwin-platform"
 TIMEOUT_S = 30.0
 RENEW_BEFORE_EXPIRY_S = 300.0
-# RFC 6749, 5.1: a token authority need not say how long a token is valid. The platform tells where it no longer is.
+# RFC 6749, 5.1: a token authority need not say how long a token is valid. The platform responds with 401 afterwards.
 UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
-# For so long, no token is renewed after the platform has rejected one that had just been.
+# How long no token is renewed after the platform has rejected one that had just been renewed.
 RENEWAL_PAUSE_S = 60.0
 
 OK = 200
 
 log = logging.getLogger("itwin_image_drop")
 
-# RFC 6749, 5.2: error codes; only such a word of an untrusted response is published.
+# RFC 6749, 5.2: error codes; nothing else from an untrusted response is published.
 OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True)
 class ManagedIdentityLogin:
-    """The app's managed identity, asked for a token for `scope`; without `client_id` the system-assigned one."""
+    """Log in with the managed identity's own token for `scope`; without `client_id`, the system-assigned identity's."""
 
     scope: str
     client_id: str | None = None
@@ -54,9 +54,9 @@ class ManagedIdentityLogin:
 
 @dataclass(frozen=True)
 class ClientCredentialsLogin:
-    """A service app of the iTwin Platform, whose secret is in a key vault that the managed identity may read.
+    """Log in as an iTwin Platform service app, whose secret is in a key vault that the managed identity may read.
 
-    Without `identity_client_id` it is the system-assigned one.
+    Without `identity_client_id`, the identity is the system-assigned one.
     """
 
     token_url: str
@@ -81,23 +81,23 @@ class TokenSource(Protocol):
     """Where tokens come from."""
 
     def fetch(self, deadline: float, *, renew: bool) -> Token:
-        """Return a token, another than the last one where it shall `renew` it.
+        """Return a token, a different one from the last if `renew` is true.
 
         Raises TokenUnavailable and TokenServiceUnavailable.
         """
 
 
 def open_tokens(login: Login, http: Sender) -> AccessTokens:
-    """Make the one source of bearer tokens for the process; nothing is sent yet."""
+    """Open the process's source of bearer tokens; nothing is sent yet."""
     if isinstance(login, ManagedIdentityLogin):
         return AccessTokens(IdentityTokens(login, http))
     return AccessTokens(ClientCredentials(login, http, read_by_identity(login, http)))
 
 
 class AccessTokens:
-    """One access token, shared by all threads: fetched once for many, renewed before it expires.
+    """One access token, shared by all threads: fetched once for all of them, renewed before it expires.
 
-    Whoever must wait does so until the `deadline` at most, an instant of the clock.
+    No thread waits longer than its `deadline`, an instant of the clock.
     """
 
     def __init__(self, source: TokenSource, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -109,13 +109,13 @@ class AccessTokens:
         self._fetch: Future[_Held] | None = None
 
     def get(self, deadline: float) -> str:
-        """Return a token that is good for a while. Raises TokenUnavailable and TokenServiceUnavailable."""
+        """Return a token that is valid for a while. Raises TokenUnavailable and TokenServiceUnavailable."""
         return self._get(deadline, rejected=None)
 
     def renew(self, rejected: str, deadline: float) -> str | None:
-        """Return another token than the one that the platform `rejected`.
+        """Return a different token from the one that the platform `rejected`.
 
-        None where that one was `refused` less than a minute ago. Raises TokenUnavailable and TokenServiceUnavailable.
+        None if that one was `refused` less than a minute ago. Raises TokenUnavailable and TokenServiceUnavailable.
         """
         with self._lock:
             text, refused_at = self._refused or ("", 0.0)
@@ -143,7 +143,7 @@ class AccessTokens:
             return fetch.result(timeout=max(deadline - self._clock(), 0)).text
         except TimeoutError as error:
             problem: TokenUnavailable | TokenServiceUnavailable = TokenServiceUnavailable(
-                "There was no access token in time: another drop is still waiting for it."
+                "No access token was obtained in time: another drop is still waiting for it."
             )
             problem.__cause__ = error
         except (TokenUnavailable, TokenServiceUnavailable) as error:
@@ -159,7 +159,7 @@ class AccessTokens:
             token = self._source.fetch(min(deadline, self._clock() + TIMEOUT_S), renew=renew)
             if not BEARER_TOKEN.fullmatch(token.text):
                 raise TokenUnavailable("The access token in the response is not a bearer token (RFC 6750).")  # noqa: TRY301
-        except BaseException as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+        except BaseException as error:  # noqa: BLE001 - the waiting threads must be told, whatever it is
             with self._lock:
                 self._fetch = None
             fetch.set_exception(error)
@@ -192,7 +192,7 @@ class IdentityTokens:
 
 
 def read_by_identity(login: ClientCredentialsLogin, http: Sender) -> VaultSecret:
-    """Return the secret of the service app; nothing is sent yet."""
+    """Return the service app's secret, which is read later."""
     settings = "AZURE_CLIENT_ID and ITWIN_SECRET_URL"
     return VaultSecret(login.secret_url, ManagedIdentity(http, login.identity_client_id, settings=settings), http)
 
@@ -206,7 +206,7 @@ class ClientCredentials:
         self._secret = secret
 
     def fetch(self, deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - it keeps none that it could return
-        """Ask the token authority, with a newer secret where it refuses the one that is kept.
+        """Ask the token authority, with a newer secret if it refuses the cached one.
 
         Raises TokenUnavailable and TokenServiceUnavailable.
         """

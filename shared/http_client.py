@@ -1,12 +1,12 @@
-"""The one way out: HTTP/1.1 to the iTwin Platform, the token authority, the identity endpoint and the key vault.
+"""The only HTTP client: HTTP/1.1 to the iTwin Platform, the token authority, the identity endpoint and the key vault.
 
-An exchange has one deadline, and cannot outlast it: no socket ever blocks, a name is looked up beside the caller, and
-whoever must wait does so in `_wait` or for that look-up, both until the deadline. Bytes are counted as they arrive and
-again as they are decompressed. No redirect is followed, no cookie is kept and no `.netrc` is read, for nothing here
-does so. Where no response comes, `NoResponse` says whether the request can have arrived.
+An exchange has one deadline, and cannot exceed it: no socket ever blocks, names are resolved in a thread of their own,
+and the only waits, in `_wait` and for that thread, end at the deadline. Bytes are counted as they arrive and again as
+they are decompressed. There is no code that follows a redirect, keeps a cookie or reads a `.netrc`. If there is no
+response, `NoResponse` says whether the request may have arrived.
 
-Proxies and certificates are those of the environment, by the names that `requests` and curl know: HTTPS_PROXY,
-HTTP_PROXY, ALL_PROXY, NO_PROXY; REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE.
+Proxies and certificates are those of the environment, in the variables of `requests` and curl: HTTPS_PROXY, HTTP_PROXY,
+ALL_PROXY, NO_PROXY; REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 USER_AGENT = "itwin-image-drop"
 MAX_BODY_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024
-# All that is taken of one response, with what chunks, trailers and interim responses add to its body.
+# The most that is received for one response, with what chunks, trailers and interim responses add to its body.
 MAX_RECEIVED_BYTES = 2 * MAX_BODY_BYTES
 CONNECT_TIMEOUT_S = 10.0
 PIECE_BYTES = 64 * 1024
 
-# Azure's load balancers and NAT gateways forget a connection that is idle for four minutes, and tell nobody:
+# Azure's load balancers and NAT gateways silently drop a connection that is idle for four minutes:
 # https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset
 MAX_IDLE_S = 180.0
 MAX_IDLE_CONNECTIONS = 32
 KEEPALIVE_S = 60
 KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": KEEPALIVE_S, "TCP_KEEPALIVE": KEEPALIVE_S, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-# A look-up that takes longer is left to itself, and the next one does not wait for it.
+# A look-up that takes longer is abandoned, and the next request starts another one.
 SHARED_LOOKUP_S = 10.0
 
 AUTO_DETECT_FORMAT = 32 + zlib.MAX_WBITS  # gzip or zlib, by its first bytes
 COMPRESSED = ("gzip", "x-gzip", "deflate")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 OK_STATUSES = range(200, 300)
-# What passes by itself, whoever says it: timeout, too early, too many requests, and every server error.
+# Temporary, whoever responds with them: timeout, too early, too many requests, and every server error.
 TEMPORARY_STATUSES = (408, 425, 429, *range(500, 600))
 
 Cause = Literal["name", "connection", "proxy", "certificate", "tls", "time", "cut", "not HTTP"]
@@ -70,9 +70,9 @@ Address = tuple[socket.AddressFamily, Any]
 class Response:
     """What a peer responded; header names are in lower case.
 
-    The status counts even where `is_whole` is False: then the body was cut off, too long or damaged, and is empty.
-    `resent` says that the request was sent before, on a kept connection that broke without a response: nobody knows
-    whether the peer took that one as well.
+    The status is valid even if `is_whole` is False: then the body was cut off, too long or damaged, and is empty.
+    `resent` says that the request had already been sent on a kept connection that broke without a response: it is
+    unknown whether the peer received that one as well.
     """
 
     status: int
@@ -83,9 +83,9 @@ class Response:
 
 
 class NoResponse(Exception):
-    """No status came; the message is a sentence without any secret.
+    """There was no status; the message is a sentence without any secret.
 
-    `may_have_arrived` says whether the peer may have taken the request, and may still carry it out.
+    `may_have_arrived` says whether the peer may have received the request, and may still act on it.
     """
 
     def __init__(self, message: str, cause: Cause, *, may_have_arrived: bool = False) -> None:
@@ -96,23 +96,23 @@ class NoResponse(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the peer was there, and only did not respond in time or to the end."""
+        """Whether the peer was reached, but did not respond in time or not completely."""
         return self.cause in ("time", "cut")
 
 
 class Sender(Protocol):
-    """What sends a request: the client, or what stands for it."""
+    """Something that sends requests: the client, or a stand-in for it."""
 
     def send(
         self, method: str, url: str, *, deadline: float, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Response:
-        """Return what the peer responded until the `deadline`, an instant of `time.monotonic`. Raises NoResponse."""
+        """Return the peer's response by the `deadline`, an instant of `time.monotonic`. Raises NoResponse."""
 
 
 class HttpClient:
     """Sends requests and keeps connections; one for the process, shared by its threads.
 
-    `resolve`, `proxy_for` and `tls` are the environment's own unless they are handed in.
+    `resolve`, `proxy_for` and `tls` default to those of the environment.
     """
 
     def __init__(
@@ -388,7 +388,7 @@ def _wait(sock: socket.socket, events: int, timer: _Timer) -> None:
 
 
 class _Connection:
-    """One connection and what HTTP/1.1 has come to on it."""
+    """One connection and its HTTP/1.1 state."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -408,11 +408,11 @@ class _Connection:
     def exchange(self, request: _Request, timer: _Timer) -> Response:
         """Send the request and return the response.
 
-        Raises _DeadlineError, OSError and h11.RemoteProtocolError where no status came.
+        Raises _DeadlineError, OSError and h11.RemoteProtocolError if there was no status.
         """
         self.start(request.head, request.body)
         event = self.next_event(timer)
-        while not isinstance(event, h11.Response):  # interim ones come before it (RFC 9110, 15.2)
+        while not isinstance(event, h11.Response):  # interim responses may precede it (RFC 9110, 15.2)
             event = self.next_event(timer)
         headers: dict[str, str] = {}
         for name, value in event.headers:
@@ -432,7 +432,7 @@ class _Connection:
         self._http.send(h11.EndOfMessage())
 
     def next_event(self, timer: _Timer) -> h11.Event:
-        """Send and receive at once, for a peer may respond before it has the whole request, until something is said."""
+        """Send and receive until the peer says something; it may respond before it has the whole request."""
         while True:
             event = self._http.next_event()
             if event is not h11.NEED_DATA and event is not h11.PAUSED:
@@ -444,7 +444,7 @@ class _Connection:
                 _wait(self._socket, events | awaited, timer)
 
     def reset(self, now: float) -> bool:
-        """Make ready for the next request; False where the connection can take none."""
+        """Prepare for the next request; False if the connection cannot be reused."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         if not done or self._outgoing or self._is_broken or self._http.trailing_data[0]:
             return False
@@ -453,7 +453,7 @@ class _Connection:
         return True
 
     def is_stale(self, now: float) -> bool:
-        """Whether the peer has closed it meanwhile, said what nobody asked for, or may have forgotten it."""
+        """Whether the peer has closed it, has sent something unsolicited, or may have dropped it."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return now - self._idle_since > MAX_IDLE_S or bool(poll.poll(0))
@@ -464,7 +464,7 @@ class _Connection:
             self._socket.close()
 
     def _read_body(self, timer: _Timer, max_bytes: int) -> bytes | None:
-        """Return the body; None where it is cut off, damaged or too long."""
+        """Return the body; None if it is cut off, damaged or too long."""
         body = bytearray()
         try:
             while isinstance(event := self.next_event(timer), h11.Data):
@@ -476,7 +476,7 @@ class _Connection:
         return bytes(body)
 
     def _send_some(self) -> int:
-        """Send what the socket takes now; return what to wait for to send the rest, an event of poll or 0."""
+        """Send what the socket accepts now; return the poll event to wait for before sending the rest, or 0."""
         while self._outgoing:
             try:
                 sent = self._socket.send(self._outgoing[0][:PIECE_BYTES])
@@ -485,7 +485,7 @@ class _Connection:
             except ssl.SSLWantReadError:
                 return select.POLLIN
             except OSError:
-                # The peer takes no more of it, and may have said why.
+                # The peer accepts no more of it, and may have said why.
                 self._outgoing.clear()
                 self._is_broken = True
                 break
@@ -496,7 +496,7 @@ class _Connection:
         return 0
 
     def _receive_some(self) -> int:
-        """Hand what has come to HTTP; where nothing has, return what to wait for, an event of poll."""
+        """Pass received data to h11; if there is none, return the poll event to wait for."""
         try:
             data = self._socket.recv(PIECE_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -507,7 +507,7 @@ class _Connection:
             raise ConnectionResetError(errno.ECONNRESET, "it was closed")
         self._received += len(data)
         if self._received > MAX_RECEIVED_BYTES:
-            raise h11.RemoteProtocolError("The response is larger than is ever accepted.")
+            raise h11.RemoteProtocolError("The response exceeds the size limit.")
         self._http.receive_data(data)
         return 0
 

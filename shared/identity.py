@@ -1,7 +1,7 @@
 """The app's managed identity: the Azure SDK's own credential, sent through the app's HTTP client.
 
-Whatever the identity endpoint responds, and whatever the SDK raises then, comes out as one of two errors: what an
-operator must cure, or what passes. https://learn.microsoft.com/azure/app-service/overview-managed-identity
+However the identity endpoint responds, and whatever the SDK then raises, the result is one of two errors: one for the
+operator to fix, or a temporary one. https://learn.microsoft.com/azure/app-service/overview-managed-identity
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # For all the SDK's tries together.
 TIMEOUT_S = 15.0
 TRIES = 4
-# What a Retry-After is taken for that names less, be it time and again.
+# A shorter Retry-After is treated as this one.
 LEAST_PAUSE_S = 5.0
-# Any claims challenge makes the SDK pass its own cache by.
+# Any claims challenge makes the SDK bypass its own cache.
 CLAIMS_CHALLENGE = '{"access_token":{}}'
 
 # RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
@@ -42,7 +42,7 @@ REFUSALS = range(400, 500)
 
 
 class IdentityFailed(ClientAuthenticationError):
-    """No access token came of the managed identity; `problem` says for a drop what that means."""
+    """The managed identity gave no access token; `problem` is what that means for a drop."""
 
     def __init__(self, problem: TokenUnavailable | TokenServiceUnavailable) -> None:
         super().__init__(problem.message)
@@ -52,7 +52,7 @@ class IdentityFailed(ClientAuthenticationError):
 class ManagedIdentity:
     """A token credential for clients of the Azure SDK, and for the app itself; it keeps the tokens of all scopes.
 
-    Without `client_id` it is the system-assigned identity. `settings` are those that an operator is told to check.
+    Without `client_id` it is the system-assigned identity. `settings` names those that an operator should check.
     """
 
     def __init__(self, http: Sender, client_id: str | None, *, settings: str) -> None:
@@ -67,7 +67,7 @@ class ManagedIdentity:
         return self._get_token(scopes, claims, time.monotonic() + min(TIMEOUT_S, left_s()))
 
     def fetch(self, scope: str, deadline: float, *, renew: bool = False) -> AccessToken:
-        """Return an access token, another than the last one where it shall `renew` it.
+        """Return an access token, a different one from the last if `renew` is true.
 
         Raises TokenUnavailable and TokenServiceUnavailable.
         """
@@ -83,7 +83,7 @@ class ManagedIdentity:
         try:
             token: AccessToken = self._credential.get_token(*scopes, claims=claims)
             is_good = BEARER_TOKEN.fullmatch(token.token)
-        except Exception as error:  # what the SDK makes of an odd response is anybody's guess
+        except Exception as error:  # the SDK may raise anything for an unusual response
             raise IdentityFailed(self._problem(exchange.last)) from error
         finally:
             _current.reset(previous)
@@ -98,7 +98,7 @@ class ManagedIdentity:
         if last is None:
             return TokenServiceUnavailable(f"The managed identity gave no access token. {advice}")
         if last.status in SERVER_ERRORS or last.status == TOO_MANY_REQUESTS:
-            # App Service responds 500 to a scope that it does not know, too.
+            # App Service also responds with 500 to a scope that it does not know.
             message = f"The identity endpoint responded with {last.status} instead of an access token. {advice}"
             return TokenServiceUnavailable(message, retry_after_s=retry_after_s(last.headers, at_least=LEAST_PAUSE_S))
         if last.status in REFUSALS:
@@ -106,11 +106,11 @@ class ManagedIdentity:
                 f"The identity endpoint refused an access token ({last.status}): check that the app has the managed "
                 f"identity, and {self._settings}."
             )
-        return TokenServiceUnavailable(f"The identity endpoint's response holds no access token. {advice}")
+        return TokenServiceUnavailable(f"The identity endpoint's response contains no access token. {advice}")
 
 
 class _Exchange:
-    """One request for a token: until when it may take, and what came last of its tries."""
+    """One request for a token: its deadline, and the outcome of its last try."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -121,7 +121,7 @@ _current: ContextVar[_Exchange] = ContextVar("identity_exchange")
 
 
 class _Transport(HttpTransport["HttpRequest", HttpResponse]):
-    """The SDK's way to the HTTP client; between two tries the SDK sleeps here, until the deadline at most."""
+    """The transport from the SDK to the HTTP client; between tries, the SDK sleeps here, until the deadline."""
 
     def __init__(self, http: Sender) -> None:
         self._http = http
@@ -144,7 +144,7 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
         time.sleep(duration)
 
     def open(self) -> None:
-        """Do nothing: the HTTP client is open as long as the process lives."""
+        """Do nothing: the HTTP client stays open as long as the process runs."""
 
     def close(self) -> None:
         """Do nothing: others use the HTTP client as well."""
@@ -154,8 +154,8 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
 
 
 def _too_late() -> ClientAuthenticationError:
-    """Return what the SDK does not try again after."""
-    return ClientAuthenticationError("Another try would end too late.")
+    """Return an error after which the SDK does not try again."""
+    return ClientAuthenticationError("There is no time for another try.")
 
 
 class _SdkResponse(HttpResponse):

@@ -55,7 +55,7 @@ ITWIN_NOT_FOUND = "iTwinNotFound"
 
 @dataclass(frozen=True)
 class UploadedImage:
-    """The platform took the image; `image` is its own JSON object, whole."""
+    """The platform accepted the image; `image` is its own JSON object, unchanged."""
 
     image: Mapping[str, Any] = field(repr=False)
     response: PlatformResponse
@@ -74,7 +74,7 @@ class ITwinPlatform:
         self._timeout_s = timeout_s
 
     def authorize(self, deadline: float) -> None:
-        """Have an access token ready, so that none is waited for once an upload has begun.
+        """Obtain an access token in advance, so that an upload does not have to wait for one.
 
         `deadline` is an instant of `time.monotonic`. Raises TokenUnavailable and TokenServiceUnavailable.
         """
@@ -83,8 +83,8 @@ class ITwinPlatform:
     def upload_image(self, itwin_id: str, image: NormalizedImage, deadline: float) -> UploadedImage:
         """Make `image` the image of the iTwin, or fail by the `deadline` and within `timeout_s`.
 
-        Raises what `decipher_response` finds, PlatformUnavailable where nothing was sent, PlatformSilent where no
-        response came, PlatformThrottled while nothing may be sent, and what `authorize` raises.
+        Raises what `decipher_response` returns, PlatformUnavailable if nothing was sent, PlatformSilent if there was no
+        response, PlatformThrottled while nothing may be sent, and what `authorize` raises.
         """
         deadline = min(deadline, time.monotonic() + self._timeout_s)
         token = self._tokens.get(deadline)
@@ -107,7 +107,7 @@ class ITwinPlatform:
     def _put(
         self, itwin_id: str, image: NormalizedImage, token: str, deadline: float, *, resent: bool = False
     ) -> UploadedImage | DropError:
-        """Send it; `resent` says that the platform may still apply an earlier request of this call."""
+        """Send it; `resent` says that the platform may still apply an earlier request of this upload."""
         try:
             response = self._http.send(
                 "PUT",
@@ -119,7 +119,7 @@ class ITwinPlatform:
         except NoResponse as error:
             if error.may_have_arrived or resent:
                 raise PlatformSilent(
-                    f"The iTwin Platform did not say what became of the image: {error.message}"
+                    f"The iTwin Platform did not confirm or refuse the image: {error.message}"
                 ) from error
             message = f"The iTwin Platform could not be reached: {error.message} {ADVICE[error.cause]} if this lasts."
             raise PlatformUnavailable(message) from error
@@ -142,11 +142,11 @@ ADVICE: Mapping[Cause, str] = {
 def decipher_response(
     status: int, headers: Mapping[str, str], body: bytes, *, resent: bool = False
 ) -> UploadedImage | DropError:
-    """Say what a response to `PUT /itwins/{iTwinId}/image` means; pure, and never raises.
+    """Return what a response to `PUT /itwins/{iTwinId}/image` means; pure, and never raises.
 
-    `headers` are looked up without regard to case; `resent` is kept. The statuses are those of the API's page, and by
-    RFC 9110 the classes they belong to; a body is never counted on, but only the platform's own error object proves
-    that the platform has said it.
+    Header names are case-insensitive; `resent` is passed on. The statuses are those on the API's page and, by RFC 9110,
+    the classes they belong to. A body is not required, but only the platform's own error object proves that a response
+    is from the platform itself.
     """
     lower = {name.lower(): value for name, value in headers.items()}
     document = _object_of(body)
@@ -164,12 +164,12 @@ def decipher_response(
     for verdict in VERDICTS:
         if verdict.holds(response):
             return verdict.error(verdict.message.format(status=status), response=response)
-    return PlatformResponseUnreadable(f"What responded with {status} does not speak HTTP.", response=response)
+    return PlatformResponseUnreadable(f"The response's status {status} is not one of HTTP.", response=response)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a response means; where `has_error` is set, one with (or without) the platform's own error object."""
+    """What a response means; if `has_error` is set, only one with (or without) the platform's own error object."""
 
     error: type[DropError]
     statuses: range | tuple[int, ...]
@@ -178,13 +178,13 @@ class Verdict:
     code: str | None = None
 
     def holds(self, response: PlatformResponse) -> bool:
-        """Whether it is about the response."""
+        """Whether it applies to the response."""
         if response.http_status not in self.statuses or self.has_error not in (None, response.error is not None):
             return False
         return self.code is None or (response.error is not None and response.error["code"] == self.code)
 
 
-# The first that holds.
+# The first one that applies.
 VERDICTS = (
     Verdict(
         PlatformResponseUnreadable,
@@ -201,7 +201,7 @@ VERDICTS = (
         PlatformUnauthorized,
         (UNAUTHORIZED,),
         "The iTwin Platform did not accept the access token (401), nor a new one: check ITWIN_LOGIN and "
-        "ITWIN_TOKEN_SCOPE; the token must be one that the API's issuer made, or a gateway before it exchanges.",
+        "ITWIN_TOKEN_SCOPE; the token must be from the API's own issuer, or be exchanged by a gateway in front of it.",
     ),
     Verdict(
         PlatformForbidden,
@@ -229,22 +229,22 @@ VERDICTS = (
     Verdict(
         PlatformUnavailable,
         (REQUEST_TIMEOUT, CONFLICT, LOCKED, TOO_EARLY),
-        "The iTwin Platform could not accept the image just now ({status}).",
+        "The iTwin Platform could not accept the image at the moment ({status}).",
     ),
     Verdict(PlatformRejected, ABOUT_THE_IMAGE, "The iTwin Platform refused the image ({status}).", has_error=True),
     Verdict(
         UnexpectedRefusal,
         range(400, 500),
-        "The iTwin Platform refused the request ({status}) for a reason that is not the image: check ITWIN_API_URL.",
+        "The iTwin Platform refused the request ({status}), but not because of the image: check ITWIN_API_URL.",
         has_error=True,
     ),
     Verdict(
         UnexpectedRefusal,
         range(400, 500),
         "The request was refused ({status}) without the iTwin Platform's own error, so something else may have "
-        "refused it: check ITWIN_API_URL, and what a gateway or proxy on the way passes on.",
+        "refused it: check ITWIN_API_URL, and what a gateway or proxy on the way lets through.",
     ),
-    # These two are said by a gateway, which does not know either.
+    # These two come from a gateway, which does not know either whether the image was applied.
     Verdict(
         PlatformSilent,
         (BAD_GATEWAY, GATEWAY_TIMEOUT),
@@ -255,7 +255,7 @@ VERDICTS = (
 
 
 def _object_of(body: bytes) -> Mapping[str, Any]:
-    """Return the JSON object of the body; an empty one where it holds none."""
+    """Return the JSON object in the body, or an empty one if there is none."""
     try:
         return parse_object(body)
     except ValueError:
@@ -263,7 +263,7 @@ def _object_of(body: bytes) -> Mapping[str, Any]:
 
 
 def _image_object(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the image where it is what the page promises, of which only the ID can be counted on to be there."""
+    """Return the image if it is as documented; of its fields, only the ID is required."""
     image = document.get("image")
     if not isinstance(image, dict) or not isinstance(image.get("id"), str) or not image["id"]:
         return None

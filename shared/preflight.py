@@ -1,6 +1,6 @@
-"""What works and what does not, in plain words: asked after a deployment, and when drops do not arrive.
+"""What works and what does not, in plain words: for use after a deployment, and when drops do not arrive.
 
-Every check does what the app itself does with a drop, leaves nothing behind, and says what to do where it fails.
+Every check does what the app itself does with a drop, leaves nothing behind, and says what to do if it fails.
 """
 
 from __future__ import annotations
@@ -58,29 +58,30 @@ if TYPE_CHECKING:
     from shared.vault import VaultSecret
 
 PERMISSION = "itwins_modify"
-# Where the host puts what it stopped trying, for the app to take back.
+# Where the host puts messages that it stopped trying, for the app to take back.
 POISON_QUEUES = ("webjobs-blobtrigger-poison", f"{RETRY_QUEUE}-poison", f"{LETTERS_QUEUE}-poison")
-# Not named by an iTwin ID, so that a probe ends as rejected and the iTwin Platform never hears of it.
+# Its name is not an iTwin ID, so that a probe is rejected and nothing is sent to the iTwin Platform.
 PROBE_CONTAINER = "preflight"
 PROBE_INTERVAL_S = 0.5
-# What is sent to the iTwin Platform: a PNG of one pixel, to an iTwin that cannot be there (RFC 9562, 5.9).
+# What is sent to the iTwin Platform: a PNG of one pixel, for an iTwin that cannot exist (RFC 9562, 5.9).
 NIL_ITWIN = "00000000-0000-0000-0000-000000000000"
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
-# Azure ends every call to a function after 230 s, and whoever asks waits: https://learn.microsoft.com/azure/azure-functions/functions-scale
+# Azure ends every HTTP call to a function after 230 s: https://learn.microsoft.com/azure/azure-functions/functions-scale
 CHECK_TIMEOUT_S = 30.0
-# Event Grid takes a second or two, and an instance that must start first some ten more.
+# Event Grid takes a second or two; an instance that has to start first takes about ten more.
 EVENT_TIMEOUT_S = 45.0
-# What is beside the wait for an event: a probe is written, and taken back.
+# For writing and deleting the probe, in addition to waiting for its event.
 PROBE_TIMEOUT_S = 10.0
-# What ends at its deadline says so itself within this time.
+# A check that reaches its deadline reports that itself within this time.
 GRACE_S = 1.0
-# Hidden for so long, and gone soon after, if the probe could not be taken back.
+# How long a probe is hidden, and when it expires if it could not be deleted.
 PROBE_HIDDEN_S, PROBE_LIFE_S = 60, 90
 TOKEN_CLAIMS = 1  # of a JSON Web Token's three parts
-# How Microsoft Entra's two kinds of tokens, and OAuth 2.0's (RFC 9068), call the app that a token was given to.
+# The claims that name the client of a token: in Microsoft Entra's two kinds of tokens, and in OAuth 2.0's (RFC 9068).
 CLIENT_CLAIMS = ("appid", "azp", "client_id")
 STORAGE_ADVICE = (
-    "Check the account that DropStorage__blobServiceUri and DropStorage__queueServiceUri name, its rules and DNS."
+    "Check DropStorage__blobServiceUri and DropStorage__queueServiceUri, and the network rules and DNS of the account "
+    "that they name."
 )
 
 OK = 200
@@ -95,7 +96,7 @@ log = logging.getLogger("itwin_image_drop")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, in a sentence or two; where it fails, with what to do."""
+    """What one check found, in a sentence or two; if it fails, with what to do."""
 
     subject: str
     verdict: Verdict
@@ -107,7 +108,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, in the order in which a drop meets what they are about."""
+    """All findings, in the order in which they matter to a drop."""
 
     findings: tuple[Finding, ...]
 
@@ -117,16 +118,16 @@ class Report:
         return all(finding.verdict != "fails" for finding in self.findings)
 
     def __str__(self) -> str:
-        good, bad = "Everything that was checked works.", "Fix what fails before drops arrive."
+        good, bad = "Everything that was checked works.", "Fix the failures before dropping images."
         return "\n".join([*map(str, self.findings), "", good if self.is_good else bad, ""])
 
 
 class _FailedError(Exception):
-    """The check failed; says why and what to do."""
+    """The check failed; the message says why and what to do."""
 
 
 class _NotCheckedError(Exception):
-    """The check could not be made; says why."""
+    """The check could not be made; the message says why."""
 
 
 def examine(
@@ -136,10 +137,10 @@ def examine(
     check_timeout_s: float = CHECK_TIMEOUT_S,
     event_timeout_s: float = EVENT_TIMEOUT_S,
 ) -> Report:
-    """Check everything that a drop needs, all at once; never raises.
+    """Check everything that a drop needs, concurrently; never raises.
 
-    `itwin_id` is an iTwin that images shall be dropped for. A check takes `check_timeout_s` at most, and that of the
-    events so long as a probe may take beside `event_timeout_s`: with the defaults all end within a minute.
+    `itwin_id` is an iTwin for which images will be dropped. A check takes at most `check_timeout_s`, the check of the
+    events `event_timeout_s` plus the time for its probe: with the defaults, all of them end within a minute.
     """
     storage = _unless_wrong(lambda: StorageSettings.from_environ(environ))
     settings = _unless_wrong(lambda: Settings.from_environ(environ))
@@ -170,7 +171,7 @@ class _Check:
 
 @dataclass(frozen=True)
 class _Platform:
-    """What the checks of the platform share."""
+    """What the checks of the platform have in common."""
 
     settings: Settings
     tokens: AccessTokens
@@ -180,7 +181,7 @@ class _Platform:
 
     @classmethod
     def of(cls, settings: Settings, http: HttpClient, deadline: float) -> _Platform:
-        """Read the secret that the key vault has now, not one that drops were uploaded with."""
+        """Read the secret that the key vault has now, not the cached one that drops are uploaded with."""
         login = settings.login
         if isinstance(login, ManagedIdentityLogin):
             return cls(settings, AccessTokens(IdentityTokens(login, http)), None, http, deadline)
@@ -197,7 +198,7 @@ class _Platform:
 
 
 def _findings(checks: Iterable[_Check]) -> Iterable[Finding]:
-    """Make the checks at once; one that takes too long is left to itself."""
+    """Run all checks concurrently; one that takes too long is abandoned."""
     began = time.monotonic()
     running: list[tuple[_Check, Future[Finding]]] = []
     for check in checks:
@@ -228,7 +229,7 @@ def _find_into(check: _Check, future: Future[Finding]) -> None:
         finding = Finding(check.subject, "fails", _tell(storage_error(error)))
     except Exception as error:
         log.exception("The preflight's check of %s failed.", check.subject)
-        finding = Finding(check.subject, "fails", f"An unexpected {type(error).__name__}; the log has more of it.")
+        finding = Finding(check.subject, "fails", f"Unexpected {type(error).__name__}; see the log for details.")
     future.set_result(finding)
 
 
@@ -260,29 +261,31 @@ def _given(value: Value | None) -> Value:
 
 def _check_settings(environ: Mapping[str, str]) -> str:
     settings = Settings.from_environ(environ)
-    way = "the managed identity" if isinstance(settings.login, ManagedIdentityLogin) else "client credentials"
-    return f"Every setting is valid. Images go to {settings.api_url} with a token by {way}."
+    login = "from the managed identity" if isinstance(settings.login, ManagedIdentityLogin) else "by client credentials"
+    return f"Every setting is valid. Images go to {settings.api_url} with a token {login}."
 
 
 def _check_token(platform: _Platform) -> str:
     login = platform.settings.login
-    giver = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
+    issuer = "The managed identity" if isinstance(login, ManagedIdentityLogin) else login.token_url
     claims = _describe(_claims(platform.tokens.get(platform.deadline)))
-    said = claims or "It is opaque: it shows no audience or expiry."
-    return f"{giver} issued one for the scope {login.scope!r}. {said}{_describe_secret(platform)}"
+    said = claims or "It is opaque: its audience and expiry cannot be read."
+    return f"{issuer} issued one for the scope {login.scope!r}. {said}{_describe_secret(platform)}"
 
 
 def _describe_secret(platform: _Platform) -> str:
-    """Say which version of the secret the key vault has now: drops may still work with an earlier one."""
+    """Return which version of the secret the key vault has now; drops may still use an earlier one."""
     if platform.secret is None:
         return ""
     secret = platform.secret.current(platform.deadline)
     expiry = f"expires on {secret.expires_at:%Y-%m-%d}" if secret.expires_at else "has no expiry date"
-    return f" It came with version {secret.version} of the client secret, the key vault's current one, which {expiry}."
+    return (
+        f" It was obtained with version {secret.version} of the client secret, the vault's current one, which {expiry}."
+    )
 
 
 def _claims(token: str) -> Mapping[str, Any]:
-    """Read what a JSON Web Token (RFC 7519) claims; nothing of any other token. It is not verified."""
+    """Return the claims of a JSON Web Token (RFC 7519), unverified; nothing for any other token."""
     try:
         part = token.split(".")[TOKEN_CLAIMS]
         return parse_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -291,7 +294,7 @@ def _claims(token: str) -> Mapping[str, Any]:
 
 
 def _describe(claims: Mapping[str, Any]) -> str:
-    """Say what of a token an operator compares; any of it may be missing, as authorities differ."""
+    """Describe the claims that an operator compares; any of them may be missing, as authorities differ."""
     named = {
         "audience": claims.get("aud"),
         "issuer": claims.get("iss"),
@@ -300,13 +303,13 @@ def _describe(claims: Mapping[str, Any]) -> str:
     facts = [f"{name} {value!r}" for name, value in named.items() if value and isinstance(value, str | list)]
     with suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
         facts.append(f"valid until {datetime.fromtimestamp(claims['exp'], UTC).isoformat()}")
-    return f"It claims: {', '.join(facts)}." if facts else ""
+    return f"Its claims: {', '.join(facts)}." if facts else ""
 
 
 def _check_platform(platform: _Platform) -> str:
-    """Upload a pixel to an iTwin that cannot be there: only the platform itself refuses that in its own form.
+    """Upload a pixel to an iTwin that cannot exist: only the platform itself refuses that with its own error object.
 
-    So the address, any gateway on the way and the token are proven, and no iTwin is changed.
+    This proves the address, any gateway on the way and the token, and changes no iTwin.
     """
     platform.token()
     api_url = platform.settings.api_url
@@ -323,7 +326,8 @@ def _check_platform(platform: _Platform) -> str:
             f"({response.http_status} {response.error['code']})."
         )
     raise _FailedError(
-        f"{api_url} took an image for an iTwin that cannot exist, so it is not the iTwin Platform: check ITWIN_API_URL."
+        f"{api_url} accepted an image for an iTwin that cannot exist, so it is not the iTwin Platform: check "
+        "ITWIN_API_URL."
     )
 
 
@@ -350,12 +354,12 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
     if response.status == UNAUTHORIZED:
         raise _FailedError(
             f"{api_url} does not accept the access token (401): check ITWIN_LOGIN and ITWIN_TOKEN_SCOPE. A managed "
-            "identity's own token needs a gateway in front of the API that exchanges it."
+            "identity's own token requires a gateway in front of the API that exchanges it."
         )
     if response.status == NOT_FOUND:
         raise _FailedError(
-            f"{api_url} knows no iTwin {itwin_id} (404): check the ID, and that a gateway in front of the API passes "
-            "/accesscontrol on."
+            f"{api_url} knows no iTwin {itwin_id} (404): check the ID and, if there is a gateway in front of the API, "
+            "that it forwards /accesscontrol."
         )
     permissions = None
     with suppress(ValueError):
@@ -366,8 +370,8 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
         )
     if PERMISSION not in permissions:
         raise _FailedError(
-            f"The app lacks the permission {PERMISSION} on the iTwin {itwin_id}: give the app's iTwin user (a service "
-            "app has an e-mail address of its own) a role with it."
+            f"The app lacks the permission {PERMISSION} on the iTwin {itwin_id}: give the app's iTwin user (the e-mail "
+            "address of the service app) a role with that permission."
         )
     return f"The app may change the image of {itwin_id} ({PERMISSION})."
 
@@ -376,12 +380,12 @@ def _check_reading(storage: StorageSettings, itwin_id: str | None) -> str:
     container = itwin_id if itwin_id and ITWIN_ID.fullmatch(itwin_id) else PROBE_CONTAINER
     with open_blobs(storage) as blobs:
         try:
-            # A blob that is not there is refused alike to whoever may not read it.
+            # A caller without permission gets the same refusal for a blob that does not exist.
             blobs.get_blob_client(container, str(uuid.uuid4())).download_blob()
         except ResourceNotFoundError as error:
             code = getattr(error, "error_code", None)
             if container == itwin_id and code == StorageErrorCode.CONTAINER_NOT_FOUND:
-                message = f"There is no container {itwin_id}: make one, and drop images there."
+                message = f"There is no container {itwin_id}: create it, and drop images there."
                 raise _FailedError(message) from error
             if code not in (StorageErrorCode.BLOB_NOT_FOUND, StorageErrorCode.CONTAINER_NOT_FOUND):
                 raise  # not a response of a storage account
@@ -398,7 +402,7 @@ def _check_writing(storage: StorageSettings, container: str) -> str:
             blob.upload_blob(b"", overwrite=False)
         except ResourceNotFoundError as error:
             otherwise = ", or correct RESULTS_CONTAINER" if container == storage.results_container else ""
-            message = f"The container {container!r} is not there: deploy the infrastructure again{otherwise}."
+            message = f"The container {container!r} does not exist: deploy the infrastructure again{otherwise}."
             raise _FailedError(message) from error
         blob.delete_blob()
     return f"The app may write to the container {container!r}."
@@ -409,19 +413,19 @@ def _check_queues(storage: StorageSettings) -> str:
     with open_queue(storage, RETRY_QUEUE) as queue:
         probe = queue.send_message("preflight", visibility_timeout=PROBE_HIDDEN_S, time_to_live=PROBE_LIFE_S)
         queue.delete_message(probe)
-    return f"The app may send and take messages. About {waiting} drops wait in {RETRY_QUEUE} for another attempt."
+    return f"The app may send and receive messages. About {waiting} drops wait in {RETRY_QUEUE} for another attempt."
 
 
 def _check_poison_queues(storage: StorageSettings) -> str:
     counts = {name: _count_messages(storage, name) for name in POISON_QUEUES}
-    standing = ", ".join(f"about {count} in {name}" for name, count in counts.items() if count)
-    if standing:
+    left = ", ".join(f"about {count} in {name}" for name, count in counts.items() if count)
+    if left:
         raise _FailedError(
-            f"Drops on which the app failed repeatedly have not been taken back: {standing}. The log says what "
-            "failed (alert `poison` in the runbook); once that is fixed, they are retried within ten minutes, or "
-            "run `python -m shared.replay`."
+            f"Drops on which the app failed repeatedly are still in poison queues: {left}. The log says what failed "
+            "(alert `poison` in the runbook); once that is fixed, they are retried within ten minutes, or run "
+            "`python -m shared.replay`."
         )
-    return f"No messages in {' or '.join(POISON_QUEUES)}."
+    return f"There are no messages in {', '.join(POISON_QUEUES[:-1])} or {POISON_QUEUES[-1]}."
 
 
 def _count_messages(storage: StorageSettings, name: str) -> int:
@@ -429,12 +433,12 @@ def _count_messages(storage: StorageSettings, name: str) -> int:
         try:
             return queue.get_queue_properties().approximate_message_count or 0
         except ResourceNotFoundError as error:
-            message = f"The queue {name!r} is not there: deploy the infrastructure again."
+            message = f"The queue {name!r} does not exist: deploy the infrastructure again."
             raise _FailedError(message) from error
 
 
 def _check_events(storage: StorageSettings, timeout_s: float) -> str:
-    """Drop something and wait for its result: the app cannot see the event subscription itself."""
+    """Drop a probe and wait for its result: the app cannot see the event subscription itself."""
     probe = Drop(PROBE_CONTAINER, f"{uuid.uuid4()}.probe")
     began = time.monotonic()
     with open_blobs(storage) as blobs:
@@ -447,9 +451,9 @@ def _check_events(storage: StorageSettings, timeout_s: float) -> str:
             while not result.exists():
                 if time.monotonic() - began > timeout_s:
                     raise _FailedError(
-                        f"A drop had no result after {timeout_s:.0f} s: check that the event subscription of the drop "
-                        "account is there and names the function process_drop and this app's key blobs_extension, "
-                        "look for its events in the container of dead letters, and read the log."
+                        f"A drop had no result after {timeout_s:.0f} s: check that the drop account's event "
+                        "subscription exists and names the function process_drop and this app's key blobs_extension, "
+                        "look for its events in the container undeliverable, and read the log."
                     )
                 time.sleep(PROBE_INTERVAL_S)
         finally:
@@ -457,4 +461,4 @@ def _check_events(storage: StorageSettings, timeout_s: float) -> str:
                 with suppress(ResourceNotFoundError):
                     blob.delete_blob()
     took_s = time.monotonic() - began
-    return f"A drop reached the function and left its result within {took_s:.0f} s: the event subscription points here."
+    return f"A drop reached the function and got its result within {took_s:.0f} s: the event subscription works."

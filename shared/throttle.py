@@ -1,10 +1,10 @@
-"""When the process may call the platform: as often as the limit lets it, which it learns from the platform's 429s.
+"""When the process may call the platform: as often as the rate limit allows, which it learns from the platform's 429s.
 
 The platform's limits are per OAuth client (https://developer.bentley.com/apis/overview/rate-limits), which all
-instances of the app share without knowing of each other. So every process finds its own share, by AIMD as TCP does: a
-429 slows it down by a factor, each call that succeeds lets it go a very little faster. A process that called often
-before its first 429 has learned its pace from that minute; one that called seldom has learned nothing, and halves a
-fair pace at first. Whoever has not called for a minute begins again.
+instances of the app share without knowing about each other. So every process finds its own share by AIMD, as TCP does:
+a 429 slows it down by a factor, and each successful call speeds it up very slightly. A process that called often before
+its first 429 has learned its pace from that minute; one that called rarely has learned nothing, and starts at half a
+fair pace. A process that has not called for a minute starts over.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from shared.errors import PlatformThrottled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A limit's shortest window, and the pause after a 429 that names none.
+# The shortest window of a rate limit, and the pause after a 429 without a Retry-After.
 WINDOW_S = 60.0
 PAUSE_S = 30.0
-# The longest window of a limit is an hour: whoever is told to wait for longer asks again after that.
+# The longest window of a rate limit is an hour: after that, the app tries again even if it was told to wait longer.
 MAX_PAUSE_S = 3600.0
-# A drop waits so long for its turn at most; longer waits are the queue's.
+# The longest that a drop waits for its turn; longer waits are left to the queue.
 PATIENCE_S = 60.0
-# A drop that comes in a pause is held for so long before it goes back to the queue: a process that may call nothing
-# would else turn back all that waits there, time and again.
+# How long a drop that arrives during a pause is held before it goes back to the queue: otherwise a process that may not
+# call would send back everything in the queue again and again.
 HOLD_S = 2.0
-# So many calls in a window show what a process may call; fewer say only that it had little to do.
+# This many calls in a window show what a process may call; fewer only show that it had little to do.
 ENOUGH_CALLS = 30
-# The pace of the smallest plan, 500 calls a minute, which a process is believed to have that has learned nothing.
+# The pace of the smallest plan, 500 calls a minute, which is assumed for a process that has learned nothing.
 FAIR_INTERVAL_S = 0.12
-# A process that had no luck calls so often still.
+# The slowest pace, however often a process is throttled.
 MAX_INTERVAL_S = 15.0
-# With these, some 80 calls succeed between two throttles, so that under 2 % are throttled; the longer none comes, the
-# sooner the pace grows.
+# With these, about 80 calls succeed between two 429s, so that under 2 % are throttled; the longer there is no 429, the
+# faster the pace grows.
 SLOWER, MUCH_SLOWER = 1.25, 2.0
 FASTER, SOONER_AFTER = 0.001, 50
 FEW_CALLS = 10
@@ -55,7 +55,7 @@ class Pace:
     def slower(self, calls_since: int, calls_in_window: int) -> Pace:
         """Return the pace after a 429: `calls_since` succeeded since the last one, `calls_in_window` in this window.
 
-        A second 429 soon after a guess was no stray one: then few calls are all that the process may make.
+        A second 429 soon after a guess shows that the process may really make only few calls.
         """
         is_in_vain = calls_since < FEW_CALLS
         if calls_in_window >= ENOUGH_CALLS if not self.interval_s else is_in_vain and not self.is_learned:
@@ -71,7 +71,7 @@ class Pace:
 
 
 class Throttle:
-    """What the process has learned of the platform's limits; shared by its threads.
+    """What the process has learned about the platform's limits; shared by its threads.
 
     No pause is longer than `max_pause_s`; `scale` shortens the others for tests.
     """
@@ -97,14 +97,14 @@ class Throttle:
         self._succeeded_at: deque[float] = deque()
 
     def check(self) -> None:
-        """Raise PlatformThrottled, with the time that is left, while nothing may be sent."""
+        """Raise PlatformThrottled, with the remaining time, while nothing may be sent."""
         with self._lock:
             left_s = self._open_at - self._clock()
         if left_s > 0:
             raise _throttled(left_s)
 
     def hold(self) -> None:
-        """Hold a drop that comes in a pause for a moment. Raises PlatformThrottled where the pause is not over then."""
+        """Hold a drop that arrives during a pause. Raises PlatformThrottled if the pause is still not over."""
         with self._lock:
             left_s = self._open_at - self._clock()
         if left_s > 0:
@@ -112,9 +112,9 @@ class Throttle:
         self.check()
 
     def wait(self, deadline: float = math.inf) -> None:
-        """Wait for the turn of a call, until the `deadline` at most, an instant of the clock.
+        """Wait for the turn of a call, no longer than the `deadline`, an instant of the clock.
 
-        Raises PlatformThrottled, with the time that is left, while nothing may be sent, and where the turn is far off.
+        Raises PlatformThrottled, with the remaining time, while nothing may be sent, or if the turn is too far off.
         """
         self.hold()
         with self._lock:
@@ -140,7 +140,7 @@ class Throttle:
     def throttled(self, retry_after_s: float | None) -> float:
         """Note a 429, and return how long nothing may be sent.
 
-        Those that were already in flight at the first one can only lengthen the pause.
+        Further 429s, to calls that were already in flight, can only lengthen the pause.
         """
         pause_s = min(PAUSE_S * self._scale if retry_after_s is None else retry_after_s, self._max_pause_s)
         with self._lock:
@@ -150,7 +150,7 @@ class Throttle:
                 self._pace = self._pace.slower(self._calls_since, len(self._succeeded_at))
                 self._calls_since = 0
             self._open_at = max(self._open_at, now + pause_s)
-            # Not all processes at once, and none before those of its threads that wait already.
+            # Not all processes resume at once, and no new call overtakes threads that are already waiting.
             self._turn_at = max(self._turn_at, self._open_at + self._uniform(0, self._interval_s()))
             return self._open_at - now
 
@@ -158,11 +158,11 @@ class Throttle:
         return self._pace.interval_s * self._scale
 
     def _forget(self, window_s: float) -> None:
-        """Keep the calls that count in the window alone."""
+        """Keep only the calls within the window."""
         while self._succeeded_at and self._succeeded_at[0] < self._clock() - window_s:
             self._succeeded_at.popleft()
 
 
 def _throttled(left_s: float) -> PlatformThrottled:
-    message = "The iTwin Platform's rate limit was reached a moment ago; nothing is sent until that has passed."
+    message = "The iTwin Platform's rate limit was reached; nothing is sent until the pause after that is over."
     return PlatformThrottled(message, retry_after_s=left_s)

@@ -1,6 +1,6 @@
 """The client secret: read from Azure Key Vault with the app's managed identity, and kept while it works.
 
-So a secret is rotated without a restart: whoever finds it refused reads it again, at most once a minute.
+A secret can be rotated without a restart: when it is refused, it is read again, at most once a minute.
 https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret
 """
 
@@ -33,19 +33,19 @@ NOT_FOUND = 404
 
 ROLE = "give the identity that AZURE_CLIENT_ID names the role Key Vault Secrets User on the secret"
 NETWORK = "let the app's network in (Networking: virtual networks, private endpoints, firewall)"
-# What the vault itself says of a 403: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+# The vault's own error codes for 403: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
 REFUSALS = {
     "ForbiddenByRbac": f"its identity lacks a role: {ROLE}",
     "AccessDenied": f"its identity lacks a permission: {ROLE}",
     "ForbiddenByFirewall": f"its firewall refuses the app's address: {NETWORK}",
-    "ForbiddenByConnection": f"it takes no connections from where the app is: {NETWORK}",
+    "ForbiddenByConnection": f"it accepts no connections from the app's network: {NETWORK}",
     "SecretDisabled": "the secret's current version is disabled: set a new one, or enable it",
 }
 
 
 @dataclass(frozen=True)
 class Secret:
-    """One version of the secret; `expires_at` is None where it has no expiry date."""
+    """One version of the secret; `expires_at` is None if it has no expiry date."""
 
     value: str = field(repr=False)
     version: str
@@ -53,7 +53,7 @@ class Secret:
 
 
 class VaultSecret:
-    """The secret at `url`. Its methods raise TokenUnavailable and TokenServiceUnavailable where it cannot be read."""
+    """The secret at `url`. Its methods raise TokenUnavailable and TokenServiceUnavailable if it cannot be read."""
 
     def __init__(
         self, url: str, identity: ManagedIdentity, http: Sender, *, clock: Callable[[], float] = time.monotonic
@@ -66,11 +66,11 @@ class VaultSecret:
         self._read_again_at: float | None = None
 
     def current(self, deadline: float) -> Secret:
-        """Return the secret that is kept, or read it."""
+        """Return the cached secret, or read it."""
         return self._secret or self._read(deadline)
 
     def newer(self, deadline: float) -> Secret | None:
-        """Read the secret again; None where that was done less than a minute ago, or it has not changed."""
+        """Read the secret again; None if that was done less than a minute ago, or it has not changed."""
         kept, now = self._secret, self._clock()
         if self._read_again_at is not None and now - self._read_again_at < READ_AGAIN_AFTER_S:
             return None
@@ -129,7 +129,7 @@ def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable |
 
 
 def _inner_code(document: dict[str, Any]) -> str:
-    """Return what the vault calls the cause, if it is one of its known words."""
+    """Return the vault's own error code, if it is a known one."""
     error = document.get("error")
     inner = error.get("innererror") if isinstance(error, dict) else None
     code = inner.get("code") if isinstance(inner, dict) else None

@@ -282,7 +282,7 @@ def test_a_response_that_never_comes_is_silence_within_the_timeout() -> None:
         enough.set()
     assert type(error) is PlatformSilent
     assert re.fullmatch(
-        r"The iTwin Platform did not say what became of the image: 127\.0\.0\.1 did not respond within [\d.]+ s\.",
+        r"The iTwin Platform did not confirm or refuse the image: 127\.0\.0\.1 did not respond within [\d.]+ s\.",
         error.message,
     )
 

@@ -76,7 +76,7 @@ def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
         "Events",
     )
     assert [line.partition(":")[0] for line in lines[:10]] == [f"[works] {subject}" for subject in subjects]
-    assert f"It claims: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
+    assert f"Its claims: audience {PLATFORM_AUDIENCE!r}, issuer 'https://sts.windows.net/" in answer.text
     assert f"valid until 20{time.gmtime().tm_year % 100}" in answer.text
 
 
@@ -162,7 +162,7 @@ def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
     itwin_id = cloud.platform.add_itwin(display_name="No container")
     report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S)
     assert finding(report, "iTwin")[0] == "works"
-    assert finding(report, "Drops") == ("fails", f"There is no container {itwin_id}: make one, and drop images there.")
+    assert finding(report, "Drops") == ("fails", f"There is no container {itwin_id}: create it, and drop images there.")
 
 
 @pytest.mark.usefixtures("identity")
@@ -286,14 +286,14 @@ def claims_of(**claims: object) -> str:
 @pytest.mark.parametrize(
     ("token", "says"),
     [
-        ("opaque", "It is opaque: it shows no audience or expiry."),
-        (claims_of(sub="x"), "It is opaque: it shows no audience or expiry."),
+        ("opaque", "It is opaque: its audience and expiry cannot be read."),
+        (claims_of(sub="x"), "It is opaque: its audience and expiry cannot be read."),
         (
             claims_of(aud=["a", "b"], exp=0),
-            "It claims: audience ['a', 'b'], valid until 1970-01-01T00:00:00+00:00.",
+            "Its claims: audience ['a', 'b'], valid until 1970-01-01T00:00:00+00:00.",
         ),
-        (claims_of(aud="a", azp="app"), "It claims: audience 'a', client 'app'."),
-        (claims_of(iss="i", client_id="app"), "It claims: issuer 'i', client 'app'."),
+        (claims_of(aud="a", azp="app"), "Its claims: audience 'a', client 'app'."),
+        (claims_of(iss="i", client_id="app"), "Its claims: issuer 'i', client 'app'."),
     ],
 )
 def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str) -> None:
@@ -321,7 +321,7 @@ def test_the_current_version_of_the_secret_is_told_with_its_expiry(cloud: LocalC
             versions.append(cloud.vault.set_secret("itwin-client-secret", SECRET, expires=expires))
             report = examine(environment(cloud, **changes), event_timeout_s=0)
             text = finding(report, "Access token")[1]
-            assert f"version {versions[-1]} of the client secret, the key vault's current one" in text
+            assert f"version {versions[-1]} of the client secret, the vault's current one" in text
             assert ("expires on 2027-03-01" if expires else "has no expiry date") in text
 
 
@@ -345,7 +345,7 @@ def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
     """What a deployment makes and somebody deleted, as on an account that has nothing yet."""
     with Azurite() as empty:
         report = examine(environment(cloud, DropStorage=empty.connection_string), event_timeout_s=0)
-    deploy = "is not there: deploy the infrastructure again"
+    deploy = "does not exist: deploy the infrastructure again"
     assert finding(report, "Results") == ("fails", f"The container 'results' {deploy}, or correct RESULTS_CONTAINER.")
     assert finding(report, "Ledger") == ("fails", f"The container 'ledger' {deploy}.")
     assert finding(report, "Queues") == ("fails", f"The queue '{RETRY_QUEUE}' {deploy}.")
@@ -416,7 +416,10 @@ def test_whoever_does_not_answer_is_named_check_by_check(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (ScriptedResponse(201, body=b'{"image": {"id": "x"}}', method="PUT"), "took an image for an iTwin that cannot"),
+        (
+            ScriptedResponse(201, body=b'{"image": {"id": "x"}}', method="PUT"),
+            "accepted an image for an iTwin that cannot",
+        ),
         (ScriptedResponse(404, body=b"<html>Not Found</html>"), "without the iTwin Platform's own error"),
         (ScriptedResponse(403, body=b'{"error": {"code": "Forbidden", "message": "No."}}'), "itwins_modify"),
         (ScriptedResponse(503, body=b'{"error": {"code": "Down", "message": "No."}}'), "currently unavailable (503)"),

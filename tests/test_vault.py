@@ -178,7 +178,7 @@ def forbidden(code: str) -> Response:
     ("response", "kind", "says", "retry_after_s"),
     [
         (forbidden("ForbiddenByFirewall"), TokenUnavailable, "firewall", None),
-        (forbidden("ForbiddenByConnection"), TokenUnavailable, "takes no connections", None),
+        (forbidden("ForbiddenByConnection"), TokenUnavailable, "accepts no connections", None),
         (forbidden("hush <script>"), TokenUnavailable, "(403)", None),
         (Response("<html>", 403), TokenUnavailable, "(403)", None),
         (Response("", 401), TokenUnavailable, "tenant", None),
