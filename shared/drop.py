@@ -253,12 +253,16 @@ def read_source(
 def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:
     """Whether storage still has the version, of at most `max_bytes`, and not its `rival` of the same second.
 
-    If the blob now has an ETag that neither of them had, the content decides. Raises what `read_source` raises.
+    If the blob now has an ETag that neither of them had, the content decides; if they have the same content too, their
+    own ETags do. Raises what `read_source` raises.
     """
-    found = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
-    if found is None:
+    source = read_source(drops, drop, max_bytes=max_bytes, unless_etag=version.etag)
+    if source is None:
         return True
-    return found.facts.version.etag != rival.etag and version.has_content_of(found.facts.version)
+    found = source.facts.version
+    if found.etag == rival.etag or not version.has_content_of(found):
+        return False
+    return version > rival or not rival.has_content_of(found)
 
 
 class _ContentTooLargeError(Exception):

@@ -113,6 +113,12 @@ FOUND = {
         answers=[UP, Answer(None, late_s=None)],
         strikes={61: Strike("pause", seconds=5)},
     ),
+    # Storage has an ETag that neither result names, and a content that both do.
+    "the same bytes are written twice within a second and touched": Fate(
+        [Write("a", after_s, legal=False, announced_after_s=[0]) for after_s in (0, 0.05)],
+        touches=[Touch("a", at_s=1)],
+        writes_held_up_s=[1],
+    ),
     # Nobody could read yet of which version it is; and when it is poison, the ledger cannot be read.
     "a drop is poison while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
