@@ -9,7 +9,9 @@ means is decided here:
 | out of memory, below the budget                | it is decoded once more, alone, with the whole budget        |
 | out of memory, with the whole budget           | `TooDemanding`, final                                        |
 | out of CPU                                     | `TooDemanding`, final                                        |
-| by a signal of its own, or without a word      | it is tried again at once; at the second time `DecoderCrashed` |
+| by a signal of its own, or without a word      | it is tried again at once, with the whole budget             |
+| so again, though with as much as was predicted | `DecoderCrashed`, final                                      |
+| so again, with less, or later with more memory | `TooDemanding`, final: some decoders do not bear to get none |
 | by SIGKILL from outside, or not in time        | `ResourcesExhausted`, which is ours: tried again later       |
 """
 
@@ -39,7 +41,10 @@ EXAMINATION_BYTES, EXAMINATION_CPU_S = 64_000_000, 2
 """What it may take to read a file's structure, beside the file itself. Nothing is decoded for that."""
 
 _MARGIN_BYTES = 32_000_000
-_MOST_CRASHES = _MOST_LOSSES = 2
+_MOST_LOSSES = 2
+_SAME_PEAK_BYTES = 4_000_000
+"""By so much may the peaks differ of two processes that came to the same point."""
+
 _KILLED, _OUT_OF_CPU = getattr(signal, "SIGKILL", None), getattr(signal, "SIGXCPU", None)
 _ADVICE = "Save it again as an ordinary JPEG or PNG, or send a smaller one."
 
@@ -99,7 +104,8 @@ class Images:
 
     def _insist(self, attempt: Callable[[int], _Made], deadline: float) -> _Made:
         """Return what an attempt comes to, which is told how much memory it may have at the least; try it again."""
-        crashes = losses = least_bytes = 0
+        losses = least_bytes = 0
+        crashed: _Crashed | None = None
         while True:
             try:
                 with self._places.admit(1, deadline):
@@ -107,14 +113,13 @@ class Images:
             except _Starved as starved:
                 stage = starved.stage
                 if not stage.is_decoding or stage.memory_bytes >= self._cage.budget_bytes:
-                    raise TooDemanding(
-                        f"{stage.doing} took more than {stage.memory_bytes / 1e6:,.0f} MB of memory; no file may take "
-                        f"more. {_ADVICE}"
-                    ) from None
-            except _Crashed:
-                crashes += 1
-                if crashes == _MOST_CRASHES:
+                    raise _out_of_memory(stage) from None
+            except _Crashed as crash:
+                if crashed and crash.stage and crash.is_for_want_of_memory(crashed):
+                    raise _out_of_memory(crash.stage) from None
+                if crashed:
                     raise DecoderCrashed(f"The decoder crashed on the file twice. {_ADVICE}") from None
+                crashed = crash
             except ProcessesLost:
                 losses += 1
                 if losses == _MOST_LOSSES:
@@ -149,9 +154,13 @@ class Images:
                 said = self._hear(process, deadline)
                 if "needs" not in said:
                     return self._verdict(process, said, stage, kept, deadline)
-                wanted_bytes = max(least_bytes, bytes_needed(said) * 5 // 4 + _MARGIN_BYTES)
+                wanted_bytes, most_bytes = bytes_needed(said) * 5 // 4 + _MARGIN_BYTES, self._cage.budget_bytes
                 stage = _Stage(
-                    "Decoding it", min(wanted_bytes, self._cage.budget_bytes), self._cage.cpu_s, is_decoding=True
+                    "Decoding it",
+                    min(max(wanted_bytes, least_bytes), most_bytes),
+                    self._cage.cpu_s,
+                    is_decoding=True,
+                    is_short=wanted_bytes > most_bytes,
                 )
                 with self._memory.admit(stage.memory_bytes + file.size, deadline):
                     process.go_on(stage.memory_bytes, stage.cpu_s)
@@ -180,7 +189,7 @@ class Images:
         if end.status == NOT_BEGUN and not said:
             raise ProcessesLost
         if end.signal or end.status or not said:
-            raise _Crashed
+            raise _Crashed(stage, end.peak_bytes)
         if "starved" in said:
             raise _Starved(stage)
         if stage.makes in said:
@@ -213,6 +222,8 @@ class _Stage:
     memory_bytes: int
     cpu_s: int
     is_decoding: bool = False
+    is_short: bool = False
+    """Whether the memory is less than what was predicted."""
     makes: str = "image"
 
 
@@ -234,3 +245,20 @@ class _Starved(Exception):
 
 class _Crashed(Exception):
     """It ended by a signal of its own, or said nothing that makes sense."""
+
+    def __init__(self, stage: _Stage | None = None, peak_bytes: int = 0) -> None:
+        super().__init__(stage, peak_bytes)
+        self.stage = stage
+        self._peak_bytes = peak_bytes
+
+    def is_for_want_of_memory(self, earlier: _Crashed) -> bool:
+        """Say whether it lacked memory, where that is limited at all: it had too little, or came further with more."""
+        is_short = bool(self.stage and self.stage.is_short)
+        went_further = self._peak_bytes > earlier._peak_bytes + _SAME_PEAK_BYTES
+        return self._peak_bytes > 0 and (is_short or went_further)
+
+
+def _out_of_memory(stage: _Stage) -> TooDemanding:
+    return TooDemanding(
+        f"{stage.doing} took more than {stage.memory_bytes / 1e6:,.0f} MB of memory; no file may take more. {_ADVICE}"
+    )

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,13 @@ def _take_memory(_: int) -> object:
         _KEPT.append(bytearray(1_000_000))
 
 
+def _crash_at_the_end(_: int) -> object:
+    """As a decoder does that does not look whether it got memory."""
+    with suppress(MemoryError):
+        _take_memory(0)
+    return _crash(0)
+
+
 def _map_memory(_: int) -> object:
     """As `_take_memory`, past Python and malloc."""
     while True:
@@ -141,6 +149,7 @@ _ATTACKS: dict[str, Callable[[int], object]] = {
     "signal to all": lambda _: os.kill(-1, signal.SIGTERM),
     "memory": _take_memory,
     "mapped memory": _map_memory,
+    "crash where memory ends": _crash_at_the_end,
     "raise limits": _raise_limits,
     "descriptors": lambda _: os.memfd_create("more"),
     "code": _map_code,

@@ -11,8 +11,10 @@ from PIL import Image
 from shared.cage import CageLimits, Images, open_images
 from shared.errors import TooDemanding
 from shared.image import ImageLimits
+from tests.cage.costly import sample
 from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, photo
+from tests.image.test_hostile import intact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +49,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "webp": lambda: encoded(transparent(), "WEBP", method=0),
     "webp lossless": lambda: encoded(transparent(), "WEBP", lossless=True, method=0),
     "avif": lambda: encoded(transparent(), "AVIF", speed=10),
+    "heic": lambda: intact()["heic"],
+    "heic of hidden pictures": lambda: sample("hidden-pictures.heic"),
+    "avif of reference slots": lambda: sample("reference-slots.avif"),
 }
 
 
@@ -56,7 +61,7 @@ def file(kind: str) -> bytes:
     return FILES[kind]()
 
 
-@pytest.fixture(scope="module", params=[2, 8, 16, 32], ids=lambda megabytes: f"{megabytes} MB")
+@pytest.fixture(scope="module", params=[2, 3, 4, 8, 16, 32], ids=lambda megabytes: f"{megabytes} MB")
 def starved(request: pytest.FixtureRequest) -> Iterator[Images]:
     """Give a file less than it needs."""
     images = open_images(LIMITS, CageLimits(budget_bytes=request.param * 1_000_000, wall_s=int(HANG_S)))
