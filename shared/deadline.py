@@ -1,18 +1,14 @@
 """How long the current attempt may still take, for every request to storage.
 
-The Azure SDK has no deadline across its own retries, and limits only the wait for each piece of a response: it would
-wait forever for a body whose bytes arrive one by one.
+The Azure SDK has no deadline across its own retries; the transport that it sends by asks here.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-from azure.core.exceptions import AzureError
+from typing import TYPE_CHECKING
 
 from shared.errors import OutOfTime
 
@@ -41,41 +37,3 @@ def left_s() -> float:
     if left <= 0:
         raise OutOfTime("The attempt took too long and was postponed before it finished.")
     return left
-
-
-@contextmanager
-def body_bounded() -> Iterator[Callable[[Any], None]]:
-    """Read the bodies of responses until the deadline only; yields a function that is given each urllib3 response.
-
-    Raises OutOfTime, whatever the outcome of a read that was cut off so: it may even look complete.
-    """
-    timers: list[threading.Timer] = []
-
-    def bound(body: Any) -> None:
-        if (left := left_s()) < math.inf:
-            timer = threading.Timer(left, _stop, [body])
-            timer.daemon = True
-            timers.append(timer)
-            timer.start()
-
-    try:
-        yield bound
-        left_s()
-    except AzureError as error:
-        _check(error)
-        raise
-    finally:
-        for timer in timers:
-            timer.cancel()
-
-
-def _check(error: AzureError) -> None:
-    try:
-        left_s()
-    except OutOfTime as ended:
-        raise ended from error
-
-
-def _stop(body: Any) -> None:
-    with suppress(OSError, RuntimeError, ValueError):  # it has been read in the meantime
-        body.shutdown()

@@ -7,13 +7,11 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
-from shared.deadline import body_bounded
 from shared.errors import (
     BlobNameRefused,
     ContainerNotAnITwin,
@@ -22,9 +20,10 @@ from shared.errors import (
     SourceNotReady,
     SourceTooLarge,
 )
+from shared.sdk_transport import ContentTooLarge, reading_at_most, total_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
@@ -51,8 +50,6 @@ BLOCK_BLOB, PENDING = "BlockBlob", "pending"
 EMPTY_GRACE_S = 10.0
 
 GZIP_LABELS = ("gzip", "x-gzip")
-# The statuses of a read whose body is the blob's; an error has a body too.
-CONTENT_FOLLOWS = (200, 206)
 
 
 @dataclass(frozen=True)
@@ -206,18 +203,9 @@ def read_source(
     """Read content, ETag, Last-Modified and metadata in one request; for a larger blob, everything but the content.
 
     Returns None if the blob still has the ETag `unless_etag`.
-    `drops` must have been opened with `max_single_get_size=MAX_READABLE_BYTES`, otherwise the SDK splits the read.
+    `drops` must be a client as `shared.storage` opens it.
     Raises BlobNameRefused, DropGone, OutOfTime, and azure.core.exceptions.AzureError if storage fails.
     """
-
-    def stop_before_content(response: Any, bound: Callable[[Any], None]) -> None:
-        headers, whole = response.http_response.headers, response.http_response.internal_response
-        if response.http_response.status_code in CONTENT_FOLLOWS:
-            if _total_bytes(headers) > max_bytes:
-                whole.close()
-                raise _ContentTooLargeError(headers)
-            bound(whole.raw)
-
     if drop.leads_elsewhere():
         message = "A part of the blob's name is '.' or '..', so it was not read. Drop it again under another name."
         raise BlobNameRefused(message)
@@ -227,11 +215,10 @@ def read_source(
     try:
         blob = drops.get_blob_client(drop.container, drop.blob)
         # Decompressed by the SDK, content could have any size, and a wrong label would make it unreadable.
-        with body_bounded() as bound:
-            hook = partial(stop_before_content, bound=bound)
-            download = blob.download_blob(max_concurrency=1, decompress=False, raw_response_hook=hook, **condition)
+        with reading_at_most(max_bytes):
+            download = blob.download_blob(max_concurrency=1, decompress=False, **condition)
             data = download.readall()
-    except _ContentTooLargeError as stopped:
+    except ContentTooLarge as stopped:
         return _unread_source(drop, stopped.headers)
     except (ResourceModifiedError, ResourceNotModifiedError):
         # The SDK raises one for the status 304 and the other for the error code that may come with it.
@@ -265,24 +252,10 @@ def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Ve
     return version > rival or not rival.has_content_of(found)
 
 
-class _ContentTooLargeError(Exception):
-    """Ends the SDK's read between a response's headers and its body."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__()
-        self.headers = headers
-
-
 def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:
     prefix = "x-ms-meta-"
-    size, etag = _total_bytes(headers), headers["ETag"].strip('"')
+    size, etag = total_bytes(headers), headers["ETag"].strip('"')
     version = Version(parsedate_to_datetime(headers["Last-Modified"]), etag, drop.blob, f"{size} bytes {etag}")
     metadata = {name[len(prefix) :]: value for name, value in headers.items() if name.lower().startswith(prefix)}
     kind, is_being_copied = headers.get("x-ms-blob-type", BLOCK_BLOB), headers.get("x-ms-copy-status") == PENDING
     return Source(drop, SourceFacts(version, size, None, metadata, kind, is_being_copied), None)
-
-
-def _total_bytes(headers: Mapping[str, str]) -> int:
-    """Return the size of the whole blob from a response to a ranged read (RFC 9110, 14.4) or to a plain one."""
-    total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-    return int(total) if total.isdigit() else 0

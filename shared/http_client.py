@@ -1,4 +1,4 @@
-"""The only HTTP client: HTTP/1.1 to the iTwin Platform, the token authority, the identity endpoint and the key vault.
+"""The only HTTP client: HTTP/1.1 to storage, the iTwin Platform, the token authority, the identity endpoint, the vault.
 
 An exchange has one deadline, and cannot exceed it: no socket ever blocks, names are resolved in a thread of their own,
 and the only waits, in `_wait` and for that thread, end at the deadline. Bytes are counted as they arrive and again as
@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import errno
 import ipaddress
+import math
 import os
 import select
 import socket
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 USER_AGENT = "itwin-image-drop"
 MAX_BODY_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024
-# The most that is received for one response, with what chunks, trailers and interim responses add to its body.
-MAX_RECEIVED_BYTES = 2 * MAX_BODY_BYTES
+# The most that is received for one response beside its body: chunks, trailers and interim responses add it.
+MAX_EXTRA_BYTES = 1_000_000
 CONNECT_TIMEOUT_S = 10.0
 PIECE_BYTES = 64 * 1024
 
@@ -59,10 +60,15 @@ AUTO_DETECT_FORMAT = 32 + zlib.MAX_WBITS  # gzip or zlib, by its first bytes
 COMPRESSED = ("gzip", "x-gzip", "deflate")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 OK_STATUSES = range(200, 300)
+# Responses without a body, whatever length they state (RFC 9110, 6.4.1).
+BODILESS = (204, 304)
 # Temporary, whoever responds with them: timeout, too early, too many requests, and every server error.
 TEMPORARY_STATUSES = (408, 425, 429, *range(500, 600))
 
-Cause = Literal["name", "connection", "proxy", "certificate", "tls", "time", "cut", "not HTTP"]
+# What the system lacks, and not the peer: sockets, memory, threads.
+EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
+
+Cause = Literal["name", "connection", "proxy", "certificate", "tls", "time", "cut", "not HTTP", "exhausted"]
 Address = tuple[socket.AddressFamily, Any]
 
 
@@ -70,6 +76,7 @@ Address = tuple[socket.AddressFamily, Any]
 class Response:
     """What a peer responded; header names are in lower case.
 
+    `fields` are the header fields as received: storage's metadata needs their case.
     The status is valid even if `is_whole` is False: then the body was cut off, too long or damaged, and is empty.
     `resent` says that the request had already been sent on a kept connection that broke without a response: it is
     unknown whether the peer received that one as well.
@@ -80,6 +87,7 @@ class Response:
     body: bytes = field(repr=False)
     is_whole: bool = True
     resent: bool = False
+    fields: Sequence[tuple[str, str]] = field(default=(), compare=False, repr=False)
 
 
 class NoResponse(Exception):
@@ -96,8 +104,8 @@ class NoResponse(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the peer was reached, but did not respond in time or not completely."""
-        return self.cause in ("time", "cut")
+        """Whether the peer was reached but did not respond in time or completely, or this instance lacked resources."""
+        return self.cause in ("time", "cut", "exhausted")
 
 
 class Sender(Protocol):
@@ -141,16 +149,19 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         max_bytes: int = MAX_BODY_BYTES,
+        quiet_s: float = math.inf,
+        is_raw: bool = False,
     ) -> Response:
         """Send a request, and return what the peer responded until the `deadline`, an instant of the client's clock.
 
-        `max_bytes` bounds the body, also after decompression. Raises NoResponse.
+        `max_bytes` bounds the body, also after decompression, which is left out where it `is_raw`. A peer that says
+        nothing for `quiet_s` seconds has not responded. Raises NoResponse.
         """
         route = _Route.to(url, self._proxy_for(url))
-        timer = _Timer(deadline, self._clock)
+        timer = _Timer(deadline, self._clock, quiet_s)
         if timer.left_s() <= 0:
             raise NoResponse("No time was left to send anything.", "time")
-        request = _Request(route.head(method, url, headers or {}, body), body, max_bytes)
+        request = _Request(route.head(method, url, headers or {}, body), body, max_bytes, is_raw=is_raw)
         resent = False
         if kept := self._take(route):
             try:
@@ -227,6 +238,8 @@ class HttpClient:
                 return _connected(family, address, share)
             except (_DeadlineError, OSError) as error:
                 problem = error
+        if getattr(problem, "errno", None) in EXHAUSTION:
+            raise _exhausted(problem) from problem
         if isinstance(problem, _DeadlineError):
             message = f"No connection to {whom} could be made within {connecting.allowed} s."
         else:
@@ -240,7 +253,10 @@ class HttpClient:
             if found is None or found.done() or now - since > SHARED_LOOKUP_S:
                 found = Future()
                 arguments = (self._resolve, host, port, found)
-                threading.Thread(target=_look_up_into, args=arguments, daemon=True, name="look-up").start()
+                try:
+                    threading.Thread(target=_look_up_into, args=arguments, daemon=True, name="look-up").start()
+                except RuntimeError as error:
+                    raise _exhausted(error) from error
                 self._lookups[host, port] = (now, found)
         whose = "The proxy's name" if route.proxy else f"The name {host}"
         cause: Cause = "proxy" if route.proxy else "name"
@@ -351,15 +367,22 @@ class _Request:
     head: h11.Request
     body: bytes
     max_bytes: int
+    is_raw: bool
+
+    def is_met_by_too_much(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether a response announces more than is taken; some only tell the length (RFC 9110, 8.6)."""
+        length, has_body = headers.get("content-length", ""), self.head.method != b"HEAD" and status not in BODILESS
+        return has_body and length.isdigit() and int(length) > self.max_bytes
 
 
 class _Timer:
-    """A deadline, and how long it was when it was set."""
+    """A deadline, how long it was when it was set, and for how long nothing may come."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], quiet_s: float = math.inf) -> None:
         self.deadline = deadline
+        self.quiet_s = quiet_s
         self._clock = clock
-        left_s = max(self.left_s(), 0)
+        left_s = min(max(self.left_s(), 0), quiet_s)
         self.allowed = f"{left_s:.0f}" if left_s >= 1 else f"{left_s:.1f}"
 
     def left_s(self) -> float:
@@ -367,7 +390,7 @@ class _Timer:
 
     def at_most(self, seconds: float) -> _Timer:
         """Return what ends with this one, or sooner."""
-        return _Timer(min(self.deadline, self._clock() + seconds), self._clock)
+        return _Timer(min(self.deadline, self._clock() + seconds), self._clock, self.quiet_s)
 
 
 class _DeadlineError(Exception):
@@ -380,7 +403,7 @@ class _StaleError(Exception):
 
 def _wait(sock: socket.socket, events: int, timer: _Timer) -> None:
     """Wait until the socket is ready for one of poll's `events`, or raise at the deadline."""
-    left_s = timer.left_s()
+    left_s = min(timer.left_s(), timer.quiet_s)
     poll = select.poll()
     poll.register(sock, events)
     if left_s <= 0 or not poll.poll(left_s * 1000):
@@ -395,6 +418,7 @@ class _Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._outgoing: deque[memoryview] = deque()
         self._received = 0
+        self._most = MAX_EXTRA_BYTES
         self._idle_since = 0.0
         self._is_broken = False
         self.has_sent = False
@@ -410,6 +434,7 @@ class _Connection:
 
         Raises _DeadlineError, OSError and h11.RemoteProtocolError if there was no status.
         """
+        self._most = request.max_bytes + MAX_EXTRA_BYTES
         self.start(request.head, request.body)
         event = self.next_event(timer)
         while not isinstance(event, h11.Response):  # interim responses may precede it (RFC 9110, 15.2)
@@ -418,10 +443,12 @@ class _Connection:
         for name, value in event.headers:
             key, text = name.decode("ascii"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        body = self._read_body(timer, request.max_bytes)
-        if body is not None:
+        is_too_much = request.is_met_by_too_much(event.status_code, headers)
+        body = None if is_too_much else self._read_body(timer, request.max_bytes)
+        if body is not None and not request.is_raw:
             body = _decompress(body, headers.get("content-encoding", ""), request.max_bytes)
-        return Response(event.status_code, headers, body or b"", is_whole=body is not None)
+        fields = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers.raw_items()]
+        return Response(event.status_code, headers, body or b"", is_whole=body is not None, fields=fields)
 
     def start(self, head: h11.Request, body: bytes = b"") -> None:
         """Begin to send a request."""
@@ -506,7 +533,7 @@ class _Connection:
         if not data and self._http.their_state is h11.SEND_RESPONSE:
             raise ConnectionResetError(errno.ECONNRESET, "it was closed")
         self._received += len(data)
-        if self._received > MAX_RECEIVED_BYTES:
+        if self._received > self._most:
             raise h11.RemoteProtocolError("The response exceeds the size limit.")
         self._http.receive_data(data)
         return 0
@@ -633,6 +660,10 @@ def _no_response(error: Exception, route: _Route, timer: _Timer, *, may_have_arr
     else:
         message, cause = f"The connection to {route.host} broke before a response came: {_reason(error)}.", "cut"
     return NoResponse(message, cause, may_have_arrived=may_have_arrived)
+
+
+def _exhausted(error: Exception) -> NoResponse:
+    return NoResponse(f"The instance has nothing left to make a connection with: {_reason(error)}.", "exhausted")
 
 
 def _no_encryption(error: Exception, route: _Route, timer: _Timer) -> NoResponse:

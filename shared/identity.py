@@ -18,6 +18,7 @@ from azure.identity import ManagedIdentityCredential
 from shared.deadline import left_s
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import NoResponse, Response, retry_after_s
+from shared.sdk_transport import SdkResponse
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
@@ -136,7 +137,7 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
             exchange.last = error
             raise (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message) from error
         exchange.last = response
-        return _SdkResponse(request, response)
+        return SdkResponse(request, response)
 
     def sleep(self, duration: float) -> None:
         if duration > _current.get().deadline - time.monotonic():
@@ -156,18 +157,3 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
 def _too_late() -> ClientAuthenticationError:
     """Return an error after which the SDK does not try again."""
     return ClientAuthenticationError("There is no time for another try.")
-
-
-class _SdkResponse(HttpResponse):
-    """A response as the SDK reads it."""
-
-    def __init__(self, request: HttpRequest, response: Response) -> None:
-        super().__init__(request, response)  # type: ignore[arg-type]  # it takes the SDK's newer requests as well
-        self._body = response.body
-        self.status_code = response.status
-        self.headers = dict(response.headers)
-        self.reason = ""
-        self.content_type = response.headers.get("content-type")
-
-    def body(self) -> bytes:
-        return self._body

@@ -21,6 +21,7 @@ from shared.errors import (
     PlatformThrottled,
     PlatformUnauthorized,
     PlatformUnavailable,
+    ResourcesExhausted,
     UnexpectedRefusal,
 )
 from shared.http_client import NoResponse, retry_after_s
@@ -121,6 +122,8 @@ class ITwinPlatform:
                 raise PlatformSilent(
                     f"The iTwin Platform did not confirm or refuse the image: {error.message}"
                 ) from error
+            if error.cause == "exhausted":
+                raise ResourcesExhausted(error.message) from error
             message = f"The iTwin Platform could not be reached: {error.message} {ADVICE[error.cause]} if this lasts."
             raise PlatformUnavailable(message) from error
         resent |= response.resent

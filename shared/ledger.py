@@ -44,6 +44,7 @@ from azure.core.exceptions import HttpResponseError, ResourceModifiedError, Reso
 from shared.drop import Version
 from shared.errors import ITwinBusy
 from shared.records import Entry, Upload
+from shared.sdk_transport import MAX_DOCUMENT_BYTES, ContentTooLarge, reading_at_most
 from shared.storage import is_overtaken
 from shared.untrusted_json import parse_object, parse_time
 
@@ -94,10 +95,14 @@ class Ledger:
     def read(self, itwin_id: str) -> Entry:
         """Return what is known about the iTwin; a damaged entry is treated as empty."""
         try:
-            download = self._blob(itwin_id).download_blob()
-            text = download.readall()
+            with reading_at_most(MAX_DOCUMENT_BYTES):
+                download = self._blob(itwin_id).download_blob()
+                text = download.readall()
         except ResourceNotFoundError:
             return Entry()
+        except ContentTooLarge as damaged:
+            log.warning("The ledger's entry of %s is too large to be one, and counts as empty.", itwin_id)
+            return Entry(tag=damaged.headers["ETag"])
         return replace(self._parse(itwin_id, text), tag=download.properties.etag)
 
     def begin(self, itwin_id: str, entry: Entry, version: Version) -> Call:

@@ -20,6 +20,7 @@ from shared.decisions import replaces
 from shared.drop import MAX_BLOB_NAME, Drop, is_current
 from shared.errors import DropError, DropGone
 from shared.records import NOTHING, Recorded, Status, legal_etag
+from shared.sdk_transport import MAX_DOCUMENT_BYTES, ContentTooLarge, reading_at_most
 from shared.storage import is_overtaken
 
 if TYPE_CHECKING:
@@ -189,12 +190,15 @@ class ResultStore:
         self._blob = lru_cache(RECENT)(lambda drop: results.get_blob_client(result_name(drop)))
 
     def read(self, drop: Drop) -> Recorded:
-        """Return what is recorded about the blob's last version."""
+        """Return what is recorded about the blob's last version; a document larger than any result counts as damaged."""
         try:
-            download = self._blob(drop).download_blob()
-            text = download.readall()
+            with reading_at_most(MAX_DOCUMENT_BYTES):
+                download = self._blob(drop).download_blob()
+                text = download.readall()
         except ResourceNotFoundError:
             return NOTHING
+        except ContentTooLarge as damaged:
+            return Recorded(tag=damaged.headers["ETag"])
         return Recorded.from_json(text, download.properties.etag)
 
     def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, is_replay: bool = False) -> bool:

@@ -118,7 +118,7 @@ class Services:
         settings = StorageSettings.from_environ(environ)
         http, time = HttpClient(), StorageTime(local_time)
         identity = storage_identity(settings, http)
-        storage, clock = open_blobs(settings, identity, time), Clock(time.now)
+        storage, clock = open_blobs(settings, identity, time, http), Clock(time.now)
         try:
             app_or_problem: App | InvalidSettings = App.from_settings(
                 Settings.from_environ(environ), storage, http, clock, normalizer
@@ -129,7 +129,7 @@ class Services:
             settings.results_container,
             storage,
             ResultStore(storage, settings.results_container),
-            RetryQueue(partial(open_queue, settings, RETRY_QUEUE, identity, time), clock.now),
+            RetryQueue(partial(open_queue, settings, RETRY_QUEUE, identity, time, http), clock.now),
             app_or_problem,
             clock,
         )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
-from requests.utils import get_environ_proxies
 
-from shared.deadline import left_s
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import (
+    ResourcesExhausted,
     SourceArchived,
     SourceEncrypted,
     SourceNotReady,
@@ -20,14 +18,15 @@ from shared.errors import (
     StorageLocked,
     StorageUnavailable,
 )
-from shared.http_client import HttpClient
+from shared.http_client import HttpClient, NoResponse
 from shared.identity import IdentityFailed, ManagedIdentity
+from shared.sdk_transport import StorageTransport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from azure.core.credentials import TokenCredential
-    from azure.core.pipeline import PipelineRequest, PipelineResponse
+    from azure.core.pipeline import PipelineResponse
     from azure.storage.queue import QueueClient
 
     from shared.clock import StorageTime
@@ -39,17 +38,6 @@ FORBIDDEN = 403
 CONFLICT = 409
 PRECONDITION_FAILED = 412
 
-# The SDK's longest waits in one try: for a connection, and between two pieces of a response.
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 60.0
-
-
-def _bound(request: PipelineRequest[Any]) -> None:
-    """Limit one try of a request to the time that is left."""
-    left = left_s()
-    options = request.context.options
-    options["connection_timeout"] = min(CONNECT_TIMEOUT_S, left)
-    options["read_timeout"] = min(READ_TIMEOUT_S, left)
-
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
     """Return the identity that the settings name; all clients share it, since it caches their tokens."""
@@ -57,23 +45,31 @@ def storage_identity(settings: StorageSettings, http: Sender | None = None) -> T
 
 
 def open_blobs(
-    settings: StorageSettings, identity: TokenCredential | None = None, time: StorageTime | None = None
+    settings: StorageSettings,
+    identity: TokenCredential | None = None,
+    time: StorageTime | None = None,
+    http: HttpClient | None = None,
 ) -> BlobServiceClient:
     """Open the blob service, by default as the identity that the settings name; nothing is sent yet."""
-    options = _options(settings, settings.blob_service_url, time) | {"max_single_get_size": MAX_READABLE_BYTES}
+    # A byte more than is ever read, so that a response to a larger blob's read announces too much.
+    options = _options(time, http) | {"max_single_get_size": MAX_READABLE_BYTES + 1}
     if settings.connection_string:
         return BlobServiceClient.from_connection_string(settings.connection_string, **options)
     return BlobServiceClient(settings.blob_service_url, credential=identity or storage_identity(settings), **options)
 
 
 def open_queue(
-    settings: StorageSettings, name: str, identity: TokenCredential | None = None, time: StorageTime | None = None
+    settings: StorageSettings,
+    name: str,
+    identity: TokenCredential | None = None,
+    time: StorageTime | None = None,
+    http: HttpClient | None = None,
 ) -> QueueClient:
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
     # Imported only when needed: few drops are postponed, and the others should not pay for the import.
     from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy  # noqa: PLC0415
 
-    options = _options(settings, settings.queue_service_url, time) | {
+    options = _options(time, http) | {
         "message_encode_policy": TextBase64EncodePolicy(),
         "message_decode_policy": TextBase64DecodePolicy(),
     }
@@ -82,21 +78,12 @@ def open_queue(
     return QueueClient(settings.queue_service_url, name, credential=identity or storage_identity(settings), **options)
 
 
-def _options(settings: StorageSettings, url: str, time: StorageTime | None) -> dict[str, Any]:
-    """Return the options of all clients: proxy and certificates as the environment has them now.
-
-    By default, `requests` reads the whole environment at every request, and a `.netrc`, which would replace the app's
-    own signature.
-    """
-    if settings.connection_string:
-        with BlobServiceClient.from_connection_string(settings.connection_string) as client:
-            url = client.url
+def _options(time: StorageTime | None, http: HttpClient | None) -> dict[str, Any]:
+    """Return the options of all clients."""
     return {
-        "use_env_settings": False,
-        "proxies": get_environ_proxies(url),
-        "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
+        "transport": StorageTransport(http or HttpClient()),
+        "permit_redirects": False,
         "retry_policy": _retry_policy(),
-        "raw_request_hook": _bound,
         "raw_response_hook": partial(_observe_date, time) if time else None,
     }
 
@@ -154,7 +141,7 @@ def storage_error(error: AzureError) -> DropError:
         return type(error.problem)(error.problem.message, retry_after_s=error.problem.retry_after_s)
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if status is None and not isinstance(error, ClientAuthenticationError):
-        return StorageUnavailable("The drop account could not be reached.")
+        return _unheard(error.__cause__)
     code = error_code(error) or "no error code"
     if known := BLOB_STATES.get(code):
         kind, message = known
@@ -162,6 +149,16 @@ def storage_error(error: AzureError) -> DropError:
     if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
         return StorageForbidden(f"The drop account refused the app ({code}): {ADVICE.get(code, GENERAL_ADVICE)}")
     return StorageUnavailable(f"The drop account responded with {status} ({code}).")
+
+
+def _unheard(cause: BaseException | None) -> DropError:
+    """Say why storage did not respond."""
+    if not isinstance(cause, NoResponse):
+        return StorageUnavailable("The drop account could not be reached.")
+    if cause.cause == "exhausted":
+        return ResourcesExhausted(cause.message)
+    what = "may have been reached, but did not respond" if cause.may_have_arrived else "could not be reached"
+    return StorageUnavailable(f"The drop account {what}: {cause.message}")
 
 
 ROLES = "the roles Storage Blob Data Contributor and Storage Queue Data Contributor on that account"

@@ -27,7 +27,9 @@ from shared.errors import (
     SourceNotReady,
     SourceTooLarge,
 )
+from shared.http_client import HttpClient
 from shared.results import result_name
+from shared.sdk_transport import StorageTransport
 from shared.settings import StorageSettings
 from shared.storage import open_blobs
 
@@ -41,7 +43,7 @@ ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 @pytest.fixture
 def storage(azurite: Azurite) -> BlobServiceClient:
     """Return a client that reads as the app's does."""
-    return BlobServiceClient.from_connection_string(azurite.connection_string, max_single_get_size=MAX_READABLE_BYTES)
+    return open_blobs(StorageSettings.from_environ({"DropStorage": azurite.connection_string}))
 
 
 @pytest.fixture
@@ -136,6 +138,7 @@ def test_content_and_version_come_in_one_request(storage: BlobServiceClient, con
         storage.url,
         credential=storage.credential,
         max_single_get_size=MAX_READABLE_BYTES,
+        transport=StorageTransport(HttpClient()),
         raw_request_hook=lambda request: requests.append(request.http_request.method),
     )
     source = read_source(storage_seen, Drop(container, BLOB), max_bytes=100_000_000)
@@ -260,7 +263,7 @@ def test_what_storage_could_not_have_names_no_drop(name: object, blob: object) -
 @pytest.mark.parametrize("name", ["../a.jpg", "./a.jpg", "a/../../ledger/b", "..", "a/.", "..\\a.jpg"])
 def test_a_name_that_leads_elsewhere_is_never_followed(name: str) -> None:
     """Clients take dots for directions: such a blob could be one of another container."""
-    nowhere = BlobServiceClient("http://127.0.0.1:1/account", retry_total=0)
+    nowhere = BlobServiceClient("http://127.0.0.1:1/account", retry_total=0, transport=StorageTransport(HttpClient()))
     with pytest.raises(BlobNameRefused, match=r"another name"):
         read_source(nowhere, Drop(ITWIN, name), max_bytes=1000)
     assert not result_name(Drop(ITWIN, name)).replace("/~", "").strip("0123456789abcdef-").removesuffix(".json")

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+import select
+import subprocess
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
 from azure.storage.blob import BlobServiceClient
 from starlette.responses import Response
 
 from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
+from local.processes import PROJECT
 from local.serving import serve
+from shared.clock import utc_now
 from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import (
     DropError,
     DropGone,
     OutOfTime,
+    ResourcesExhausted,
     SourceArchived,
     SourceEncrypted,
     SourceNotReady,
@@ -30,18 +37,33 @@ from shared.errors import (
     TokenServiceUnavailable,
     TokenUnavailable,
 )
-from shared.http_client import HttpClient
+from shared.http_client import HttpClient, NoResponse
 from shared.identity import IdentityFailed
+from shared.ledger import Ledger
+from shared.records import Entry, Recorded
+from shared.results import ResultStore
+from shared.sdk_transport import MAX_DOCUMENT_BYTES, StorageTransport
 from shared.settings import StorageSettings
 from shared.storage import is_overtaken, open_blobs, open_queue, storage_error, storage_identity
-from tests.wire import conversing
+from tests.deadlines import HANG_S
+from tests.wire import conversing, read_request, respond, responding
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from azure.core.credentials import TokenCredential
+
+    from shared.http_client import Address
+    from tests.wire import Conversation
+
 CLIENT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
+
+
+def account_at(url: str, identity: TokenCredential | None = None) -> BlobServiceClient:
+    """Return a client that asks once."""
+    return BlobServiceClient(url, identity, retry_total=0, transport=StorageTransport(HttpClient()))
 
 
 def met_by(storage: BlobServiceClient) -> AzureError:
@@ -53,7 +75,7 @@ def met_by(storage: BlobServiceClient) -> AzureError:
 
 def test_an_unreachable_account_is_worth_another_try() -> None:
     """Nothing listens there."""
-    error = storage_error(met_by(BlobServiceClient("http://127.0.0.1:1/account", retry_total=0)))
+    error = storage_error(met_by(account_at("http://127.0.0.1:1/account")))
     assert type(error) is StorageUnavailable
 
 
@@ -79,7 +101,7 @@ def test_a_refusal_names_what_storage_says_it_is(code: str, says: str, not_says:
     body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>"
     refusal = Response(body, 403, headers={"x-ms-error-code": code}, media_type="application/xml")
     with serve(refusal) as address:
-        error = storage_error(met_by(BlobServiceClient(address, retry_total=0)))
+        error = storage_error(met_by(account_at(address)))
     assert type(error) is StorageForbidden
     assert f"({code})" in error.message
     assert says in error.message
@@ -106,7 +128,7 @@ def test_an_identity_endpoint_that_fails_is_not_called_a_missing_role(
         uris = {f"DropStorage__{kind}ServiceUri": "https://account.example" for kind in ("blob", "queue")}
         settings = StorageSettings.from_environ({**uris, "DropStorage__credential": "managedidentity"})
         identity = storage_identity(settings, HttpClient())
-        error = storage_error(met_by(BlobServiceClient("https://account.example", identity, retry_total=0)))
+        error = storage_error(met_by(account_at("https://account.example", identity)))
     assert type(error) is problem
     assert "identity endpoint" in error.message
     assert "DropStorage__clientId" in error.message
@@ -228,3 +250,148 @@ def test_what_begins_after_the_deadline_is_not_sent(azurite: Azurite) -> None:
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
     with open_blobs(settings) as storage, pytest.raises(DropGone), bounded(10.0, lambda: 9.0):
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+
+
+def hang_up(*, says: bytes, then_drips: bool = False) -> Conversation:
+    """Return what a peer does that says so much, and then nothing or a byte from time to time."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(says)
+        while then_drips and not select.select([connection], [], [], 0.01)[0]:
+            connection.sendall(b"x")
+        connection.recv(1)
+
+    return conversation
+
+
+def by_key(url: str, http: HttpClient | None = None) -> BlobServiceClient:
+    """Open an account as the app does."""
+    url = f"{url}/account"
+    return open_blobs(_by(f"AccountName=account;AccountKey=a2V5;BlobEndpoint={url};QueueEndpoint={url};"), http=http)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        hang_up(says=b""),
+        hang_up(says=b"HTTP/1.1 206 Par", then_drips=True),
+        hang_up(says=b"HTTP/1.1 206 Partial Content\r\nx-ms-version: ", then_drips=True),
+        hang_up(says=respond("206 Partial Content", bytes(9), "x-ms-version: 1")[:-1]),
+    ],
+    ids=["silent", "status", "headers", "body"],
+)
+def test_storage_that_does_not_respond_to_the_end_is_waited_for_until_the_deadline(peer: Conversation) -> None:
+    """Whichever part of its response does not come, or comes byte by byte."""
+    with (
+        conversing(peer, again=True) as address,
+        by_key(address) as storage,
+        bounded(time.monotonic() + 1, time.monotonic),
+        pytest.raises(OutOfTime),
+    ):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+
+
+def test_a_name_of_storage_that_is_looked_up_for_ever_is_waited_for_until_the_deadline() -> None:
+    """The system's own look-up knows no deadline."""
+    ends = threading.Event()
+
+    def look_up(_host: str, _port: int) -> list[Address]:
+        ends.wait(HANG_S)
+        return []
+
+    try:
+        with (
+            by_key("http://account.example", HttpClient(resolve=look_up)) as storage,
+            bounded(time.monotonic() + 1, time.monotonic),
+            pytest.raises(OutOfTime),
+        ):
+            storage.get_blob_client(ITWIN, "a.jpg").upload_blob(b"x")
+    finally:
+        ends.set()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        respond("404 Not Found", b"<html>"),
+        respond("200 OK", b"<html>Sign in</html>"),
+        respond("206 Partial Content", b"x", "Content-Range: bytes 0-0/1"),
+        respond("206 Partial Content", b"x", "x-ms-version: 1", "Content-Range: bytes 0-0/1"),
+        respond("206 Partial Content", b"x", "x-ms-version: 1", "ETag: 1", "Last-Modified: x", "Content-Range: all"),
+        respond("200 OK", b"x", "x-ms-version: 1", "ETag: 1", "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT"),
+        respond("302 Found", b"", "Location: http://127.0.0.1:1/"),
+        respond("304 Not Modified", b""),
+        respond("412 Precondition Failed", b"<html>"),
+        respond("409 Conflict", b""),
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+    ],
+)
+def test_what_responds_and_is_not_storage_ends_no_drop(response: bytes) -> None:
+    """A proxy's 404 does not say that the blob has gone, nor its 304 that the blob is as it was."""
+    with conversing(responding(response), again=True) as address:
+        error = storage_error(met_by(account_at(f"{address}/account")))
+    assert type(error) is StorageUnavailable
+    assert "did not respond" in error.message
+
+
+def test_a_document_that_is_larger_than_any_is_not_read() -> None:
+    """Whoever may write there fills no instance's memory: it counts as damaged, and its tag lets it be replaced."""
+    size = MAX_DOCUMENT_BYTES + 1
+    headers = f'Content-Length: {size}\r\nContent-Range: bytes 0-{size - 1}/{size}\r\nETag: "0x1"\r\n'
+    dated = "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT\r\nx-ms-version: 1\r\n\r\n"
+    huge = hang_up(says=f"HTTP/1.1 206 Partial Content\r\n{headers}{dated}".encode())
+    with (
+        conversing(huge, again=True) as address,
+        by_key(address) as storage,
+        bounded(time.monotonic() + HANG_S, time.monotonic),
+    ):
+        assert ResultStore(storage, "results").read(Drop(ITWIN, "a.jpg")) == Recorded(tag='"0x1"')
+        assert Ledger(storage, utc_now, call_s=1, unsettled_s=1).read(ITWIN) == Entry(tag='"0x1"')
+
+
+def test_no_redirect_of_storage_is_followed() -> None:
+    """The app's signature is for the account alone."""
+    with serve(Response("x", 200, headers={"x-ms-version": "1"})) as elsewhere:
+        moved = respond("307 Temporary Redirect", b"", f"Location: {elsewhere}/a", "x-ms-request-id: 1")
+        with conversing(responding(moved), again=True) as address, by_key(address) as storage:
+            assert type(storage_error(met_by(storage))) is StorageUnavailable
+
+
+def test_why_storage_could_not_be_reached_is_told() -> None:
+    """A name, a port and a certificate are different things to look at."""
+    unreached = storage_error(met_by(account_at("http://127.0.0.1:1/account")))
+    assert "No connection to 127.0.0.1:1 could be made" in unreached.message
+    with conversing(lambda connection: connection.sendall(b"No TLS here"), again=True) as address:
+        untrusted = storage_error(met_by(account_at(address.replace("http:", "https:"))))
+    assert "TLS" in untrusted.message
+
+
+EXHAUSTED = """
+import os, resource, time
+from shared.http_client import HttpClient, NoResponse
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+client = HttpClient()
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+try:
+    client.send("GET", "http://127.0.0.1:1/", deadline=time.monotonic() + 60)
+except NoResponse as error:
+    print(error.cause, error.may_have_arrived, error.is_temporary, error.message)
+"""
+
+
+def test_descriptors_that_ran_out_are_the_instances_own() -> None:
+    """Neither the network nor a setting is named for it."""
+    ended = subprocess.run([sys.executable, "-c", EXHAUSTED], cwd=PROJECT, capture_output=True, text=True, check=True)
+    cause, arrived, is_temporary, message = ended.stdout.split(" ", 3)
+    assert (cause, arrived, is_temporary) == ("exhausted", "False", "True")
+    assert "Too many open files" in message
+    error = ServiceRequestError("x")
+    error.__cause__ = NoResponse(message, "exhausted")
+    assert type(storage_error(error)) is ResourcesExhausted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +96,7 @@ class BlobClient:
     container_name: str
     blob_name: str
 
-    def download_blob(
-        self,
-        *,
-        etag: str | None = None,
-        raw_response_hook: Callable[[Any], None] = lambda _: None,
-        **_: Any,
-    ) -> SimpleNamespace:
+    def download_blob(self, *, etag: str | None = None, **_: Any) -> SimpleNamespace:
         """Read it, unless it still is of the version `etag`."""
 
         def read() -> Stored:
@@ -113,18 +106,6 @@ class BlobClient:
             return found
 
         blob = self.service.request(read, False)  # noqa: FBT003 - a callback's only argument but one
-        headers = {
-            "Content-Length": str(len(blob.content)),
-            "Last-Modified": format_datetime(blob.last_modified, usegmt=True),
-            "ETag": f'"{blob.etag}"',
-        }
-        body = SimpleNamespace(shutdown=lambda: None)
-        connection = SimpleNamespace(close=lambda: None, raw=body)
-        raw_response_hook(
-            SimpleNamespace(
-                http_response=SimpleNamespace(status_code=200, headers=headers, internal_response=connection)
-            )
-        )
         properties = SimpleNamespace(
             etag=f'"{blob.etag}"',
             last_modified=blob.last_modified,
