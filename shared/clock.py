@@ -53,6 +53,6 @@ class StorageTime:
 
     def observe(self, date: str) -> None:
         """Adjust to a Date header (RFC 9110, 6.6.1); any other text is ignored."""
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):
             offset = parsedate_to_datetime(date).astimezone(UTC) - self._local()
             self._offset = offset if abs(offset) > DATE_PRECISION else timedelta()

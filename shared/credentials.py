@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ITWIN_SCOPE = "itwin-platform"
 TIMEOUT_S = 30.0
 RENEW_BEFORE_EXPIRY_S = 300.0
+# The longest that a token is assumed to be valid.
+MAX_LIFETIME_S = 30 * 24 * 3600
 # RFC 6749, 5.1: a token authority need not say how long a token is valid. The platform responds with 401 afterwards.
 UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
 # How long no token is renewed after the platform has rejected one that had just been renewed.
@@ -42,6 +44,8 @@ log = logging.getLogger("itwin_image_drop")
 
 # RFC 6749, 5.2: error codes; nothing else from an untrusted response is published.
 OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
+# Temporary, whatever the status (RFC 6749, 4.1.2.1; RFC 8628, 3.5).
+TEMPORARY_ERRORS = ("temporarily_unavailable", "server_error", "slow_down")
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class AccessTokens:
         with self._lock:
             current = self._current
             usable = current if current and current.text != rejected and current.expires_at > self._clock() else None
-            if usable and usable.expires_at - self._clock() > RENEW_BEFORE_EXPIRY_S:
+            if usable and usable.renewed_at > self._clock():
                 return usable.text
             fetch, ours = self._fetch, self._fetch is None
             if fetch is None:
@@ -164,7 +168,7 @@ class AccessTokens:
                 self._fetch = None
             fetch.set_exception(error)
         else:
-            held = _Held(token.text, self._clock() + token.lifetime_s)
+            held = _Held.from_now_on(token, self._clock())
             with self._lock:
                 self._current, self._fetch = held, None
             fetch.set_result(held)
@@ -172,10 +176,17 @@ class AccessTokens:
 
 @dataclass(frozen=True)
 class _Held:
-    """A token, and until when it is valid."""
+    """A token, when it is to be renewed, and until when it is valid; one that lives for minutes is used for half."""
 
     text: str
+    renewed_at: float
     expires_at: float
+
+    @classmethod
+    def from_now_on(cls, token: Token, now: float) -> _Held:
+        """Return the token as it was obtained now."""
+        used_s = max(token.lifetime_s - RENEW_BEFORE_EXPIRY_S, token.lifetime_s / 2)
+        return cls(token.text, now + used_s, now + token.lifetime_s)
 
 
 class IdentityTokens:
@@ -188,7 +199,9 @@ class IdentityTokens:
     def fetch(self, deadline: float, *, renew: bool) -> Token:
         """Ask the identity endpoint. Raises TokenUnavailable and TokenServiceUnavailable."""
         token = self._identity.fetch(self._scope, deadline, renew=renew)
-        return Token(token.token, token.expires_on - time.time())
+        lifetime_s = token.expires_on - time.time()
+        # One that was just given has not expired: then this machine's clock is ahead.
+        return Token(token.token, lifetime_s if lifetime_s > 0 else UNKNOWN_LIFETIME_S)
 
 
 def read_by_identity(login: ClientCredentialsLogin, http: Sender) -> VaultSecret:
@@ -257,7 +270,7 @@ def _read_token(response: Response) -> Token:
     except ValueError:
         body = {}
     status, error = response.status, body.get("error")
-    if status in TEMPORARY_STATUSES:
+    if status in TEMPORARY_STATUSES or error in TEMPORARY_ERRORS:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
         raise TokenServiceUnavailable(
             f"The token authority is currently unavailable ({status}).", retry_after_s=pause_s
@@ -281,4 +294,6 @@ def _seconds(value: object) -> float | None:
     """Read `expires_in` (RFC 6749, 5.1), which some authorities send as a string."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:9])
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        return None
+    return float(min(value, MAX_LIFETIME_S))

@@ -53,6 +53,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# 202 says that the rest comes later (RFC 9110, 15.3.3). Of the statuses beyond HTTP's own, gateways have some for what
+# they passed on and heard nothing of, as Cloudflare its 520 and 524.
+NONCOMMITTAL = (202, *range(512, 1000))
+
 
 @dataclass(frozen=True)
 class PlatformResponse:
@@ -96,7 +100,7 @@ class DropError(Exception):
     @property
     def is_settled(self) -> bool:
         """Whether no request remains that the platform may still apply."""
-        return self.response is None or not self.response.resent
+        return self.response is None or not (self.response.resent or self.response.http_status in NONCOMMITTAL)
 
 
 class Rejected(DropError):

@@ -34,6 +34,9 @@ LEAST_PAUSE_S = 5.0
 # Any claims challenge makes the SDK bypass its own cache.
 CLAIMS_CHALLENGE = '{"access_token":{}}'
 
+# In the year 5138. A later expiry is not a time, and may be a number that overflows a float.
+LATEST_EXPIRY = 10**11
+
 # RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
@@ -83,7 +86,7 @@ class ManagedIdentity:
         previous = _current.set(exchange)
         try:
             token: AccessToken = self._credential.get_token(*scopes, claims=claims)
-            is_good = BEARER_TOKEN.fullmatch(token.token)
+            is_good = BEARER_TOKEN.fullmatch(token.token) and token.expires_on < LATEST_EXPIRY
         except Exception as error:  # the SDK may raise anything for an unusual response
             raise IdentityFailed(self._problem(exchange.last)) from error
         finally:

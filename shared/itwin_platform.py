@@ -52,6 +52,8 @@ GATEWAY_TIMEOUT = 504
 # What the platform says about the image itself: the request, its size, its media type, its content.
 ABOUT_THE_IMAGE = (400, 413, 415, 422)
 ITWIN_NOT_FOUND = "iTwinNotFound"
+# A result holds what the platform says, and the ledger the result: there must be room for both to be read again.
+MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ VERDICTS = (
 def _object_of(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object in the body, or an empty one if there is none."""
     try:
-        return parse_object(body)
+        return parse_object(body, max_depth=MAX_DEPTH)
     except ValueError:
         return {}
 

@@ -41,7 +41,7 @@ ATTEMPT_S, ENDING_S = 240.0, 30.0
 # The pauses between tries to record how an attempt ended, while storage refuses it.
 HOLD_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
-EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN)
 
 
 class Stopwatch:

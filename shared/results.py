@@ -190,7 +190,7 @@ class ResultStore:
         self._blob = lru_cache(RECENT)(lambda drop: results.get_blob_client(result_name(drop)))
 
     def read(self, drop: Drop) -> Recorded:
-        """Return what is recorded about the blob's last version; a document larger than any result counts as damaged."""
+        """Return what is recorded about the blob's last version; a document of impossible size counts as damaged."""
         try:
             with reading_at_most(MAX_DOCUMENT_BYTES):
                 download = self._blob(drop).download_blob()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import format_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from azure.core.credentials import TokenCredential
-    from azure.core.pipeline import PipelineResponse
+    from azure.core.pipeline import PipelineRequest, PipelineResponse
     from azure.storage.queue import QueueClient
 
     from shared.clock import StorageTime
@@ -84,8 +85,14 @@ def _options(time: StorageTime | None, http: HttpClient | None) -> dict[str, Any
         "transport": StorageTransport(http or HttpClient()),
         "permit_redirects": False,
         "retry_policy": _retry_policy(),
+        "raw_request_hook": partial(_date, time) if time else None,
         "raw_response_hook": partial(_observe_date, time) if time else None,
     }
+
+
+def _date(time: StorageTime, request: PipelineRequest[Any]) -> None:
+    """Date a request by storage's clock before it is signed: an account key's signature is valid for 15 minutes."""
+    request.http_request.headers["x-ms-date"] = format_datetime(time.now(), usegmt=True)
 
 
 def _observe_date(time: StorageTime, response: PipelineResponse[Any, Any]) -> None:
@@ -182,6 +189,7 @@ ADVICE = {
     ),
 }
 GENERAL_ADVICE = (
-    f"give its identity {ROLES}, and check the settings DropStorage__clientId and ...Uri, the account's network rules "
+    f"look up what it means by that, give its identity {ROLES}, and check the settings DropStorage__clientId and "
+    "...Uri, the account's network rules "
     "and, where DropStorage is set, its key."
 )

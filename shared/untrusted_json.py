@@ -7,9 +7,12 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+# How deep JSON may be nested: far less than Python can serialize again, wherever on the stack that happens.
+MAX_DEPTH = 100
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object in the text. Raises ValueError if it contains anything else.
+
+def parse_object(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Return the JSON object in the text. Raises ValueError if it contains anything else, or is nested too deep.
 
     Python accepts NaN and Infinity, which RFC 8259 does not allow and other parsers refuse.
     """
@@ -19,6 +22,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         raise ValueError("JSON that is nested too deep.") from error
     if not isinstance(document, dict):
         raise ValueError("Not a JSON object.")  # noqa: TRY004 - to the caller, whatever else it is makes no difference
+    if _is_deeper(document, max_depth):
+        raise ValueError("JSON that is nested too deep.")
     return document
 
 
@@ -34,6 +39,16 @@ def parse_time(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("A time before the year 1 or after 9999.") from error
+
+
+def _is_deeper(document: dict[str, Any], levels: int) -> bool:
+    layer: list[Any] = [document]
+    for _ in range(levels):
+        inner = (value.values() if isinstance(value, dict) else value for value in layer)
+        layer = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not layer:
+            return False
+    return True
 
 
 def _finite(text: str) -> float:

@@ -103,7 +103,7 @@ def _read_secret(response: Response) -> Secret:
         if response.status == OK:
             expires, version = document.get("attributes", {}).get("exp"), document["id"].rpartition("/")[2]
             expires_at = None if expires is None else datetime.fromtimestamp(expires, UTC)
-            if value := document["value"].strip():
+            if (value := document["value"].strip()).encode():  # UnicodeEncodeError where it could not be sent
                 return Secret(value, version, expires_at)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
         pass

@@ -30,7 +30,7 @@ def test_a_right_clock_is_left_as_it_is() -> None:
     assert time.now() == right
 
 
-@pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Nov 2026 12:00:00 GMT", "-1"])
+@pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Nov 2026 12:00:00 GMT", "-1", "Fri, 31 Dec 9999 23:59:59 -0500"])
 def test_what_is_not_a_date_says_nothing(date: str) -> None:
     """Whoever answered."""
     time = StorageTime(lambda: NOON)

@@ -131,6 +131,14 @@ def test_a_token_is_renewed_before_it_expires() -> None:
     assert source.get() == "token-2"
 
 
+def test_a_token_that_lives_for_minutes_is_used_for_half_of_them() -> None:
+    """Not every drop costs a token, though it expires sooner than others are renewed."""
+    source = CountingSource(lifetime_s=120)
+    assert [source.get() for _ in range(3)] == ["token-1"] * 3
+    source.now += 61
+    assert source.get() == "token-2"
+
+
 def test_a_token_that_is_still_good_outlives_a_failing_authority() -> None:
     """An outage shorter than the margin is not noticed; an expired token is never used."""
     source = CountingSource()
@@ -225,6 +233,7 @@ def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: p
         (Response('{"access_token": "eyJ.secret", "expires_on": "11/27/2026 7:22:31 PM +00:00"}'), "contains no", None),
         (Response('{"access_token": "eyJ.secret", "expires_on": "z"}'), "contains no access token", None),
         (Response('{"access_token": "eyJ.secret"}'), "contains no access token", None),
+        (Response(f'{{"access_token": "eyJ.secret", "expires_on": 1{"0" * 400}}}'), "contains no access token", None),
         (Response('{"access_token": ["eyJ.secret"], "expires_on": "9999999999"}'), "contains no access token", None),
         (Response("[" * 100_000), "contains no access token", None),
         (Response('{"acc', media_type="application/json"), "contains no access token", None),
@@ -388,7 +397,26 @@ def test_a_token_authority_that_is_busy_is_times_and_its_retry_after_counts(
     assert "check" not in caught.value.message
 
 
-@pytest.mark.parametrize("extra", [{}, {"expires_in": None}, {"expires_in": True}, {"expires_in": "11/27/2026"}])
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error", "slow_down"])
+def test_an_authority_that_says_that_it_will_pass_is_times_whatever_its_status(
+    authority: tuple[TokenAuthority, AccessTokens], error: str
+) -> None:
+    """Its word is more than its number."""
+    endpoint, tokens = authority
+    endpoint.response = JSONResponse({"error": error}, 400, headers={"Retry-After": "9"})
+    with pytest.raises(TokenServiceUnavailable) as caught:
+        tokens.get(later())
+    assert caught.value.retry_after_s == 9
+
+
+ODD_LIFETIMES: tuple[object, ...] = (None, True, "11/27/2026", 0, -1, 10**400, 1e300, "9" * 400, [], "3599.0")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{}, {"expires_on": 10**400}, *({"expires_in": odd} for odd in ODD_LIFETIMES)],
+    ids=lambda extra: str(extra)[:30],
+)
 def test_a_token_without_an_expiry_is_a_token(
     authority: tuple[TokenAuthority, AccessTokens], extra: dict[str, object]
 ) -> None:

@@ -35,6 +35,7 @@ from shared.http_client import HttpClient
 from shared.image import ImageHeader, NormalizedImage
 from shared.itwin_platform import ITwinPlatform, UploadedImage, decipher_response
 from shared.throttle import Throttle
+from shared.untrusted_json import parse_object
 from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request, reset, respond, responding
 
@@ -118,6 +119,29 @@ def test_a_status_is_judged_by_who_says_it(status: int, by_the_platform: type, b
         assert type(found) is verdict
         assert found.response
         assert found.response.error == (error if body.startswith("{") else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_settled"),
+    [(200, True), (202, False), (408, True), (500, True), (503, True), (520, False), (524, False)],
+)
+def test_a_status_that_says_nothing_of_the_upload_leaves_it_unsettled(status: int, *, is_settled: bool) -> None:
+    """What was accepted for later, or passed on by a gateway that heard nothing, may still be shown."""
+    verdict = decipher_response(status, {}, b"")
+    assert isinstance(verdict, DropError)
+    assert verdict.is_settled == is_settled
+
+
+def test_what_the_platform_says_can_be_written_wherever_it_could_be_read() -> None:
+    """JSON that is nested as deep as Python just reads is more than it can write from deeper in the program."""
+    deep = "[" * 65 + "]" * 65
+    verdict = decipher_response(
+        404, {}, f'{{"error": {{"code": "iTwinNotFound", "message": "x", "a": {deep}}}}}'.encode()
+    )
+    assert type(verdict) is UnexpectedRefusal
+    with pytest.raises(ValueError, match="too deep"):
+        parse_object(f'{{"a": {"[" * 100}{"]" * 100}}}')
+    assert parse_object(f'{{"a": {"[" * 99}{"]" * 99}}}')
 
 
 @pytest.mark.parametrize(

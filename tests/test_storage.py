@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,7 @@ from local.azurite import Azurite
 from local.managed_identity import ManagedIdentity
 from local.processes import PROJECT
 from local.serving import serve
-from shared.clock import utc_now
+from shared.clock import StorageTime, utc_now
 from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import (
@@ -395,3 +397,23 @@ def test_descriptors_that_ran_out_are_the_instances_own() -> None:
     error = ServiceRequestError("x")
     error.__cause__ = NoResponse(message, "exhausted")
     assert type(storage_error(error)) is ResourcesExhausted
+
+
+def test_requests_are_dated_by_storages_clock() -> None:
+    """A signature by key is good for 15 minutes: an instance whose clock is hours off would be refused for ever."""
+    heard: list[bytes] = []
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+    def refuse(connection: socket.socket) -> None:
+        heard.append(read_request(connection))
+        date = f"Date: {format_datetime(noon, usegmt=True)}"
+        connection.sendall(respond("403 Forbidden", b"", "x-ms-error-code: AuthenticationFailed", date))
+
+    with conversing(refuse, again=True) as address:
+        url = f"{address}/account"
+        settings = _by(f"AccountName=account;AccountKey=a2V5;BlobEndpoint={url};QueueEndpoint={url};")
+        with open_blobs(settings, time=StorageTime(lambda: noon - timedelta(hours=5))) as storage:
+            for _ in range(2):
+                met_by(storage)
+    dates = [line for request in heard for line in request.decode().splitlines() if line.startswith("x-ms-date")]
+    assert dates == ["x-ms-date: Mon, 23 Nov 2026 07:00:00 GMT", "x-ms-date: Mon, 23 Nov 2026 12:00:00 GMT"]

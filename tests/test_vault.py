@@ -186,6 +186,7 @@ def forbidden(code: str) -> Response:
         (Response("", 429, {"Retry-After": "0"}), TokenServiceUnavailable, "currently unavailable (429)", 5),
         (Response("<html>"), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": "", "id": "x/1"}), TokenUnavailable, "responded with 200 and no secret", None),
+        (Response('{"value": "\\ud800", "id": "x/1"}'), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": "x", "id": 5}), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": ["x"], "id": "x/1"}), TokenUnavailable, "responded with 200 and no secret", None),
         (JSONResponse({"value": "x", "id": "x/1", "attributes": {"exp": "soon"}}), TokenUnavailable, "no secret", None),
