@@ -370,7 +370,7 @@ def test_planes_of_other_numbers_are_refused_by_name(kind: int) -> None:
 def test_planes_that_are_not_all_there_are_damaged() -> None:
     """A strip too few."""
     whole = {"273": tuple(range(8, 16)), "279": (1,) * 8}
-    with pytest.raises(CorruptImage, match="planes"):
+    with pytest.raises(CorruptImage, match="fewer parts"):
         normalize_image(tiff_of_planes("<", 2, 8, 3, **whole))
 
 

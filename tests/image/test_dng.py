@@ -82,6 +82,14 @@ def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], or
     assert normalized.source.media_type == "image/x-adobe-dng"
 
 
+def test_pages_may_be_named_by_numbers_of_their_own_kind() -> None:
+    """IFD is LONG by another name, which libtiff writes; such files were said to be cut short."""
+    data = dng(THUMBNAIL, [RAW, LARGE])
+    named = data.replace(struct.pack("<HH", SUB_PAGES, 4), struct.pack("<HH", SUB_PAGES, 13))
+    assert named != data
+    assert normalize_image(named).data == LARGE[1]
+
+
 @pytest.mark.parametrize("kind", [PREVIEW, ALTERNATIVE])
 @pytest.mark.parametrize("photometric", [YCBCR, RGB])
 def test_pages_that_say_so_are_previews(kind: int, photometric: int) -> None:

@@ -7,6 +7,7 @@ depth may be JPEGs as well, and are never shown.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from shared.image.formats import jpeg, tiff
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.image.formats.jpeg import JpegInspection
     from shared.image.inspection import Inspection
 
 LEAST_SIDE = 1_024
@@ -27,6 +27,22 @@ _PREVIEWS = {1, 0x1_0001}
 """Kinds of pages: a preview, and an alternative one."""
 
 _JPEG = 7
+_STATES_COLOURS = re.compile(rb"\xff\xd8\xff(?:\xe0..JFIF|\xee..Adobe)", re.DOTALL)
+_COPIED = (
+    tiff.WIDTH,
+    tiff.HEIGHT,
+    tiff.BITS,
+    tiff.COMPRESSION,
+    tiff.PHOTOMETRIC,
+    tiff.SAMPLES,
+    tiff.ROWS_PER_STRIP,
+    tiff.TILE_WIDTH,
+    tiff.TILE_HEIGHT,
+    tiff.JPEG_TABLES,
+    tiff.SUBSAMPLING,
+)
+"""What says how the JPEGs of a page are put together."""
+
 _PREVIEW_COLOUR_SPACE = 50_970
 _MAX_PAGES = 32
 _ADOBE_RGB = colour.Primaries((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
@@ -83,19 +99,26 @@ def _longest_side(page: tiff.Directory) -> int:
     return max(page.first(tiff.WIDTH, 0), page.first(tiff.HEIGHT, 0))
 
 
-def _inspected(page: tiff.Directory) -> JpegInspection | None:
-    """Return what is known of a page's JPEG, None where it is in several pieces or damaged."""
-    where, sizes = tiff.STRIPS
-    if len(page.numbers(where)) != 1 or len(page.numbers(sizes)) != 1:
-        return None
-    (start,), (size,) = page.numbers(where), page.numbers(sizes)
+def _inspected(page: tiff.Directory) -> Inspection | None:
+    """Return what is known of a page's JPEG, None where it is damaged.
+
+    One that comes alone is read as such, if it says its colours itself or has those that a JPEG has; others as a TIFF.
+    """
+    pieces = page.pieces()
     try:
-        return jpeg.inspect(page.data[start : start + size])
+        if len(pieces) == 1 and tiff.JPEG_TABLES not in page.entries:
+            ((start, size),) = pieces
+            preview = page.data[start : start + size]
+            if page.first(tiff.PHOTOMETRIC, -1) == tiff.YCBCR or _STATES_COLOURS.match(preview):
+                return jpeg.inspect(preview)
+        return tiff.inspect(
+            tiff.file_of_pieces(page, pieces, {tag: page.entry(tag) for tag in _COPIED if tag in page.entries})
+        )
     except ImageRefused:
         return None
 
 
-def _as_shown(inspection: JpegInspection, page: tiff.Directory, first: tiff.Directory) -> JpegInspection:
+def _as_shown(inspection: Inspection, page: tiff.Directory, first: tiff.Directory) -> Inspection:
     """Turn it as the raw is to be turned, and take its colours for what its page says."""
     orientation = page.first(tiff.ORIENTATION, first.first(tiff.ORIENTATION, 1))
     colours = _COLOUR_SPACES.get(page.first(_PREVIEW_COLOUR_SPACE, 0))

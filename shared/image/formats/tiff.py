@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
@@ -18,7 +19,7 @@ from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
+_BYTE, _SHORT, _LONG, _UNDEFINED, _IFD = 1, 3, 4, 7, 13
 _START_OF_SCAN = b"\xff\xda"
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES = 256, 257, 258, 259, 262, 266, 277
 ROWS_PER_STRIP, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, JPEG_TABLES = 278, 317, 320, 322, 323, 347
@@ -118,7 +119,7 @@ class Directory:
     def numbers(self, tag: int) -> tuple[int, ...]:
         """Return all values of an entry of numbers, none where there is no such entry."""
         kind, count, at = self.entries.get(tag, (_SHORT, 0, 0))
-        if kind not in {_SHORT, _LONG}:
+        if kind not in {_SHORT, _LONG, _IFD}:
             raise _broken()
         return struct.unpack_from(f"{self.order}{count}{'H' if kind == _SHORT else 'I'}", self.data, at)
 
@@ -278,6 +279,21 @@ def file_of(order: str, pixels: bytes | memoryview, entries: dict[int, Entry]) -
         values += value + bytes(len(value) % 2) if apart else b""
     magic = b"II*\0" if order == "<" else b"MM\0*"
     return b"".join((magic, struct.pack(order + "I", start), pixels, bytes(len(pixels) % 2), head, bytes(4), values))
+
+
+def file_of_pieces(directory: Directory, pieces: list[tuple[int, int]], entries: dict[int, Entry]) -> bytes:
+    """Write a TIFF that holds some of the strips or tiles of a page, and of its entries those that are given."""
+    where, sizes = next(tags for tags in PIECES if directory.numbers(tags[0]))
+    if sum(size for _, size in pieces) > len(directory.data):
+        raise _broken()
+    view = memoryview(directory.data)
+    pixels = b"".join(view[at : at + size] for at, size in pieces)
+    starts = list(accumulate((size for _, size in pieces[:-1]), initial=8))
+    places = {
+        where: longs(directory.order, *starts),
+        sizes: longs(directory.order, *(size for _, size in pieces)),
+    }
+    return file_of(directory.order, pixels, {**entries, **places})
 
 
 def _broken() -> CorruptImage:

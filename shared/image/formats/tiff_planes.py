@@ -8,7 +8,6 @@ them. Channels that are neither a colour nor transparency, such as near infrared
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import accumulate
 
 from PIL import Image, ImageChops
 
@@ -88,27 +87,19 @@ def _plane(source: tiff.TiffInspection, number: int) -> Image.Image:
 def _file_of_plane(source: tiff.TiffInspection, number: int) -> bytes:
     """Return a TIFF that holds one plane alone."""
     directory = source.directory
-    where, sizes = next(tags for tags in tiff.PIECES if directory.numbers(tags[0]))
-    places = list(zip(directory.numbers(where), directory.numbers(sizes), strict=True))
-    count, rest = divmod(len(places), directory.first(tiff.SAMPLES, 1))
-    if rest or not count or sum(size for _, size in places) > len(source.data):
+    count, rest = divmod(len(directory.pieces()), directory.first(tiff.SAMPLES, 1))
+    if rest or not count:
         raise CorruptImage("The TIFF is damaged: its planes do not have as many parts as its directory says.")
-    places = places[number * count : (number + 1) * count]
-    view = memoryview(source.data)
-    pixels = b"".join(view[at : at + size] for at, size in places)
-    starts = list(accumulate((size for _, size in places[:-1]), initial=8))
     entries = {
         **{tag: directory.entry(tag) for tag in _COPIED if tag in directory.entries},
         tiff.BITS: tiff.longs(directory.order, source.depth),
         tiff.PHOTOMETRIC: tiff.longs(directory.order, tiff.BLACK_IS_ZERO),
         tiff.SAMPLES: tiff.longs(directory.order, 1),
-        where: tiff.longs(directory.order, *starts),
-        sizes: tiff.longs(directory.order, *(size for _, size in places)),
     }
     if _is_palette(directory, number):
         entries[tiff.PHOTOMETRIC] = directory.entry(tiff.PHOTOMETRIC)
         entries[tiff.COLOUR_MAP] = directory.entry(tiff.COLOUR_MAP)
-    return tiff.file_of(directory.order, pixels, entries)
+    return tiff.file_of_pieces(directory, directory.pieces()[number * count : (number + 1) * count], entries)
 
 
 def _is_palette(directory: tiff.Directory, number: int) -> bool:
