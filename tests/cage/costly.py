@@ -280,6 +280,15 @@ def bmp_of_runs(side: int) -> bytes:
     return b"BM" + header + bytes(1_024) + row * side + b"\0\1"
 
 
+def bmp_with_profile(size: int) -> bytes:
+    """Return a BMP whose header, of version 5, has a profile of so many bytes behind its pixels."""
+    pixels, header_bytes = bytes(3 * _SIDE * _SIDE), 124
+    start = 14 + header_bytes
+    header = struct.pack("<IiiHHIIIIII", header_bytes, _SIDE, _SIDE, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(16) + b"DEBM"
+    header += bytes(36 + 12) + struct.pack("<IIII", 0, header_bytes + len(pixels), size, 0)
+    return b"BM" + struct.pack("<III", start + len(pixels) + size, 0, start) + header + pixels + bytes(size)
+
+
 def webp_of_frames(count: int, after: bytes = b"") -> bytes:
     """Return an animated WebP whose frames are alike, and what stands behind them."""
     picture = Image.merge("RGBA", [*photo(_SIDE, _SIDE).split(), photo(_SIDE, _SIDE, "L")])
@@ -381,6 +390,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "a tiff whose last page leads back to the first": lambda: tiff_of_pages(3, last=8 + _SIDE * _SIDE),
     "a tiff with ten megabytes of xmp": lambda: tiff_with(700, bytes(10_000_000)),
     "a bmp of four million runs": lambda: bmp_of_runs(2_000),
+    "a bmp with a profile of ninety megabytes": lambda: bmp_with_profile(90_000_000),
     "a webp of ten thousand frames": lambda: webp_of_frames(10_000),
     "a webp with ninety megabytes of xmp": lambda: webp_of_frames(1, riff_chunk(b"XMP ", bytes(90_000_000))),
     "a webp with ninety megabytes that nobody knows": lambda: webp_of_frames(1, riff_chunk(b"JUNK", bytes(90_000_000))),
@@ -411,5 +421,6 @@ ENDS: dict[str, set[str]] = {
     "a tiff of a hundred thousand tiles": MAY_BE,
     "a tiff of one tile of four billion pixels": {"CorruptImage"},
     "a bmp of four million runs": MAY_BE,
+    "a bmp with a profile of ninety megabytes": {"UnsupportedFormat"},
 }
 """What becomes of a file that does not become an image on every machine: those that are refused as corrupt are that."""

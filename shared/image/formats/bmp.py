@@ -62,7 +62,7 @@ def _colours(data: bytes, header_bytes: int) -> tuple[bytes | None, ColourSpace 
         (kind,) = struct.unpack_from("<I", data, _HEADER + 56)
         if kind == _EMBEDDED and header_bytes >= _VERSION_5_BYTES:
             start, size = struct.unpack_from("<II", data, _HEADER + 112)
-            return data[_HEADER + start : _HEADER + start + size], None
+            return data[_HEADER + start : _HEADER + start + min(size, colour.MAX_PROFILE_BYTES + 1)], None
         if kind != _CALIBRATED:
             return None, None
         endpoints = [number / 2**30 for number in struct.unpack_from("<9i", data, _HEADER + 60)]
