@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import cold_start, growth, memory, throughput, warm_path
+from benchmarks import cage, cold_start, growth, memory, throughput, warm_path
 from benchmarks.report import demands_table, write_between_markers
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ README, FIGURES, PLOTS = HERE / "README.md", HERE / "figures.json", HERE / "plot
 BENCHMARKS: Mapping[str, ModuleType] = {
     "cold_start": cold_start,
     "warm_path": warm_path,
+    "cage": cage,
     "throughput": throughput,
     "memory": memory,
     "growth": growth,

@@ -88,12 +88,13 @@ def _noise(width: int, height: int, kind: str, **options: Any) -> Callable[[], b
 PLAN = "plan.png"
 LEGAL = ("camera-4mp.jpg", "camera-8mp.jpg", "telephone-12mp.jpg", PLAN)
 OTHERS = ("upright-12mp.jpg", "drone-48mp.jpg", "screenshot-4mp.png", "scan-4mp.tiff")
-SMALL, TWO_MEGABYTES = "small.jpg", "camera-8mp.jpg"
+SMALL, TWO_HUNDRED_KILOBYTES, TWO_MEGABYTES = "small.jpg", "preview.jpg", "camera-8mp.jpg"
 LARGE = ("large-100mp.jpg", "large-100mp.png")
 PLAIN = ("noise-100mp.png", "scan-89mp.tiff", "photo-24mp.webp")
 HOSTILE = ("hostile-100mp.jpg", "hostile-100mp.png", "hostile-100mp.webp", "hostile-100mp.tiff")
 _PICTURES: Mapping[str, Callable[[], bytes]] = {
     SMALL: _small,
+    TWO_HUNDRED_KILOBYTES: _saved(1_024, 768, "JPEG", quality=75),
     "camera-4mp.jpg": _saved(2_688, 1_520, "JPEG", quality=85, exif=_exif()),
     "camera-8mp.jpg": _saved(3_264, 2_448, "JPEG", quality=80),
     "telephone-12mp.jpg": _saved(4_032, 3_024, "JPEG", quality=85, exif=_exif()),

@@ -94,6 +94,20 @@ def _warm_path(figures: Mapping[str, Any]) -> Any:
     return figure
 
 
+def _cage(figures: Mapping[str, Any]) -> Any:
+    figure, axes = plt.subplots(figsize=(8, 2.4), layout="constrained")
+    files = list(figures.values())[::-1]
+    for place, way, colour, label in ((0.2, "plain", GREY, "in the process"), (-0.2, "caged", BLUE, "in the cage")):
+        rows = [row + place for row in range(len(files))]
+        bars = axes.barh(rows, [file["cpu_ms"][way] for file in files], color=colour, height=0.38, label=label)
+        axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set_yticks(range(len(files)), [f"{file['bytes'] / 1e6:.1f} MB" for file in files])
+    axes.set(title="CPU for a legal JPEG", xlabel="CPU in ms")
+    axes.margins(x=0.12)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 def _throughput(figures: Mapping[str, Any]) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     names = [name.replace(", ", ",\n").replace("`", "") for name in figures]
@@ -156,6 +170,7 @@ def _growth(figures: Mapping[str, Any]) -> Any:
 PLOTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "cold_start": _cold_start,
     "warm_path": _warm_path,
+    "cage": _cage,
     "throughput": _throughput,
     "memory": _memory,
     "growth": _growth,

@@ -15,7 +15,7 @@ from benchmarks.report import Demand, between_markers
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("names", [("cold_start", "warm_path", "growth"), ("throughput", "memory")])
+@pytest.mark.parametrize("names", [("cold_start", "warm_path", "cage", "growth"), ("throughput", "memory")])
 def test_every_benchmark_runs(names: tuple[str, ...]) -> None:
     """A few drops of each: they start, stop by themselves, and fill their tables."""
     run = subprocess.run(
