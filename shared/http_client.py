@@ -629,6 +629,8 @@ def trust_of_environment() -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
+        if error.errno in EXHAUSTION:
+            raise _exhausted(error) from error
         message = f"The certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read: {error.strerror}."
         raise NoResponse(message, "certificate") from error
 

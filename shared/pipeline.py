@@ -109,18 +109,20 @@ def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, servic
     assert version  # noqa: S101 - it has been read
     app.throttle.wait(known.stopwatch.deadline)
     app.platform.authorize(known.stopwatch.deadline)
-    deadline = min(known.stopwatch.deadline, services.clock.monotonic() + app.ledger.call_s)
     call = app.ledger.begin(itwin_id, entry, version)
     try:
         with known.stopwatch.timed("upload"):
-            if not call.noted.is_busy(services.clock.now()):
+            left_s = call.noted.busy_s(services.clock.now())
+            if left_s <= 0:
                 raise ITwinBusy("The upload's time was over before it began.")
+            deadline = min(known.stopwatch.deadline, services.clock.monotonic() + left_s)
             uploaded = app.platform.upload_image(itwin_id, image, deadline)
     except DropError as error:
         _record_failure(itwin_id, call, app, is_settled=error.is_settled)
         raise
     outcome = known.ended(uploaded, services.clock.now())
-    upload = Upload(version, services.clock.now(), outcome.document)
+    # A clock that was set back meanwhile must not date the upload before the image: such an entry counts as damaged.
+    upload = Upload(version, max(services.clock.now(), version.last_modified), outcome.document)
     _record_upload(call, upload, known, services, is_settled=not uploaded.response.resent)
     return outcome
 

@@ -131,7 +131,11 @@ class Entry:
 
     def is_busy(self, now: datetime) -> bool:
         """Whether a call may be in progress."""
-        return self.busy_until is not None and now < self.busy_until
+        return self.busy_s(now) > 0
+
+    def busy_s(self, now: datetime) -> float:
+        """Return for how many seconds a call may still be in progress."""
+        return (self.busy_until - now).total_seconds() if self.busy_until else 0
 
     def begun(self, version: Version, *, call: str, busy_until: datetime, unsettled_until: datetime) -> Entry:
         """Return the entry with a call noted."""

@@ -147,7 +147,11 @@ def storage_error(error: AzureError) -> DropError:
     if isinstance(error, IdentityFailed):
         return type(error.problem)(error.problem.message, retry_after_s=error.problem.retry_after_s)
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    if status is None and not isinstance(error, ClientAuthenticationError):
+    if status is None and isinstance(error, ClientAuthenticationError):
+        return StorageForbidden(
+            "No request to the drop account could be signed: correct the AccountKey in DropStorage."
+        )
+    if status is None:
         return _unheard(error.__cause__)
     code = error_code(error) or "no error code"
     if known := BLOB_STATES.get(code):
@@ -190,6 +194,5 @@ ADVICE = {
 }
 GENERAL_ADVICE = (
     f"look up what it means by that, give its identity {ROLES}, and check the settings DropStorage__clientId and "
-    "...Uri, the account's network rules "
-    "and, where DropStorage is set, its key."
+    "...Uri, the account's network rules and, where DropStorage is set, its key."
 )

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import json
 import logging
+import re
 import time
 import tracemalloc
 import uuid
@@ -560,6 +561,32 @@ def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_again(bench: Benc
     assert bench.calls(drop) == [201, 201]
     assert bench.result(drop)["status"] == "uploaded"
     assert json.loads(bench.ledger_entry(drop).download_blob().readall())["upload"]["blob"] == drop.blob
+
+
+def test_a_clock_that_is_set_back_during_an_upload_leaves_it_known(bench: Bench) -> None:
+    """Else the entry would count as damaged, and an older drop could come over what is up."""
+    drop = bench.write(PICTURES[0])
+    bench.local_time = lambda: utc_now() - timedelta(hours=5 if bench.calls(drop) else 0)
+    assert bench.process(drop)["status"] == "uploaded"
+    entry = bench.services.app().ledger.read(drop.container)
+    assert entry.upload
+    assert entry.upload.version.blob == drop.blob
+
+
+def test_an_upload_ends_when_the_ledger_no_longer_calls_the_itwin_busy(bench: Bench) -> None:
+    """Also where the note was dated by a clock that was a little late: another drop begins then."""
+    bench.settle_briefly(call_s=60)
+    drop = bench.write(PICTURES[0])
+
+    def noted_late(exchange: Exchange) -> None:
+        if exchange.method == "PUT" and f"/{LEDGER_CONTAINER}/" in exchange.target:
+            bench.local_time = lambda: utc_now() + timedelta(seconds=55)
+
+    bench.hinder = noted_late
+    bench.platform.script([ScriptedResponse(delay_s=HANG_S)])
+    result = bench.process(drop)
+    assert result["error"]["code"] == "PlatformSilent"
+    assert re.search(r"within [0-5](\.\d)? s", result["reason"])
 
 
 @pytest.mark.parametrize("write", [0, 1])

@@ -24,6 +24,7 @@ from tests.deadlines import HANG_S
 from tests.schema import check_result
 from tests.test_pipeline import PICTURES, Bench
 from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
+from tests.test_pipeline import normalize as normalize  # noqa: PLC0414 - what that fixture asks for
 from tools.infra import COMMON, INFRA, Bicep
 
 if TYPE_CHECKING:

@@ -370,6 +370,16 @@ def test_why_storage_could_not_be_reached_is_told() -> None:
     assert "TLS" in untrusted.message
 
 
+def test_a_key_that_is_none_is_not_storages_refusal() -> None:
+    """Nothing was sent."""
+    url = "http://127.0.0.1:1/account"
+    settings = _by(f"AccountName=account;AccountKey=a;BlobEndpoint={url};QueueEndpoint={url};")
+    with open_blobs(settings) as storage:
+        error = storage_error(met_by(storage))
+    assert type(error) is StorageForbidden
+    assert error.message == "No request to the drop account could be signed: correct the AccountKey in DropStorage."
+
+
 EXHAUSTED = """
 import os, resource, time
 from shared.http_client import HttpClient, NoResponse
