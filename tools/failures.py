@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from local.processes import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 FAILURES = PROJECT / ".local" / "failures"
@@ -21,13 +19,3 @@ def keep(name: str, data: bytes, folder: Path = FAILURES) -> Path:
     file = folder / re.sub(r"[^\w.-]+", "-", name)
     file.write_bytes(data)
     return file
-
-
-@contextmanager
-def kept_if_it_fails(name: str, data: bytes, folder: Path = FAILURES) -> Iterator[None]:
-    """Keep the data if the block raises, and say where in the traceback."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"What it was about is kept in {keep(name, data, folder)}")
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tests.cage.costly import sample
 from tests.deadlines import HANG_S
 from tests.image.pictures import encoded, photo
 from tests.image.test_hostile import intact
+from tests.kept import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 }
 
 
-@cache
+@made_once
 def file(kind: str) -> bytes:
     """Return one of the files, which are slower to make than to read."""
     return FILES[kind]()

@@ -24,7 +24,7 @@ from shared.image.formats import av1
 from tests.costs import cost, cost_in_photos, decode
 from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
 from tests.image.test_metadata import chunk, segment
-from tools.failures import kept_if_it_fails
+from tests.kept import Intact, made_once, noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ def intact(*, small: bool = False) -> dict[str, bytes]:
     picture, grey = photo(*size), photo(*size, "L")
     deep = Image.new("I;16", (side, side))
     deep.putdata(range(0, 65_536, 65_536 // side**2))
-    return {
+    files = {
         "baseline": encoded(picture, "JPEG", exif=exif(6)),
         "progressive": encoded(picture, "JPEG", progressive=True),
         "restarts": encoded(picture, "JPEG", restart_marker_rows=1),
@@ -63,6 +63,7 @@ def intact(*, small: bool = False) -> dict[str, bytes]:
         "avif": encoded(picture, "AVIF", exif=exif(6)),
         "heic": (SAMPLES / "orientation-6.heic").read_bytes(),
     }
+    return Intact(files)
 
 
 KINDS = tuple(intact(small=True))  # which is sooner made
@@ -70,6 +71,10 @@ KINDS = tuple(intact(small=True))  # which is sooner made
 
 def damaged(data: bytes, seed: int) -> Iterator[bytes]:
     """Yield a file cut short, bit-flipped, overwritten, torn, doubled and with every size in it swapped."""
+    yield from map(noted, _damaged(data, seed))
+
+
+def _damaged(data: bytes, seed: int) -> Iterator[bytes]:
     dice = random.Random(seed)  # noqa: S311 - no secret
     for _ in range(6):
         yield data[: dice.randrange(len(data))]
@@ -99,8 +104,8 @@ def test_an_intact_file_of_every_kind_comes_out_legal(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) -> None:
     """No other exception, no output that another decoder objects to."""
-    for number, data in enumerate(damaged(intact()[kind], seed=len(kind))):
-        with kept_if_it_fails(f"hostile {kind} {number}", data), suppress(ImageRefused):
+    for data in damaged(intact()[kind], seed=len(kind)):
+        with suppress(ImageRefused):
             normalized = normalize_image(data)
             assert decodable(normalized.data) == (normalized.width, normalized.height)
 
@@ -109,6 +114,7 @@ def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) 
 def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
     """All the damaged ones together cost less than sixty photos, so that no single one holds a worker for long."""
     files = list(damaged(intact()[kind], seed=len(kind)))
+    noted(intact()[kind])
 
     def normalize_all() -> None:
         for data in files:
@@ -290,7 +296,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@cache
+@made_once
 def bomb(name: str) -> bytes:
     """Return one of the bombs, which take longer to make than to refuse."""
     return BOMBS[name]()

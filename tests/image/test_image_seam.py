@@ -9,6 +9,7 @@ from PIL import Image
 
 from shared.errors import CorruptImage, EmptySource, ImageRefused, TooManyPixels, UnsupportedFormat
 from shared.image import ImageLimits, normalize_image
+from tests.kept import noted
 
 
 def photo(width: int = 320, height: int = 240) -> Image.Image:
@@ -20,7 +21,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     """Return a picture as a file."""
     buffer = BytesIO()
     image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return noted(buffer.getvalue())
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -8,7 +8,6 @@ import struct
 import sys
 import zlib
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from tests.image.pictures import encoded, exif, photo
 from tests.image.test_colours import big_profile, cicp
 from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, png_header, tiff
 from tests.image.test_metadata import chunk
+from tests.kept import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
 }
 
 
-@cache
+@made_once
 def source(name: str) -> bytes:
     """Return one of the sources, which are slower to make than to read."""
     return SOURCES[name]()
