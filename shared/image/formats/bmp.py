@@ -6,6 +6,7 @@ https://learn.microsoft.com/windows/win32/gdi/bitmap-header-types
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,34 @@ _HEADER = 14
 _VERSION_4_BYTES, _VERSION_5_BYTES = 108, 124
 _CALIBRATED, _EMBEDDED = 0, 0x4D42_4544
 _RUN_LENGTHS = {1, 2}
+_MASKED, _MASKED_WITH_ALPHA = 3, 6
+_SHORT_HEADER_BYTES, _LONGER_OS2_HEADER_BYTES = 40, 64
+_PLAIN_MASKS = {
+    (0xF800, 0x7E0, 0x1F, 0),
+    (0x7C00, 0x3E0, 0x1F, 0),
+    (0xFF0000, 0xFF00, 0xFF, 0),
+    (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+    (0xFF000000, 0xFF0000, 0xFF00, 0),
+    (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
+    (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
+}
+"""Which bits of a pixel are red, green, blue and alpha, where Pillow knows it."""
+
+_MASKING_BYTES = 10
+"""For each pixel beside the picture, while others are taken apart."""
 
 
-def inspect(data: bytes) -> Inspection:
+@dataclass(frozen=True)
+class BmpInspection(Inspection):
+    """What the header says; `masks` where it says what Pillow does not know, `bits` of a pixel and where it begins."""
+
+    masks: tuple[int, int, int, int] | None = None
+    bits: int = 24
+    start: int = 0
+    is_top_down: bool = False
+
+
+def inspect(data: bytes) -> BmpInspection:
     """Read the header."""
     try:
         (offset, header_bytes) = struct.unpack_from("<II", data, 10)
@@ -41,17 +67,35 @@ def inspect(data: bytes) -> Inspection:
         raise CorruptImage("The BMP is damaged: its header describes no picture. Save it again.")
     if compression not in _RUN_LENGTHS and offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
-    is_opaque = bits <= _COLOUR_BITS
+    masks = _masks(data, header_bytes, compression)
+    is_opaque = bits <= _COLOUR_BITS and not (masks and masks[-1])
     profile, colours = _colours(data, header_bytes)
-    return Inspection(
+    return BmpInspection(
         data,
         ImageHeader("image/bmp", width, abs(height)),
+        masks=masks,
+        bits=bits,
+        start=offset,
+        is_top_down=height < 0,
+        buffer_bytes=_MASKING_BYTES * width * abs(height) if masks else 0,
         weight=1 if is_opaque else 2,
         is_opaque=is_opaque,
         is_lossless=True,
         profile=profile,
         colours=colours,
     )
+
+
+def _masks(data: bytes, header_bytes: int, compression: int) -> tuple[int, int, int, int] | None:
+    """Return which bits are which channel, None where Pillow knows that; an alpha mask has no place in old headers."""
+    if compression not in {_MASKED, _MASKED_WITH_ALPHA} or header_bytes == _LONGER_OS2_HEADER_BYTES:
+        return None
+    red, green, blue, alpha = struct.unpack_from("<4I", data, _HEADER + _SHORT_HEADER_BYTES)
+    if header_bytes == _SHORT_HEADER_BYTES and compression == _MASKED:
+        alpha = 0
+    masks = red, green, blue, alpha
+    is_known = compression == _MASKED and (masks in _PLAIN_MASKS or not any(masks))
+    return None if is_known else masks
 
 
 def _colours(data: bytes, header_bytes: int) -> tuple[bytes | None, ColourSpace | None]:

@@ -84,7 +84,7 @@ FORMATS = (
         lambda head: head.startswith(b"BM"),
         bmp.inspect,
         bytes_per_pixel=4,
-        plugin="PIL.BmpImagePlugin:BmpImageFile",
+        decoder="shared.image.formats.bmp_plugin:open_image",
     ),
     Format(
         "TIFF",

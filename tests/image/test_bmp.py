@@ -1,0 +1,78 @@
+"""A BMP's colours and transparency are where its masks say."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from shared.errors import UnsupportedFormat
+from shared.image import normalize_image
+from tests.image.pictures import HEIGHT, WIDTH, Pixel, pattern_at, seen
+
+Masks = tuple[int, int, int, int]
+SHORT, VERSION_3, VERSION_5 = 40, 56, 124
+
+
+def alpha_at(x: int) -> int:
+    """Return how opaque the columns are: every second one is, the others are not at all."""
+    return 255 * (x % 2)
+
+
+def bmp(masks: Masks, bits: int, header_bytes: int = VERSION_3, *, top_down: bool = False) -> bytes:
+    """Return the pattern, of so many bits a pixel, as the masks say."""
+    rows = range(HEIGHT) if top_down else reversed(range(HEIGHT))
+    values = ((*pattern_at(x, y)[:3], alpha_at(x)) for y in rows for x in range(WIDTH))
+    numbers = [sum(_placed(value, mask) for value, mask in zip(pixel, masks, strict=True)) for pixel in values]
+    pixels = struct.pack(f"<{len(numbers)}{'H' if bits == 16 else 'I'}", *numbers)
+    compression = 6 if header_bytes == SHORT and masks[3] else 3
+    height = -HEIGHT if top_down else HEIGHT
+    header = struct.pack("<IiiHHIIiiII", header_bytes, WIDTH, height, 1, bits, compression, 0, 0, 0, 0, 0)
+    header = (header + struct.pack("<4I", *masks)).ljust(header_bytes, b"\0")
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + pixels
+
+
+def _placed(value: int, mask: int) -> int:
+    shift = (mask & -mask).bit_length() - 1 if mask else 0
+    return round(value * (mask >> shift) / 255) << shift
+
+
+def expected(masks: Masks) -> list[Pixel]:
+    """Return what is left of each pixel."""
+    channels = [mask for mask in masks if mask]
+    pixels = ((*pattern_at(x, y)[:3], alpha_at(x)) for y in range(HEIGHT) for x in range(WIDTH))
+    return [tuple(_shown(value, mask) for value, mask in zip(pixel, channels, strict=False)) for pixel in pixels]
+
+
+def _shown(value: int, mask: int) -> int:
+    most = (1 << mask.bit_count()) - 1
+    return round(255 * round(value * most / 255) / most)
+
+
+LAYOUTS: dict[str, tuple[Masks, int]] = {
+    "1555": ((0x7C00, 0x3E0, 0x1F, 0x8000), 16),
+    "4444": ((0xF00, 0xF0, 0xF, 0xF000), 16),
+    "444": ((0xF00, 0xF0, 0xF, 0), 16),
+    "565, blue first": ((0x1F, 0x7E0, 0xF800, 0), 16),
+    "8888, red first": ((0xFF, 0xFF00, 0xFF0000, 0), 32),
+    "8888, alpha first": ((0xFF00, 0xFF0000, 0xFF000000, 0xFF), 32),
+    "8888": ((0xFF0000, 0xFF00, 0xFF, 0xFF000000), 32),
+}
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize("header_bytes", [SHORT, VERSION_3, VERSION_5])
+@pytest.mark.parametrize(("masks", "bits"), LAYOUTS.values(), ids=LAYOUTS)
+def test_channels_are_where_the_masks_say(masks: Masks, bits: int, header_bytes: int, *, top_down: bool) -> None:
+    """GIMP writes transparency of one bit, which was ignored; most others were refused."""
+    _, _, pixels = seen(normalize_image(bmp(masks, bits, header_bytes, top_down=top_down)).data)
+    shown = zip(pixels, expected(masks), strict=True)
+    assert all(one == other or one[3:] == other[3:] == (0,) for one, other in shown)
+
+
+@pytest.mark.parametrize("masks", [(0x3FF00000, 0xFFC00, 0x3FF, 0), (0, 0xFF00, 0xFF, 0xFF000000)])
+def test_masks_of_no_bytes_are_refused_by_name(masks: Masks) -> None:
+    """Of 10 bits, or of none."""
+    with pytest.raises(UnsupportedFormat, match="unusual bits"):
+        normalize_image(bmp(masks, 32))
