@@ -2,8 +2,8 @@
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 
-# The lowest and the highest supported Python that this machine has. The system's own goes before others of its version:
-# what pyenv builds is not optimized by default.
+# The lowest and the highest supported Python on this machine. The system's own is preferred to others of its version,
+# because pyenv's builds are not optimized by default.
 find_python = $(shell \
 	for version in $(1); do \
 		for python in "/usr/bin/python$$version" "python$$version" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/"$$version".*/bin/python; do \
@@ -16,11 +16,11 @@ HIGHEST := $(call find_python,3.13 3.12 3.11)
 
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-# Tests start hundreds of programs: none shall compile again what another one has.
+# Tests start hundreds of programs, which should not compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests wait more than they compute; those of one file share what they start, and stay together. Files are taken in
-# their order, for the longest are not those with the most tests. Two versions of Python are tested at once.
+# Tests wait more than they compute; those in one file share what they start, so they stay together. Files run in order,
+# as the slowest are not those with the most tests. Two versions of Python are tested at once.
 PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What no version of Python changes is tested on one of them.
@@ -44,15 +44,15 @@ demo: .venv/ready node_modules/ready ## drop a handful of images through the who
 	.venv/bin/python -m local demo
 
 .PHONY: up
-up: .venv/ready node_modules/ready ## start the local cloud and leave it running until Ctrl-C
+up: .venv/ready node_modules/ready ## start the local cloud and keep it running until Ctrl-C
 	.venv/bin/python -m local
 
 .PHONY: test
-test: ## run all tests on the lowest and the highest supported Python that is here
+test: ## run all tests on the lowest and highest supported Python on this machine
 ifeq ($(LOWEST),$(HIGHEST))
 test: .venv/dev node_modules/dev
 	.venv/bin/python $(PYTEST)
-	@echo "No other supported Python is here: the tests ran on $(LOWEST) alone."
+	@echo "No other supported Python was found: the tests ran only on $(LOWEST)."
 else
 test: .venv/dev .venv-highest/dev node_modules/dev
 	@$(MAKE) --no-print-directory --jobs 2 test-lowest test-highest
@@ -67,27 +67,27 @@ test-highest:
 	.venv-highest/bin/python $(PYTEST) $(call without,$(LOWEST_ALONE)) | sed -u 's/^/highest | /'
 
 .PHONY: chaos
-chaos: .venv/dev node_modules/dev ## drop thousands of images for ten minutes while everything fails; SEED=n repeats a run
+chaos: .venv/dev node_modules/dev ## drop thousands of images for ten minutes while everything fails (SEED=n repeats a run)
 	.venv/bin/python -m tools.chaos $(if $(SEED),--seed $(SEED))
 
-# Beside the other tests, for it needs a browser, which no package manager of Python or Node.js should install.
+# Separate from the other tests, because it needs a browser, which neither pip nor npm should install.
 .PHONY: test-console
 test-console: .venv/dev node_modules/dev ## test the console in a real browser (SCREENSHOTS=1 takes the docs' pictures)
-	@test -x "$(CHROMIUM)" || { echo "Chromium is needed and was not found: apt-get install chromium, or name it in CHROMIUM." >&2; exit 1; }
+	@test -x "$(CHROMIUM)" || { echo "Chromium is needed but was not found: run apt-get install chromium, or set CHROMIUM to its path." >&2; exit 1; }
 	CHROMIUM="$(CHROMIUM)" .venv/bin/python -m pytest -m browser $(PYTEST_ARGS)
 
-# Beside the other tests, for it needs other people's tools: a gigabyte, in a folder of its own.
+# Separate from the other tests, because it needs third-party tools: a gigabyte, in a folder of its own.
 .PHONY: test-vendors
 test-vendors: .venv/dev node_modules/dev .local/vendors/ready ## test the recipes and the schema with az, azcopy, rclone and generators
 	PATH="$(CURDIR)/.local/vendors/bin:$$PATH" .venv/bin/python -m pytest -m vendors $(PYTEST_ARGS)
 
-# Beside the other tests, for its writers and its judge are 300 MB that no other test needs.
+# Separate from the other tests, because it needs 300 MB of encoders and decoders.
 .PHONY: test-matrix
-test-matrix: .local/matrix/ready ## compare what leaves with what went in, for every layout that other writers know
+test-matrix: .local/matrix/ready ## compare sent images with dropped ones, for every layout that other encoders write
 	.local/matrix/venv/bin/python -m pytest tests/matrix $(PYTEST_ARGS)
 
 .PHONY: docs
-docs: .venv/dev ## write the pages and pictures that are made of the code
+docs: .venv/dev ## generate the pages and pictures that are derived from the code
 	.venv/bin/python -m tools.limits_and_errors
 	.venv/bin/python -m tools.before_and_after
 
@@ -98,24 +98,24 @@ lint: .venv/dev ## check style, format and types
 	.venv/bin/mypy
 
 .PHONY: fuzz
-fuzz: .venv/dev ## look for files that break the image work, guided by coverage, for ten minutes (FUZZ_S=60 for one)
+fuzz: .venv/dev ## fuzz the image processing for ten minutes, guided by coverage (FUZZ_S=60 for one)
 	.venv/bin/python -m tools.fuzz_normalize_image $(or $(FUZZ_S),600) .local/fuzz
 
 .PHONY: bench
-bench: .local/bench/ready node_modules/ready ## measure the app beside its peers and limits (BENCH_ARGS="growth" for one)
+bench: .local/bench/ready node_modules/ready ## measure the app against its peers and limits (BENCH_ARGS="growth" for one benchmark)
 	.local/bench/venv/bin/python -m benchmarks $(or $(BENCH_ARGS),--write)
 	$(if $(BENCH_ARGS),,.local/bench/venv/bin/python -m benchmarks.simulation --write)
 
 .PHONY: bench-image
-bench-image: .local/bench/ready ## measure the image work beside its peers (BENCH_ARGS="--job shrink-jpeg" for one)
+bench-image: .local/bench/ready ## measure the image processing against its peers (BENCH_ARGS="--job shrink-jpeg" for one job)
 	.local/bench/venv/bin/python -m benchmarks.image $(or $(BENCH_ARGS),--others --write)
 
 .PHONY: clean
-clean: ## remove everything that these targets made
+clean: ## remove everything that these targets have created
 	rm -rf .venv .venv-highest node_modules benchmarks/node_modules .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# What the local cloud needs, which is little, and what tests and tools need besides.
+# `ready` has what the local cloud needs, which is little; `dev` also has what tests and tools need.
 .venv/ready: requirements-local.txt requirements.txt
 	$(call install,$(LOWEST),.venv,$<)
 	touch $@
@@ -129,7 +129,7 @@ clean: ## remove everything that these targets made
 	touch $@
 
 define install
-	@test -n "$(1)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found." >&2; exit 1; }
+	@test -n "$(1)" || { echo "Python 3.11, 3.12 or 3.13 is needed, but none was found." >&2; exit 1; }
 	@echo "Installing $(3) into $(2):"
 	@"$(1)" -m venv $(2)
 	@$(2)/bin/python -m pip install --disable-pip-version-check -r $(3) \
@@ -145,7 +145,7 @@ node_modules/dev: package.json package-lock.json
 	touch node_modules/ready $@
 
 define install_npm
-	@command -v npm >/dev/null || { echo "npm is needed for Azurite, and was not found: install Node.js." >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is needed for Azurite, but was not found: install Node.js." >&2; exit 1; }
 	@echo "Installing package-lock.json into node_modules:"
 	@npm ci --loglevel=error $(1)
 endef
@@ -158,7 +158,7 @@ endef
 	.local/matrix/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/matrix/requirements.txt
 	touch $@
 
-# Peers and photos are taken where they are available; the benchmark says which were not.
+# Peers and photos are optional: the benchmark reports which were not available.
 .local/bench/ready: benchmarks/requirements.txt requirements-dev.txt requirements-local.txt requirements.txt benchmarks/package-lock.json
 	"$(HIGHEST)" -m venv .local/bench/venv
 	.local/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -24,7 +24,7 @@ type resourceNames = {
 
 @export()
 @sealed()
-@description('Names of resources that shall be called otherwise than by convention, like `{ vault: \'kv-drops-prod\' }`.')
+@description('Names of resources that are not to follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
 type chosenNames = {
   resourceGroup: string?
   identity: string?

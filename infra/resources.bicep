@@ -14,7 +14,7 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Names of resources that shall be called otherwise than by convention, like `{ vault: \'kv-drops-prod\' }`.')
+@description('Names of resources that are not to follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
 param chosenNames chosenResourceNames = {}
 
 // --- Drops ---

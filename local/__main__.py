@@ -1,4 +1,4 @@
-"""`python -m local`: however it is interrupted, and however soon, it ends with a word or none and never a traceback."""
+"""`python -m local`: however and whenever it is interrupted, it ends without a traceback."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def main() -> int:
     """Run what the command line says."""
     try:
         return run_program(_load)
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _load() -> Callable[[], int]:
-    if sys.stdout is None:  # closed by a shell, as by `>&-`
+    if sys.stdout is None:  # closed by the shell, with `>&-`
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
-    # A file may have a name that no terminal can show.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is no other than the real one
+    # A file's name may have characters that the terminal's encoding lacks.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # nobody has replaced it
     spare_loopback()
     from local.commands import read  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
@@ -36,7 +36,7 @@ def _load() -> Callable[[], int]:
 
 
 def spare_loopback() -> None:
-    """Ask no proxy for what runs on this machine, whatever else is asked of it; children inherit that."""
+    """Exempt this machine from any proxy, in addition to existing exemptions; child processes inherit that."""
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if given.strip() != "*":
         names = dict.fromkeys((*filter(None, map(str.strip, given.split(","))), *LOOPBACK))

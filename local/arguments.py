@@ -1,4 +1,4 @@
-"""What the programs take on their command lines: anything else is one sentence and exit code 2."""
+"""What the programs accept on their command lines: anything else ends with one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_PORT = 65_535
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
+    """A parser that reports what is wrong in one sentence, without printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         """End the program."""
@@ -34,7 +34,7 @@ def port(text: str) -> int:
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Make a reader of numbers within these bounds."""
+    """Return a reader of numbers within these bounds."""
 
     def read(text: str) -> int:
         if not _is_number(text, least, most):
@@ -45,8 +45,8 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def seconds(*, least: float, most: float = math.inf) -> Callable[[str], float]:
-    """Make a reader of times within these bounds; none ever runs backwards or never ends."""
-    bounds = f"from {least:g} up" if most == math.inf else f"from {least:g} to {most:g}"
+    """Return a reader of finite times within these bounds."""
+    bounds = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
 
     def read(text: str) -> float:
         try:
@@ -61,7 +61,7 @@ def seconds(*, least: float, most: float = math.inf) -> Callable[[str], float]:
 
 
 def itwin_id(text: str) -> str:
-    """Read a GUID, in whatever way it is written."""
+    """Read a GUID in any notation."""
     try:
         return str(uuid.UUID(text))
     except ValueError as error:
@@ -69,5 +69,5 @@ def itwin_id(text: str) -> str:
 
 
 def _is_number(text: str, least: int, most: int) -> bool:
-    # Python does not even try to read thousands of digits.
+    # Python refuses to convert thousands of digits.
     return text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most

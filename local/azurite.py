@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's storage emulator, as a child process: blobs and queues on loopback, its access log on tap.
+"""Azurite, Microsoft's storage emulator, as a child process: blobs and queues on loopback, with its access log.
 
 https://github.com/Azure/Azurite
 """
@@ -26,8 +26,8 @@ AZURITE = PROJECT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 RUNNER = Path(__file__).with_name("run_azurite.js")
 START_TIMEOUT_S = 120.0
 
-# For clients of the storage SDK: storage on this machine responds at once, or has ended. By default they would wait for
-# most of a minute.
+# For clients of the storage SDK: storage on this machine responds at once, or has ended. By default they would retry
+# for most of a minute.
 QUICK_RETRIES: dict[str, Any] = {
     "retry_total": 3,
     "initial_backoff": 0.2,
@@ -44,11 +44,11 @@ _LISTENING = re.compile(r"Azurite (Blob|Queue) service is successfully listening
 
 
 class Azurite:
-    """A running Azurite. Ports of 0 are chosen freely; without a data folder its data ends with it.
+    """A running Azurite. A port of 0 chooses a free one; without a data folder, its data is deleted when it ends.
 
-    A data folder is locked, for two that write to one lose what is in it.
+    A data folder is locked, because two Azurites that write to the same one would lose its data.
 
-    With a certificate and its key (PEM files) it speaks https, and takes the access tokens of managed identities too.
+    With a certificate and its key (PEM files) it speaks https, and also accepts access tokens of managed identities.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Azurite:
         """Start it, so that something else can be done before `wait`. Raises LocalCloudError."""
         node = shutil.which("node")
         if node is None:
-            raise LocalCloudError("Node.js is missing: install it (Azurite, the storage emulator, runs on it).")
+            raise LocalCloudError("Node.js was not found: install it, as Azurite, the storage emulator, needs it.")
         if not self._program.exists():
-            raise LocalCloudError("Azurite is not installed: run `make` first, or `npm ci` in the project folder.")
+            raise LocalCloudError("Azurite is not installed: run `make demo` first, or `npm ci` in the project folder.")
         for port in filter(None, self._ports):
             listen(port).close()
         folder, locks = self._open_folder()
@@ -115,13 +115,13 @@ class Azurite:
             raise LocalCloudError("Azurite was not launched.")
         wait_until(lambda: self._listening.is_set() or child.exit_code is not None, timeout_s=START_TIMEOUT_S)
         if not self._listening.is_set():
-            self.stop()  # which waits for its last words
-            reason = child.lines[-1] if child.lines else "it said nothing"
+            self.stop()  # which waits for the rest of its output
+            reason = child.lines[-1] if child.lines else "it printed nothing"
             where = f" with the data in {self._data}" if self._data else ""
             raise LocalCloudError(f"Azurite could not start{where}: {reason}")
 
     def stop(self) -> None:
-        """End it; stopping what does not run is no error."""
+        """Stop it, if it is running."""
         if self._child:
             # What is temporary need not be saved.
             _ = self._child.stop() if self._data else self._child.kill()
@@ -158,10 +158,10 @@ class Azurite:
 
     @property
     def connection_string(self) -> str:
-        """What an Azure Storage SDK takes; the key in it is the public development key.
+        """For any Azure Storage SDK; the key in it is the public development key.
 
-        There are no tables. Core Tools ask for one all the same: here they are refused at once, instead of asking the
-        public address of somebody else's account.
+        There are no tables. Core Tools request one nevertheless: here they are refused at once, instead of contacting
+        the public address of somebody else's account.
         """
         return (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"

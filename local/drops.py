@@ -1,4 +1,4 @@
-"""How a file is dropped and its result awaited: with the storage SDK alone, as any other uploader would."""
+"""Drops files and waits for their results, using only the storage SDK, as any other uploader would."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ITWIN_NOT_FOUND = "iTwinNotFound"
 FINAL_STATUSES = frozenset({"uploaded", "rejected", "superseded", "failed"})
 POLL_INTERVAL_S = 0.1
 
-# What the app leaves alone, without a result to wait for.
+# What the app ignores, so that there is no result to wait for.
 HOUSEKEEPING_NAMES = (".ds_store", "._*", "thumbs.db", "desktop.ini", "~$*", "*.tmp", "*.crdownload", "*.icloud")
 HOUSEKEEPING_FOLDERS = ("@eadir", "__macosx", ".appledouble", ".thumbnails", ".stfolder")
 PARTIAL_SUFFIX = re.compile(r"\.part(ial|\d+)?$")
 
 
 def drop_file(storage: BlobServiceClient, itwin_id: str, name: str, content: bytes) -> DroppedFile:
-    """Write the blob, and its container where there is none."""
+    """Write the blob, and create its container if necessary."""
     container = storage.get_container_client(itwin_id)
     with contextlib.suppress(ResourceExistsError):
         container.create_container()
@@ -40,7 +40,7 @@ def drop_file(storage: BlobServiceClient, itwin_id: str, name: str, content: byt
 
 
 def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -> dict[str, Any] | None:
-    """Return the result document of exactly this drop, or None where it is not there yet."""
+    """Return the result document of exactly this drop, or None if there is none yet."""
     blob = storage.get_blob_client(container, client.result_name(drop.itwin_id, drop.name))
     try:
         download = blob.download_blob()
@@ -53,7 +53,7 @@ def read_result(storage: BlobServiceClient, container: str, drop: DroppedFile) -
 def wait_for_result(
     storage: BlobServiceClient, container: str, drop: DroppedFile, *, timeout_s: float = 300.0, final: bool = True
 ) -> dict[str, Any] | None:
-    """Wait for the drop's result; None when the time was over first, or the last that was seen."""
+    """Wait for the drop's result; when time is up, return the last one that was seen, or None."""
     ((_, result),) = wait_for_results(storage, container, [drop], timeout_s=timeout_s, final=final)
     return result
 
@@ -67,9 +67,9 @@ def wait_for_results(
     final: bool = True,
     on_wait: Callable[[DroppedFile, dict[str, Any]], object] = lambda _, __: None,
 ) -> Iterator[tuple[DroppedFile, dict[str, Any] | None]]:
-    """Yield each drop with its result as it comes; at last those whose time was over, with the last that was seen.
+    """Yield each drop with its result as it arrives; when time is up, the others with the last result that was seen.
 
-    `on_wait` is told once of each drop that has a result which is not its last.
+    `on_wait` is called once for each drop that has a result which is not final.
     """
     seen: dict[DroppedFile, dict[str, Any] | None] = dict.fromkeys(drops)
     deadline = time.monotonic() + timeout_s
@@ -87,35 +87,35 @@ def wait_for_results(
 
 
 def outcome(drop: DroppedFile, result: Mapping[str, Any]) -> str:
-    """Say on a line what became of a drop: its status, what was changed or why not, and what can be done about it."""
+    """Describe on one line what happened to a drop: its status, the changes or the reason, and what can be done."""
     changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
     error = result.get("error") or {}
     what = changes if result["status"] == "uploaded" else result.get("reason") or error.get("message")
-    hint = f"make it with `python -m local itwin {drop.itwin_id}`" if error.get("code") == ITWIN_NOT_FOUND else ""
+    hint = f"create it with `python -m local itwin {drop.itwin_id}`" if error.get("code") == ITWIN_NOT_FOUND else ""
     return " -> ".join(filter(None, [result["status"], what, hint]))
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Return the files of a folder and of its sub-folders, also of those that links lead to, but none twice.
+    """Yield the files of a folder and its sub-folders, including linked ones, but none twice.
 
-    Hidden ones are nobody's drops.
+    Hidden files are skipped.
     """
     found: list[Path] = []
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
-        # A link may lead back to where it came from.
+        # Links may form a cycle.
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in files if real not in seen and not name.startswith(".")]
         seen.add(real)
     for file in sorted(found):
-        with contextlib.suppress(OSError):  # what nobody may look at is none
+        with contextlib.suppress(OSError):  # a file that cannot be examined is skipped
             if file.is_file():
                 yield file
 
 
 def why_left_alone(name: str) -> str | None:
-    """Say why a blob of this name is not worth dropping; None where it is."""
+    """Return why a file with this name is not dropped; None if it is."""
     try:
         name.encode()
     except UnicodeEncodeError:

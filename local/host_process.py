@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HostKind = Literal["embedded", "func"]
 
-# What any program needs of its surroundings; nothing else of the developer's environment reaches the app.
+# What any program needs from its environment; nothing else in the developer's environment reaches the app.
 INHERITED = (
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE"),
     *("no_proxy", "NO_PROXY"),  # where these are not set, macOS asks the proxies of its own settings
@@ -29,7 +29,7 @@ START_TIMEOUT_S = 120.0
 
 
 class HostProcess:
-    """One app's host on a port that stays the same over restarts. Its settings are its whole environment."""
+    """One app's host, on a port that stays the same across restarts. Its settings are its whole environment."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class HostProcess:
         while (reason := self._try_to_start()) is not None:
             if not self._any_port or _is_free(self.port):
                 raise LocalCloudError(f"The Functions host could not start: {reason}")
-            self._take_port(0)  # somebody was quicker: the port was free when it was chosen
+            self._take_port(0)  # somebody was faster: the port was free when it was chosen
         self._any_port = False
 
     def _try_to_start(self) -> str | None:
-        """Return why it ended at once; None where it runs. Raises LocalCloudError where it does neither in time."""
+        """Return why it ended at once; None if it is running. Raises LocalCloudError if it does neither in time."""
         self._child = child = Child(
             self._command(),
             environment=self._environment(),
@@ -71,7 +71,7 @@ class HostProcess:
         wait_until(lambda: child.exit_code is not None or self._responds(), timeout_s=START_TIMEOUT_S, interval_s=0.05)
         if child.exit_code is not None:
             self.stop()
-            return child.lines[-1] if child.lines else "it said nothing"
+            return child.lines[-1] if child.lines else "it printed nothing"
         if not self._responds():
             self.kill()
             raise LocalCloudError(f"The Functions host did not respond within {START_TIMEOUT_S:.0f} s.")
@@ -83,7 +83,7 @@ class HostProcess:
         self.address = f"http://{LOOPBACK}:{self.port}"
 
     def stop(self) -> int | None:
-        """End it as a deployment does: functions that run may finish. Returns its exit code."""
+        """End it as a deployment does: running functions may finish. Returns its exit code."""
         return self._child.stop() if self._child else None
 
     def kill(self) -> int | None:
@@ -91,7 +91,7 @@ class HostProcess:
         return self._child.kill() if self._child else None
 
     def restart(self) -> None:
-        """Stop what runs and start it again, with the settings as they are now."""
+        """Stop it and start it again, with the current settings."""
         self.stop()
         self.start()
 
@@ -107,7 +107,7 @@ class HostProcess:
 
     @property
     def lines(self) -> list[str]:
-        """What it printed lately."""
+        """What it has printed recently."""
         return list(self._child.lines) if self._child else []
 
     def webhook(self, function: str) -> str:
@@ -148,7 +148,7 @@ def _is_free(port: int) -> bool:
 
 
 def find_core_tools() -> str:
-    """Return where `func` is. Raises LocalCloudError where it is not."""
+    """Return the path of `func`. Raises LocalCloudError if it was not found."""
     func = shutil.which("func")
     if func is None:
         raise LocalCloudError(

@@ -1,4 +1,4 @@
-"""How one process keeps others out: by a lock on a file, which the system takes back however its holder ends."""
+"""How one process keeps others out: with a lock on a file, which the system releases however its holder ends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_FILE = ".lock"
-PATIENCE_S = 5.0  # a cloud that was killed leaves an Azurite that saves what it has
+PATIENCE_S = 5.0  # after a cloud was killed, its Azurite is still saving its data
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock the file, alone or with others who only look; False where somebody else holds it."""
+    """Lock the file, exclusively or shared with other readers; False if somebody else has locked it."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -29,7 +29,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def name_holder(descriptor: int) -> str:
-    """Return which process it is, as far as the locked file tells, to be put into a sentence."""
+    """Return which process holds the lock, as far as the file says, to be inserted into a sentence."""
     try:
         return f" (process {json.loads(os.pread(descriptor, 65_536, 0))['pid']})"
     except (ValueError, KeyError, TypeError):
@@ -38,16 +38,16 @@ def name_holder(descriptor: int) -> str:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[int]:
-    """Be the one who writes to the folder until the block ends; yields the descriptor that holds the lock.
+    """Be the only one to write to the folder until the block ends; yields the descriptor that holds the lock.
 
-    A child that inherits the descriptor holds the lock as well, until it has ended too. Raises LocalCloudError where
-    another one is there, and OSError.
+    A child that inherits the descriptor holds the lock too, until it has ended as well. Raises LocalCloudError if
+    another cloud uses the folder, and OSError.
     """
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if not wait_until(lambda: try_lock(descriptor), timeout_s=PATIENCE_S):
             holder = name_holder(descriptor)
-            message = f"Another local cloud{holder} uses the folder {folder}: end it first, or choose another folder."
+            message = f"Another local cloud{holder} is using the folder {folder}: stop it first, or choose another one."
             raise LocalCloudError(message)
         text = json.dumps({"pid": os.getpid()}).encode()
         os.pwrite(descriptor, text, 0)

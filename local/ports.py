@@ -1,4 +1,4 @@
-"""Where the parts of the cloud listen: on ports that stay the same from one run to the next, where those are free."""
+"""Where the parts of the cloud listen: on ports that stay the same from one run to the next, if they are free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for each part; 0 takes a free one. Raises UsageError where two parts have the same one."""
+    """One port for each part; 0 chooses a free one. Raises UsageError if two parts have the same one."""
 
     console: int = 0
     blob: int = 0
@@ -26,7 +26,7 @@ class Ports:
     host: int = 0
 
     def __post_init__(self) -> None:
-        """Say what the second one would say of the first."""
+        """Refuse a port that is given to two parts."""
         taken: dict[int, str] = {}
         for part, port in asdict(self).items():
             if port and port in taken:
@@ -36,21 +36,21 @@ class Ports:
             taken[port] = part
 
     def check(self) -> None:
-        """Raise LocalCloudError where one of them is taken, before anything is started."""
+        """Raise LocalCloudError if one of them is in use, before anything is started."""
         for port in filter(None, asdict(self).values()):
             listen(port).close()
 
 
-# Of storage those of Azurite, for `UseDevelopmentStorage=true` leads there; of the host that of Core Tools.
+# Storage has Azurite's own ports, to which `UseDevelopmentStorage=true` refers; the host has that of Core Tools.
 DEFAULT_PORTS = Ports(console=10010, blob=10000, queue=10001, platform=10011, identity=10012, vault=10013, host=7071)
 PARTS = tuple(asdict(DEFAULT_PORTS))
 
 
 @contextlib.contextmanager
 def claim_ports(asked: Mapping[str, int | None]) -> Iterator[Ports]:
-    """Yield what was asked for, and for every other part (None) its default, or 0 where that is not to be had.
+    """Yield the requested ports, and for every other part (None) its default, or 0 if that is in use.
 
-    Raises UsageError where two parts were given the same port.
+    Raises UsageError if two parts were given the same port.
     """
     ports = Ports(**{part: port or 0 for part, port in asked.items()})
     with contextlib.ExitStack() as claims:
@@ -63,9 +63,9 @@ def claim_ports(asked: Mapping[str, int | None]) -> Iterator[Ports]:
 
 @contextlib.contextmanager
 def _claim(port: int) -> Iterator[bool]:
-    """Tell whether the port may be used until the block ends.
+    """Yield whether the port may be used until the block ends.
 
-    Whoever claims it holds the UDP port of that number: of two clouds that start at once, neither listens yet.
+    A port is claimed by binding the UDP port with the same number: if two clouds start at once, neither listens yet.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as claim:
         try:

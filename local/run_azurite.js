@@ -8,8 +8,8 @@ const path = require("path");
 
 const SAVING_MS = 3000;
 
-// It ends with its input, see processes.py: then it also takes its temporary data away, or saves what is to be kept, as
-// nobody else is left to do it. The input alone must not keep it running: hence unref().
+// It ends with its input, see processes.py. It then also deletes its temporary data, or saves persistent data, as nobody
+// else is left to do so. The input alone must not keep it running: hence unref().
 process.stdin
   .resume()
   .on("end", () => {
@@ -22,14 +22,14 @@ process.stdin
   .unref();
 
 function save() {
-  process.stdout.on("error", () => {}); // nobody reads it any more
+  process.stdout.on("error", () => {}); // nobody reads it anymore
   setTimeout(() => process.exit(1), SAVING_MS).unref();
   return process.emit("SIGTERM");
 }
 
-// Any page that a browser here shows can send to these ports, signed with the key that all the world knows, and a POST of
-// plain text goes out unasked. What it cannot do is hide where it comes from: so a page of another site is refused, and
-// one that came here by a name of its own (DNS rebinding).
+// Any page in a browser on this machine can send requests to these ports, signed with the well-known key, and a POST of
+// plain text needs no preflight request. But it cannot hide its origin: so pages of other sites are refused, and so are
+// requests for any other host name (DNS rebinding).
 for (const { Server } of [http, https]) {
   const { emit } = Server.prototype;
   Server.prototype.emit = function (event, request, response, ...rest) {
@@ -51,12 +51,12 @@ function isLoopback(address) {
   try {
     return /^(.+\.)?localhost$|^127\.\d+\.\d+\.\d+$|^\[::1\]$/.test(new URL(address).hostname);
   } catch {
-    return false; // "null", as a page without an address says
+    return false; // "null", the origin of a page without an address
   }
 }
 
-// To read in what is never used here would be half of the start: telemetry, a database, tables, and the client that comes
-// with the messages of the protocol. What copies from other accounts, access tokens and debug logs need is read later.
+// Loading modules that are never used here would take half of the startup: telemetry, a database, tables, and the client
+// that comes with the protocol's messages. What copying between accounts, tokens and debug logs need is loaded on demand.
 class NoTables {
   async start() {}
   async close() {}
@@ -86,7 +86,7 @@ function whenItIsUsed(read) {
     {},
     {
       get(_, name) {
-        if (name === "__esModule") return undefined; // who imports it asks that, and has not used it yet
+        if (name === "__esModule") return undefined; // importing it reads this, which is not a use
         module ??= read();
         return module[name];
       },
@@ -97,8 +97,8 @@ function whenItIsUsed(read) {
 process.argv.splice(1, 1); // as if Azurite had been run itself
 const azurite = process.argv[1];
 
-// Azure's ETags are the time of the write, in ticks of 100 ns since the year 1; Azurite's are random. Who must know
-// which of two writes within one second was the later can tell in Azure, and so here.
+// Azure's ETags are the time of the write, in ticks of 100 ns since the year 1; Azurite's are random. In Azure they
+// order two writes within one second, so they must do so here.
 const utils = path.join(azurite, "../common/utils/utils.js");
 if (fs.existsSync(utils)) {
   let last = 0n;

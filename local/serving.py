@@ -1,4 +1,4 @@
-"""How the stand-ins are served: ASGI on a loopback port, in a thread of this process."""
+"""Serves the stand-ins: ASGI on a loopback port, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -25,27 +25,29 @@ class LocalCloudError(Exception):
 
 
 class UsageError(LocalCloudError):
-    """What was asked for makes no sense, whatever runs on this machine."""
+    """The command line makes no sense, regardless of what runs on this machine."""
 
     exit_code = 2
 
 
 def listen(port: int = 0) -> socket.socket:
-    """Bind a loopback port; 0 takes a free one. Raises LocalCloudError where it is taken."""
+    """Bind a loopback port; 0 chooses a free one. Raises LocalCloudError if it cannot be used."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
     except OSError as error:
         listener.close()
-        message = f"Port {port} cannot be used ({error.strerror}): stop what uses it, or choose another one."
+        message = (
+            f"Port {port} cannot be used ({error.strerror}): stop the program that uses it, or choose another one."
+        )
         raise LocalCloudError(message) from error
     listener.listen(2048)
     return listener
 
 
 def names_this_machine(host: str) -> bool:
-    """Whether a `Host` header leads here by loopback; any other name that did is an attack, DNS rebinding."""
+    """Whether a `Host` header names loopback; any other name that leads here is a DNS rebinding attack."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -64,7 +66,7 @@ def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
 
     async def run() -> None:
         await server.serve(sockets=[listener])
-        # Whoever is still connected would wait for a response for ever.
+        # Clients that are still connected would wait for a response forever.
         for connection in tuple(server.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # the loop closes them in its next turn

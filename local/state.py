@@ -1,7 +1,7 @@
-"""Where the cloud of this project is: in a file that other commands read, and that is locked while the cloud runs.
+"""Where the parts of this project's cloud are: a file that other commands read, which is locked while the cloud runs.
 
-The lock is what counts. The system takes it back however its holder ends, so what a killed cloud has left tells nobody
-of a cloud, whatever listens on its ports by now; and of two clouds that start at once, one is refused.
+The lock is what counts. The system releases it however its holder ends, so the file of a killed cloud is ignored,
+whatever listens on its ports by now; and if two clouds start at once, one of them is refused.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ READERS_PATIENCE_S = 0.2  # a reader that looks whether a cloud runs holds the l
 
 @contextlib.contextmanager
 def claim_state() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Be the one cloud of this project until the block ends; yields what publishes where everything is.
+    """Be this project's only cloud until the block ends; yields a function that publishes where everything is.
 
-    Raises LocalCloudError where another one runs.
+    Raises LocalCloudError if another one is running.
     """
     path = _state_file()
     with contextlib.ExitStack() as stack:
@@ -56,7 +56,7 @@ def _signals_later() -> Iterator[None]:
 
 
 def find_state() -> dict[str, Any] | None:
-    """Return where this project's cloud is, as it was published; None where none runs, or not yet."""
+    """Return what this project's running cloud has published; None if none is running, or it has not started yet."""
     try:
         with _state_file().open("rb") as file:
             if try_lock(file.fileno(), shared=True):
@@ -73,12 +73,12 @@ def _open_locked(path: Path) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            message = f"{path} cannot be written ({error.strerror}): name a folder of yours in LOCAL_CLOUD_FOLDER."
+            message = f"{path} cannot be written ({error.strerror}): set LOCAL_CLOUD_FOLDER to a folder of your own."
             raise LocalCloudError(message) from error
         if not wait_until(lambda: try_lock(descriptor), timeout_s=READERS_PATIENCE_S):  # noqa: B023 - called here alone
             holder = name_holder(descriptor)
             os.close(descriptor)
-            raise LocalCloudError(f"A local cloud of this project is already running{holder}: end it first.")
+            raise LocalCloudError(f"A local cloud of this project is already running{holder}: stop it first.")
         if os.fstat(descriptor).st_nlink:
             os.fchmod(descriptor, 0o600)
             return descriptor

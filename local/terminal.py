@@ -1,4 +1,4 @@
-"""What is printed for people: a file may be called anything, and a terminal acts upon some of it."""
+"""Prints text for people: a file may have any name, and a terminal would act on some of them."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def say(line: str, to: TextIO | None = None) -> None:
 
 
 def printable(text: str) -> str:
-    """Return the text with all escaped that a terminal would act upon."""
+    """Return the text with everything escaped that a terminal would act on."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -167,7 +167,7 @@ def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Pa
         ("Town Hall", "phone.jpg"),
     ):
         page.get_by_placeholder("Name of a new iTwin").fill(name)
-        page.get_by_role("button", name="Make iTwin").click()
+        page.get_by_role("button", name="Create iTwin").click()
         expect(page.locator("#target option:checked")).to_contain_text(name)
         drop_by_mouse(page, page.locator(".zone"), tmp_path / file)
         status = "rejected" if file == "notes.jpg" else "uploaded"
@@ -182,7 +182,7 @@ def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Pa
     drop_by_mouse(page, town_hall, tmp_path / "drone.jpg")
     waiting = drop_named(page, "drone.jpg")
     expect(waiting.locator(".pill")).to_have_text("retrying")
-    expect(waiting.locator(".how")).to_contain_text(re.compile(r"try \d+ in \d+ s|retrying now"))
+    expect(waiting.locator(".how")).to_contain_text(re.compile(r"attempt \d+ in \d+ s|retrying now"))
     expect(waiting.locator(".reason")).to_contain_text("503")
     expect(waiting.locator("figcaption").last).to_contain_text("Prepared JPEG")
     expect(waiting.locator("figure").last).to_contain_text("not sent yet")
@@ -197,7 +197,7 @@ def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Pa
     waiting.locator("summary").first.click()
     expect(waiting.locator("dd").nth(2)).not_to_have_text("1")
     refused = waiting.locator(".story li").filter(has_text="HTTP 503 · PlatformUnavailable").first
-    expect(refused).to_contain_text(re.compile(r"try \d: retrying"))
+    expect(refused).to_contain_text(re.compile(r"attempt \d: retrying"))
     expect(waiting.locator(".story li").last).to_contain_text("uploaded HTTP 201")
 
     page.emulate_media(color_scheme="dark")
@@ -294,7 +294,7 @@ def test_older_drops_do_not_vanish_without_a_word(browser: Browser, running: tup
         cloud.drop(cloud.itwin(), "c.jpg.part", PHOTO)
         expect(drop_named(page, "c.jpg.part")).to_be_visible()
         expect(page.locator(".drop")).to_have_count(2)
-        expect(page.locator("#older")).to_have_text("of the newest 2; the older ones are in storage only")
+        expect(page.locator("#older")).to_have_text("among the newest 2; older ones are only in storage")
 
 
 @pytest.mark.parametrize("colours", ["none", "active"])
@@ -359,7 +359,7 @@ def test_an_itwin_that_was_lacking_is_made_with_a_button(page: Page, running: tu
     itwin = str(uuid.uuid4())
     cloud.drop(itwin, "lacking.jpg", PHOTO)
     expect(drop_named(page, "lacking.jpg").locator(".pill")).to_have_text("rejected")
-    remedy = page.get_by_role("button", name="Make this iTwin and drop the file again: lacking.jpg")
+    remedy = page.get_by_role("button", name="Create this iTwin and drop the file again: lacking.jpg")
     remedy.click()
     expect(drop_named(page, "lacking.jpg").locator(".pill")).to_have_text("uploaded")
     expect(remedy).to_have_count(0)

@@ -17,7 +17,7 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueSasPermissions, QueueServiceClient, generate_queue_sas
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY, QUICK_RETRIES, Azurite
-from local.commands.running import hearing_from_cloud
+from local.commands.running import cloud_errors_explained
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 from tests.deadlines import HANG_S
@@ -106,7 +106,7 @@ def test_two_never_share_a_data_folder(tmp_path: Path) -> None:
     """They would lose each other's data; the folder is free again when the first has ended."""
     with Azurite(data=tmp_path) as first:
         second = Azurite(data=tmp_path)
-        with pytest.raises(LocalCloudError, match=rf"^Another local cloud \(process {os.getpid()}\) uses"):
+        with pytest.raises(LocalCloudError, match=rf"^Another local cloud \(process {os.getpid()}\) is using"):
             second.start()
         assert first.exit_code is None
     with second:
@@ -224,13 +224,13 @@ def test_a_taken_port_is_named() -> None:
 def test_missing_node_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Node.js there is no Azurite."""
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(LocalCloudError, match=r"^Node\.js is missing: install it"):
+    with pytest.raises(LocalCloudError, match=r"^Node\.js was not found: install it"):
         Azurite().start()
 
 
 def test_missing_azurite_is_said(tmp_path: Path) -> None:
     """The sentence has the command that installs it."""
-    with pytest.raises(LocalCloudError, match=r"^Azurite is not installed: run `make`"):
+    with pytest.raises(LocalCloudError, match=r"^Azurite is not installed: run `make demo`"):
         Azurite(program=tmp_path / "azurite.js").start()
 
 
@@ -258,7 +258,7 @@ def test_storage_that_cannot_write_is_said(tmp_path: Path) -> None:
     ):
         container = blobs.create_container("full")
         (tmp_path / "__blobstorage__").rmdir()
-        with pytest.raises(LocalCloudError, match="make room if its disk is full"), hearing_from_cloud():
+        with pytest.raises(LocalCloudError, match="if the disk is full, free some space"), cloud_errors_explained():
             container.upload_blob("a", b"1")
         (tmp_path / "__blobstorage__").mkdir()
         container.upload_blob("a", b"1")

@@ -37,7 +37,7 @@ def test_what_cannot_be_kept_there_is_kept_elsewhere(tmp_path: Path, capsys: pyt
     wanted = tmp_path / "theirs" / "demo"
     places = [demo.keep(outcomes, wanted) for _ in range(2)]
     said = capsys.readouterr().err.splitlines()
-    assert said == [f"{wanted} cannot be used (Not a directory), so {place} is." for place in places]
+    assert said == [f"{wanted} cannot be used (Not a directory), so {place} is used instead." for place in places]
     for place in places:
         assert len(list(place.iterdir())) == 2
         shutil.rmtree(place)

@@ -34,7 +34,7 @@ from tests.deadlines import HANG_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds from 0\.1 up; see .*"
+TIMEOUT_SENTENCE = r"Argument --timeout: '{}' is not a number of seconds of at least 0\.1; see .*"
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def test_a_port_in_use_is_no_hindrance(tmp_path: Path) -> None:
         with running(tmp_path) as child:
             for part, port in taken.items():
                 is_of_storage = part in ("blob", "queue")
-                told = " UseDevelopmentStorage=true leads elsewhere." if is_of_storage else ""
+                told = " UseDevelopmentStorage=true will not find it." if is_of_storage else ""
                 said = rf"Port {port} is in use, so the {part} service listens on \d+\.{told}"
                 assert [line for line in child.lines if re.fullmatch(said, line)]
 
@@ -266,7 +266,7 @@ def test_a_second_cloud_is_refused(up: Child, folder: Path) -> None:
     """Other commands could not tell which one is meant."""
     second = run(folder)
     assert second.returncode == 1
-    assert second.stderr == f"A local cloud of this project is already running (process {up.pid}): end it first.\n"
+    assert second.stderr == f"A local cloud of this project is already running (process {up.pid}): stop it first.\n"
 
 
 def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Path) -> None:
@@ -316,7 +316,9 @@ def test_drop_does_not_hide_that_an_itwin_is_unknown(folder: Path, pictures: Pat
     itwin_id = str(uuid.uuid4())
     done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id, *how, "--timeout", "5")
     assert done.returncode == 1
-    assert "iTwinNotFound" in done.stdout if how else f"make it with `python -m local itwin {itwin_id}`" in done.stdout
+    assert (
+        "iTwinNotFound" in done.stdout if how else f"create it with `python -m local itwin {itwin_id}`" in done.stdout
+    )
     assert itwin_id not in names_of_itwins(folder)
 
 
@@ -531,16 +533,16 @@ def bad_input(
     ("arguments", "sentence"),
     [
         ("drop {folder}/nothing.png", r".*nothing\.png cannot be read \(No such file or directory\)\."),
-        ("drop {folder}/empty", r"There is no file in .*/empty\."),
+        ("drop {folder}/empty", r"There are no files in .*/empty\."),
         (
             "drop {logo} {folder}/logo.png --itwin 6ba7b811-9dad-11d1-80b4-00c04fd430c8",
-            r"Two of the files have the same name, .*",
+            r"Two files have the same name, .*",
         ),
         *(
             (f"drop {{logo}} --timeout {text}", TIMEOUT_SENTENCE.format(text))
             for text in ("nan", "-1", "0", "inf", "x")
         ),
-        ("watch {folder} --min-age nan", r"Argument --min-age: 'nan' is not a number of seconds from 0 up; see .*"),
+        ("watch {folder} --min-age nan", r"Argument --min-age: 'nan' is not a number of seconds of at least 0; see .*"),
         ("drop {logo} --itwin x", r"Argument --itwin: 'x' is not an iTwin ID: it must be a GUID; see .*"),
         ("drop", r"The following arguments are required: FILE; see .*"),
         ("fly", r"Unrecognized arguments: fly; see .*"),
@@ -629,7 +631,10 @@ def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: s
 
 def test_missing_tools_are_said(tmp_path: Path) -> None:
     """Node.js for Azurite, and Core Tools when they are asked for."""
-    for arguments, sentence in (((), "Node.js is missing"), (("--host", "func"), "Azure Functions Core Tools (func)")):
+    for arguments, sentence in (
+        ((), "Node.js was not found"),
+        (("--host", "func"), "Azure Functions Core Tools (func)"),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "local", *arguments],
             env={"PATH": "", "LOCAL_CLOUD_FOLDER": str(tmp_path)},

@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytes
     with (
         pytest.raises(
             LocalCloudError,
-            match=r"file/cloud\.json cannot be written \(.*\): name a folder of yours in LOCAL_CLOUD_FOLDER\.$",
+            match=r"file/cloud\.json cannot be written \(.*\): set LOCAL_CLOUD_FOLDER to a folder of your own\.$",
         ),
         claim_state(),
     ):

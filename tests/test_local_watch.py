@@ -88,7 +88,7 @@ def test_an_unknown_itwin_is_not_made_in_passing(cloud: LocalCloud, watching: tu
     itwin = str(uuid.uuid4())
     (folder / itwin).mkdir()
     (folder / itwin / "cam.jpg").write_bytes(PHOTO)
-    assert says(child, f"make it with `python -m local itwin {itwin}`"), child.lines
+    assert says(child, f"create it with `python -m local itwin {itwin}`"), child.lines
     assert itwin not in [known.id for known in cloud.platform.itwins()]
 
 

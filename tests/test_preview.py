@@ -235,7 +235,7 @@ def test_a_link_that_leads_nowhere_is_said(folder: Path, capsys: pytest.CaptureF
 def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a traceback nor a silent success."""
     assert main([str(tmp_path / "none.jpg")]) == 2
-    assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} is not there.\n"
+    assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} does not exist.\n"
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == "There is no file to look at.\n"
 

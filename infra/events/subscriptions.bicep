@@ -80,7 +80,7 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
   }
 }
 
-// What Event Grid could not deliver and wrote down is taken up by the app itself. This subscription has no dead letters of
+// What Event Grid could not deliver and wrote down is recovered by the app itself. This subscription has no dead letters of
 // its own, or they would be told of again.
 // https://learn.microsoft.com/azure/event-grid/deliver-events-using-managed-identity
 resource deadLetterSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {

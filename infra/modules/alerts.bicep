@@ -123,7 +123,7 @@ var logAlerts = [
 var metricAlerts = [
   {
     name: 'undelivered'
-    description: 'The app does not take events: it is not there, does not start, or refuses them.'
+    description: 'The app does not accept events: it does not exist, does not start, or refuses them.'
     metric: 'DeliveryAttemptFailCount'
     severity: 2
     // A single event that cannot be delivered is tried six times within half an hour:

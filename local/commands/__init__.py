@@ -1,6 +1,6 @@
 """`python -m local`: the whole cloud on this machine, until Ctrl-C; `drop` sends files through it.
 
-Each command is a module of this package, and read in only when it is run.
+Each command is a module of this package, and is imported only when it is run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COMMANDS = (DEFAULT_COMMAND, "drop", "watch", "itwin", "env", "preflight", "demo
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; 0 when all went well, 1 with a sentence on stderr when not, 2 when it made no sense."""
+    """Run a command; 0 on success, 1 with a sentence on stderr on failure, 2 for a usage error."""
     return read(arguments)()
 
 
 def read(arguments: Sequence[str]) -> Callable[[], int]:
-    """Read a command line, and in what it needs; return what runs it."""
+    """Parse a command line and import its command; return a function that runs it."""
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments = [DEFAULT_COMMAND, *arguments]
     options = _parser().parse_args(arguments)
@@ -50,7 +50,7 @@ def _run(command: ModuleType, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m local", description="The whole cloud on this machine, until Ctrl-C.")
+    parser = Parser(prog="python -m local", description="Run the whole cloud on this machine, until Ctrl-C.")
     commands = parser.add_subparsers(dest="command", metavar=" | ".join(COMMANDS))
 
     up = commands.add_parser("up", help="start the cloud and run it until Ctrl-C (the default command)")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         choices=("embedded", "func"),
         default="embedded",
-        help="what runs the app: the embedded host, or Azure Functions Core Tools",
+        help="what runs the app: the embedded host (default), or Azure Functions Core Tools",
     )
     up.add_argument(
         "--data", type=Path, metavar="FOLDER", help="keep everything in this folder: storage, iTwins, images"
@@ -68,14 +68,14 @@ def _parser() -> argparse.ArgumentParser:
             f"--{part}-port",
             type=port,
             metavar="PORT",
-            help=f"where the {part} service listens; 0 takes a free port "
-            f"(default: {getattr(DEFAULT_PORTS, part)}, or a free one while that is in use)",
+            help=f"port of the {part} service; 0 chooses a free one "
+            f"(default: {getattr(DEFAULT_PORTS, part)}, or a free one if that is in use)",
         )
 
     drop = commands.add_parser("drop", help="drop files into the running cloud and print their results as they arrive")
     drop.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder with everything in it")
     drop.add_argument(
-        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one is made for each file)"
+        "--itwin", type=itwin_id, metavar="ID", help="the iTwin to drop on (default: a new one for each file)"
     )
     drop.add_argument("--json", action="store_true", help="print whole result documents, one per line")
     drop.add_argument(
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait for a result (default: %(default)s)",
     )
 
-    watcher = commands.add_parser("watch", help="drop new and changed files of a folder, until Ctrl-C")
+    watcher = commands.add_parser("watch", help="drop new and changed files in a folder, until Ctrl-C")
     watcher.add_argument(
         "folder", type=Path, metavar="FOLDER", help="a folder with a sub-folder for each iTwin, named by its ID"
     )
@@ -96,10 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds(least=0),
         default=2.0,
         metavar="SECONDS",
-        help="skip files that were modified more recently (default: %(default)s)",
+        help="skip files that were modified less than this long ago (default: %(default)s)",
     )
 
-    itwin = commands.add_parser("itwin", help="make an iTwin with the container for its drops, and print its ID")
+    itwin = commands.add_parser("itwin", help="create an iTwin with the container for its drops, and print its ID")
     itwin.add_argument("id", nargs="?", type=itwin_id, metavar="ID", help="its ID (default: a new one)")
     itwin.add_argument("--name", help="its name; an existing iTwin is renamed")
 
@@ -110,5 +110,5 @@ def _parser() -> argparse.ArgumentParser:
         "--itwin", type=itwin_id, metavar="ID", help="an iTwin whose container and permission to check"
     )
 
-    commands.add_parser("demo", help="drop a handful of different images and show what became of each")
+    commands.add_parser("demo", help="drop a handful of different images and show what happened to each")
     return parser

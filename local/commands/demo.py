@@ -1,4 +1,4 @@
-"""`make demo`: different pictures go the whole way through the local cloud, and a table says what became of each."""
+"""`make demo`: different images go all the way through the local cloud, and a table shows what happened to each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import LocalCloud
-from local.commands.running import hearing_from_cloud
+from local.commands.running import cloud_errors_explained
 from local.processes import PROJECT
 from local.samples import make_samples
 from local.terminal import say
@@ -30,7 +30,7 @@ RESULT_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Step:
-    """One drop of the demo: what is dropped where, how it must end, and what must be changed; None of no image."""
+    """One drop of the demo: what is dropped where, how it must end, and the expected changes (None: not an image)."""
 
     file: str
     itwin: str
@@ -54,7 +54,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step: the result document, and the picture that the platform now has."""
+    """The outcome of a step: the result document, and the picture that the platform now has."""
 
     step: Step
     itwin_id: str
@@ -94,12 +94,12 @@ def drop_samples(steps: Iterable[Step]) -> list[Outcome]:
 
 
 def keep(outcomes: list[Outcome], folder: Path) -> Path:
-    """Write every result and every uploaded picture into the folder, or where there is room, and return where."""
+    """Write every result and uploaded picture into the folder, or a temporary one instead, and return which."""
     try:
         _write(outcomes, folder)
     except OSError as error:
         instead = Path(tempfile.mkdtemp(prefix="itwin-image-drop-"))
-        say(f"{folder} cannot be used ({error.strerror}), so {instead} is.", sys.stderr)
+        say(f"{folder} cannot be used ({error.strerror}), so {instead} is used instead.", sys.stderr)
         _write(outcomes, instead)
         return instead
     return folder
@@ -120,7 +120,7 @@ def _write(outcomes: list[Outcome], folder: Path) -> None:
 
 def show(outcomes: list[Outcome], console: Console) -> None:
     """Print drop -> status -> what was changed -> reason."""
-    table = Table("drop", "iTwin", "status", "before", "after", "what was changed", "reason")
+    table = Table("drop", "iTwin", "status", "before", "after", "changes", "reason")
     for outcome in outcomes:
         document = outcome.document
         colour = "green" if document["status"] == "uploaded" else "yellow"
@@ -130,7 +130,7 @@ def show(outcomes: list[Outcome], console: Console) -> None:
             f"[{colour}]{document['status']}[/]" + ("" if outcome.as_expected else " [red](unexpected)[/]"),
             _extent(document["source"]),
             _extent(document["sent"]),
-            ", ".join(document["sent"]["changes"]) or "nothing" if document["sent"] else "",
+            ", ".join(document["sent"]["changes"]) or "none" if document["sent"] else "",
             document["reason"] or "",
         )
     console.print(table)
@@ -143,14 +143,14 @@ def _extent(part: Mapping[str, Any] | None) -> str:
     return f"{size}, {part['width']} x {part['height']}" if part["width"] else size
 
 
-@hearing_from_cloud()
+@cloud_errors_explained()
 def run(_: argparse.Namespace) -> int:
     """Return 0 only when every drop ended as it should. Raises LocalCloudError."""
     return perform(STEPS, OUTPUT)
 
 
 def perform(steps: Iterable[Step], folder: Path) -> int:
-    """Drop the samples, keep in the folder what came of them, and print it; 1 where any ended unexpectedly."""
+    """Drop the samples, keep their outcomes in the folder, and print them; 1 if any drop ended unexpectedly."""
     outcomes = drop_samples(steps)
     kept_in = keep(outcomes, folder)
     console = Console() if sys.stdout.isatty() else Console(width=160)

@@ -1,4 +1,4 @@
-"""`python -m local drop FILE...`: drop files into the cloud that runs, and print each result as it comes."""
+"""`python -m local drop FILE...`: drop files into the running cloud, and print each result as it arrives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from local.commands.running import find_running, hearing_from_cloud, make_itwin, open_storage
+from local.commands.running import cloud_errors_explained, find_running, make_itwin, open_storage
 from local.drops import FINAL_STATUSES, DroppedFile, drop_file, files_in, outcome, wait_for_results, why_left_alone
 from local.serving import UsageError
 from local.terminal import say
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@hearing_from_cloud()
+@cloud_errors_explained()
 def run(options: argparse.Namespace) -> int:
-    """Drop them all; 1 when any was not uploaded.
+    """Drop all files; 1 if any was not uploaded.
 
-    An iTwin has one image: without an iTwin's ID a new one is made for every file. One that is named is not made, so
-    that an unknown one becomes the 404 that it would be in Azure.
+    An iTwin has one image: without an iTwin's ID, a new iTwin is created for every file. One that is named is not
+    created, so that an unknown ID leads to the same 404 as in Azure.
     """
     names = {file: name for path in options.files for file, name in _files(path)}
     left_alone = {file: why for file, name in names.items() if (why := why_left_alone(name))}
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if not names:
         return 1
     if options.itwin and len(set(names.values())) < len(names):
-        raise UsageError("Two of the files have the same name, and one would replace the other: drop them separately.")
+        raise UsageError("Two files have the same name, so one would replace the other: drop them separately.")
     for file in names:
         with _reading(file):
             file.open("rb").close()
@@ -60,19 +60,19 @@ def run(options: argparse.Namespace) -> int:
             storage, state["resultsContainer"], files, timeout_s=options.timeout, on_wait=tell_waiting
         ):
             document = json.dumps({"file": str(files[drop]), "result": result})
-            say(document if options.json else f"{files[drop]} -> {_last_word(drop, result, options.timeout)}")
+            say(document if options.json else f"{files[drop]} -> {_summary(drop, result, options.timeout)}")
             uploaded = uploaded and result is not None and result["status"] == "uploaded"
     return 0 if uploaded else 1
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:
-    """Return what is to be dropped, each with the name that its blob gets; of a folder with its sub-folders in it."""
+    """Return the files to drop, each with its blob's name; for files in a folder, that includes sub-folders."""
     with _reading(path):
         if not path.is_dir():
             return [(path, path.name)]
         found = [(file, file.relative_to(path).as_posix()) for file in files_in(path)]
     if not found:
-        raise UsageError(f"There is no file in {path}.")
+        raise UsageError(f"There are no files in {path}.")
     return found
 
 
@@ -84,7 +84,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _last_word(drop: DroppedFile, result: dict[str, Any] | None, timeout_s: float) -> str:
+def _summary(drop: DroppedFile, result: dict[str, Any] | None, timeout_s: float) -> str:
     if result is None:
         return f"no result after {timeout_s:g} s"
     is_final = result["status"] in FINAL_STATUSES

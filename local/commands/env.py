@@ -1,4 +1,4 @@
-"""`python -m local env`: what other programs need to work with the cloud that runs, as commands for a shell."""
+"""`python -m local env`: what other programs need to work with the running cloud, as commands for a shell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 def run(_: argparse.Namespace) -> int:
-    """Print the variables. Raises LocalCloudError where no cloud runs."""
+    """Print the variables. Raises LocalCloudError if no cloud is running."""
     connection_string = find_running()["connectionString"]
     parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";"))
     variables = {"AZURE_STORAGE_CONNECTION_STRING": connection_string, "DROP_ACCOUNT_URL": parts["BlobEndpoint"]}

@@ -1,20 +1,20 @@
-"""`python -m local itwin`: make an iTwin on the platform, and the container for its drops."""
+"""`python -m local itwin`: create an iTwin on the platform, and the container for its drops."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING
 
-from local.commands.running import find_running, hearing_from_cloud, make_itwin
+from local.commands.running import cloud_errors_explained, find_running, make_itwin
 from local.terminal import say
 
 if TYPE_CHECKING:
     import argparse
 
 
-@hearing_from_cloud()
+@cloud_errors_explained()
 def run(options: argparse.Namespace) -> int:
-    """Make it where it is new, and print its ID alone, for `$(...)`. Raises LocalCloudError."""
+    """Create it if it is new, and print only its ID, for `$(...)`. Raises LocalCloudError."""
     itwin_id = options.id or str(uuid.uuid4())
     make_itwin(find_running(), itwin_id, options.name)
     say(itwin_id)

@@ -17,7 +17,7 @@ TIMEOUT_S = 230
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the app's own words; 1 where something does not work. Raises LocalCloudError where no host responds."""
+    """Print the app's report; 1 if something does not work. Raises LocalCloudError if the host does not respond."""
     state = find_running()
     try:
         response = requests.get(

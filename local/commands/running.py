@@ -1,4 +1,4 @@
-"""The cloud that runs, for the commands that need one."""
+"""The running cloud, for the commands that need one."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from local.state import find_state
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What the SDK has to say beside its errors would come between our sentences.
+# Without a handler, the SDK's log would be printed between our sentences.
 logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
-def hearing_from_cloud() -> Iterator[None]:
-    """Say in one sentence, as LocalCloudError, that the cloud did not respond, or refused."""
+def cloud_errors_explained() -> Iterator[None]:
+    """Raise a LocalCloudError, with one sentence, if the cloud does not respond or refuses a request."""
     try:
         yield
     except (requests.ConnectionError, ServiceRequestError, ServiceResponseError) as error:
         raise LocalCloudError("The local cloud does not respond: it has stopped, or is stopping.") from error
     except AzureError as error:
         if isinstance(error, HttpResponseError) and (error.status_code or 0) >= requests.codes.server_error:
-            message = f"The local cloud's storage failed ({_first_line(error)}): make room if its disk is full."
+            message = f"The local cloud's storage failed ({_first_line(error)}): if the disk is full, free some space."
             raise LocalCloudError(message) from error
         raise LocalCloudError(f"The local cloud's storage refused the request: {_first_line(error)}") from error
 
 
 def find_running() -> dict[str, Any]:
-    """Return where the parts of the cloud are. Raises LocalCloudError where none runs."""
+    """Return where the parts of the cloud are. Raises LocalCloudError if none is running."""
     state = find_state()
     if state is None:
         raise LocalCloudError("No local cloud is running: start one with `python -m local`.")
@@ -50,7 +50,7 @@ def find_running() -> dict[str, Any]:
 
 
 def make_itwin(state: Mapping[str, Any], itwin_id: str, name: str | None = None) -> None:
-    """Make the iTwin where it is new, and the container for its drops; rename it where a name is given.
+    """Create the iTwin if it is new, and the container for its drops; rename it if a name is given.
 
     Raises LocalCloudError.
     """
@@ -61,13 +61,13 @@ def make_itwin(state: Mapping[str, Any], itwin_id: str, name: str | None = None)
     except requests.ConnectionError:
         raise
     except requests.RequestException as error:
-        raise LocalCloudError(f"The iTwin {itwin_id} could not be made: {_first_line(error)}") from error
+        raise LocalCloudError(f"The iTwin {itwin_id} could not be created: {_first_line(error)}") from error
     with open_storage(state) as storage, contextlib.suppress(ResourceExistsError):
         storage.create_container(itwin_id)
 
 
 def open_storage(state: Mapping[str, Any]) -> BlobServiceClient:
-    """Return a client for the storage of the cloud that runs; it is to be closed."""
+    """Return a client for the storage of the running cloud, to be closed by the caller."""
     return BlobServiceClient.from_connection_string(state["connectionString"], **QUICK_RETRIES)
 
 

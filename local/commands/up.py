@@ -1,4 +1,4 @@
-"""`python -m local`: start everything, say where it is, and run until Ctrl-C or SIGTERM."""
+"""`python -m local`: start everything, print where it is, and run until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local.cloud import LocalCloud
-from local.commands.running import hearing_from_cloud
+from local.commands.running import cloud_errors_explained
 from local.console import open_console
 from local.ports import DEFAULT_PORTS, PARTS, claim_ports
 from local.state import claim_state
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HEALTH_INTERVAL_S = 0.5
-# Whoever watches would not wait for an hour to see a drop survive an outage.
+# Short enough to watch a drop survive an outage.
 SHORT_WAITS = {"RETRY_MIN_DELAY_S": "1", "RETRY_MAX_DELAY_S": "10"}
 
 
-@hearing_from_cloud()
+@cloud_errors_explained()
 def run(options: argparse.Namespace) -> int:
     """Run the cloud."""
     asked = {part: getattr(options, f"{part}_port") for part in PARTS}
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class HostLog:
-    """Prints what the host says, but holds it back until `release`: the console's address is to come first."""
+    """Prints the host's log, but only after `release`: the console's address should be printed first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class HostLog:
                 self._held.append(line)
 
     def release(self) -> None:
-        """Print what was held, and from now on every line."""
+        """Print the lines held back so far, and every further line at once."""
         with self._lock:
             held, self._held = self._held or [], None
             for line in held:
@@ -110,5 +110,5 @@ def _describe(cloud: LocalCloud, console: str, moved: Sequence[str]) -> list[str
 
 def _fallback(part: str, address: str) -> str:
     usual, port = getattr(DEFAULT_PORTS, part), urlsplit(address).port
-    instead = " UseDevelopmentStorage=true leads elsewhere." if part in ("blob", "queue") else ""
+    instead = " UseDevelopmentStorage=true will not find it." if part in ("blob", "queue") else ""
     return f"Port {usual} is in use, so the {part} service listens on {port}.{instead}"

@@ -1,6 +1,6 @@
-"""`python -m local watch FOLDER`: keep the cloud in step with a folder, as `azcopy sync` or `rclone` do; for trying it.
+"""`python -m local watch FOLDER`: keep the cloud in sync with a folder, as `azcopy sync` or `rclone` do, to try it out.
 
-A file is dropped when nobody has written to it for a while, and again whenever it has changed since.
+A file is dropped when it has not been written to for a while, and again whenever it has changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from azure.core.exceptions import HttpResponseError
 
-from local.commands.running import find_running, hearing_from_cloud, open_storage
+from local.commands.running import cloud_errors_explained, find_running, open_storage
 from local.drops import FINAL_STATUSES, drop_file, files_in, outcome, read_result, why_left_alone
 from local.itwin_platform import as_itwin_id
 from local.serving import UsageError
@@ -28,12 +28,12 @@ INTERVAL_S = 0.5
 Stamp = tuple[int, int]
 
 
-@hearing_from_cloud()
+@cloud_errors_explained()
 def run(options: argparse.Namespace) -> int:
-    """Drop what is new and print what becomes of it, until Ctrl-C.
+    """Drop new files and print their results, until Ctrl-C.
 
-    With an iTwin's ID all goes to it; else what lies in a folder that is named by one. No iTwin is made: an unknown one
-    becomes the 404 that it would be in Azure.
+    With an iTwin's ID, all files go to that iTwin; otherwise, files go to the iTwin whose ID is their folder's name. No
+    iTwin is created: an unknown one leads to the same 404 as in Azure.
     """
     state = find_running()
     folder: Path = options.folder
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             for itwin, name, content in _news(folder, options.itwin, options.min_age, seen):
                 try:
                     waiting[drop_file(storage, itwin, name, content)] = ("", 0)
-                except HttpResponseError as error:  # of this file; storage that is gone is no response
+                except HttpResponseError as error:  # concerns this file alone; storage that is gone does not respond
                     say(f"{itwin}/{name} -> not dropped -> {error.reason}")
             for drop, told in list(waiting.items()):
                 document = read_result(storage, state["resultsContainer"], drop)
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 def _news(
     folder: Path, itwin_id: str | None, min_age_s: float, seen: dict[Path, Stamp]
 ) -> Iterator[tuple[str, str, bytes]]:
-    """Return what is new or has changed: the iTwin, the blob's name, its content. Say once of other files why not."""
+    """Yield new and changed files: the iTwin, the blob's name, its content. Say once why other files are skipped."""
     for file, stamp in settled_files(folder, min_age_s, time.time()):
         if seen.get(file) == stamp:
             continue
@@ -73,7 +73,7 @@ def _news(
             try:
                 content = file.read_bytes()
             except OSError:
-                continue  # gone, or not readable yet
+                continue  # deleted, or not readable yet
             yield itwin, name, content
         elif file not in seen:
             say(f"{file.relative_to(folder)} -> skipped -> {why}")
@@ -81,9 +81,9 @@ def _news(
 
 
 def settled_files(folder: Path, min_age_s: float, now: float) -> Iterator[tuple[Path, Stamp]]:
-    """Return the files that were not written to for `min_age_s`, oldest first, for the newest wins.
+    """Yield the files that have not been written to for `min_age_s`, oldest first, as the newest drop wins.
 
-    A file that is still being written would be dropped in half.
+    A file that is still being written would be dropped incomplete.
     """
     found: list[tuple[Stamp, Path]] = []
     for file in files_in(folder):
@@ -98,7 +98,7 @@ def settled_files(folder: Path, min_age_s: float, now: float) -> Iterator[tuple[
 
 
 def _target(folder: Path, file: Path, itwin_id: str | None) -> tuple[str | None, str]:
-    """Return the iTwin, or None where the file is for none, and the blob's name; sub-folders stay in it."""
+    """Return the iTwin, or None if the file is for none, and the blob's name, which includes sub-folders."""
     name = file.relative_to(folder).as_posix()
     if itwin_id:
         return itwin_id, name

@@ -1,8 +1,9 @@
 """Decides whose requests are served, and what a browser may do with the responses.
 
-Any page that a developer has open can send requests to loopback ports. So the `Host` must be loopback, whatever name
-led here (DNS rebinding); what changes something must come from the console's own page (cross-site request forgery);
-and no response can be framed, embedded, sniffed or scripted by another, nor make a request that leaves the machine.
+Any page that a developer has open can send requests to loopback ports. So the `Host` must be loopback, which prevents
+DNS rebinding; requests that change something must come from the console's own page, which prevents cross-site request
+forgery; and no response can be framed, embedded, sniffed or scripted by another page, or make requests that leave the
+machine.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Guard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on and put the headers on the response."""
+        """Refuse the request, or pass it on and add the headers to the response."""
         if scope["type"] != "http":
             return
 

@@ -2,10 +2,10 @@
 
 ::
 
-    GET  /api/events                  changes as server-sent events: {"key": item, or null where it is gone}
-    POST /api/itwins                  make one: {"displayName"} -> {"id"}
-    POST /api/drops?itwin=&name=      drop the request's body; without an iTwin on a new one
-    POST /api/drops/{key}/itwin       make the iTwin that it was meant for; with ?again drop the file again
+    GET  /api/events                  changes as server-sent events: {"key": item, or null if it is gone}
+    POST /api/itwins                  create one: {"displayName"} -> {"id"}
+    POST /api/drops?itwin=&name=      drop the request's body; without an iTwin, on a new one
+    POST /api/drops/{key}/itwin       create the iTwin that it was meant for; with ?again, also drop the file again
     POST /api/samples                 drop a few pictures, each on a new iTwin
     PUT  /api/faults/{name}           {"on": true}
     GET  /api/itwins/{id}/image       the picture that the iTwin shows; with ?large as it was uploaded
@@ -62,7 +62,7 @@ HEARTBEAT_S = 15.0
 
 @contextlib.contextmanager
 def open_console(cloud: LocalCloud, port: int = 0, *, max_drops: int = MAX_DROPS) -> Iterator[str]:
-    """Serve the page of a cloud that runs until the block ends; yields its address."""
+    """Serve the console of a running cloud until the block ends; yields its address."""
     board, faults, pictures = Board(), Faults(cloud.platform), Pictures()
     with Observer(cloud, board, faults, pictures, max_drops=max_drops) as observer:
         board.put("storage", _access(cloud))
@@ -75,7 +75,7 @@ def open_console(cloud: LocalCloud, port: int = 0, *, max_drops: int = MAX_DROPS
 
 
 def _access(cloud: LocalCloud) -> dict[str, str]:
-    """Return what a program of this machine needs to write to storage; the key is the one that all the world knows."""
+    """Return what a program on this machine needs to write to storage; the key is the well-known public one."""
     signature = generate_account_sas(
         ACCOUNT,
         ACCOUNT_KEY,
@@ -91,7 +91,7 @@ def _access(cloud: LocalCloud) -> dict[str, str]:
 
 
 class _Refusal(Exception):
-    """What was asked for cannot be done; the message is for the page."""
+    """The request cannot be fulfilled; the message is shown on the page."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -139,14 +139,14 @@ class _Console:
                 loop.call_soon_threadsafe(changed.set)
 
         with self._board.listening(tell):
-            # Who reconnects gets everything again.
+            # A client that reconnects receives everything again.
             yield "retry: 1000\nevent: welcome\ndata: {}\n\n"
             while not self._board.closed:
                 changed.clear()
                 seen, items = self._board.changes_since(seen)
                 if items:
                     yield f"data: {json.dumps(items)}\n\n"
-                    await asyncio.sleep(BREATH_S)  # what comes in a burst goes out together
+                    await asyncio.sleep(BREATH_S)  # a burst of changes is sent together
                 try:
                     await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
                 except TimeoutError:
@@ -177,7 +177,7 @@ class _Console:
     async def _make_missing_itwin(self, request: Request) -> Response:
         item = self._board.get(request.path_params["key"]) or {}
         if ((item.get("result") or {}).get("error") or {}).get("code") != ITWIN_NOT_FOUND:
-            raise _Refusal(404, "There is no drop that lacks its iTwin.")
+            raise _Refusal(404, "There is no such drop without an iTwin.")
 
         def make() -> None:
             content = self._observer.read_drop(item) if "again" in request.query_params else None
@@ -197,7 +197,7 @@ class _Console:
         return Response(status_code=201)
 
     def _take(self, itwin_id: str | None, name: str, content: bytes) -> None:
-        """Drop a file; an iTwin has one image, so without an iTwin's id it gets one of its own, named after it."""
+        """Drop a file; as an iTwin has one image, a file without an iTwin's ID gets a new one, named after the file."""
         if itwin_id is None:
             itwin_id = self._cloud.itwin(display_name=name.rpartition("/")[2].rpartition(".")[0] or name)
         self._cloud.drop(itwin_id, name, content)
@@ -221,7 +221,7 @@ class _Console:
     async def _before(self, request: Request) -> Response:
         key = request.path_params["key"]
         item = self._board.get(key) or {}
-        if not (item.get("result") or {}).get("sent"):  # the app has not found it intact
+        if not (item.get("result") or {}).get("sent"):  # the app has not accepted it
             return _picture(None)
         return _picture(await run_in_threadpool(self._pictures.draw, key, lambda: self._observer.read_drop(item)))
 
@@ -235,7 +235,7 @@ class _Console:
 
 
 def _picture(found: Picture | None) -> Response:
-    """Respond with a picture. Its address has what it shows in it, so it never changes."""
+    """Respond with a picture. Its URL identifies its content, so it never changes."""
     if found is None:
         return PlainTextResponse("There is no such picture.", 404)
     data, media_type = found
@@ -257,4 +257,4 @@ async def _respond_to_refusal(_: Request, error: Exception) -> Response:
 
 
 async def _respond_to_storage_error(_: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"Storage refused it: {str(error).partition(chr(10))[0]}", 502)
+    return PlainTextResponse(f"Storage refused the request: {str(error).partition(chr(10))[0]}", 502)

@@ -124,7 +124,7 @@ def _possible_files(target: Path) -> set[Path]:
 def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
     """Return the path's files, each with the name that it would have in a container."""
     if not path.exists():
-        raise _Unanswerable(f"{printable(str(path))} is not there.")
+        raise _Unanswerable(f"{printable(str(path))} does not exist.")
     if not path.is_dir():
         if not path.is_file():
             raise _Unanswerable(f"{printable(str(path))} is neither a file nor a folder.")

@@ -1,4 +1,4 @@
-// The page: what came over the stream is shown, and what the person does is sent.
+// The page: shows what arrives in the stream of events, and sends what the user does.
 
 import { copy } from "./copying.js";
 import { KeyedList, el } from "./dom.js";
@@ -10,7 +10,7 @@ const find = (id) => document.getElementById(id);
 const items = new Map();
 const told = new Map();
 const uploads = { done: 0, total: 0 };
-let isOld = true; // what comes first was there before the page
+let isOld = true; // the first items existed before the page was opened
 const itwinList = new KeyedList(find("itwins"), (itwin) => renderItwin(itwin, chooseFor, commandFor));
 const dropList = new KeyedList(find("drops"), (drop) => renderDrop(drop, makeItwin));
 
@@ -70,7 +70,7 @@ function showTally(drops) {
   find("tally").replaceChildren(...[...counts].sort().map(([status, count]) =>
     el("span", { className: "count", "data-status": status }, `${count} ${status}`)));
   find("older").hidden = !(drops[0]?.sequence > drops.length);
-  find("older").textContent = `of the newest ${drops.length}; the older ones are in storage only`;
+  find("older").textContent = `among the newest ${drops.length}; older ones are only in storage`;
 }
 
 function showFaults(faults) {
@@ -79,7 +79,7 @@ function showFaults(faults) {
   for (const box of find("faults").querySelectorAll("input")) box.checked = Boolean(faults[box.name]);
 }
 
-/** Points to what is new, and says it to who cannot see it. */
+/** Highlights what is new, and announces it to screen readers. */
 function tell(drops) {
   const news = drops.filter(({ key, status }) => told.get(key) !== status);
   for (const { key, status } of news) told.set(key, status);
@@ -99,7 +99,7 @@ async function attempt(action) {
   }
 }
 
-/** Does what takes a while for each of `count` files, and shows how far it is. */
+/** Runs a slow action for each of `count` files, and shows the progress. */
 async function attemptAll(count, action) {
   uploads.total += count;
   showUploads();
@@ -109,7 +109,7 @@ async function attemptAll(count, action) {
     uploads.done += 1;
     showUploads();
   }));
-  uploads.done += left; // what was refused does not come any more
+  uploads.done += left; // files that were refused will not arrive
   if (uploads.done === uploads.total) Object.assign(uploads, { done: 0, total: 0 });
   showUploads();
 }
@@ -117,7 +117,7 @@ async function attemptAll(count, action) {
 function showUploads() {
   const { done, total } = uploads;
   find("uploads").hidden = total === 0;
-  find("uploads").textContent = total === 1 ? "Writing it to storage…" : `Writing to storage: ${done} of ${total}…`;
+  find("uploads").textContent = total === 1 ? "Writing to storage…" : `Writing to storage: ${done} of ${total}…`;
 }
 
 function chooseFor(id) {
@@ -125,13 +125,13 @@ function chooseFor(id) {
   find("files").click();
 }
 
-/** Makes a command for a shell; an address has no character in it that would end its quotation. */
+/** Returns a command for a shell; no character in the URL could end the quotation. */
 function commandFor(itwin) {
   const { blobUrl, signature } = items.get("storage");
   return `curl --fail --upload-file photo.jpg --header "x-ms-blob-type: BlockBlob" "${blobUrl}/${itwin}/photo.jpg?${signature}"`;
 }
 
-/** Makes the iTwin that a drop was meant for; `again` drops the file again, where the app will not retry it. */
+/** Creates the iTwin that a drop was meant for; `again` also drops the file again, if the app will not retry it. */
 function makeItwin(key, again) {
   attempt(() => send("POST", `/api/drops/${encodeURIComponent(key)}/itwin${again ? "?again" : ""}`));
 }

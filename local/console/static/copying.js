@@ -5,7 +5,7 @@ import { el, icon } from "./dom.js";
 const COPY = "M9 9h11v11H9zM5 15H4V4h11v1";
 const TOLD_MS = 1500;
 
-/** Makes a button; `text` returns what is copied, at the time when it is wanted. */
+/** Creates a button; `text` returns what to copy, and is called on each click. */
 export function copyButton(label, name, text) {
   const button = el("button", { type: "button", className: "copy", "data-focus": `copy ${label}`, ariaLabel: name, title: name },
     icon(COPY), el("span", {}, label));
@@ -13,7 +13,7 @@ export function copyButton(label, name, text) {
   return button;
 }
 
-/** Copies the text, and shows for a moment in `place` whether that could be done. */
+/** Copies the text, and briefly shows in `place` whether that succeeded. */
 export async function copy(place, text) {
   const label = place.dataset.label ??= place.textContent;
   const isCopied = await navigator.clipboard.writeText(text).then(() => true, () => false);

@@ -1,8 +1,8 @@
-// How elements are made: of text alone, so that nothing that a file is called or a service says becomes HTML.
+// Creates elements from text only, so that no file name and no response can become HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Makes an element; properties that are no attributes are set as such, children are elements or texts. */
+/** Creates an element; names that are not DOM properties become attributes, and children are elements or strings. */
 export function el(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -26,7 +26,7 @@ export function icon(path, className = "icon") {
   return svg;
 }
 
-/** Keeps a list's children those of `items`: what did not change stays, with what is open and has the focus. */
+/** Keeps a list's children in sync with `items`: unchanged ones stay, and so do open details and the focus. */
 export class KeyedList {
   #shown = new Map();
 

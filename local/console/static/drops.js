@@ -1,4 +1,4 @@
-// The list of drops: what came, what was made of it, and what is still to come.
+// The list of drops: what was dropped, what was made of it, and what will happen next.
 
 import { el, icon } from "./dom.js";
 import { afterWords, bytesWords, changeWords, dueWords, extentWords, STATUSES, stepWords, timeWords } from "./words.js";
@@ -6,7 +6,7 @@ import { afterWords, bytesWords, changeWords, dueWords, extentWords, STATUSES, s
 const ARROW = "M5 12h14m-5-5 5 5-5 5";
 const PICTURE = "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4";
 
-/** What of a drop is shown: `shownNow` says that the iTwin still has this very picture. */
+/** Returns what to show of a drop: `shownNow` says that the iTwin still shows this picture. */
 export function dropView(drop, itwin) {
   const { result } = drop;
   return {
@@ -51,7 +51,7 @@ export function renderDrop(drop, makeItwin) {
 
 function remedy({ key, name, status }, makeItwin) {
   const again = status !== "retrying";
-  const label = again ? "Make this iTwin and drop the file again" : "Make this iTwin";
+  const label = again ? "Create this iTwin and drop the file again" : "Create this iTwin";
   return el("div", { className: "remedy" },
     el("button", { type: "button", "data-focus": "remedy", ariaLabel: `${label}: ${name}`, onclick: () => makeItwin(key, again) }, label));
 }
@@ -62,7 +62,7 @@ function thumbnail(source) {
   return source ? pictureOf(source, "") : el("span", { className: "frame none" }, icon(PICTURE));
 }
 
-/** Shows a picture, or the place of one where there is none any more. */
+/** Shows a picture, or a placeholder if it no longer exists. */
 function pictureOf(source, alt) {
   const frame = el("span", { className: "frame" });
   const image = el("img", { src: source, alt, loading: "lazy" });
@@ -98,12 +98,12 @@ function partOver(since, until) {
   return to > from ? Math.min(Math.max((Date.now() - from) / (to - from), 0), 1) : 1;
 }
 
-/** Tells attempt by attempt how it went, where there was more than one. */
+/** Shows the outcome of every attempt, if there was more than one. */
 function story({ steps }) {
   if (steps.length < 2) return null;
   return el("ol", { className: "story", ariaLabel: "Attempts" }, ...steps.map((step) =>
     el("li", { "data-status": step.status },
-      el("time", { dateTime: step.at }, timeWords(step.at)), ` try ${step.attempt}: `, el("strong", {}, step.status),
+      el("time", { dateTime: step.at }, timeWords(step.at)), ` attempt ${step.attempt}: `, el("strong", {}, step.status),
       ` ${stepWords(step)}`)));
 }
 
@@ -123,7 +123,7 @@ function facts(drop) {
     ["Reason", result?.reason],
     ["Error code", result?.error?.code],
     ["Dropped", !result?.sent && extentWords(sourceOf(drop))],
-    ["What was changed", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "nothing: the same bytes")],
+    ["Changes", result?.sent && (result.sent.changes.map(changeWords).join(", ") || "none: the same bytes")],
     ["Attempts", result?.attempts],
     ["Next attempt", result?.nextAttemptAt && `${timeWords(result.nextAttemptAt)}`],
     ["Platform response", result?.response && `HTTP ${result.response.httpStatus}`],

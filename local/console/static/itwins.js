@@ -1,4 +1,4 @@
-// The gallery: each iTwin with the picture that it shows now.
+// The gallery: each iTwin with its current picture.
 
 import { copyButton } from "./copying.js";
 import { el, icon } from "./dom.js";

@@ -1,10 +1,10 @@
-// How files get into storage: picked, or dropped with all the folders that they lie in.
+// Writes files to storage: chosen ones, or dropped ones with their folders.
 
 const MAX_TOLD = 10;
 
 /** Returns [name, file] for everything that was dropped; a folder's files keep their paths. */
 export async function droppedFiles(transfer) {
-  // Entries must be taken before anything is awaited: the list is emptied then.
+  // Entries must be read before anything is awaited, because the list is emptied then.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files].map((file) => [file.name, file]);
   return (await Promise.all(entries.map((entry) => filesOf(entry, "")))).flat();
@@ -15,19 +15,19 @@ async function filesOf(entry, folder) {
   if (entry.isFile) return [[name, await new Promise((resolve, reject) => { entry.file(resolve, reject); })]];
   const reader = entry.createReader();
   const found = [];
-  for (;;) { // a reader hands out some hundred at a time
+  for (;;) { // a reader returns about a hundred entries at a time
     const some = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
     if (!some.length) return found;
     found.push(...(await Promise.all(some.map((child) => filesOf(child, `${name}/`)))).flat());
   }
 }
 
-/** Writes the files one after the other, for the newest wins; `advance` is told of each. Fails in the end where any was refused. */
+/** Writes the files one after the other, as the newest wins; calls `advance` for each. Throws at the end if any was refused. */
 export async function dropFiles(files, itwin, advance) {
   const refused = [];
   for (const [name, file] of files) {
     try {
-      await file.slice(0, 1).arrayBuffer(); // tells a file that cannot be read from a cloud that does not respond
+      await file.slice(0, 1).arrayBuffer(); // fails for an unreadable file, which is not to be mistaken for a cloud that is down
       await send("POST", `/api/drops?${new URLSearchParams({ itwin, name })}`, file);
     } catch (error) {
       refused.push(`${name}: ${error.message}`);

@@ -1,28 +1,28 @@
-// What things are called on the page.
+// The wording of the page.
 
 export const STATUSES = {
   waiting: "It is in storage and has no result yet: it is being processed, or is waiting to be.",
-  probe: "The preflight wrote it to see whether events arrive; that the app rejected it shows that they do.",
-  ignored: "An unfinished copy, a system file or an empty folder: the app ignores it.",
-  uploaded: "It was uploaded.",
-  rejected: "The uploader can fix it.",
-  superseded: "A newer drop of the same iTwin is already up.",
-  retrying: "It will be tried again.",
+  probe: "The preflight wrote it to check whether events arrive: the app's rejection shows that they do.",
+  ignored: "The app ignores unfinished copies, system files and empty folders.",
+  uploaded: "It was uploaded to the iTwin Platform.",
+  rejected: "It cannot be used as it is; the uploader can fix that.",
+  superseded: "A newer drop for the same iTwin has already been uploaded.",
+  retrying: "It will be retried.",
   failed: "The app has stopped retrying, or has failed on it.",
 };
 
 const CHANGES = {
   "preview-used": "preview of a raw file",
-  "depth-reduced": "16 bits to 8",
-  resized: "made smaller",
+  "depth-reduced": "reduced to 8 bits",
+  resized: "scaled down",
   "colours-converted": "colours to RGB",
   "tone-mapped": "HDR to SDR",
   "profile-embedded": "colour profile added",
   oriented: "turned upright",
   cropped: "cropped to 5:1",
   padded: "padded to 5:1",
-  flattened: "put on white",
-  recompressed: "compressed again",
+  flattened: "transparency to white",
+  recompressed: "recompressed",
   converted: "converted",
   "metadata-removed": "metadata removed",
 };
@@ -43,7 +43,7 @@ export function extentWords(part) {
   return [typeWords(part?.mediaType), pixels, bytesWords(part?.bytes)].filter(Boolean).join(" · ");
 }
 
-/** What the picture that was made is called, and what is said in its place where there is none. */
+/** Returns the title of the picture that was made, and the text to show if there is none. */
 export function afterWords(status) {
   if (status === "uploaded") return ["Sent", "not kept"];
   return ["Prepared", status === "retrying" ? "not sent yet" : "not uploaded"];
@@ -61,8 +61,8 @@ export function timeWords(moment) {
 export function dueWords(moment, attempt) {
   const seconds = Math.ceil((new Date(moment) - Date.now()) / 1000);
   if (seconds <= 0) return "retrying now";
-  if (seconds < 100) return `try ${attempt} in ${seconds} s`;
-  return `try ${attempt} in ${seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`}`;
+  if (seconds < 100) return `attempt ${attempt} in ${seconds} s`;
+  return `attempt ${attempt} in ${seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`}`;
 }
 
 export const stepWords = ({ httpStatus, code }) => [httpStatus && `HTTP ${httpStatus}`, code].filter(Boolean).join(" · ");
