@@ -54,6 +54,22 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
+class ImageSettings:
+    """Which images are accepted."""
+
+    limits: ImageLimits
+    max_source_bytes: int
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> ImageSettings:
+        """Read these settings alone. Raises InvalidSettings."""
+        reader = _Reader(environ)
+        images = _read_images(reader)
+        reader.raise_problems()
+        return images
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that the operator can set."""
 
@@ -71,18 +87,14 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read every setting. Raises InvalidSettings, which lists every problem."""
         reader = _Reader(environ)
-        limits = ImageLimits()
+        images = _read_images(reader)
         api_url = reader.url("ITWIN_API_URL", "https://api.bentley.com")
         settings = cls(
             storage=_read_storage(reader, reader),
             api_url=api_url,
             login=_read_login(reader, api_url),
-            limits=ImageLimits(
-                max_source_pixels=reader.integer("MAX_SOURCE_PIXELS", limits.max_source_pixels, 1, 1_000_000_000),
-                max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", limits.max_output_pixels, 10_000, 1_000_000_000),
-                aspect_policy=reader.choice("ASPECT_POLICY", limits.aspect_policy, get_args(AspectPolicy)),
-            ),
-            max_source_bytes=reader.integer("MAX_SOURCE_BYTES", DEFAULT_MAX_SOURCE_BYTES, 1, MAX_READABLE_BYTES),
+            limits=images.limits,
+            max_source_bytes=images.max_source_bytes,
             max_image_cpu_s=reader.integer("MAX_IMAGE_CPU_S", 10, 1, 30),
             max_image_memory_mb=reader.integer("MAX_IMAGE_MEMORY_MB", 0, 0, 100_000),
             timeout_s=reader.integer("ITWIN_TIMEOUT_S", 40, 1, 45),
@@ -90,6 +102,16 @@ class Settings:
         )
         reader.raise_problems()
         return settings
+
+
+def _read_images(reader: _Reader) -> ImageSettings:
+    default = ImageLimits()
+    limits = ImageLimits(
+        max_source_pixels=reader.integer("MAX_SOURCE_PIXELS", default.max_source_pixels, 1, 1_000_000_000),
+        max_output_pixels=reader.integer("MAX_OUTPUT_PIXELS", default.max_output_pixels, 10_000, 1_000_000_000),
+        aspect_policy=reader.choice("ASPECT_POLICY", default.aspect_policy, get_args(AspectPolicy)),
+    )
+    return ImageSettings(limits, reader.integer("MAX_SOURCE_BYTES", DEFAULT_MAX_SOURCE_BYTES, 1, MAX_READABLE_BYTES))
 
 
 def _read_storage(reader: _Reader, results: _Reader) -> StorageSettings:

@@ -23,7 +23,7 @@ from shared.admission import Admission
 from shared.drop import Drop
 from shared.errors import InvalidSettings
 from shared.preview.looking import SUFFIXES, Question, Rules, bytes_needed, look_at, printable, with_suffix
-from shared.settings import Settings
+from shared.settings import ImageSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
     from shared.preview.looking import Preview
 
 IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
-# What the app cannot start without, and no image needs.
-ELSEWHERE = {
-    "DropStorage": "UseDevelopmentStorage=true",
-    "ITWIN_API_URL": "https://nowhere.invalid",
-    "ITWIN_LOGIN": "managed-identity",
-    "ITWIN_TOKEN_SCOPE": "none",
-}
 # Any photo of 24 megapixels takes less, so only larger ones wait for one another.
 IMAGE_BYTES_PER_PROCESS = 500_000_000
 
@@ -80,8 +73,7 @@ class _Unanswerable(Exception):
 
 def _rules() -> Rules:
     """Read what the app's settings say of images. Raises InvalidSettings."""
-    given = {name: os.environ[name] for name in IMAGE_SETTINGS if name in os.environ}
-    settings = Settings.from_environ({**ELSEWHERE, **given})
+    settings = ImageSettings.from_environ(os.environ)
     return Rules(settings.limits, settings.max_source_bytes)
 
 
