@@ -542,14 +542,6 @@ def test_a_progressive_jpeg_that_refines_by_more_than_a_bit_is_refused() -> None
         normalize_image(bytes(data))
 
 
-@pytest.mark.parametrize("process", [0xC3, 0xC9, 0xCA])
-def test_a_jpeg_of_a_rare_kind_is_refused_by_name(process: int) -> None:
-    """Arithmetic coding takes five times the CPU, and no browser shows it."""
-    data = encoded(photo(64, 64), "JPEG").replace(b"\xff\xc0\0\x11", b"\xff" + bytes((process,)) + b"\0\x11")
-    with pytest.raises(UnsupportedFormat, match="rare kind"):
-        normalize_image(data)
-
-
 @pytest.mark.parametrize("size", [(60_000, 3), (3, 30_000)])
 def test_a_thread_is_padded_within_the_pixels_that_may_leave(size: tuple[int, int]) -> None:
     """60,000 x 3 pixels would become 720 million."""

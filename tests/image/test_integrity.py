@@ -181,7 +181,7 @@ CONVERSIONS: dict[str, Callable[[bytes], bytes]] = {
         ("line feeds to carriage returns", (8, 8)),
         ("no carriage returns", (200, 150)),
         ("carriage returns to line feeds", (200, 150)),
-        ("both to line feeds", (1_600, 1_200)),
+        ("both to line feeds", (2_400, 1_800)),
         *((conversion, (320, 240)) for conversion in CONVERSIONS if conversion != "both to line feeds"),
     ],
 )

@@ -68,10 +68,11 @@ def told_of_damage(data: bytes) -> Iterator[None]:
 
 def explains_damage(data: bytes) -> bool:
     """Say whether a file that is known to be damaged has the line ends of a text, or none."""
-    returns, feeds, pairs = data.count(b"\r"), data.count(b"\n"), data.count(b"\r\n")
+    end = min(len(data), _SAMPLE_BYTES)
+    returns, feeds, pairs = (data.count(each, 0, end) for each in (b"\r", b"\n", b"\r\n"))
     if returns and feeds:
-        return feeds == pairs >= _CERTAIN or (not pairs and returns * feeds >= _MISSED_OF_DAMAGED * len(data))
-    return len(data) >= 256 * _MISSED_OF_DAMAGED and len(set(data[:_SAMPLE_BYTES])) >= _MOST_BYTES
+        return feeds == pairs >= _CERTAIN or (not pairs and returns * feeds >= _MISSED_OF_DAMAGED * end)
+    return end >= 256 * _MISSED_OF_DAMAGED and len(set(data[:end])) >= _MOST_BYTES
 
 
 def converted() -> CorruptImage:
