@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,10 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
     known = Known.at_first(attempt, services, invocation_id)
     source = image = None
     try:
-        with bounded(known.stopwatch.deadline, clock.monotonic):
+        with bounded(known.stopwatch.deadline, clock.monotonic), ExitStack() as held:
             known = known.plus(recorded=services.results.read(drop)).dated(clock.now())
             app = services.app()
+            held.enter_context(app.files.admit(1, known.stopwatch.deadline))
             source = read_unless_settled(known, services, app.settings.max_source_bytes)
             if source is None or source.facts.is_directory_marker():
                 return
@@ -72,6 +74,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
                     with known.stopwatch.timed("normalize"):
                         most_unpacked = app.settings.max_source_bytes if source.is_labelled_gzip else 0
                         image = app.normalize(source.take(), known.stopwatch.deadline, most_unpacked)
+                    held.close()
                     known = known.plus(image=ImageFacts.of(image, source))
                     outcome = _upload(image, known, entry, app, services)
     except (DropError, AzureError, OSError, MemoryError) as error:

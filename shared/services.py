@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shared.admission import Admission
 from shared.cage import CageLimits, open_images
 from shared.cage.instance import instance_bytes, limits_for
 from shared.clock import LOCAL, Clock, StorageTime, utc_now
@@ -54,6 +55,8 @@ class App:
     platform: ITwinPlatform
     ledger: Ledger
     normalize: Normalize
+    files: Admission
+    """How many files are in memory at once: each from before it is read until it has become an image."""
 
     @classmethod
     def from_settings(
@@ -65,7 +68,8 @@ class App:
         tokens = open_tokens(settings.login, http)
         platform = ITwinPlatform(settings.api_url, tokens, throttle, http, timeout_s=settings.timeout_s)
         ledger = open_ledger(storage, clock.now, settings.timeout_s)
-        return cls(settings, throttle, platform, ledger, normalizer(settings))
+        files = Admission(image_limits(settings).processes)
+        return cls(settings, throttle, platform, ledger, normalizer(settings), files)
 
 
 def caged(settings: Settings) -> Normalize:

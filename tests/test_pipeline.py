@@ -29,6 +29,7 @@ from local.itwin_platform import ITwinPlatform, ScriptedResponse
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from local.serving import serve
+from shared.admission import Admission
 from shared.attempt import Attempt
 from shared.cage import CageLimits, open_images
 from shared.clock import Clock, utc_now
@@ -1007,6 +1008,26 @@ def test_an_attempt_that_storage_refuses_for_long_raises_before_the_host_would_e
     assert (
         ATTEMPT_S - 60 < bench.clock.monotonic() - began < ATTEMPT_S + ENDING_S < 3600 * hours + 60 * minutes + seconds
     )
+
+
+def test_a_file_is_not_read_before_there_is_room_for_it(bench: Bench) -> None:
+    """Files that wait would fill an instance that decodes one at a time; the next is read while an image is sent."""
+    files, free_at_upload = Admission(1), []
+    bench.services = replace(bench.services, app_or_problem=replace(bench.services.app(), files=files))
+    drop = bench.write(PICTURES[0])
+
+    def look(exchange: Exchange) -> None:
+        if exchange.method == "PUT" and LEDGER_CONTAINER in exchange.target:
+            free_at_upload.append(files._free)
+
+    bench.hinder = look
+    with ThreadPoolExecutor(1) as pool:
+        with files.admit(1):
+            result = pool.submit(bench.process, drop)
+            assert wait_until(lambda: len(files._line) == 1, timeout_s=HANG_S)
+            assert ("GET", "drop") not in bench.asked()
+        assert result.result(HANG_S)["status"] == "uploaded"
+    assert free_at_upload == [1, 1]
 
 
 def test_an_attempt_that_takes_too_long_is_postponed(bench: Bench) -> None:

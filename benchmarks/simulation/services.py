@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.simulation.storage import BlobService
 from local.itwin_platform.rate_limit import RateLimit
+from shared.admission import Admission
 from shared.clock import Clock
 from shared.credentials import AccessTokens, Token
 from shared.drop import Drop, Version
@@ -87,7 +89,7 @@ def open_services(process: Process) -> Services:
         storage=storage,
         results=ResultStore(storage, RESULTS),
         retries=RetryQueue(lambda: queue, world.now),
-        app_or_problem=App(SETTINGS, throttle, platform, ledger, process.normalize),
+        app_or_problem=App(SETTINGS, throttle, platform, ledger, process.normalize, Admission(sys.maxsize)),
         clock=Clock(world.now, world.clock, process.sleep),
         uniform=world.chance.uniform,
     )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import random
+import sys
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from benchmarks.simulation.services import EverlastingTokens
 from benchmarks.simulation.storage import Account, BlobService, storage_error
 from local.itwin_platform import ReceivedRequest
 from local.samples import encode
+from shared.admission import Admission
 from shared.attempt import Attempt
 from shared.clock import Clock
 from shared.credentials import AccessTokens
@@ -333,7 +335,7 @@ class Process:
             storage=storage,
             results=ResultStore(storage, RESULTS),
             retries=RetryQueue(lambda: queue, now),
-            app_or_problem=App(SETTINGS, throttle, platform, ledger, normalize),
+            app_or_problem=App(SETTINGS, throttle, platform, ledger, normalize, Admission(sys.maxsize)),
             clock=Clock(now, lambda: self.world.loop.now, self.world.loop.sleep),
             uniform=self.world.chance.uniform,
         )
