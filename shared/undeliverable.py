@@ -17,7 +17,6 @@ Event Grid writes it (https://learn.microsoft.com/azure/event-grid/manage-event-
 
 from __future__ import annotations
 
-import json
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import DropGone, SourceTooLarge
 from shared.outcome import Stopwatch, retried
+from shared.untrusted_json import parse_list
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -85,11 +85,8 @@ def _drops_in(content: bytes, services: Services) -> tuple[list[Drop], int]:
 
     Raises ValueError if it is not a list of events.
     """
-    events = json.loads(content)
-    if not isinstance(events, list):
-        raise ValueError("Not a list of events.")  # noqa: TRY004 - as above
     drops, others = [], 0
-    for event in events:
+    for event in parse_list(content):
         try:
             drop = blob_at(blob_url(event), services)
         except ValueError:

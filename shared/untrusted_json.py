@@ -16,14 +16,17 @@ def parse_object(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, 
 
     Python accepts NaN and Infinity, which RFC 8259 does not allow and other parsers refuse.
     """
-    try:
-        document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except RecursionError as error:
-        raise ValueError("JSON that is nested too deep.") from error
+    document = _parse(text, max_depth)
     if not isinstance(document, dict):
         raise ValueError("Not a JSON object.")  # noqa: TRY004 - to the caller, whatever else it is makes no difference
-    if _is_deeper(document, max_depth):
-        raise ValueError("JSON that is nested too deep.")
+    return document
+
+
+def parse_list(text: str | bytes) -> list[Any]:
+    """Return the JSON array in the text, as strictly. Raises ValueError."""
+    document = _parse(text, MAX_DEPTH)
+    if not isinstance(document, list):
+        raise ValueError("Not a JSON array.")  # noqa: TRY004 - as above
     return document
 
 
@@ -41,8 +44,18 @@ def parse_time(text: str) -> datetime:
         raise ValueError("A time before the year 1 or after 9999.") from error
 
 
-def _is_deeper(document: dict[str, Any], levels: int) -> bool:
-    layer: list[Any] = [document]
+def _parse(text: str | bytes, max_depth: int) -> Any:
+    try:
+        document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deep.") from error
+    if _is_deeper(document, max_depth):
+        raise ValueError("JSON that is nested too deep.")
+    return document
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    layer = [document] if isinstance(document, dict | list) else []
     for _ in range(levels):
         inner = (value.values() if isinstance(value, dict) else value for value in layer)
         layer = [value for values in inner for value in values if isinstance(value, dict | list)]

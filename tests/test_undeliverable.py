@@ -66,8 +66,16 @@ def test_a_letter_that_was_taken_up_is_nothing_to_do(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "letter",
-    [b"", b"{", {"data": {}}, [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}], [7], [{"data": 1}]],
-    ids=str,
+    [
+        b"",
+        b"{",
+        {"data": {}},
+        [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}],
+        [7],
+        [{"data": 1}],
+        b"[" * 100_000,
+    ],
+    ids=lambda letter: str(letter)[:40],
 )
 def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
     """Nothing of it is followed, to another account least of all, and nothing of it is lost."""
