@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from shared.errors import ImageRefused, UnsupportedFormat
 from shared.image import colour
 from shared.image.formats import jpeg, tiff
+from shared.image.formats import tiff_tags as tags
+from shared.image.formats.tiff_directory import Directory
+from shared.image.formats.tiff_writing import file_of_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +32,17 @@ _PREVIEWS = {1, 0x1_0001}
 _JPEG = 7
 _STATES_COLOURS = re.compile(rb"\xff\xd8\xff(?:\xe0..JFIF|\xee..Adobe)", re.DOTALL)
 _COPIED = (
-    tiff.WIDTH,
-    tiff.HEIGHT,
-    tiff.BITS,
-    tiff.COMPRESSION,
-    tiff.PHOTOMETRIC,
-    tiff.SAMPLES,
-    tiff.ROWS_PER_STRIP,
-    tiff.TILE_WIDTH,
-    tiff.TILE_HEIGHT,
-    tiff.JPEG_TABLES,
-    tiff.SUBSAMPLING,
+    tags.WIDTH,
+    tags.HEIGHT,
+    tags.BITS,
+    tags.COMPRESSION,
+    tags.PHOTOMETRIC,
+    tags.SAMPLES,
+    tags.ROWS_PER_STRIP,
+    tags.TILE_WIDTH,
+    tags.TILE_HEIGHT,
+    tags.JPEG_TABLES,
+    tags.SUBSAMPLING,
 )
 """What says how the JPEGs of a page are put together."""
 
@@ -58,8 +61,8 @@ _COLOUR_SPACES = {
 def inspect(data: bytes) -> Inspection:
     """Inspect a TIFF, or the preview of a DNG; refuse a DNG that has none of use."""
     tiff.refuse_canons_raw(data)
-    first = tiff.Directory.read(data)
-    if tiff.DNG_VERSION not in first.entries:
+    first = Directory.read(data)
+    if tags.DNG_VERSION not in first.entries:
         return tiff.inspect(data)
     previews = [page for page in _pages(first) if _is_preview(page)]
     for page in sorted(previews, key=_longest_side, reverse=True):
@@ -72,55 +75,55 @@ def inspect(data: bytes) -> Inspection:
     )
 
 
-def _pages(first: tiff.Directory) -> Iterator[tiff.Directory]:
+def _pages(first: Directory) -> Iterator[Directory]:
     """Yield the pages that are readable: the first, those behind it, and those that each of these names as its own."""
     waiting, seen = [first], 0
     while waiting and seen < _MAX_PAGES:
         page = waiting.pop(0)
         seen += 1
         yield page
-        for start in (*page.numbers(tiff.SUB_PAGES)[:_MAX_PAGES], *filter(None, (page.next_start,))):
+        for start in (*page.numbers(tags.SUB_PAGES)[:_MAX_PAGES], *filter(None, (page.next_start,))):
             try:
-                waiting.append(tiff.Directory.read(page.data, start))
+                waiting.append(Directory.read(page.data, start))
             except ImageRefused:
                 continue
 
 
-def _is_preview(page: tiff.Directory) -> bool:
+def _is_preview(page: Directory) -> bool:
     return (
-        page.first(tiff.SUB_FILE_TYPE, 0) in _PREVIEWS
-        and page.first(tiff.PHOTOMETRIC, -1) in {tiff.YCBCR, tiff.RGB}
-        and page.first(tiff.COMPRESSION, 1) == _JPEG
+        page.first(tags.SUB_FILE_TYPE, 0) in _PREVIEWS
+        and page.first(tags.PHOTOMETRIC, -1) in {tags.YCBCR, tags.RGB}
+        and page.first(tags.COMPRESSION, 1) == _JPEG
         and _longest_side(page) >= LEAST_SIDE
     )
 
 
-def _longest_side(page: tiff.Directory) -> int:
-    return max(page.first(tiff.WIDTH, 0), page.first(tiff.HEIGHT, 0))
+def _longest_side(page: Directory) -> int:
+    return max(page.first(tags.WIDTH, 0), page.first(tags.HEIGHT, 0))
 
 
-def _inspected(page: tiff.Directory) -> Inspection | None:
+def _inspected(page: Directory) -> Inspection | None:
     """Return what is known of a page's JPEG, None where it is damaged.
 
     One that comes alone is read as such, if it says its colours itself or has those that a JPEG has; others as a TIFF.
     """
     pieces = page.pieces()
     try:
-        if len(pieces) == 1 and tiff.JPEG_TABLES not in page.entries:
+        if len(pieces) == 1 and tags.JPEG_TABLES not in page.entries:
             ((start, size),) = pieces
             preview = page.data[start : start + size]
-            if page.first(tiff.PHOTOMETRIC, -1) == tiff.YCBCR or _STATES_COLOURS.match(preview):
+            if page.first(tags.PHOTOMETRIC, -1) == tags.YCBCR or _STATES_COLOURS.match(preview):
                 return jpeg.inspect(preview)
         return tiff.inspect(
-            tiff.file_of_pieces(page, pieces, {tag: page.entry(tag) for tag in _COPIED if tag in page.entries})
+            file_of_pieces(page, pieces, {tag: page.entry(tag) for tag in _COPIED if tag in page.entries})
         )
     except ImageRefused:
         return None
 
 
-def _as_shown(inspection: Inspection, page: tiff.Directory, first: tiff.Directory) -> Inspection:
+def _as_shown(inspection: Inspection, page: Directory, first: Directory) -> Inspection:
     """Turn it as the raw is to be turned, and take its colours for what its page says."""
-    orientation = page.first(tiff.ORIENTATION, first.first(tiff.ORIENTATION, 1))
+    orientation = page.first(tags.ORIENTATION, first.first(tags.ORIENTATION, 1))
     colours = _COLOUR_SPACES.get(page.first(_PREVIEW_COLOUR_SPACE, 0))
     return replace(
         inspection,

@@ -15,10 +15,15 @@ import zlib
 from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image.formats import jpeg, jpeg_integrity, libtiff, tiff
+from shared.image.formats import jpeg, jpeg_integrity, libtiff
+from shared.image.formats import tiff_tags as tags
+from shared.image.formats.tiff_writing import file_of, longs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shared.image.formats.tiff import TiffInspection
+    from shared.image.formats.tiff_directory import Directory
 
 _FAXES = {2, 3, 4}
 """Rows as run lengths, and fax's groups 3 and 4."""
@@ -35,23 +40,23 @@ _LOWEST_BIT_FIRST = 2
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def demand_intact(source: tiff.TiffInspection) -> None:
+def demand_intact(source: TiffInspection) -> None:
     """Refuse a page whose strips or tiles are found to be damaged."""
     directory = source.directory
-    compression = directory.first(tiff.COMPRESSION, 1)
+    compression = directory.first(tags.COMPRESSION, 1)
     if compression in _FAXES and libtiff.fax_complaints(source.data):
         raise CorruptImage("The TIFF is damaged: rows of its fax are missing, or too long or too short. Scan it again.")
     if compression == _JPEG:
         _demand_intact_jpegs(directory)
     if compression in _DEFLATED:
         _demand_checksums(directory)
-    if compression in _SURPLUS and directory.first(tiff.PHOTOMETRIC, 0) != tiff.YCBCR:
+    if compression in _SURPLUS and directory.first(tags.PHOTOMETRIC, 0) != tags.YCBCR:
         _demand_lengths(source, _SURPLUS[compression])
 
 
-def _demand_intact_jpegs(directory: tiff.Directory) -> None:
+def _demand_intact_jpegs(directory: Directory) -> None:
     """Check each JPEG of a page as one that comes alone (TIFF Technical Note 2)."""
-    tables = directory.bytes_of(tiff.JPEG_TABLES)[:-2] or _START
+    tables = directory.bytes_of(tags.JPEG_TABLES)[:-2] or _START
     for start, end in _checked(directory):
         try:
             inspection = jpeg.inspect(tables + directory.data[start + 2 : end])
@@ -60,10 +65,10 @@ def _demand_intact_jpegs(directory: tiff.Directory) -> None:
         jpeg_integrity.pass_on(inspection)
 
 
-def _demand_checksums(directory: tiff.Directory) -> None:
+def _demand_checksums(directory: Directory) -> None:
     """Compare the checksum at the end of each deflated piece, at which libtiff does not look."""
     view = memoryview(directory.data)
-    is_reversed = directory.first(tiff.FILL_ORDER, 1) == _LOWEST_BIT_FIRST
+    is_reversed = directory.first(tags.FILL_ORDER, 1) == _LOWEST_BIT_FIRST
     for start, end in _checked(directory):
         inflater = zlib.decompressobj()
         feed: bytes | memoryview = bytes(view[start:end]).translate(_REVERSED) if is_reversed else view[start:end]
@@ -77,28 +82,28 @@ def _demand_checksums(directory: tiff.Directory) -> None:
             raise CorruptImage("The TIFF is damaged: a part of its pixels is missing. Upload the whole file.")
 
 
-def _demand_lengths(source: tiff.TiffInspection, surplus: int) -> None:
+def _demand_lengths(source: TiffInspection, surplus: int) -> None:
     """Let libtiff read each piece as rows of a byte each, of which there are more than there should be."""
     directory = source.directory
     places, sizes = zip(*directory.pieces()[: source.piece_count], strict=True)
     most = source.piece_bytes + surplus
     described = {
-        tiff.WIDTH: tiff.longs(directory.order, 1),
-        tiff.HEIGHT: tiff.longs(directory.order, most * len(places)),
-        tiff.ROWS_PER_STRIP: tiff.longs(directory.order, most),
-        tiff.BITS: tiff.longs(directory.order, 8),
-        tiff.SAMPLES: tiff.longs(directory.order, 1),
-        tiff.PHOTOMETRIC: tiff.longs(directory.order, tiff.BLACK_IS_ZERO),
-        tiff.COMPRESSION: directory.entry(tiff.COMPRESSION),
-        tiff.FILL_ORDER: tiff.longs(directory.order, directory.first(tiff.FILL_ORDER, 1)),
-        tiff.STRIPS[0]: tiff.longs(directory.order, *places),
-        tiff.STRIPS[1]: tiff.longs(directory.order, *sizes),
+        tags.WIDTH: longs(directory.order, 1),
+        tags.HEIGHT: longs(directory.order, most * len(places)),
+        tags.ROWS_PER_STRIP: longs(directory.order, most),
+        tags.BITS: longs(directory.order, 8),
+        tags.SAMPLES: longs(directory.order, 1),
+        tags.PHOTOMETRIC: longs(directory.order, tags.BLACK_IS_ZERO),
+        tags.COMPRESSION: directory.entry(tags.COMPRESSION),
+        tags.FILL_ORDER: longs(directory.order, directory.first(tags.FILL_ORDER, 1)),
+        tags.STRIPS[0]: longs(directory.order, *places),
+        tags.STRIPS[1]: longs(directory.order, *sizes),
     }
-    if libtiff.whole_pieces(tiff.file_of(directory.order, memoryview(directory.data)[8:], described)):
+    if libtiff.whole_pieces(file_of(directory.order, memoryview(directory.data)[8:], described)):
         raise CorruptImage("The TIFF is damaged: it holds more data than its picture needs. Save it again.")
 
 
-def _checked(directory: tiff.Directory) -> Iterator[tuple[int, int]]:
+def _checked(directory: Directory) -> Iterator[tuple[int, int]]:
     """Yield where the strips or tiles are that are checked one by one: all, or every n-th where they are many."""
     pieces = directory.pieces()
     yield from ((start, start + size) for start, size in pieces[:: 1 + len(pieces) // _MAX_CHECKED])

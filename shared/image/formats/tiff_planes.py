@@ -8,45 +8,51 @@ them. Channels that are neither a colour nor transparency, such as near infrared
 from __future__ import annotations
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
 from shared.errors import CorruptImage
 from shared.image.depth import to_8_bits
-from shared.image.formats import tiff
+from shared.image.formats import tiff_tags as tags
 from shared.image.formats.tiff_plugin import FirstPage
+from shared.image.formats.tiff_writing import file_of_pieces, longs
+
+if TYPE_CHECKING:
+    from shared.image.formats.tiff import TiffInspection
+    from shared.image.formats.tiff_directory import Directory
 
 _MODES = {
-    tiff.WHITE_IS_ZERO: "L",
-    tiff.BLACK_IS_ZERO: "L",
-    tiff.RGB: "RGB",
-    tiff.PALETTE: "P",
-    tiff.CMYK: "CMYK",
-    tiff.YCBCR: "YCbCr",
-    tiff.LAB: "LAB",
+    tags.WHITE_IS_ZERO: "L",
+    tags.BLACK_IS_ZERO: "L",
+    tags.RGB: "RGB",
+    tags.PALETTE: "P",
+    tags.CMYK: "CMYK",
+    tags.YCBCR: "YCbCr",
+    tags.LAB: "LAB",
 }
 _TRANSPARENT_MODES = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
 """By what ExtraSamples says of the alpha channel: 1 where the colours are multiplied by it."""
 
 _COPIED = (
-    tiff.WIDTH,
-    tiff.HEIGHT,
-    tiff.COMPRESSION,
-    tiff.FILL_ORDER,
-    tiff.ROWS_PER_STRIP,
-    tiff.PREDICTOR,
-    tiff.TILE_WIDTH,
-    tiff.TILE_HEIGHT,
-    tiff.JPEG_TABLES,
+    tags.WIDTH,
+    tags.HEIGHT,
+    tags.COMPRESSION,
+    tags.FILL_ORDER,
+    tags.ROWS_PER_STRIP,
+    tags.PREDICTOR,
+    tags.TILE_WIDTH,
+    tags.TILE_HEIGHT,
+    tags.JPEG_TABLES,
 )
 """What says of each plane what it says of all."""
 
 
-def assemble(source: tiff.TiffInspection) -> Image.Image:
+def assemble(source: TiffInspection) -> Image.Image:
     """Decode the planes that are shown, and return the picture that they make, of 8 bits a channel."""
     directory = source.directory
-    photometric = directory.first(tiff.PHOTOMETRIC, tiff.WHITE_IS_ZERO)
-    if photometric not in _MODES or (photometric == tiff.YCBCR and directory.numbers(tiff.SUBSAMPLING) not in _WHOLE):
+    photometric = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO)
+    if photometric not in _MODES or (photometric == tags.YCBCR and directory.numbers(tags.SUBSAMPLING) not in _WHOLE):
         raise directory.unsupported_pixels()
     mode = _MODES[photometric]
     colours = [_plane(source, number) for number in range(len(Image.new(mode, (1, 1)).getbands()))]
@@ -54,10 +60,10 @@ def assemble(source: tiff.TiffInspection) -> Image.Image:
         mode, colours = "RGB", list(colours[0].convert("RGB").split())
     elif mode == "LAB":
         colours[1:] = [plane.point(_UNSIGNED) for plane in colours[1:]]
-    elif photometric == tiff.WHITE_IS_ZERO:
+    elif photometric == tags.WHITE_IS_ZERO:
         colours = [ImageChops.invert(colours[0])]
     image = _with_alpha(source, mode, colours)
-    profile = directory.bytes_of(tiff.PROFILE)
+    profile = directory.bytes_of(tags.PROFILE)
     image.info = {"icc_profile": profile} if profile else {}
     return image
 
@@ -66,7 +72,7 @@ _WHOLE = ((), (1, 1))
 _UNSIGNED = [value ^ 0x80 for value in range(256)]
 
 
-def _with_alpha(source: tiff.TiffInspection, mode: str, colours: list[Image.Image]) -> Image.Image:
+def _with_alpha(source: TiffInspection, mode: str, colours: list[Image.Image]) -> Image.Image:
     alpha = source.directory.alpha(len(colours))
     if not alpha or (mode, alpha[1]) not in _TRANSPARENT_MODES:
         return Image.merge(mode, colours)
@@ -74,7 +80,7 @@ def _with_alpha(source: tiff.TiffInspection, mode: str, colours: list[Image.Imag
     return Image.merge(_TRANSPARENT_MODES[mode, kind], [*colours, _plane(source, number)])
 
 
-def _plane(source: tiff.TiffInspection, number: int) -> Image.Image:
+def _plane(source: TiffInspection, number: int) -> Image.Image:
     """Decode one plane; reduce it to 8 bits at once, for the others need their room."""
     image = FirstPage(BytesIO(_file_of_plane(source, number)))
     image.load()
@@ -84,23 +90,23 @@ def _plane(source: tiff.TiffInspection, number: int) -> Image.Image:
     return to_8_bits(plane, source.depth) if plane.mode.startswith("I;16") else plane.convert("L")
 
 
-def _file_of_plane(source: tiff.TiffInspection, number: int) -> bytes:
+def _file_of_plane(source: TiffInspection, number: int) -> bytes:
     """Return a TIFF that holds one plane alone."""
     directory = source.directory
-    count, rest = divmod(len(directory.pieces()), directory.first(tiff.SAMPLES, 1))
+    count, rest = divmod(len(directory.pieces()), directory.first(tags.SAMPLES, 1))
     if rest or not count:
         raise CorruptImage("The TIFF is damaged: its planes do not have as many parts as its directory says.")
     entries = {
         **{tag: directory.entry(tag) for tag in _COPIED if tag in directory.entries},
-        tiff.BITS: tiff.longs(directory.order, source.depth),
-        tiff.PHOTOMETRIC: tiff.longs(directory.order, tiff.BLACK_IS_ZERO),
-        tiff.SAMPLES: tiff.longs(directory.order, 1),
+        tags.BITS: longs(directory.order, source.depth),
+        tags.PHOTOMETRIC: longs(directory.order, tags.BLACK_IS_ZERO),
+        tags.SAMPLES: longs(directory.order, 1),
     }
     if _is_palette(directory, number):
-        entries[tiff.PHOTOMETRIC] = directory.entry(tiff.PHOTOMETRIC)
-        entries[tiff.COLOUR_MAP] = directory.entry(tiff.COLOUR_MAP)
-    return tiff.file_of_pieces(directory, directory.pieces()[number * count : (number + 1) * count], entries)
+        entries[tags.PHOTOMETRIC] = directory.entry(tags.PHOTOMETRIC)
+        entries[tags.COLOUR_MAP] = directory.entry(tags.COLOUR_MAP)
+    return file_of_pieces(directory, directory.pieces()[number * count : (number + 1) * count], entries)
 
 
-def _is_palette(directory: tiff.Directory, number: int) -> bool:
-    return number == 0 and directory.first(tiff.PHOTOMETRIC, tiff.WHITE_IS_ZERO) == tiff.PALETTE
+def _is_palette(directory: Directory, number: int) -> bool:
+    return number == 0 and directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO) == tags.PALETTE

@@ -11,7 +11,8 @@ from typing import Any
 from PIL.TiffImagePlugin import TiffImageFile
 
 from shared.errors import CorruptImage
-from shared.image.formats import libtiff, tiff
+from shared.image.formats import libtiff
+from shared.image.formats import tiff_tags as tags
 
 _PACKBITS = 32_773
 
@@ -25,12 +26,12 @@ class FirstPage(TiffImageFile):
         Of what is not compressed, Pillow reads no pixels that share their colour, and few whose bits are in reverse.
         libtiff reads all of them; it is used for what is compressed, and believes the file alone.
         """
-        is_reversed = self.tag_v2.get(tiff.FILL_ORDER, 1) != 1
-        self.tag_v2[tiff.FILL_ORDER] = 1
-        if self.tag_v2.get(tiff.COMPRESSION, 1) == 1 and (
-            is_reversed or self.tag_v2.get(tiff.PHOTOMETRIC) == tiff.YCBCR
+        is_reversed = self.tag_v2.get(tags.FILL_ORDER, 1) != 1
+        self.tag_v2[tags.FILL_ORDER] = 1
+        if self.tag_v2.get(tags.COMPRESSION, 1) == 1 and (
+            is_reversed or self.tag_v2.get(tags.PHOTOMETRIC) == tags.YCBCR
         ):
-            self.tag_v2[tiff.COMPRESSION] = _PACKBITS
+            self.tag_v2[tags.COMPRESSION] = _PACKBITS
         try:
             super()._setup()
         except SyntaxError as error:

@@ -1,0 +1,131 @@
+"""Decides what the directory of a page says (TIFF 6.0, section 2), and whether it is a bomb.
+
+Pillow copies the value of every entry, wherever its offset points, and warns of every one that it does not: thousands
+of lines in the log. Valid values do not overlap, so together they are not larger than the file; and what is one number
+is written as one, once, or Pillow would warn again and take another than libtiff.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image.formats import tiff_tags as tags
+from shared.image.formats import tiff_words
+
+_ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
+"""Kinds of alpha channels: 1 where the colours are multiplied by it, 2 where not; and one program's own word for 2."""
+
+Entry = tuple[int, int, bytes]
+"""Its kind, how many values it has, and these as they are stored."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """What is said of one page: each entry as its kind, how many values it has, and where they stand.
+
+    `next_start` is where the next page's directory begins, 0 where there is none.
+    """
+
+    data: bytes
+    order: str
+    entries: dict[int, tuple[int, int, int]]
+    next_start: int
+
+    @classmethod
+    def read(cls, data: bytes, start: int | None = None) -> Directory:
+        """Read the first directory, or the one that begins at `start`; refuse one that is a bomb."""
+        order = "<" if data.startswith(b"II") else ">"
+        try:
+            if start is None:
+                (start,) = struct.unpack_from(order + "I", data, 4)
+            return cls._read(data, order, start)
+        except struct.error:
+            raise broken() from None
+
+    @classmethod
+    def _read(cls, data: bytes, order: str, start: int) -> Directory:
+        (count,) = struct.unpack_from(order + "H", data, start)
+        entries: dict[int, tuple[int, int, int]] = {}
+        apart = 0
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+            if not tag:  # some writers leave room for more
+                continue
+            is_twice = tag in entries or (tag in tags.SINGLE and number != 1)
+            if is_twice or (tag == tags.PROFILE and kind not in {tags.BYTE, tags.UNDEFINED}):
+                raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")
+            at, size = entry + 8, number * tags.NUMBER_BYTES.get(kind, 1)
+            if size > 4:  # noqa: PLR2004 - what fits in the entry itself
+                (at,) = struct.unpack_from(order + "I", data, at)
+                apart += size
+                if at + size > len(data) or apart > len(data):
+                    raise broken()
+            entries[tag] = kind, number, at
+        (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
+        return cls(data, order, entries, further)
+
+    def first(self, tag: int, default: int) -> int:
+        """Return the first value of an entry."""
+        if tag not in self.entries:
+            return default
+        kind, _, at = self.entries[tag]
+        (value,) = struct.unpack_from(self.order + ("H" if kind == tags.SHORT else "I"), self.data, at)
+        return int(value)
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """Return all values of an entry of numbers, none where there is no such entry."""
+        kind, count, at = self.entries.get(tag, (tags.SHORT, 0, 0))
+        if kind not in {tags.SHORT, tags.LONG, tags.IFD}:
+            raise broken()
+        return struct.unpack_from(f"{self.order}{count}{'H' if kind == tags.SHORT else 'I'}", self.data, at)
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """Return where the strips and tiles begin, and how many bytes each has."""
+        return [piece for pair in tags.PIECES for piece in zip(*map(self.numbers, pair), strict=False)]
+
+    def bytes_of(self, tag: int) -> bytes:
+        """Return the values of an entry as they are stored, none where there is no such entry."""
+        kind, count, at = self.entries.get(tag, (tags.BYTE, 0, 0))
+        return self.data[at : at + count * tags.NUMBER_BYTES.get(kind, 1)]
+
+    def entry(self, tag: int) -> Entry:
+        """Return an entry as `file_of` takes it."""
+        kind, count, _ = self.entries.get(tag, (tags.BYTE, 0, 0))
+        return kind, count, self.bytes_of(tag)
+
+    def alpha(self, colours: int) -> tuple[int, int] | None:
+        """Return which channel says how transparent the others are, and of which kind it is (ExtraSamples)."""
+        extra = self.numbers(tags.EXTRA_SAMPLES)
+        if not extra and self.first(tags.PHOTOMETRIC, 0) == tags.RGB and self.first(tags.SAMPLES, 1) == colours + 1:
+            return colours, _UNASSOCIATED
+        for number, kind in enumerate(extra, colours):
+            if kind in {_ASSOCIATED, _UNASSOCIATED, _OF_COREL}:
+                return number, _ASSOCIATED if kind == _ASSOCIATED else _UNASSOCIATED
+        return None
+
+    def unsupported_pixels(self) -> UnsupportedFormat:
+        """Say what pixels it has."""
+        colours = tiff_words.COLOURS.get(self.first(tags.PHOTOMETRIC, 0), "pixels of a rare kind")
+        further = " and further channels" if tags.EXTRA_SAMPLES in self.entries else ""
+        bits = max(self.numbers(tags.BITS) or (1,))
+        order = "little" if self.order == "<" else "big"
+        numbers = tiff_words.NUMBERS.get(max(self.numbers(tags.SAMPLE_FORMAT) or (1,)), "numbers")
+        return UnsupportedFormat(
+            f"The TIFF holds {colours}{further} as {bits}-bit {order}-endian {numbers}, which is not supported. "
+            "Save it in RGB with 8 bits per channel, or as a JPEG or PNG."
+        )
+
+    def has_alike_integers(self) -> bool:
+        """Say whether all channels hold numbers of as many bits, from 0 on."""
+        return len(set(self.numbers(tags.BITS))) <= 1 and set(self.numbers(tags.SAMPLE_FORMAT)) <= {1}
+
+
+NOTHING = Directory(b"", "<", {}, 0)
+"""What nothing is said by."""
+
+
+def broken() -> CorruptImage:
+    """Say that it points to what is not there."""
+    return CorruptImage("The TIFF is damaged or cut short: its directory points outside it. Upload the whole file.")

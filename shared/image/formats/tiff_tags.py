@@ -1,0 +1,27 @@
+"""The numbers that TIFF 6.0 gives to what a directory says of a page, and to the kinds of pixels."""
+
+from __future__ import annotations
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES = 256, 257, 258, 259, 262, 266, 277
+ROWS_PER_STRIP, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, JPEG_TABLES = 278, 317, 320, 322, 323, 347
+SUBSAMPLING, PROFILE = 530, 34_675
+SUB_FILE_TYPE, ORIENTATION, SUB_PAGES = 254, 274, 330
+PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
+DNG_VERSION = 50_706
+SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322, 323}
+"""Entries of one number each."""
+
+METADATA = {270, 271, 272, 305, 306, 315, 316, 700, 33_432, 33_723, 34_377, 34_665, 34_853, 37_724}
+
+STRIPS, TILES = (273, 279), (324, 325)
+PIECES = STRIPS, TILES
+"""Offsets of strips and of tiles, and how many bytes each has."""
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
+"""Kinds of pixels (PhotometricInterpretation). Of YCbCr, libtiff makes 4 bytes each, whatever they had."""
+
+BYTE, SHORT, LONG, UNDEFINED, IFD = 1, 3, 4, 7, 13
+"""Kinds of numbers."""
+
+NUMBER_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""How many bytes one of a kind has."""
