@@ -367,6 +367,14 @@ def test_a_redirect_is_a_response_like_any_other(client: HttpClient) -> None:
     assert (response.status, response.headers["location"]) == (302, "http://127.0.0.1:1/")
 
 
+def test_the_body_of_a_redirect_is_bounded_like_any_other(client: HttpClient) -> None:
+    """Libraries read it, and decompress it, before they see that they are to follow none."""
+    redirect = respond("302 Found", bomb("gzip"), "Content-Encoding: gzip", "Location: http://127.0.0.1:1/")
+    with conversing(responding(redirect)) as address:
+        response = send(client, address)
+    assert (response.status, response.body, response.is_whole) == (302, b"", False)
+
+
 def test_no_cookie_and_no_netrc_ever_goes_out(
     client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +420,19 @@ def test_a_kept_connection_that_breaks_is_replaced_once(
     assert (response.status, response.resent) == (201, True)
 
 
+@pytest.mark.parametrize("said", [b"HTTP/1.1 201 Created\r\n", b"HTTP/1.1 201 Created\r\nRetry-After: 1"])
+def test_a_response_that_ends_among_its_headers_is_none(client: HttpClient, said: bytes) -> None:
+    """The missing ones would say whether a body follows; some libraries take what came for all of them."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(said)
+
+    with conversing(conversation) as address:
+        error = refused(client, address)
+    assert (error.cause, error.may_have_arrived) == ("cut", True)
+
+
 def test_a_fresh_connection_that_breaks_is_not_replaced(client: HttpClient) -> None:
     """What a peer breaks off may be its word on the request."""
 
@@ -429,6 +450,27 @@ def test_the_second_connection_is_the_last(client: HttpClient) -> None:
     with conversing(breaking) as address:
         send(client, address)
         assert refused(client, address).may_have_arrived
+
+
+def test_a_kept_connection_is_not_replaced_by_another_kept_one(client: HttpClient) -> None:
+    """Whatever dropped the one has dropped the other as well, and there is only one retry."""
+    both = threading.Barrier(2)
+
+    def breaking_later(connection: socket.socket) -> None:
+        read_request(connection)
+        both.wait(HANG_S)
+        connection.sendall(respond())
+        read_request(connection)
+        reset(connection)
+
+    with conversing(breaking_later, breaking_later, responding(respond("201 Created"))) as address:
+        threads = [threading.Thread(target=send, args=(client, address)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        response = send(client, address, "PUT", BODY)
+    assert (response.status, response.resent) == (201, True)
 
 
 def test_a_kept_connection_that_broke_in_its_response_is_not_replaced(client: HttpClient) -> None:
@@ -560,6 +602,22 @@ def test_tls_carries_requests_and_keeps_connections() -> None:
     with serving_tls(authority, "127.0.0.1", responding(respond(body=large), respond())) as (address, _):
         assert send(client, address, "PUT", large).body == large
         assert send(client, address).body == b"{}"
+    client.close()
+
+
+def test_a_response_before_the_whole_request_counts_over_tls_too() -> None:
+    """What TLS itself sends meanwhile, its session tickets, is no response."""
+    authority, enough = trustme.CA(), threading.Event()
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(respond("413 Too Large"))
+        enough.wait(HANG_S)
+
+    client = HttpClient(proxy_for=lambda _: None, tls=trusting(authority))
+    with serving_tls(authority, "127.0.0.1", conversation) as (address, _):
+        assert send(client, address, "PUT", bytes(50_000_000)).status == 413
+        enough.set()
     client.close()
 
 
