@@ -55,7 +55,8 @@ def main(normalize: Normalize = normalize_file) -> None:
         return
     changes_user = confinement.may_change_user()
     gc.collect()
-    _LIBC.malloc_trim(0)
+    if give_back := getattr(_LIBC, "malloc_trim", None):  # of glibc alone; what is free would be copied with each child
+        give_back(0)
     gc.freeze()
     with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - pathlib would be the only one to need it here
         pages = int(statm.read().split()[0])
