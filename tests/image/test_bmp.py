@@ -57,6 +57,9 @@ LAYOUTS: dict[str, tuple[Masks, int]] = {
     "565, blue first": ((0x1F, 0x7E0, 0xF800, 0), 16),
     "8888, red first": ((0xFF, 0xFF00, 0xFF0000, 0), 32),
     "8888, alpha first": ((0xFF00, 0xFF0000, 0xFF000000, 0xFF), 32),
+    "10 bits": ((0x3FF00000, 0xFFC00, 0x3FF, 0), 32),
+    "11, 11 and 10 bits": ((0xFFE00000, 0x1FFC00, 0x3FF, 0), 32),
+    "1010102": ((0xFFC00000, 0x3FF000, 0xFFC, 3), 32),
     "8888": ((0xFF0000, 0xFF00, 0xFF, 0xFF000000), 32),
 }
 
@@ -71,8 +74,16 @@ def test_channels_are_where_the_masks_say(masks: Masks, bits: int, header_bytes:
     assert all(one == other or one[3:] == other[3:] == (0,) for one, other in shown)
 
 
-@pytest.mark.parametrize("masks", [(0x3FF00000, 0xFFC00, 0x3FF, 0), (0, 0xFF00, 0xFF, 0xFF000000)])
-def test_masks_of_no_bytes_are_refused_by_name(masks: Masks) -> None:
-    """Of 10 bits, or of none."""
+@pytest.mark.parametrize("masks", [(0xFFFFE000, 0x1F00, 0xFF, 0), (0, 0xFF00, 0xFF, 0xFF000000)])
+def test_masks_of_too_many_bits_or_none_are_refused_by_name(masks: Masks) -> None:
+    """No program is known that writes them."""
     with pytest.raises(UnsupportedFormat, match="unusual bits"):
         normalize_image(bmp(masks, 32))
+
+
+@pytest.mark.parametrize(("bits", "compression", "what"), [(2, 0, "2 bits"), (0, 4, "a JPEG"), (0, 5, "a PNG")])
+def test_what_else_a_bmp_may_hold_is_named(bits: int, compression: int, what: str) -> None:
+    """Printers and small devices have such."""
+    header = struct.pack("<IiiHHIIiiII", SHORT, 64, 64, 1, bits, compression, 0, 0, 0, 0, 0)
+    with pytest.raises(UnsupportedFormat, match=what):
+        normalize_image(b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + header + bytes(2_000))

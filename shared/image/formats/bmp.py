@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from shared.errors import CorruptImage
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import colour
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
@@ -27,6 +27,8 @@ _VERSION_4_BYTES, _VERSION_5_BYTES = 108, 124
 _CALIBRATED, _EMBEDDED = 0, 0x4D42_4544
 _RUN_LENGTHS = {1, 2}
 _MASKED, _MASKED_WITH_ALPHA = 3, 6
+_INSIDE = {4: "a JPEG", 5: "a PNG"}
+_PIXEL_BITS = {1, 4, 8, 16, 24, 32}
 _SHORT_HEADER_BYTES, _LONGER_OS2_HEADER_BYTES = 40, 64
 _PLAIN_MASKS = {
     (0xF800, 0x7E0, 0x1F, 0),
@@ -39,7 +41,7 @@ _PLAIN_MASKS = {
 }
 """Which bits of a pixel are red, green, blue and alpha, where Pillow knows it."""
 
-_MASKING_BYTES = 10
+_MASKING_BYTES = 12
 """For each pixel beside the picture, while others are taken apart."""
 
 
@@ -65,6 +67,9 @@ def inspect(data: bytes) -> BmpInspection:
         raise _broken() from None
     if width <= 0 or not height:
         raise CorruptImage("The BMP is damaged: its header describes no picture. Save it again.")
+    if bits not in _PIXEL_BITS or compression not in {0, *_RUN_LENGTHS, _MASKED, _MASKED_WITH_ALPHA}:
+        what = _INSIDE.get(compression, f"pixels of {bits} bits, or compressed in a rare way ({compression})")
+        raise UnsupportedFormat(f"The BMP holds {what}, which is not supported. Save it with 24 bits, or as a PNG.")
     if compression not in _RUN_LENGTHS and offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
     masks = _masks(data, header_bytes, compression)

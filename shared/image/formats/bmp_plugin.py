@@ -5,9 +5,9 @@ https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv4header (b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from PIL import Image
+from PIL import Image, ImageMath
 from PIL.BmpImagePlugin import BmpImageFile
 
 from shared.errors import UnsupportedFormat
@@ -17,38 +17,33 @@ from shared.image.inspection import as_file
 if TYPE_CHECKING:
     from shared.image.formats.bmp import BmpInspection
 
-_SHORT_BITS, _LONG_BITS = 16, 32
-_BYTES = (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+_SHORT_BITS = 16
 
 
 def open_image(source: BmpInspection, _scale: int = 1) -> Image.Image:
     """Open the picture; take its channels apart where the masks are unusual."""
     if not source.masks:
         return BmpImageFile(as_file(source.data))
-    masks = [mask for mask in source.masks if mask]
-    if source.bits == _SHORT_BITS and all(mask < DEEP_VALUES for mask in masks):
-        deep = _pixels(source, "I;16").convert("I")
-        channels = [deep.point(_levels(mask), "L") for mask in masks]
-    elif source.bits == _LONG_BITS and set(masks) <= set(_BYTES):
-        parts = _pixels(source, "RGBA").split()
-        channels = [parts[_BYTES.index(mask)] for mask in masks]
-    else:
-        channels = []
-    if not all(source.masks[:3]) or not channels:
+    if not all(source.masks[:3]) or max(mask.bit_count() for mask in source.masks) > _SHORT_BITS:
         raise UnsupportedFormat("The BMP has colours of unusual bits, which is not supported. Save it with 24 bits.")
-    return Image.merge("RGBA" if source.masks[3] else "RGB", channels)
+    stored = _pixels(source)
+    return Image.merge("RGBA" if source.masks[3] else "RGB", [_channel(stored, mask) for mask in source.masks if mask])
 
 
-def _pixels(source: BmpInspection, mode: str) -> Image.Image:
+def _pixels(source: BmpInspection) -> Image.Image:
     """Return each pixel as it is stored; rows are padded to 4 bytes, and the lowest comes first."""
     width, height = source.header.width, source.header.height
     stride = (width * source.bits + 31) // 32 * 4
     stored = source.data[source.start : source.start + stride * height]
-    return Image.frombytes(mode, (width, height), stored, "raw", mode, stride, 1 if source.is_top_down else -1)
+    mode = "I;16" if source.bits == _SHORT_BITS else "I"
+    order = 1 if source.is_top_down else -1
+    return Image.frombytes(mode, (width, height), stored, "raw", mode, stride, order).convert("I")
 
 
-def _levels(mask: int) -> list[int]:
-    """Return, for each number of 16 bits, what those bits of it are of 255."""
+def _channel(stored: Image.Image, mask: int) -> Image.Image:
+    """Return what a mask's bits are of 255."""
     shift = (mask & -mask).bit_length() - 1
     most = mask >> shift
-    return [round(255 * ((number & mask) >> shift) / most) for number in range(DEEP_VALUES)]
+    numbers = ImageMath.lambda_eval(lambda images: (images["a"] >> shift) & most, a=stored)
+    levels = [round(255 * min(number, most) / most) for number in range(DEEP_VALUES)]
+    return cast("Image.Image", numbers.point(levels, "L"))
