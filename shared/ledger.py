@@ -112,7 +112,7 @@ class Ledger:
         noted = entry.begun(version, call=uuid.uuid4().hex, **ends)
         try:
             tag = self._write(itwin_id, noted)
-        except _OvertakenError as error:
+        except Overtaken as error:
             raise ITwinBusy("Another image is being uploaded to this iTwin, or was a moment ago.") from error
         return Call(version, entry, replace(noted, tag=tag))
 
@@ -130,7 +130,7 @@ class Ledger:
         self._write(itwin_id, noted.settled(call.version, call.before, None) if is_settled else noted.silent())
 
     def _write(self, itwin_id: str, entry: Entry) -> str:
-        """Replace the entry that has this one's ETag, and return the new ETag. Raises _OvertakenError."""
+        """Replace the entry that has this one's ETag, and return the new ETag. Raises Overtaken."""
         condition: dict[str, Any] = {"overwrite": False}
         if entry.tag:
             condition = {"overwrite": True, "etag": entry.tag, "match_condition": MatchConditions.IfNotModified}
@@ -144,7 +144,7 @@ class Ledger:
                 return found.tag  # the request was sent twice, and the first one succeeded
             if found.tag == entry.tag:
                 raise  # nobody else wrote
-            raise _OvertakenError from error
+            raise Overtaken from error
 
     def _parse(self, itwin_id: str, text: bytes) -> Entry:
         """Parse an entry; times further in the future than the app ever notes are capped."""
@@ -169,7 +169,7 @@ class Ledger:
             return Entry()
 
 
-class _OvertakenError(ResourceModifiedError):
+class Overtaken(ResourceModifiedError):
     """Somebody else has written the entry."""
 
 

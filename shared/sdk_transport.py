@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # One exchange takes no longer where nothing else bounds it, and nobody is silent for longer in it.
 EXCHANGE_S, QUIET_S = 240.0, 60.0
-# What is taken of a response where the caller does not say: a page of a list has some megabytes.
-MAX_RESPONSE_BYTES = 32_000_000
+# What is taken of a response where the caller does not say: a page of a list has 5,000 names.
+MAX_RESPONSE_BYTES = 64_000_000
 # What is read of a document of the app's own: its results, and the ledger's entries, which hold one.
 MAX_DOCUMENT_BYTES = 16_000_000
 # An error's body says more of it, however little content was asked for.
