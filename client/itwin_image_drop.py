@@ -1,4 +1,4 @@
-"""Drop an image and wait for its result. Copy this file: it needs Python 3.11 and azure-storage-blob, nothing else.
+"""Drop an image and wait for its result. Copy this file: it needs only Python 3.11 or later and azure-storage-blob.
 
     storage = BlobServiceClient("https://ACCOUNT.blob.core.windows.net", credential=DefaultAzureCredential())
     result = drop_and_wait(storage, itwin_id, "north gate/photo.jpg", photo)
@@ -51,7 +51,7 @@ def drop_and_wait(
 ) -> dict[str, Any]:
     """Write the blob and return its final result: `uploaded`, `rejected`, `superseded` or `failed`.
 
-    Raises TimeoutError if there is none in time, and azure.core.exceptions.AzureError if storage fails.
+    Raises TimeoutError if there is no final result in time, and azure.core.exceptions.AzureError if storage fails.
     """
     return wait_for_result(storage, drop(storage, itwin_id, name, content, metadata=metadata), timeout_s=timeout_s)
 
@@ -82,7 +82,7 @@ def wait_for_result(
 ) -> dict[str, Any]:
     """Return the final result of exactly this drop.
 
-    Raises TimeoutError if there is none in time, and azure.core.exceptions.AzureError if storage fails.
+    Raises TimeoutError if there is no final result in time, and azure.core.exceptions.AzureError if storage fails.
     """
     blob = storage.get_blob_client(results_container, result_name(drop.itwin_id, drop.name))
     progress = "no result"
@@ -104,10 +104,10 @@ def wait_for_result(
 
 
 def is_result_of(drop: Drop, result: Mapping[str, Any], recorded_at: datetime) -> bool:
-    """Say whether a result belongs to this drop and not to an earlier or a later write of the same blob.
+    """Whether a result belongs to this drop, and not to an earlier or later write of the same blob.
 
-    `recorded_at` is the Last-Modified of the result itself. Whoever changes the metadata of a blob changes its ETag;
-    then its content tells. A blob that could never be read has neither; then its result is newer than the drop.
+    `recorded_at` is the Last-Modified of the result itself. Setting a blob's metadata changes its ETag; then its
+    content decides. If the blob could never be read, the result has neither; then it must be newer than the drop.
     """
     source = result["source"]
     if source["etag"] is None:

@@ -1,4 +1,4 @@
-"""How much of a request's body is read into memory: never more than it may be large."""
+"""Reads request bodies into memory, never more than the allowed size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes | None:
-    """Return the body; None as soon as it is larger, whether its length was announced or not."""
+    """Return the body; None as soon as it exceeds the limit, whether its length was announced or not."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -31,7 +31,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         found = json.loads(body) if body else None
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("The request's JSON has a lone surrogate in it.") from error
+        raise ValueError("The request's JSON contains a lone surrogate.") from error
     except RecursionError as error:
         raise ValueError("The request's JSON is nested too deeply.") from error
     return found

@@ -237,7 +237,7 @@ def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytes
     assert main([str(tmp_path / "none.jpg")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} does not exist.\n"
     assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "There is no file to look at.\n"
+    assert capsys.readouterr().err == "There are no files to examine.\n"
 
 
 @pytest.mark.parametrize("name", ["taken", "taken/out"])
@@ -311,7 +311,7 @@ def test_a_process_that_is_killed_is_said_with_its_file(folder: Path) -> None:
     process.stdout.close()
     process.stderr.close()
     assert process.wait(HANG_S) == 2
-    assert re.fullmatch(r"A process was ended from outside, .* while it looked at (\S+\.jpg)( or \S+\.jpg)*\.\n", said)
+    assert re.fullmatch(r"A process was killed, .* while it was examining (\S+\.jpg)( or \S+\.jpg)*\.\n", said)
     assert not [name for name in documents("".join(answered)) if name in said]
 
 

@@ -1,8 +1,8 @@
-"""A page on which to watch the local cloud, and to make its life hard.
+"""A page on which to watch the local cloud and to simulate faults.
 
 It sees what any user sees: blobs, results and the images on iTwins. Each module decides one thing::
 
-    board      what the page shows, and what of it is new
+    board      what the page shows, and which part of it is new
     observer   how what happens in the cloud gets onto the board
     faults     how the switches make the platform respond
     pictures   which pictures may be looked at, and how large

@@ -1,7 +1,7 @@
 """Decides what the page shows, and which part of it a reader has not seen yet.
 
-Every item has the number of its last change, so a reader needs to keep one number, and what changes often is sent as
-seldom as it is asked for.
+Every item has the number of its last change, so a reader needs to keep only one number, and frequent changes are sent
+only as often as they are requested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Item = dict[str, Any]
 
 
 class Board:
-    """Items of JSON by key, for use from any thread; one that is None is gone."""
+    """JSON items by key, for use from any thread; None stands for a removed item."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class Board:
 
     @contextlib.contextmanager
     def listening(self, tell: Callable[[], object]) -> Iterator[None]:
-        """Have `tell` called at every change; it must return at once."""
+        """Call `tell` at every change; it must return at once."""
         with self._lock:
             self._listeners.add(tell)
         try:

@@ -21,7 +21,7 @@ def _refusal(status: int, code: str, message: str, **headers: str) -> ScriptedRe
     return ScriptedResponse(status, {"content-type": "application/json", **headers}, body)
 
 
-# Of those that are on, the first responds: who is down does not count calls.
+# Of those that are on, the first one responds: a platform that is down does not count calls.
 REFUSALS = {
     "outage": ScriptedResponse(503, {"content-type": "text/html"}, b"<h1>503 Service Unavailable</h1>"),
     "login": _refusal(401, "InvalidToken", "The token has expired. Access denied."),
@@ -44,7 +44,7 @@ class Faults:
         self._on: frozenset[str] = frozenset()
 
     def switch(self, name: str, *, on: bool) -> None:
-        """Switch a fault. Raises KeyError where there is none of that name."""
+        """Switch a fault on or off. Raises KeyError if there is none with that name."""
         if name not in NAMES:
             raise KeyError(name)
         with self._lock:

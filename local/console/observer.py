@@ -1,4 +1,4 @@
-"""Decides how what happens in the cloud gets onto the board: from what any user sees, and in the order in which it was.
+"""Puts what happens in the cloud onto the board, in order, from nothing but what any user can see.
 
 Storage's access log tells which blobs were written, as it tells Event Grid; what is in them is read with the SDK.
 """
@@ -70,7 +70,7 @@ class Observer:
         self._storage.close()
 
     def read_drop(self, item: Item) -> bytes | None:
-        """Return the content of a drop; None where it was overwritten or deleted since."""
+        """Return the content of a drop; None if it has been overwritten or deleted."""
         blob = self._storage.get_blob_client(item["container"], item["name"])
         try:
             download = blob.download_blob()
@@ -104,7 +104,7 @@ class Observer:
             return  # deleted since, or no result of the app's, or the cloud is ending
 
     def _glance(self) -> None:
-        """See what no log tells of: the platform and the switches."""
+        """Look at what no log reports: the platform and the switches."""
         itwins = {f"itwin:{itwin.id}": _itwin_item(itwin) for itwin in self._cloud.platform.itwins()}
         for key in self._board.keys("itwin:"):
             if key not in itwins:
@@ -114,7 +114,7 @@ class Observer:
         self._board.put("faults", dict(self._faults.state()))
 
     def _recall(self) -> None:
-        """Note what storage kept of an earlier run: drops in the order of their dates, then what became of them."""
+        """Note what storage has kept from an earlier run: drops in the order of their dates, then their results."""
         drops: list[tuple[datetime, str, str]] = []
         results: list[tuple[datetime, str, str]] = []
         for container in (container.name for container in self._storage.list_containers()):
@@ -166,7 +166,7 @@ class Observer:
         self._show(key, {**item, "steps": _with_step(item["steps"], result)}, result)
 
     def _latest(self, container: str, blob: str) -> str:
-        """Return the key of a drop of whose version a result knows nothing: it is the last one."""
+        """Return the key of a drop for a result that names no version: the last one."""
         for key in reversed(self._drops):
             item = self._board.get(key)
             if item and (item["container"], item["name"]) == (container, blob):
@@ -191,7 +191,7 @@ class Observer:
             self._pictures.keep(f"sent:{result['sent']['sha256']}", image)
 
     def sent_key(self, item: Item) -> str | None:
-        """Return what the picture that was sent is kept as; None where it is not."""
+        """Return the key of the picture that was sent; None if it is not kept."""
         sent = (item["result"] or {}).get("sent")
         key = f"sent:{sent['sha256']}" if sent else ""
         return key if self._pictures.find(key) else None
@@ -208,7 +208,7 @@ def _itwin_item(itwin: ITwin) -> Item:
 
 
 def _with_step(steps: list[Item], result: dict[str, Any]) -> list[Item]:
-    """Return what became of a drop so far, attempt by attempt, as far as its results were seen."""
+    """Return the outcome of each attempt at a drop so far, as far as its results were seen."""
     step = {
         "attempt": result["attempts"],
         "at": result["finishedAt"],

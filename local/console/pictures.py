@@ -1,7 +1,7 @@
 """Decides which pictures can be looked at, and how large.
 
-What was dropped is drawn only once the app has found it intact, and as it is stored in its file: unturned. It never
-goes out as it came, for a browser might take it for something else.
+A dropped file is drawn only after the app has accepted it, as it is stored: without applying its orientation. Its own
+bytes are never served, because a browser might interpret them as something else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Picture = tuple[bytes, str]
 
 
 class Pictures:
-    """What was drawn or sent lately, by key; the oldest give way."""
+    """Recently drawn or sent pictures, by key; the oldest are evicted."""
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -36,7 +36,7 @@ class Pictures:
         self._kept: OrderedDict[str, Picture] = OrderedDict()
 
     def keep(self, key: str, picture: Picture) -> None:
-        """Keep a picture for as long as there is room."""
+        """Keep a picture as long as there is room."""
         with self._lock:
             self._kept[key] = picture
             self._kept.move_to_end(key)
@@ -61,7 +61,7 @@ class Pictures:
 
 
 def _small(data: bytes) -> Picture | None:
-    """Draw a small picture, or None of what is no picture."""
+    """Draw a small picture; None if it is not a picture."""
     try:
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)

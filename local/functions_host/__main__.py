@@ -67,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=seconds(least=1, most=MAX_VISIBILITY_TIMEOUT_S),
         default=VISIBILITY_TIMEOUT_S,
         metavar="SECONDS",
-        help="when a message comes back whose host has died (default: %(default)s)",
+        help="after how many seconds a message of a host that died is delivered again (default: %(default)s)",
     )
     parser.add_argument("--end-with-input", action="store_true", help="end at once when standard input closes")
     return parser.parse_args(arguments)

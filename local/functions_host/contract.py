@@ -1,4 +1,4 @@
-"""What whoever starts the host knows of it: where it hears of events, and which variables hold the keys to it."""
+"""What the starter of the host must know: where it receives events, and which variables hold its keys."""
 
 from __future__ import annotations
 

@@ -121,9 +121,7 @@ class Control:
 def _control(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -> Route:
     async def respond(request: Request) -> Response:
         if not _is_of_this_machine(request):
-            raise Refusal(
-                403, "LoopbackOnly", "Only this machine may use /_control, and no web page that is open on it."
-            )
+            raise Refusal(403, "LoopbackOnly", "Only programs on this machine may use /_control, and no web page may.")
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
     return Route(CONTROL_PATH + path, respond, methods=list(by_method))

@@ -80,9 +80,9 @@ class ScriptedResponse:
         if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final response may have
             raise ValueError(f"A scripted response cannot have the status {self.status}.")
         if self.late_s and self.status is not None:
-            raise ValueError("A scripted response cannot be late with work that it stands for.")
+            raise ValueError("A scripted response with a status has no work that could be late.")
         if self.times < 1 or self.delay_s < 0 or self.late_s < 0:
-            raise ValueError("A scripted response is given at least once, and not before it is asked for.")
+            raise ValueError("A scripted response is sent at least once, and its delays cannot be negative.")
         if self.body and self.status in WITHOUT_CONTENT:
             raise ValueError(f"A scripted response of the status {self.status} cannot have a body.")
         for name, value in self.headers.items():

@@ -1,4 +1,4 @@
-"""How iTwins are kept from one run to the next: a folder with one JSON file for each, its image included."""
+"""Keeps iTwins from one run to the next: a folder with one JSON file for each, including its image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class ITwinFolder:
             except OSError as error:
                 raise LocalCloudError(f"{file} cannot be read ({error.strerror}).") from error
             except (ValueError, TypeError, KeyError) as error:
-                raise LocalCloudError(f"{file} is damaged: restore it, or delete it to lose its iTwin.") from error
+                raise LocalCloudError(
+                    f"{file} is damaged: restore it, or delete it together with its iTwin."
+                ) from error
         return sorted(found, key=lambda itwin: itwin.created_at)
 
     def keep(self, itwin_id: str, itwin: ITwin | None) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_REQUESTS = 1_000_000_000
 HOW_TO = """\
-iTwin Platform stand-in: {address}    (Ctrl-C ends it)
+iTwin Platform stand-in: {address}    (Ctrl-C stops it)
 client id {client_id}, client secret {client_secret}
 
 # one iTwin that everybody may modify; a token; an image
@@ -30,7 +30,7 @@ TOKEN=$(curl -s {address}/connect/token -d grant_type=client_credentials -d scop
 curl -X PUT {address}/itwins/{itwin_id}/image -H "Authorization: Bearer $TOKEN" \\
   -H "Content-Type: image/png" --data-binary @picture.png
 
-# what came; what was uploaded; the next two uploads are throttled
+# the requests received; the uploaded image; throttle the next two uploads
 curl {address}/_control/requests
 curl {address}/_control/itwins/{itwin_id}/image -o uploaded.png
 curl -X PUT {address}/_control/script \\
@@ -65,12 +65,14 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m local.itwin_platform", description="The iTwin Platform on loopback.")
-    parser.add_argument("--port", type=port, default=8080, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8080, help="0 chooses a free one (default: %(default)s)")
     parser.add_argument(
         "--client-id", default="service-local", help="known to the token endpoint (default: %(default)s)"
     )
     parser.add_argument("--client-secret", default=secrets.token_urlsafe(24), help="its secret (default: a new one)")
-    parser.add_argument("--administrator", action="append", default=[], help="subject who administers the organization")
+    parser.add_argument(
+        "--administrator", action="append", default=[], help="subject of an administrator of the organization"
+    )
     parser.add_argument(
         "--requests-per-minute",
         type=whole_number(1, MAX_REQUESTS),

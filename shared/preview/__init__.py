@@ -1,5 +1,5 @@
-"""`python -m shared.preview FILE...`: what would become of files if they were dropped, without any cloud.
+"""`python -m shared.preview FILE...`: what would happen to files if they were dropped, without any cloud.
 
-All is decided by what decides in the app: names that nobody means, the largest file that is read, the settings (from
-the environment, like the app's) and `normalize_image`. Nothing of the app imports this, nor needs what it needs.
+The app's own code decides: ignored names, the largest file that is read, the settings (from the environment, like the
+app's) and `normalize_image`. The app never imports this package, nor needs its dependencies.
 """

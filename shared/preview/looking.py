@@ -1,4 +1,4 @@
-"""What would become of one file; a process that looks at files imports no more than this."""
+"""What would happen to one file; the processes that examine files import only this module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
 @dataclass(frozen=True)
 class Rules:
-    """What the app's settings say of images."""
+    """What the app's settings say about images."""
 
     limits: ImageLimits
     max_source_bytes: int
@@ -29,7 +29,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Question:
-    """A file to look at; `target` is where to write what would be sent, if it is to be written."""
+    """A file to examine; `target` is where to write what would be sent, if that is wanted."""
 
     file: Path
     target: Path | None = None
@@ -37,7 +37,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Preview:
-    """What would become of a file. `image` is without its bytes, which stay where they were made."""
+    """What would happen to a file. `image` lacks its bytes, which stay in the process that made them."""
 
     file: str
     status: Literal["accepted", "rejected", "ignored", "failed"]
@@ -49,7 +49,7 @@ class Preview:
     written_to: str | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON; what the result document has too is called and shaped as there."""
+        """Return it as JSON; fields that the result document also has are named and shaped alike."""
         image = self.image
         header = image.source if image else None
         return {
@@ -75,7 +75,7 @@ class Preview:
         }
 
     def line(self) -> str:
-        """Return it in words."""
+        """Return it as a line of text."""
         image = self.image
         if image is None:
             code = f" ({self.code})" if self.code else ""
@@ -89,7 +89,7 @@ class Preview:
 
 
 def look_at(question: Question, rules: Rules) -> Preview:
-    """Say what would become of one file, and write what would be sent where that is wanted."""
+    """Return what would happen to one file, and write what would be sent, if that is wanted."""
     file, size = str(question.file), 0
     try:
         source = _read(question.file, rules.max_source_bytes)
@@ -108,7 +108,7 @@ def look_at(question: Question, rules: Rules) -> Preview:
 
 
 def bytes_needed(file: Path, rules: Rules) -> int:
-    """Return how much memory it takes to look at the file."""
+    """Return how much memory it takes to examine the file."""
     try:
         content = _read(file, rules.max_source_bytes).content()
         return len(content) + examine_image(content, rules.limits).peak_bytes
@@ -117,7 +117,7 @@ def bytes_needed(file: Path, rules: Rules) -> int:
 
 
 def _read(file: Path, max_bytes: int) -> Source:
-    """Read the file as a drop is read: of a larger one all but the content. Raises OSError."""
+    """Read the file like a drop: a larger one without its content. Raises OSError."""
     status = file.stat()
     size, data = status.st_size, None
     if size <= max_bytes:
@@ -125,7 +125,7 @@ def _read(file: Path, max_bytes: int) -> Source:
             data = opened.read(max_bytes + 1)
         size = len(data)
         if size > max_bytes:
-            data = None  # it has grown since
+            data = None  # it has grown
     version = Version(datetime.fromtimestamp(status.st_mtime, UTC), "", file.name)
     return Source(Drop("", file.name), SourceFacts(version, size, None, {}), data)
 
@@ -139,7 +139,7 @@ def _write(image: NormalizedImage, target: Path) -> str:
 
 
 def with_suffix(target: Path, media_type: str) -> Path:
-    """Return the file's own name if that fits what it is, else with one more suffix."""
+    """Return the file's own name if its suffix matches the media type, otherwise with another suffix appended."""
     suffixes = SUFFIXES[media_type]
     return target if target.suffix.lower() in suffixes else target.with_name(target.name + suffixes[0])
 
@@ -149,5 +149,5 @@ def _extent(media_type: str, width: int, height: int, size: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text without what a terminal would act on: a file may be called anything."""
+    """Return the text with everything escaped that a terminal would act on: a file may have any name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""The program: which files are meant, who looks at them, and what is printed."""
+"""The program: which files to examine, in which processes, and what to print."""
 
 # ruff: noqa: T201 - a program prints
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from shared.preview.looking import Preview
 
 IMAGE_SETTINGS = ("MAX_SOURCE_BYTES", "MAX_SOURCE_PIXELS", "MAX_OUTPUT_PIXELS", "ASPECT_POLICY")
-# Any photo of 24 megapixels takes less, so only larger ones wait for one another.
+# A photo of 24 megapixels needs less, so only larger ones wait for one another.
 IMAGE_BYTES_PER_PROCESS = 500_000_000
 
-NONE_REJECTED, SOME_REJECTED, NOT_ASKED_WELL, NOBODY_READS = 0, 1, 2, 141
+NONE_REJECTED, SOME_REJECTED, ABORTED, BROKEN_PIPE = 0, 1, 2, 141
 
 
 def main(arguments: Sequence[str], *, process_bytes: int = IMAGE_BYTES_PER_PROCESS) -> int:
-    """Look at every file, and take `process_bytes` of memory for each core.
+    """Examine every file, using `process_bytes` of memory for each core.
 
-    0: none would be rejected; 1: one would; 2: a sentence on stderr says what is wrong; 141: nobody reads any more, as
-    with `| head`.
+    0: none would be rejected; 1: at least one would; 2: a sentence on stderr says what is wrong; 141: the reader of the
+    output has ended, as with `| head`.
     """
     options = _parser().parse_args(arguments)
     counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
@@ -59,20 +59,20 @@ def main(arguments: Sequence[str], *, process_bytes: int = IMAGE_BYTES_PER_PROCE
             print(f"{len(questions)} files: {told}", flush=True)
     except (InvalidSettings, _Unanswerable) as error:
         print(error, file=sys.stderr)
-        return NOT_ASKED_WELL
+        return ABORTED
     except BrokenPipeError:
-        # What is left in the buffer would be tried again at exit.
+        # Otherwise Python would try to write the rest of its buffer at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOBODY_READS
+        return BROKEN_PIPE
     return SOME_REJECTED if counts["rejected"] or counts["failed"] else NONE_REJECTED
 
 
 class _Unanswerable(Exception):
-    """What was asked for cannot be done; the message is a sentence."""
+    """The request cannot be fulfilled; the message is a sentence."""
 
 
 def _rules() -> Rules:
-    """Read what the app's settings say of images. Raises InvalidSettings."""
+    """Read what the app's settings say about images. Raises InvalidSettings."""
     settings = ImageSettings.from_environ(os.environ)
     return Rules(settings.limits, settings.max_source_bytes)
 
@@ -90,13 +90,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
-    """List what is to be looked at, in order. Raises _Unanswerable."""
+    """Yield the files to examine, in order. Raises _Unanswerable."""
     found: dict[Path, tuple[Path, str]] = {}
     for path in paths:
         for file, name in _files(path, out):
-            found.setdefault(_real(file.parent) / file.name, (file, name))  # it may be named once more by its folder
+            found.setdefault(_real(file.parent) / file.name, (file, name))  # its folder may be given as well
     if not found:
-        raise _Unanswerable("There is no file to look at.")
+        raise _Unanswerable("There are no files to examine.")
     files = list(found.values())
     targets = [_real(out / name) if out else None for _, name in files]
     written = [_possible_files(target) if target else set() for target in targets]
@@ -109,12 +109,12 @@ def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
 
 
 def _possible_files(target: Path) -> set[Path]:
-    """Return where an image may be written that is meant for `target`."""
+    """Return the files to which an image for `target` may be written."""
     return {with_suffix(target, media_type) for media_type in SUFFIXES}
 
 
 def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
-    """Return the path's files, each with the name that it would have in a container."""
+    """Yield the path's files, each with the name that it would have in a container."""
     if not path.exists():
         raise _Unanswerable(f"{printable(str(path))} does not exist.")
     if not path.is_dir():
@@ -122,7 +122,7 @@ def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
             raise _Unanswerable(f"{printable(str(path))} is neither a file nor a folder.")
         yield path, path.name
         return
-    # What an earlier run wrote is no source.
+    # What an earlier run has written is skipped.
     earlier = _real(out) if out and _real(path) in _real(out).parents else None
     for file in sorted(_walk(path)):
         name = file.relative_to(path).as_posix()
@@ -133,7 +133,7 @@ def _files(path: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder, those of folders that links lead to as well, but none for the second time."""
+    """Yield the files of a folder, including linked folders, but none twice."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -146,12 +146,12 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _real(path: Path) -> Path:
-    """Follow its links; unlike `Path.resolve`, never raise where they lead in a circle."""
+    """Follow links; unlike `Path.resolve`, never raise if they form a cycle."""
     return Path(os.path.realpath(path))
 
 
 def _make_folder(out: Path) -> None:
-    """Make the folder, if it is not there. Raises _Unanswerable."""
+    """Create the folder if it does not exist. Raises _Unanswerable."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -159,13 +159,13 @@ def _make_folder(out: Path) -> None:
 
 
 def _look_at_all(questions: Sequence[Question], rules: Rules, process_bytes: int) -> Iterator[Preview]:
-    """Look at all of them, on as many cores as there are, and yield in order. Raises _Unanswerable."""
+    """Examine all files, on all cores, and yield the previews in order. Raises _Unanswerable."""
     workers = min(os.cpu_count() or 1, len(questions))
     if workers == 1:
         yield from (look_at(question, rules) for question in questions)
         return
     memory = Admission(workers * process_bytes)
-    # Not forked: the progress bar has a thread, and a fork would copy its locks as they are at that moment.
+    # Not forked: the progress bar has a thread, and a fork would copy the state of its locks.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool, ThreadPoolExecutor(workers) as threads:
 
@@ -174,7 +174,7 @@ def _look_at_all(questions: Sequence[Question], rules: Rules, process_bytes: int
                 return pool.submit(look_at, question, rules).result()
 
         try:
-            with _interrupts_later():  # never, for what is started meanwhile: Ctrl-C is the main thread's alone
+            with _interrupts_later():  # children started here never see it: only the main thread handles Ctrl-C
                 answers = [threads.submit(ask, question) for question in questions]
             for answer in answers:
                 yield answer.result()
@@ -182,7 +182,7 @@ def _look_at_all(questions: Sequence[Question], rules: Rules, process_bytes: int
             threads.shutdown(cancel_futures=True)
             unanswered = (q for q, a in zip(questions, answers, strict=True) if a.cancelled() or a.exception())
             names = " or ".join(printable(str(q.file)) for q in itertools.islice(unanswered, workers))
-            message = f"A process was ended from outside, perhaps because memory is short, while it looked at {names}."
+            message = f"A process was killed, perhaps because memory is short, while it was examining {names}."
             raise _Unanswerable(message) from error
         finally:
             with _interrupts_later():
@@ -193,7 +193,7 @@ def _look_at_all(questions: Sequence[Question], rules: Rules, process_bytes: int
 
 @contextlib.contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; a process that is started in it never hears it."""
+    """Hold Ctrl-C back until the block ends; a process that is started in it never receives it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows has none
         yield
         return
@@ -206,8 +206,8 @@ def _interrupts_later() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar to whoever watches a longer run; yields what prints an answer and moves the bar on."""
-    # It is where the development tools are; the app has none.
+    """Show a progress bar in a terminal; yields a function that prints a line and advances the bar."""
+    # rich is installed with the development tools, but not with the app.
     if total == 1 or not sys.stderr.isatty() or find_spec("rich") is None:
         yield partial(print, flush=True)
         return
@@ -222,7 +222,7 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
         def tell(line: str) -> None:
             if together:
-                console.out(line, highlight=False)  # above the bar, and as long as it is: a path can be copied whole
+                console.out(line, highlight=False)  # above the bar and not wrapped, so that a path can be copied
             else:
                 print(line, flush=True)
             bar.advance(task)

@@ -61,7 +61,7 @@ def test_what_was_made_before_is_kept_too(tmp_path: Path) -> None:
 def test_a_file_that_is_no_itwin_is_said(tmp_path: Path, text: str) -> None:
     """With its name, and what to do: it may be all that somebody has."""
     (tmp_path / f"{uuid.uuid4()}.json").write_text(text)
-    with pytest.raises(LocalCloudError, match=r"\.json is damaged: restore it, or delete it to lose its iTwin\.$"):
+    with pytest.raises(LocalCloudError, match=r"\.json is damaged: restore it, or delete it together with its iTwin"):
         platform_of(tmp_path)
 
 
