@@ -6,7 +6,7 @@ they are decompressed. There is no code that follows a redirect, keeps a cookie 
 response, `NoResponse` says whether the request may have arrived.
 
 Proxies and certificates are those of the environment, in the variables of `requests` and curl: HTTPS_PROXY, HTTP_PROXY,
-ALL_PROXY, NO_PROXY; REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE.
+ALL_PROXY, NO_PROXY; REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, or OpenSSL's SSL_CERT_FILE.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ SHARED_LOOKUP_S = 10.0
 AUTO_DETECT_FORMAT = 32 + zlib.MAX_WBITS  # gzip or zlib, by its first bytes
 COMPRESSED = ("gzip", "x-gzip", "deflate")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# The first that is set names the certificates to trust: those of `requests` and curl, and OpenSSL's own.
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 OK_STATUSES = range(200, 300)
 # Responses without a body, whatever length they state (RFC 9110, 6.4.1).
 BODILESS = (204, 304)
@@ -624,14 +626,16 @@ def proxy_of_environment(url: str) -> str | None:
 
 def trust_of_environment() -> ssl.SSLContext:
     """Return the certificates to trust. Raises NoResponse where they cannot be read."""
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    name = next((name for name in CERTIFICATE_VARIABLES if os.environ.get(name)), None)
+    bundle = os.environ[name] if name else certifi.where()
     is_folder = Path(bundle).is_dir()
     try:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
         if error.errno in EXHAUSTION:
             raise _exhausted(error) from error
-        message = f"The certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read: {error.strerror}."
+        whose = f"that {name} names" if name else "that the app brings along"
+        message = f"The certificates {whose} cannot be read: {error.strerror or 'they are damaged'}."
         raise NoResponse(message, "certificate") from error
 
 
@@ -658,7 +662,7 @@ def _no_response(error: Exception, route: _Route, timer: _Timer, *, may_have_arr
     if isinstance(error, _DeadlineError):
         message, cause = f"{route.host} did not respond within {timer.allowed} s.", "time"
     elif isinstance(error, h11.RemoteProtocolError):
-        message, cause = f"The response from {route.host} is not HTTP/1.1.", "not HTTP"
+        message, cause = f"The response from {route.host} is not HTTP/1.1, or larger than accepted.", "not HTTP"
     else:
         message, cause = f"The connection to {route.host} broke before a response came: {_reason(error)}.", "cut"
     return NoResponse(message, cause, may_have_arrived=may_have_arrived)

@@ -295,6 +295,24 @@ def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
     assert type(problem) is TokenServiceUnavailable
 
 
+def test_a_token_that_was_just_given_has_not_expired_whatever_the_clock_says(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock is hours ahead does not ask for one at every drop."""
+    asked: list[str] = []
+
+    async def endpoint(request: Request) -> Response:
+        asked.append(request.url.path)
+        return JSONResponse({"access_token": "abc", "expires_on": str(int(time.time()) - 5 * 3600)})
+
+    with serve(Starlette(routes=[Route("/", endpoint)])) as address:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        tokens = open_tokens(ManagedIdentityLogin(SCOPE), http)
+        assert [tokens.get(later()) for _ in range(3)] == ["abc"] * 3
+    assert len(asked) == 1
+
+
 def test_an_identity_endpoint_that_is_gone_is_named(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens there."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")

@@ -671,21 +671,29 @@ def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None
     assert said == "TLS with 127.0.0.1 was not negotiated"
 
 
-def test_certificates_of_the_environment_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the name that the storage clients know as well; a file that is not there is told."""
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificates_of_the_environment_are_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """By the names that other clients know; a file that is not there, or holds none, is told by its variable alone."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    monkeypatch.setenv(variable, str(tmp_path / "authority.pem"))
     client = HttpClient(proxy_for=lambda _: None)
     with serving_tls(authority, "127.0.0.1", responding(respond())) as (address, _):
         assert send(client, address).status == 200
     client.close()
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
-    with conversing(responding(respond())) as address:
-        error = refused(HttpClient(proxy_for=lambda _: None), address.replace("http:", "https:"))
-    assert error.cause == "certificate"
-    assert "REQUESTS_CA_BUNDLE" in error.message
-    assert str(tmp_path) not in error.message
+    (tmp_path / "empty.pem").touch()
+    (tmp_path / "odd.pem").write_text("-----BEGIN CERTIFICATE-----\nodd\n-----END CERTIFICATE-----\n")
+    for unreadable in ("nothing.pem", "empty.pem", "odd.pem"):
+        monkeypatch.setenv(variable, str(tmp_path / unreadable))
+        with conversing(responding(respond())) as address:
+            error = refused(HttpClient(proxy_for=lambda _: None), address.replace("http:", "https:"))
+        assert error.cause == "certificate"
+        assert f"The certificates that {variable} names cannot be read" in error.message
+        assert str(tmp_path) not in error.message
 
 
 @pytest.mark.parametrize(
