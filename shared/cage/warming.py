@@ -25,11 +25,16 @@ def warm_up() -> None:
     for picture, kind in [
         *((colours, kind) for kind in ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "AVIF")),
         *((inks, kind) for kind in ("JPEG", "TIFF")),
-        (colours.convert("LAB"), "TIFF"),
         *((colours.quantize(2), kind) for kind in ("GIF", "PNG")),
     ]:
-        file = BytesIO()
-        picture.save(file, kind)
+        file = _encoded(picture, kind)
         for limits in (ImageLimits(), _RE_ENCODED):
-            normalize_image(file.getvalue(), limits)
-    normalize_image(_HEIC.read_bytes())
+            normalize_image(file, limits)
+    for file in (_encoded(colours.convert("LAB"), "TIFF"), _HEIC.read_bytes()):  # slow ones
+        normalize_image(file)
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
