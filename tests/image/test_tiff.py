@@ -106,6 +106,15 @@ def test_two_channels_of_a_jpeg_in_strips_are_read_or_named() -> None:
     assert Image.open(BytesIO(normalized.data)).mode == "LA"
 
 
+def test_channels_of_unequal_bits_are_named_and_not_called_damaged() -> None:
+    """How many bytes they should yield is not known."""
+    image = pattern()
+    packed = b"".join(b"\x2f" + bytes(48) for _ in range(image.height * 4))
+    data = in_strips(image, 32_773, [packed], image.height, **{"258": (8, 16, 8)})
+    with pytest.raises(UnsupportedFormat, match="RGB as 16-bit"):
+        normalize_image(data)
+
+
 def with_a_wrong_bit(data: bytes, at: int) -> bytes:
     """Return a file that a disk has spoilt."""
     return data[:at] + bytes((data[at] ^ 4,)) + data[at + 1 :]

@@ -50,7 +50,8 @@ def demand_intact(source: TiffInspection) -> None:
         _demand_intact_jpegs(directory)
     if compression in _DEFLATED:
         _demand_checksums(directory)
-    if compression in _SURPLUS and directory.first(tags.PHOTOMETRIC, 0) != tags.YCBCR:
+    is_regular = directory.first(tags.PHOTOMETRIC, 0) != tags.YCBCR and len(set(directory.numbers(tags.BITS))) <= 1
+    if compression in _SURPLUS and is_regular:
         _demand_lengths(source, _SURPLUS[compression])
 
 
