@@ -361,11 +361,13 @@ module alerts 'modules/alerts.bicep' = {
     overdueAfterMinutes: overdueAfterMinutes
     applicationInsightsName: names.applicationInsights
     workspaceId: usedWorkspaceId
+    dropAccountName: names.dropAccount
     eventTopicName: eventTopicName
     vaultTopicName: makesVault ? names.vaultTopic : ''
   }
   dependsOn: [
     monitoring
+    dropAccount
     eventTopic
     vault
   ]

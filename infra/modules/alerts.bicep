@@ -27,7 +27,10 @@ param applicationInsightsName string
 @description('ID of the workspace with the app\'s logs and storage\'s log of blob writes.')
 param workspaceId string
 
-@description('System topic of the drop account.')
+@description('Account that images are dropped into.')
+param dropAccountName string
+
+@description('System topic of the drop account, which others may have subscriptions of as well.')
 param eventTopicName string
 
 @description('System topic of the vault; empty where none is made.')
@@ -36,9 +39,15 @@ param vaultTopicName string
 var contract = loadJsonContent('../contract.json')
 var outcomes = loadTextContent('../queries/outcomes.kql')
 var overdue = replace(loadTextContent('../queries/alert-overdue.kql'), 'OVERDUE_AFTER', '${overdueAfterMinutes}m')
-var traces = loadTextContent('../queries/traces.kql')
-var writes = loadTextContent('../queries/writes.kql')
+var traces = replace(
+  loadTextContent('../queries/traces.kql'),
+  'APPLICATION_INSIGHTS_ID',
+  resourceId('Microsoft.Insights/components', applicationInsightsName)
+)
+var writes = replace(loadTextContent('../queries/writes.kql'), 'DROP_ACCOUNT', dropAccountName)
 
+// A line may arrive minutes after the time that it tells, and would then be between two looks: so each looks back further
+// than it did the last time. https://learn.microsoft.com/azure/azure-monitor/logs/data-ingestion-time
 var logAlerts = [
   {
     name: 'failed'
@@ -49,7 +58,7 @@ var logAlerts = [
     severity: 1
     threshold: 0
     every: 'PT5M'
-    window: 'PT5M'
+    window: 'PT15M'
   }
   {
     name: 'refused'
@@ -60,7 +69,7 @@ var logAlerts = [
     severity: 1
     threshold: 0
     every: 'PT5M'
-    window: 'PT5M'
+    window: 'PT15M'
   }
   {
     name: 'overdue'
@@ -104,7 +113,7 @@ var logAlerts = [
     severity: 2
     threshold: 0
     every: 'PT5M'
-    window: 'PT5M'
+    window: 'PT15M'
   }
   {
     name: 'poison'
@@ -115,7 +124,7 @@ var logAlerts = [
     severity: 1
     threshold: 0
     every: 'PT5M'
-    window: 'PT5M'
+    window: 'PT15M'
   }
 ]
 
@@ -226,6 +235,11 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
             name: alert.metric
             metricName: alert.metric
             metricNamespace: 'Microsoft.EventGrid/systemTopics'
+            // Each subscription by itself, so that the alert names it. The malware scanner's, at the same topic, is not
+            // ours; leaving it out instead of naming ours fails loudly should names be written otherwise there.
+            dimensions: [
+              { name: 'EventSubscriptionName', operator: 'Exclude', values: ['StorageAntimalwareSubscription'] }
+            ]
             timeAggregation: 'Total'
             operator: 'GreaterThan'
             threshold: alert.threshold

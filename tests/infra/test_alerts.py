@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.errors import DropError
-from tests.infra.deployed import README, RUNBOOK, log_alerts, metric_alerts, the
+from tests.infra.deployed import EVERYWHERE, README, RUNBOOK, log_alerts, metric_alerts, the
 from tests.infra.test_roles import TABLE
 
 if TYPE_CHECKING:
@@ -45,6 +45,29 @@ def test_every_alert_tells_the_operator(alerts: dict[str, dict[str, object]]) ->
     for alert in alerts.values():
         assert alert["enabled"] is True
         assert group["name"] in str(alert["actions"])
+
+
+def minutes(duration: str) -> int:
+    """Return how long a duration of ISO 8601 is that has one part."""
+    found = re.fullmatch(r"PT?(\d+)([MHD])", duration)
+    assert found, duration
+    return int(found[1]) * {"M": 1, "H": 60, "D": 24 * 60}[found[2]]
+
+
+def test_a_line_that_arrives_late_is_still_looked_at() -> None:
+    """It is dated back by the minutes that it took, so that an alert which looks back to its last look never sees it."""
+    for name, alert in log_alerts().items():
+        assert minutes(alert["windowSize"]) >= minutes(alert["evaluationFrequency"]) + 10, name
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_what_others_have_of_the_same_topic_raises_no_alert(environment: str) -> None:
+    """An account has one topic, which the malware scanner shares; and an alert says which subscription it is about."""
+    for alert in metric_alerts(environment).values():
+        (criterion,) = alert["criteria"]["allOf"].values()
+        assert criterion["dimensions"] == {
+            "EventSubscriptionName": {"operator": "Exclude", "values": ["StorageAntimalwareSubscription"]}
+        }
 
 
 COMMAND = re.compile(r"(?:^|`)((?:az|azd|python -m shared\.\w+) [^\n`|]+)", re.MULTILINE)

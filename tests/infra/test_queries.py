@@ -18,7 +18,7 @@ from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
 from shared.errors import NeedsOperator
 from shared.preflight import PROBE_CONTAINER
 from tests.deadlines import HANG_S
-from tests.infra.deployed import CONTRACT, EVERYWHERE, log_alerts, parameters, the
+from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, log_alerts, parameters, the
 from tools.infra import FULL, INFRA
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ SCHEMAS = {
             "TimeGenerated": "datetime",
             "Message": "string",
             "SeverityLevel": "int",
+            "_ResourceId": "string",
             "Properties": "dynamic",
             "OperationName": "string",
             "OperationId": "string",
@@ -132,6 +133,23 @@ def test_every_query_is_deployed() -> None:
         assert re.sub(r"\{\w+.*|OVERDUE_AFTER.*", "", begin).strip() in texts, name
     alerts = {name.removeprefix("alert-") for name in QUERIES if name.startswith("alert-")}
     assert set(log_alerts()) == alerts
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_a_workspace_is_asked_about_this_environment_alone(environment: str) -> None:
+    """Others log there too: another environment's drops would be overdue in both, or hide one that is overdue here."""
+    (overdue,) = (query["text"] for query in deployed_queries(environment) if query["scope"] == "workspace")
+    insights = the("Microsoft.Insights/components", environment)["id"]
+    (drops,) = re.findall(r"'(\w+)', environment", app_settings(environment)["DropStorage__blobServiceUri"])
+    assert re.findall(r'AppTraces\n\| where _ResourceId =~ "(.*)"', overdue) == [insights]
+    assert re.findall(r'StorageBlobLogs\n\| where AccountName =~ "(.*)"', overdue) == [drops]
+
+
+@pytest.mark.parametrize("environment", EVERYWHERE)
+def test_nothing_in_a_query_is_left_to_be_replaced(environment: str) -> None:
+    """What stands for a name or a time in the files is that name or time once it is deployed."""
+    for query in deployed_queries(environment):
+        assert re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", query["text"]) == [], query["name"]
 
 
 def test_what_is_overdue_by_the_longest_time_is_still_in_sight() -> None:
