@@ -143,13 +143,13 @@ def _function_app(environ: Mapping[str, str]) -> list[str]:
 
 
 def _check_location(azure: AzureCli, environ: Mapping[str, str]) -> str:
-    location = environ.get("AZURE_LOCATION", "").lower().replace(" ", "")
-    zonal = environ.get("ZONE_REDUNDANT") == "true"
+    location = _plain(environ.get("AZURE_LOCATION", ""))
+    zonal = environ.get("ZONE_REDUNDANT", "").lower() == "true"
     try:
         found = azure.ask("functionapp", "list-flexconsumption-locations", *(["--zone-redundant"] if zonal else []))
     except AzFailedError as error:
         return f"Whether {location} has Flex Consumption could not be checked.\n{error}\n"
-    regions = sorted(region["name"].lower().replace(" ", "") for region in found)
+    regions = sorted(_plain(region["name"]) for region in found)
     if location not in regions:
         what = "Flex Consumption with zone redundancy" if zonal else "Flex Consumption"
         raise HookFailedError(
@@ -159,6 +159,11 @@ def _check_location(azure: AzureCli, environ: Mapping[str, str]) -> str:
     return ""
 
 
+def _plain(location: str) -> str:
+    """Return a region's name as Azure keeps it: westeurope of West Europe."""
+    return location.lower().replace(" ", "")
+
+
 def _recover_vault(azure: AzureCli, environ: Mapping[str, str]) -> str:
     """Bring this environment's deleted vault back: nobody can purge it, and its name is taken until it is gone."""
     said = ""
@@ -166,7 +171,7 @@ def _recover_vault(azure: AzureCli, environ: Mapping[str, str]) -> str:
         properties = vault["properties"]
         if (properties.get("tags") or {}).get("azd-env-name") != environ["AZURE_ENV_NAME"]:
             continue
-        if properties["location"] != environ["AZURE_LOCATION"]:
+        if _plain(properties["location"]) != _plain(environ["AZURE_LOCATION"]):
             continue
         group = properties["vaultId"].split("/")[4]
         if not azure.ask("group", "exists", "--name", group):

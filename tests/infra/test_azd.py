@@ -228,7 +228,7 @@ def test_a_region_without_flex_consumption_is_refused_before_anything_is_deploye
 def test_zones_are_asked_for_where_they_are_chosen(az: Az) -> None:
     """Fewer regions have them."""
     az.answers[f"{REGIONS} --zone-redundant"] = [[{"name": "westeurope"}]]
-    assert az.run("before-app", ZONE_REDUNDANT="true") == 0
+    assert az.run("before-app", ZONE_REDUNDANT="True") == 0
     assert f"{REGIONS} --zone-redundant" in az.asked
 
 
@@ -261,6 +261,15 @@ def test_up_after_down_brings_the_vault_back(az: Az, capsys: pytest.CaptureFixtu
     assert az.run("before-app") == 0
     assert az.asked[-3:] == ["group exists --name rg-drops", create, recover]
     assert capsys.readouterr().out == "The deleted vault kv-drops was recovered, with the secret in it.\n"
+
+
+def test_a_region_is_the_same_however_it_is_written(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its name or as it is shown, in the settings as in the answers."""
+    az.answers[DELETED] = [[deleted_vault("drops", "West Europe")]]
+    recover = "keyvault recover --name kv-drops --resource-group rg-drops"
+    az.answers.update({"group exists --name rg-drops": [True], recover: [{}]})
+    assert az.run("before-app", AZURE_LOCATION="west europe") == 0
+    assert "kv-drops was recovered" in capsys.readouterr().out
 
 
 def test_a_group_that_is_there_is_not_made_again(az: Az) -> None:
