@@ -18,7 +18,7 @@ from local.drops import DroppedFile, drop_file, read_result, wait_for_result
 from local.event_grid import AdvancedFilter, BlobWrite, EventGrid, Subscription, not_in_containers
 from local.host_process import HostKind, HostProcess, find_core_tools
 from local.itwin_platform import ITwinPlatform
-from local.key_vault import KeyVault
+from local.key_vault import AUDIENCE, KeyVault
 from local.managed_identity import SYSTEM_ASSIGNED_CLIENT_ID, SYSTEM_ASSIGNED_ID, TENANT_ID, ManagedIdentity
 from local.ports import Ports
 from local.processes import PROJECT
@@ -232,6 +232,7 @@ class LocalCloud:
                 "itwin-client-id": SERVICE_APP,
                 "itwin-secret-url": f"{self.vault_address}/secrets/{SECRET_NAME}",
                 "itwin-token-url": f"{self.platform_address}/connect/token",
+                "vault-resource": AUDIENCE,
             },
             backend_url=self.platform_address,
             entra=self.identity.tokens,

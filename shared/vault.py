@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import TEMPORARY_STATUSES, NoResponse, retry_after_s
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from shared.http_client import Response, Sender
     from shared.identity import ManagedIdentity
 
-SCOPE = "https://vault.azure.net/.default"
+PUBLIC_CLOUD = "vault.azure.net"
 API_VERSION = "7.4"
 READ_AGAIN_AFTER_S = 60.0
 
@@ -79,7 +80,7 @@ class VaultSecret:
         return found if found != kept else None
 
     def _read(self, deadline: float) -> Secret:
-        token = self._identity.fetch(SCOPE, deadline).token
+        token = self._identity.fetch(scope_of(self._url), deadline).token
         try:
             response = self._http.send(
                 "GET",
@@ -94,6 +95,12 @@ class VaultSecret:
             raise TokenUnavailable(f"{message} Check ITWIN_SECRET_URL and the network.") from error
         self._secret = _read_secret(response)
         return self._secret
+
+
+def scope_of(url: str) -> str:
+    """Return the scope of the cloud that a vault is in: the public one's, where its address names none."""
+    cloud = (urlsplit(url).hostname or "").partition(".")[2]
+    return f"https://{cloud if cloud.startswith('vault.') else PUBLIC_CLOUD}/.default"
 
 
 def _read_secret(response: Response) -> Secret:

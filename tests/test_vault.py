@@ -20,7 +20,7 @@ from shared.credentials import AccessTokens, ClientCredentials, ClientCredential
 from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import HttpClient
 from shared.identity import ManagedIdentity as IdentityCredential
-from shared.vault import READ_AGAIN_AFTER_S, VaultSecret
+from shared.vault import READ_AGAIN_AFTER_S, VaultSecret, scope_of
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 
 NAME = "itwin-client-secret"
 EXPIRES = datetime(2027, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("vault", "scope"),
+    [
+        ("https://kv.vault.azure.net", "https://vault.azure.net/.default"),
+        ("https://kv.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net/.default"),
+        ("https://KV.vault.azure.cn", "https://vault.azure.cn/.default"),
+        ("http://127.0.0.1:7000", "https://vault.azure.net/.default"),
+        ("https://localhost", "https://vault.azure.net/.default"),
+    ],
+)
+def test_a_token_is_for_the_vaults_own_cloud(vault: str, scope: str) -> None:
+    """Each cloud's vaults take their own tokens; a host that only looks like one is asked for a token that none has."""
+    assert scope_of(f"{vault}/secrets/itwin-client-secret") == scope
 
 
 def later() -> float:

@@ -50,7 +50,7 @@ var zoneNames = {
   blob: 'privatelink.blob.${environment().suffixes.storage}'
   queue: 'privatelink.queue.${environment().suffixes.storage}'
   table: 'privatelink.table.${environment().suffixes.storage}'
-  vault: 'privatelink.vaultcore.azure.net'
+  vault: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
 }
 var services = concat(['blob', 'queue', 'table'], empty(vaultName) ? [] : ['vault'])
 var madeZones = dnsZones == 'here' ? services : []

@@ -48,6 +48,7 @@ var namedValues = {
   'itwin-client-id': itwinClientId
   'itwin-secret-url': 'https://${vaultName}${environment().suffixes.keyvaultDns}/secrets/${contract.secret}'
   'itwin-token-url': itwinTokenUrl
+  'vault-resource': 'https:/${replace(environment().suffixes.keyvaultDns, '.vault.', '/vault.')}'
 }
 
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {

@@ -47,6 +47,8 @@ def test_the_gateway_takes_the_apps_identity_and_nobody_else() -> None:
     assert values["itwin-client-id"] == settings_of("gateway")["ITWIN_CLIENT_ID"]
     assert f"/secrets/{{2}}', '{the('Microsoft.KeyVault/vaults', 'gateway')['name']}'" in values["itwin-secret-url"]
     assert f"'{CONTRACT['secret']}'" in values["itwin-secret-url"]
+    # https://vault.azure.net of .vault.azure.net, and so in every cloud.
+    assert "'https:/{0}', replace(environment().suffixes.keyvaultDns, '.vault.', '/vault.')" in values["vault-resource"]
 
 
 def test_the_app_calls_the_gateway_as_it_calls_any() -> None:

@@ -11,6 +11,7 @@ import requests
 from local.api_management import Gateway
 from local.cloud import GATEWAY_APPLICATION_ID, GATEWAY_PRINCIPAL_ID
 from local.itwin_platform import ITwinPlatform
+from local.key_vault import AUDIENCE as VAULT_AUDIENCE
 from local.key_vault import KeyVault
 from local.managed_identity import SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID, ManagedIdentity
 from local.serving import serve
@@ -27,6 +28,7 @@ NAMED_VALUES = {
     "app-client-id": SYSTEM_ASSIGNED_CLIENT_ID,
     "gateway-application-id": GATEWAY_APPLICATION_ID,
     "itwin-client-id": SERVICE_APP,
+    "vault-resource": VAULT_AUDIENCE,
 }
 
 
