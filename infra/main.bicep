@@ -3,7 +3,7 @@
 
 targetScope = 'subscription'
 
-import { chosenNames as chosenResourceNames, namesOf } from 'names.bicep'
+import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'
 
 @description('Name of the environment. It is part of the resource group\'s name and decides all others.')
@@ -83,13 +83,15 @@ param deleteLocks options.deleteLocks = false
 
 // --- What is there already ---
 
+param assignRoles options.assignRoles = true
+param diagnosticSettings options.diagnosticSettings = 'here'
 param workspaceId options.workspaceId = ''
 param actionGroupId options.actionGroupId = ''
 param vaultId options.vaultId = ''
 param existingEventTopicName options.existingEventTopicName = ''
 param tags options.tags = {}
 
-var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
+var names = namesOf(environmentName, tokenOf(subscription().id, environmentName, location), chosenNames)
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = if (!useExistingResourceGroup) {
   name: names.resourceGroup
@@ -144,6 +146,8 @@ module resources 'resources.bicep' = {
     overdueAfterMinutes: overdueAfterMinutes
     logRetentionDays: logRetentionDays
     deleteLocks: deleteLocks
+    assignRoles: assignRoles
+    diagnosticSettings: diagnosticSettings
     workspaceId: workspaceId
     actionGroupId: actionGroupId
     vaultId: vaultId
@@ -178,6 +182,9 @@ output APP_PRINCIPAL_ID string = resources.outputs.APP_PRINCIPAL_ID
 
 @description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
 output APP_CLIENT_ID string = resources.outputs.APP_CLIENT_ID
+
+@description('Object ID of the identity that events are delivered with, for role assignments elsewhere.')
+output EVENT_TOPIC_PRINCIPAL_ID string = resources.outputs.EVENT_TOPIC_PRINCIPAL_ID
 
 @description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
 output VAULT_NAME string = resources.outputs.VAULT_NAME

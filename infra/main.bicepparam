@@ -5,7 +5,7 @@ using 'main.bicep'
 
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
 param location = readEnvironmentVariable('AZURE_LOCATION')
-param useExistingResourceGroup = readEnvironmentVariable('USE_EXISTING_RESOURCE_GROUP', 'false') == 'true'
+param useExistingResourceGroup = bool(readEnvironmentVariable('USE_EXISTING_RESOURCE_GROUP', 'false'))
 
 // From here on, resources.bicepparam says the same; a test holds them together.
 var login = readEnvironmentVariable('ITWIN_LOGIN', '')
@@ -13,12 +13,56 @@ var scope = readEnvironmentVariable('ITWIN_TOKEN_SCOPE', '')
 var gatewayApplication = readEnvironmentVariable('GATEWAY_APPLICATION_ID', '')
 var clientId = readEnvironmentVariable('ITWIN_CLIENT_ID', '')
 var apiUrl = readEnvironmentVariable('ITWIN_API_URL', 'https://api.bentley.com')
+var tokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.bentley.com/connect/token')
 var appSubnet = readEnvironmentVariable('APP_SUBNET_ID', '')
 var endpointSubnet = readEnvironmentVariable('ENDPOINT_SUBNET_ID', '')
 var gatewaySubnet = readEnvironmentVariable('GATEWAY_SUBNET_ID', '')
-var isPrivate = readEnvironmentVariable('PRIVATE_NETWORKING', 'false') == 'true'
+var network = readEnvironmentVariable('PRIVATE_NETWORKING', 'false')
+var isPrivate = toLower(network) == 'true'
+var dnsZones = readEnvironmentVariable('PRIVATE_DNS_ZONES', 'here')
+var operatorAddresses = readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', '')
+var ids = filter(map(split(readEnvironmentVariable('ITWIN_IDS', ''), ','), id => trim(id)), id => !empty(id))
+var wrongIds = filter(ids, id => length(id) != 36 || length(split(id, '-')) != 5)
 
-param itwinIds = filter(map(split(readEnvironmentVariable('ITWIN_IDS', ''), ','), id => trim(id)), id => !empty(id))
+// What is used in a network alone: without one, it would be left out in silence.
+var ofNetwork = filter(
+  items({
+    APP_SUBNET_ID: appSubnet
+    ENDPOINT_SUBNET_ID: endpointSubnet
+    GATEWAY_SUBNET_ID: gatewaySubnet
+    OPERATOR_ADDRESS_RANGES: operatorAddresses
+    PRIVATE_DNS_ZONES: dnsZones == 'here' ? '' : dnsZones
+  }),
+  given => !empty(given.value)
+)
+
+// What is there already, by the ID that it must have.
+var existing = {
+  ACTION_GROUP_ID: {
+    id: readEnvironmentVariable('ACTION_GROUP_ID', '')
+    type: '/providers/Microsoft.Insights/actionGroups/'
+  }
+  APP_SUBNET_ID: { id: appSubnet, type: '/subnets/' }
+  ENDPOINT_SUBNET_ID: { id: endpointSubnet, type: '/subnets/' }
+  GATEWAY_SUBNET_ID: { id: gatewaySubnet, type: '/subnets/' }
+  KEY_VAULT_ID: { id: readEnvironmentVariable('KEY_VAULT_ID', ''), type: '/providers/Microsoft.KeyVault/vaults/' }
+  LOG_ANALYTICS_WORKSPACE_ID: {
+    id: readEnvironmentVariable('LOG_ANALYTICS_WORKSPACE_ID', '')
+    type: '/providers/Microsoft.OperationalInsights/workspaces/'
+  }
+}
+var wrongExisting = filter(
+  items(existing),
+  given =>
+    !empty(given.value.id) && !(startsWith(given.value.id, '/subscriptions/') && contains(
+      toLower(given.value.id),
+      toLower(given.value.type)
+    ))
+)
+
+param itwinIds = empty(wrongIds)
+  ? ids
+  : fail('ITWIN_IDS has \'${wrongIds[0]}\', which is not the ID of an iTwin: azd env set ITWIN_IDS b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a, with yours, separated by commas')
 
 param itwinLogin = !contains(['client-credentials', 'gateway', 'managed-identity'], login)
   ? fail('ITWIN_LOGIN is \'${login}\', and it has to be \'client-credentials\' (a service app of the iTwin Platform), \'gateway\' (the same behind a gateway that takes the managed identity) or \'managed-identity\' (with a gateway of yours): azd env set ITWIN_LOGIN client-credentials')
@@ -34,38 +78,62 @@ param itwinTokenScope = login == 'managed-identity' && empty(scope)
 param itwinClientId = login != 'managed-identity' && empty(clientId)
   ? fail('ITWIN_LOGIN is \'${login}\', and ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID <client ID of the iTwin service app>')
   : clientId
-param itwinApiUrl = apiUrl
-param itwinTokenUrl = readEnvironmentVariable('ITWIN_TOKEN_URL', 'https://ims.bentley.com/connect/token')
+param itwinApiUrl = startsWith(apiUrl, 'https://')
+  ? apiUrl
+  : fail('ITWIN_API_URL is \'${apiUrl}\', and it has to begin with https://: azd env set ITWIN_API_URL https://api.bentley.com')
+param itwinTokenUrl = startsWith(tokenUrl, 'https://')
+  ? tokenUrl
+  : fail('ITWIN_TOKEN_URL is \'${tokenUrl}\', and it has to begin with https://: azd env set ITWIN_TOKEN_URL https://ims.bentley.com/connect/token')
 
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '40'))
 param alwaysReadyInstances = int(readEnvironmentVariable('ALWAYS_READY_INSTANCES', '0'))
-param zoneRedundant = readEnvironmentVariable('ZONE_REDUNDANT', 'false') == 'true'
-param malwareScanning = readEnvironmentVariable('MALWARE_SCANNING', 'false') == 'true'
+param zoneRedundant = bool(readEnvironmentVariable('ZONE_REDUNDANT', 'false'))
+param malwareScanning = bool(readEnvironmentVariable('MALWARE_SCANNING', 'false'))
 
-param privateNetworking = !isPrivate && !(empty(appSubnet) && empty(endpointSubnet))
-  ? fail('APP_SUBNET_ID and ENDPOINT_SUBNET_ID are used with private networking alone: azd env set PRIVATE_NETWORKING true')
-  : isPrivate
+param privateNetworking = !contains(['true', 'false'], toLower(network))
+  ? fail('PRIVATE_NETWORKING is \'${network}\', and it has to be true or false: azd env set PRIVATE_NETWORKING true')
+  : !isPrivate && !empty(ofNetwork)
+      ? fail('${join(map(ofNetwork, given => given.key), ', ')}: used with private networking alone: azd env set PRIVATE_NETWORKING true, or without it ${join(map(ofNetwork, given => 'azd env set ${given.key} ${given.key == 'PRIVATE_DNS_ZONES' ? 'here' : '""'}'), ', ')}')
+      : isPrivate
 param appSubnetId = empty(appSubnet) != empty(endpointSubnet)
   ? fail('APP_SUBNET_ID and ENDPOINT_SUBNET_ID are given together or not at all: azd env set the other one too')
   : appSubnet
 param endpointSubnetId = endpointSubnet
 param gatewaySubnetId = login == 'gateway' && empty(gatewaySubnet) && !empty(appSubnet)
   ? fail('ITWIN_LOGIN is \'gateway\' in a network that is there already, and GATEWAY_SUBNET_ID, a subnet for the gateway alone, is not set: azd env set GATEWAY_SUBNET_ID <ID of the subnet>')
-  : gatewaySubnet
-param privateDnsZones = readEnvironmentVariable('PRIVATE_DNS_ZONES', 'here')
+  : !empty(gatewaySubnet) && empty(appSubnet)
+      ? fail('GATEWAY_SUBNET_ID is used with APP_SUBNET_ID and ENDPOINT_SUBNET_ID alone, as the network that is made has one for the gateway: azd env set these too, or azd env set GATEWAY_SUBNET_ID ""')
+      : gatewaySubnet
+param privateDnsZones = contains(['here', 'policy'], dnsZones) || (startsWith(dnsZones, '/subscriptions/') && length(split(
+    dnsZones,
+    '/'
+  )) == 5)
+  ? dnsZones
+  : fail('PRIVATE_DNS_ZONES is \'${dnsZones}\', and it has to be \'here\', \'policy\' or the ID of a resource group: azd env set PRIVATE_DNS_ZONES "$(az group show --name <group of the zones> --query id --output tsv)"')
 param operatorAddressRanges = filter(
-  map(split(readEnvironmentVariable('OPERATOR_ADDRESS_RANGES', ''), ','), address => trim(address)),
+  map(split(operatorAddresses, ','), address => trim(address)),
   address => !empty(address)
 )
 
 param operatorPrincipalId = readEnvironmentVariable('OPERATOR_PRINCIPAL_ID', '')
 param operatorPrincipalType = readEnvironmentVariable('OPERATOR_PRINCIPAL_TYPE', 'User')
 param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
-param deleteLocks = readEnvironmentVariable('DELETE_LOCKS', 'false') == 'true'
+param deleteLocks = bool(readEnvironmentVariable('DELETE_LOCKS', 'false'))
 
+param assignRoles = bool(readEnvironmentVariable('ASSIGN_ROLES', 'true'))
+param diagnosticSettings = readEnvironmentVariable('DIAGNOSTIC_SETTINGS', 'here')
 param chosenNames = json(readEnvironmentVariable('RESOURCE_NAMES', '{}'))
 param tags = json(readEnvironmentVariable('RESOURCE_TAGS', '{}'))
-param workspaceId = readEnvironmentVariable('LOG_ANALYTICS_WORKSPACE_ID', '')
-param actionGroupId = readEnvironmentVariable('ACTION_GROUP_ID', '')
-param vaultId = readEnvironmentVariable('KEY_VAULT_ID', '')
+param workspaceId = empty(wrongExisting)
+  ? existing.LOG_ANALYTICS_WORKSPACE_ID.id
+  : fail(join(
+      map(
+        wrongExisting,
+        given =>
+          '${given.key} is \'${given.value.id}\', and it has to be a whole resource ID, which begins with /subscriptions/ and has ${given.value.type} in it: azd env set ${given.key} "$(az resource list --name <name> --query [0].id --output tsv)".'
+      ),
+      ' '
+    ))
+param actionGroupId = existing.ACTION_GROUP_ID.id
+param vaultId = existing.KEY_VAULT_ID.id
 param existingEventTopicName = readEnvironmentVariable('EVENT_TOPIC_NAME', '')

@@ -216,6 +216,14 @@ type deleteLocks = bool
 // --- What is there already ---
 
 @export()
+@description('Assign the roles that the deployment needs. Whoever may not assign roles switches it off, once an administrator of roles has deployed, or assigned them.')
+type assignRoles = bool
+
+@export()
+@description('Diagnostic settings of the drop account, its events and the vault: `here` makes them, `policy` leaves them to a policy of yours that sends the same logs to the same workspace.')
+type diagnosticSettings = 'here' | 'policy'
+
+@export()
 @description('ID of an existing Log Analytics workspace. Empty makes one.')
 type workspaceId = string
 

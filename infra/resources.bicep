@@ -1,7 +1,7 @@
 // Everything of one environment, in a resource group that is there; a table of contents of modules/. main.bicep deploys it
 // for whoever owns a subscription.
 
-import { chosenNames as chosenResourceNames, namesOf } from 'names.bicep'
+import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'
 
 @description('Name of the environment. It is part of the resource group\'s name and decides all others.')
@@ -78,13 +78,15 @@ param deleteLocks options.deleteLocks = false
 
 // --- What is there already ---
 
+param assignRoles options.assignRoles = true
+param diagnosticSettings options.diagnosticSettings = 'here'
 param workspaceId options.workspaceId = ''
 param actionGroupId options.actionGroupId = ''
 param vaultId options.vaultId = ''
 param existingEventTopicName options.existingEventTopicName = ''
 param tags options.tags = {}
 
-var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
+var names = namesOf(environmentName, tokenOf(subscription().id, environmentName, location), chosenNames)
 var allTags = union(tags, { 'azd-env-name': environmentName })
 var zonal = { Standard_LRS: 'Standard_ZRS', Standard_GRS: 'Standard_GZRS' }
 var sku = zoneRedundant ? (zonal[?storageSku] ?? storageSku) : storageSku
@@ -100,6 +102,9 @@ var makesWorkspace = empty(workspaceId)
 var usedWorkspaceId = makesWorkspace
   ? resourceId('Microsoft.OperationalInsights/workspaces', names.workspace)
   : workspaceId
+// A category of logs goes to a workspace by one setting alone; a second is refused.
+// https://github.com/Azure/bicep-registry-modules/issues/3407
+var logsTo = diagnosticSettings == 'policy' ? '' : usedWorkspaceId
 var eventTopicName = empty(existingEventTopicName) ? names.eventTopic : existingEventTopicName
 var subnetIds = {
   app: makesNetwork ? resourceId('Microsoft.Network/virtualNetworks/subnets', names.network, 'app') : appSubnetId
@@ -149,14 +154,15 @@ module dropAccount 'modules/drop-account.bicep' = {
     location: location
     tags: allTags
     sku: sku
-    itwinIds: itwinIds
+    itwinIds: union([], map(itwinIds, (itwinId) => toLower(itwinId)))
     deleteDropsAfterDays: deleteDropsAfterDays
     deleteResultsAfterDays: deleteResultsAfterDays
     deleteVersionsAfterDays: deleteVersionsAfterDays
     softDeleteDays: softDeleteDays
     isPublic: !privateNetworking
+    isScanned: malwareScanning
     isLocked: deleteLocks
-    workspaceId: usedWorkspaceId
+    workspaceId: logsTo
   }
   dependsOn: [
     monitoring
@@ -181,7 +187,7 @@ module vault 'modules/vault.bicep' = if (makesVault) {
     tags: allTags
     isPublic: !privateNetworking
     isLocked: deleteLocks
-    workspaceId: usedWorkspaceId
+    workspaceId: logsTo
   }
   dependsOn: [
     monitoring
@@ -214,7 +220,7 @@ module eventTopic 'modules/event-topic.bicep' = {
     location: location
     tags: allTags
     dropAccountName: names.dropAccount
-    workspaceId: usedWorkspaceId
+    workspaceId: logsTo
   }
   dependsOn: [
     monitoring
@@ -253,7 +259,7 @@ module malwareScan 'modules/malware-scan.bicep' = if (malwareScanning) {
   ]
 }
 
-module roles 'modules/roles.bicep' = {
+module roles 'modules/roles.bicep' = if (assignRoles) {
   params: {
     // Their IDs are in the names of role assignments, and only Azure knows them. What-if cannot name these resources.
     #disable-next-line what-if-short-circuiting
@@ -273,7 +279,7 @@ module roles 'modules/roles.bicep' = {
   ]
 }
 
-module vaultRoles 'modules/vault-roles.bicep' = if (useVault) {
+module vaultRoles 'modules/vault-roles.bicep' = if (useVault && assignRoles) {
   scope: resourceGroup(vaultParts[2], vaultParts[4])
   params: {
     reader: useGateway ? 'gateway' : 'app'
@@ -327,6 +333,9 @@ module functionApp 'modules/function-app.bicep' = {
     }
   }
   dependsOn: [
+    // The linter sees it behind the roles, which may be left out, and what waits for them then waits for nothing.
+    #disable-next-line no-unnecessary-dependson
+    identity
     monitoring
     network
     dropAccount
@@ -407,6 +416,9 @@ output APP_PRINCIPAL_ID string = identity.outputs.principalId
 
 @description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
 output APP_CLIENT_ID string = identity.outputs.clientId
+
+@description('Object ID of the identity that events are delivered with, for role assignments elsewhere.')
+output EVENT_TOPIC_PRINCIPAL_ID string = eventTopic.outputs.principalId
 
 @description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
 output VAULT_NAME string = useVault ? vaultName : ''

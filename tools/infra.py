@@ -32,11 +32,13 @@ FULL = "client-credentials"
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-4000-8000-000000000002"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
-HUB = f"{SUBSCRIPTION}/resourceGroups/rg-hub/providers"
+# What is there already is in a subscription of its own.
+HUB_GROUP = "/subscriptions/00000000-0000-4000-8000-000000000003/resourceGroups/rg-hub"
+HUB = f"{HUB_GROUP}/providers"
 COMMON = {
     "AZURE_ENV_NAME": "prod",
     "AZURE_LOCATION": "westeurope",
-    "ITWIN_IDS": ITWIN,
+    "ITWIN_IDS": f"{ITWIN},{ITWIN.upper()}",
     "ITWIN_LOGIN": "client-credentials",
     "ITWIN_CLIENT_ID": "service-app",
     "OPERATOR_PRINCIPAL_ID": "11111111-1111-4111-8111-111111111111",
@@ -75,7 +77,7 @@ ENVIRONMENTS = {
             "EVENT_TOPIC_NAME": "made-by-defender",
             "KEY_VAULT_ID": f"{HUB}/Microsoft.KeyVault/vaults/kv-hub",
             "LOG_ANALYTICS_WORKSPACE_ID": f"{HUB}/Microsoft.OperationalInsights/workspaces/log-hub",
-            "RESOURCE_NAMES": '{"plan": "plan-drops"}',
+            "RESOURCE_NAMES": '{"plan": "plan-drops", "hostAccount": "STHostDrops"}',
             "RESOURCE_TAGS": '{"cost-center": "4711"}',
             "USE_EXISTING_RESOURCE_GROUP": "true",
         },
@@ -89,7 +91,17 @@ ENVIRONMENTS = {
         {
             "APP_SUBNET_ID": f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/drops-app",
             "ENDPOINT_SUBNET_ID": f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/drops-endpoints",
-            "PRIVATE_DNS_ZONES": f"{SUBSCRIPTION}/resourceGroups/rg-hub",
+            "PRIVATE_DNS_ZONES": HUB_GROUP,
+        },
+    ),
+    # Where policies and other people do what whoever deploys may not.
+    "private-governed": Environment(
+        "private-existing",
+        {
+            "ASSIGN_ROLES": "false",
+            "DIAGNOSTIC_SETTINGS": "policy",
+            "MALWARE_SCANNING": "true",
+            "PRIVATE_DNS_ZONES": "policy",
         },
     ),
 }
@@ -160,7 +172,10 @@ class Bicep:
             found = json.loads(file.with_suffix(".snapshot.json").read_bytes())
         if found["diagnostics"]:
             raise CompilerFailedError(json.dumps(found["diagnostics"], indent=2))
-        return {resource["id"]: _keyed_by_name(resource) for resource in found["predictedResources"]}
+        resources = {resource["id"]: _keyed_by_name(resource) for resource in found["predictedResources"]}
+        if len(resources) < len(found["predictedResources"]):
+            raise CompilerFailedError("A resource is deployed twice, which Azure refuses.")
+        return resources
 
 
 def files() -> list[Path]:

@@ -1,6 +1,6 @@
 // Which of the drop account's events go where, how long they are tried, and where they end else.
 
-import { chosenNames as chosenResourceNames, namesOf } from '../names.bicep'
+import { chosenNames as chosenResourceNames, namesOf, tokenOf } from '../names.bicep'
 import * as options from '../options.bicep'
 
 @description('Name of the environment, as in ../resources.bicep.')
@@ -17,7 +17,7 @@ param chosenNames chosenResourceNames = {}
 
 param existingEventTopicName options.existingEventTopicName = ''
 
-var names = namesOf(environmentName, uniqueString(subscription().id, environmentName, location), chosenNames)
+var names = namesOf(environmentName, tokenOf(subscription().id, environmentName, location), chosenNames)
 var contract = loadJsonContent('../contract.json')
 var subjects = map(contract.events.notInContainers, (prefix) => '/blobServices/default/containers/${prefix}')
 

@@ -30,10 +30,13 @@ param softDeleteDays int
 @description('Whether the account answers on its public address.')
 param isPublic bool
 
+@description('Whether Defender for Storage scans what is dropped.')
+param isScanned bool
+
 @description('Whether a lock keeps the account from being deleted.')
 param isLocked bool
 
-@description('Workspace that the log of blob writes goes to.')
+@description('Workspace that the log of blob writes goes to; empty makes no setting for it.')
 param workspaceId string
 
 var contract = loadJsonContent('../contract.json')
@@ -101,6 +104,16 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     networkAcls: {
       defaultAction: isPublic ? 'Allow' : 'Deny'
       bypass: 'AzureServices'
+      // The scanner adds itself, and whatever is not named here goes with the next deployment.
+      // https://learn.microsoft.com/azure/storage/common/storage-network-security-resource-instances
+      resourceAccessRules: isScanned
+        ? [
+            {
+              tenantId: subscription().tenantId
+              resourceId: '${subscription().id}/providers/Microsoft.Security/datascanners/StorageDataScanner'
+            }
+          ]
+        : []
     }
   }
 }
@@ -116,7 +129,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
 }
 
 // The alert `overdue` compares these writes with what the app logged, and so finds drops that never reached it.
-resource writeLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+resource writeLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(workspaceId)) {
   scope: blobs
   name: 'writes'
   properties: {
@@ -136,7 +149,7 @@ resource ownContainers 'Microsoft.Storage/storageAccounts/blobServices/container
 resource dropContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
   for itwinId in itwinIds: {
     parent: blobs
-    name: toLower(itwinId)
+    name: itwinId
     properties: { publicAccess: 'None' }
   }
 ]

@@ -15,7 +15,7 @@ param tags object
 @description('Account whose events these are.')
 param dropAccountName string
 
-@description('Workspace that the log of failed deliveries goes to.')
+@description('Workspace that the log of failed deliveries goes to; empty makes no setting for it.')
 param workspaceId string
 
 resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
@@ -38,7 +38,7 @@ resource usedTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: name
 }
 
-resource failures 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+resource failures 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(workspaceId)) {
   scope: usedTopic
   name: 'failures'
   properties: {

@@ -18,7 +18,7 @@ param isPublic bool
 @description('Whether a lock keeps the vault from being deleted.')
 param isLocked bool
 
-@description('Workspace that the log of who read what goes to.')
+@description('Workspace that the log of who read what goes to; empty makes no setting for it.')
 param workspaceId string
 
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
@@ -40,7 +40,7 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   }
 }
 
-resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(workspaceId)) {
   scope: vault
   name: 'audit'
   properties: {

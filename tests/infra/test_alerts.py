@@ -55,7 +55,7 @@ def minutes(duration: str) -> int:
 
 
 def test_a_line_that_arrives_late_is_still_looked_at() -> None:
-    """It is dated back by the minutes that it took, so that an alert which looks back to its last look never sees it."""
+    """It is dated back by the minutes that it took: an alert that looks back to its last look never sees it."""
     for name, alert in log_alerts().items():
         assert minutes(alert["windowSize"]) >= minutes(alert["evaluationFrequency"]) + 10, name
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.infra.deployed import EVERYWHERE
-from tools.infra import COMMON, FULL, INFRA, Bicep, check, difference, kept, patch, settings_of
+from tests.infra.deployed import EVERYWHERE, parameters
+from tools.infra import COMMON, FULL, HUB, INFRA, ITWIN, Bicep, check, difference, kept, patch, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,31 @@ def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
     assert "eventTopic" in deployments(bicep.compiled(INFRA / "resources.bicep"))["malwareScan"]["dependsOn"]
 
 
+SUBNET = f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/one"
+SWITCHES = ("DELETE_LOCKS", "MALWARE_SCANNING", "USE_EXISTING_RESOURCE_GROUP", "ZONE_REDUNDANT")
+EXISTING = (
+    "ACTION_GROUP_ID",
+    "APP_SUBNET_ID",
+    "ENDPOINT_SUBNET_ID",
+    "GATEWAY_SUBNET_ID",
+    "KEY_VAULT_ID",
+    "LOG_ANALYTICS_WORKSPACE_ID",
+)
+OF_NETWORK = (
+    "APP_SUBNET_ID",
+    "ENDPOINT_SUBNET_ID",
+    "GATEWAY_SUBNET_ID",
+    "OPERATOR_ADDRESS_RANGES",
+    "PRIVATE_DNS_ZONES",
+)
+
+
+def camel(name: str) -> str:
+    """Return the parameter that an environment variable is of."""
+    first, *rest = name.lower().split("_")
+    return first + "".join(part.title() for part in rest)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -136,15 +161,45 @@ def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
                 "ITWIN_LOGIN": "gateway",
                 "GATEWAY_APPLICATION_ID": "x",
                 "PRIVATE_NETWORKING": "true",
-                "APP_SUBNET_ID": "/x",
-                "ENDPOINT_SUBNET_ID": "/y",
+                "APP_SUBNET_ID": SUBNET,
+                "ENDPOINT_SUBNET_ID": SUBNET,
             },
             r"GATEWAY_SUBNET_ID, .* is not set: azd env set GATEWAY_SUBNET_ID ",
         ),
-        ({"APP_SUBNET_ID": "/x", "ENDPOINT_SUBNET_ID": "/y"}, r": azd env set PRIVATE_NETWORKING true"),
         (
-            {"APP_SUBNET_ID": "/x", "PRIVATE_NETWORKING": "true"},
-            r"APP_SUBNET_ID and ENDPOINT_SUBNET_ID are given toget",
+            {name: "policy" if name == "PRIVATE_DNS_ZONES" else SUBNET for name in OF_NETWORK},
+            (
+                rf"{', '.join(OF_NETWORK)}: used with private networking alone: azd env set PRIVATE_NETWORKING true"
+                r', .*APP_SUBNET_ID "", azd .*, azd env set PRIVATE_DNS_ZONES here'
+            ),
+        ),
+        (
+            {"PRIVATE_NETWORKING": "true", "GATEWAY_SUBNET_ID": SUBNET},
+            r"GATEWAY_SUBNET_ID is used with APP_SUBNET_ID and ENDPOINT_SUBNET_ID alone",
+        ),
+        (
+            dict.fromkeys(EXISTING, "the-name") | {"PRIVATE_NETWORKING": "true"},
+            "".join(rf"{name} is 'the-name', and .*: azd env set {name} [\s\S]*" for name in EXISTING),
+        ),
+        (
+            {
+                **dict.fromkeys(SWITCHES, "1"),
+                "ITWIN_API_URL": "http://x",
+                "ITWIN_IDS": f"{ITWIN},my-site",
+                "ITWIN_TOKEN_URL": "x",
+                "PRIVATE_DNS_ZONES": "Policy",
+                "PRIVATE_NETWORKING": "yes",
+            },
+            (
+                r'useExistingResourceGroup": .*not valid[\s\S]*'
+                r"ITWIN_IDS has 'my-site', which is not .*: azd env set ITWIN_IDS [\s\S]*"
+                r"ITWIN_API_URL is 'http://x', and .*: azd env set ITWIN_API_URL https://[\s\S]*"
+                r"ITWIN_TOKEN_URL is 'x', and .*: azd env set ITWIN_TOKEN_URL https://[\s\S]*"
+                r'zoneRedundant": .*not valid[\s\S]*malwareScanning": .*not valid[\s\S]*'
+                r"PRIVATE_NETWORKING is 'yes', and .* true or false: azd env set PRIVATE_NETWORKING [\s\S]*"
+                r"PRIVATE_DNS_ZONES is 'Policy', and .*: azd env set PRIVATE_DNS_ZONES [\s\S]*"
+                r'deleteLocks": .*not valid'
+            ),
         ),
     ],
 )
@@ -155,6 +210,32 @@ def test_what_can_never_work_ends_at_once_with_the_command_that_mends_it(
     done = bicep.parameters(INFRA / "main.bicepparam", {**COMMON, **settings})
     assert done.returncode != 0
     assert re.search(said, done.stderr)
+
+
+def values(bicep: Bicep, environ: dict[str, str]) -> dict[str, Any]:
+    """Return the parameters that these environment variables lead to."""
+    done = bicep.parameters(INFRA / "main.bicepparam", environ)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(json.loads(done.stdout)["parametersJson"])["parameters"]
+    return {name: each["value"] for name, each in found.items()}
+
+
+def test_what_is_not_set_is_what_the_template_has_for_it(bicep: Bicep) -> None:
+    """Through every check and conversion."""
+    required = ("AZURE_ENV_NAME", "AZURE_LOCATION", "ITWIN_LOGIN", "ITWIN_CLIENT_ID")
+    given = values(bicep, {name: COMMON[name] for name in required})
+    assert {camel(name.removeprefix("AZURE_").replace("ENV_", "ENVIRONMENT_")) for name in required} < given.keys()
+    defaults = {name: each.value for name, each in parameters().items() if each.default is not None}
+    assert {name: given[name] for name in given if name in defaults and name != "itwinClientId"} == {
+        name: defaults[name] for name in given if name in defaults and name != "itwinClientId"
+    }
+
+
+def test_a_switch_is_on_however_true_is_written(bicep: Bicep) -> None:
+    """In another shell's letters it would be off without a word, and storage open to the public."""
+    names = (*SWITCHES, "PRIVATE_NETWORKING")
+    given = values(bicep, {**COMMON, **dict.fromkeys(names, "True")})
+    assert [name for name in names if given[camel(name)] is not True] == []
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
@@ -197,7 +278,7 @@ def test_every_resource_has_a_stable_version(environment: str) -> None:
     """But for diagnostic settings, whose stable one cannot send to a workspace; a vault's older ones end in 2027."""
     versions = {each["type"]: each["apiVersion"] for each in kept(environment).values()}
     previews = [kind for kind, version in versions.items() if "preview" in version]
-    assert previews == ["Microsoft.Insights/diagnosticSettings"]
+    assert set(previews) <= {"Microsoft.Insights/diagnosticSettings"}
     assert versions.get("Microsoft.KeyVault/vaults", "2026-02-01") >= "2026-02-01"
 
 

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.infra.deployed import EVERYWHERE, app_settings, log_alerts, metric_alerts, of_type, resources, the
+from tests.infra.deployed import (
+    EVERYWHERE,
+    app_settings,
+    log_alerts,
+    metric_alerts,
+    of_type,
+    outputs,
+    resources,
+    role_assignments,
+    the,
+)
+from tests.infra.test_function_app import app_name
 from tools.infra import FULL, settings_of
 
 HUB = "/resourceGroups/rg-hub/"
@@ -78,6 +89,36 @@ def test_a_resource_is_called_as_chosen() -> None:
     plan = the("Microsoft.Web/serverfarms", "existing")
     assert plan["name"] == "plan-drops"
     assert the("Microsoft.Web/sites", "existing")["properties"]["serverFarmId"] == plan["id"]
+
+
+def test_an_account_is_called_as_storage_takes_it() -> None:
+    """It refuses capital letters, which a convention may ask for."""
+    named = [account["name"] for account in of_type("Microsoft.Storage/storageAccounts", "existing")]
+    assert "sthostdrops" in named
+
+
+def test_whoever_may_not_assign_roles_deploys_without() -> None:
+    """Once somebody who may has deployed; all else is there, and the outputs say whom the roles are for."""
+    assert role_assignments("private-existing")
+    assert role_assignments("private-governed") == []
+    assert {"APP_PRINCIPAL_ID", "EVENT_TOPIC_PRINCIPAL_ID"} <= outputs().keys()
+
+
+def test_where_a_policy_makes_settings_and_zones_none_is_made() -> None:
+    """A second setting for the same logs and workspace is refused, and a second record would lead astray."""
+    assert of_type("Microsoft.Insights/diagnosticSettings", "private-governed") == []
+    made = network_of("private-governed")
+    assert [kind for kind, each in made.items() if each] == ["privateEndpoints"]
+
+
+@pytest.mark.parametrize(("environment", "is_scanned"), [("private-existing", False), ("private-governed", True)])
+def test_the_scanner_is_let_in_through_a_closed_door(environment: str, *, is_scanned: bool) -> None:
+    """It adds itself, and each deployment would take it away again."""
+    account = the("Microsoft.Storage/storageAccounts", environment, name=app_name("stdrops"))
+    rules = account["properties"]["networkAcls"]["resourceAccessRules"]
+    assert [rule["resourceId"].partition("/providers/")[2] for rule in rules] == (
+        ["Microsoft.Security/datascanners/StorageDataScanner"] if is_scanned else []
+    )
 
 
 def network_of(environment: str) -> dict[str, list[dict[str, Any]]]:
