@@ -49,6 +49,8 @@ BLOCK_BLOB, PENDING = "BlockBlob", "pending"
 # How long an empty blob is given, since its writer may be about to write the content.
 EMPTY_GRACE_S = 10.0
 
+NOT_MODIFIED = 304
+
 GZIP_LABELS = ("gzip", "x-gzip")
 
 
@@ -220,7 +222,9 @@ def read_source(
             data = download.readall()
     except ContentTooLarge as stopped:
         return _unread_source(drop, stopped.headers)
-    except (ResourceModifiedError, ResourceNotModifiedError):
+    except (ResourceModifiedError, ResourceNotModifiedError) as error:
+        if error.status_code != NOT_MODIFIED or unless_etag is None:
+            raise
         # The SDK raises one for the status 304 and the other for the error code that may come with it.
         return None
     except ResourceNotFoundError as error:

@@ -353,6 +353,14 @@ def test_a_document_that_is_larger_than_any_is_not_read() -> None:
         assert Ledger(storage, utc_now, call_s=1, unsettled_s=1).read(ITWIN) == Entry(tag='"0x1"')
 
 
+@pytest.mark.parametrize(("status", "unless_etag"), [("412 Precondition Failed", "0x1"), ("304 Not Modified", None)])
+def test_only_a_304_to_who_asked_for_it_says_that_a_blob_is_as_it_was(status: str, unless_etag: str | None) -> None:
+    """Else a drop would end in silence, as a duplicate."""
+    refusal = respond(status, b"", "x-ms-error-code: ConditionNotMet")
+    with conversing(responding(refusal), again=True) as address, pytest.raises(HttpResponseError):
+        read_source(account_at(f"{address}/account"), Drop(ITWIN, "a"), max_bytes=9, unless_etag=unless_etag)
+
+
 def test_no_redirect_of_storage_is_followed() -> None:
     """The app's signature is for the account alone."""
     with serve(Response("x", 200, headers={"x-ms-version": "1"})) as elsewhere:
