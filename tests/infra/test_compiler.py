@@ -44,6 +44,15 @@ def test_a_group_alone_gets_what_a_subscription_gets(bicep: Bicep) -> None:
     assert difference(whole, alone) == {}
 
 
+def test_a_region_has_the_same_names_however_it_is_written(bicep: Bicep) -> None:
+    """Otherwise a second deployment would make everything again, under other names."""
+    one, other = (
+        bicep.snapshot("events/main.bicepparam", {**COMMON, "AZURE_LOCATION": location})
+        for location in ("uksouth", "UK South")
+    )
+    assert one.keys() == other.keys()
+
+
 def deployments(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the modules of a compiled template by their symbolic names."""
     return {
@@ -173,6 +182,7 @@ def camel(name: str) -> str:
                 r', .*APP_SUBNET_ID "", azd .*, azd env set PRIVATE_DNS_ZONES here'
             ),
         ),
+        ({"RESOURCE_NAMES": '{"vault": "kv-a-name-that-is-much-too-long"}'}, r"maximum allowable length is 24"),
         (
             {"PRIVATE_NETWORKING": "true", "GATEWAY_SUBNET_ID": SUBNET},
             r"GATEWAY_SUBNET_ID is used with APP_SUBNET_ID and ENDPOINT_SUBNET_ID alone",
