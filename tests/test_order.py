@@ -119,6 +119,15 @@ FOUND = {
         touches=[Touch("a", at_s=1)],
         writes_held_up_s=[1],
     ),
+    # The first result is late, and nobody can tell it from that of the third.
+    "the same bytes are written again within a second, others between them": Fate(
+        [
+            Write("a", 0, legal=False, announced_after_s=[0]),
+            Write("a", 0.05, legal=True, announced_after_s=[0]),
+            Write("a", 0.05, legal=False, announced_after_s=[1]),
+        ],
+        writes_held_up_s=[1],
+    ),
     # Nobody could read yet of which version it is; and when it is poison, the ledger cannot be read.
     "a drop is poison while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}

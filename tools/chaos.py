@@ -376,7 +376,8 @@ class Chaos:
                 kind = "ignored" if last.kind == "ignored" else kind
             blob = self.cloud.drops.get_blob_client(itwin_id, name)
             made = blob.upload_blob(stored, overwrite=True, content_settings=ContentSettings(content_encoding=label))
-            version = Version(made["last_modified"], made["etag"].strip('"'), name)
+            stored_as = hashlib.sha256(stored).hexdigest()
+            version = Version(made["last_modified"], made["etag"].strip('"'), name, stored_as)
             sha256 = _sent_sha256(content) if kind == "legal" else None
             self._announce(Written(itwin_id, version, number, kind, itwin_id in known, sha256), chance)
             if chance.random() < DELETED:

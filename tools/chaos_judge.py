@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 FINAL_ANSWERS = (404, 413, 422)
+NEVER = (-1, 0, 0)
 COMES_BACK = 2  # so often a drop is tried again that the host has stopped trying
 
 Kind = Literal["legal", "illegal", "ignored"]
@@ -168,13 +169,11 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
     What is said of no version, as of a blob that has gone, gives way to what is said of one; and what was said of one
     that was up all the same, to what became of sending it once more.
     """
-    latest, ended = (-1, 0), ""
+    latest, ended = NEVER, ""
     for document in history:
         etag, status = _etag(document) or "", document["status"]
         written = evidence.by_etag.get(etag)
-        # An event that comes after its blob was touched begins a drop of its own, with the same content.
-        etags = [version.etag for version in evidence.versions(written)] if written else []
-        order = (written.order, etags.index(etag)) if written else (-1, 0)
+        order = _order(written, etag, evidence) if written else NEVER
         is_corrected = ended in ("failed", "rejected") and status in FINAL and written and _was_up(written, evidence)
         if order < latest and (ended or written):
             yield f"{name}: {status} of an older version, or of none, came over what is said of a later one."
@@ -184,6 +183,22 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
             latest, ended = order, ""
         if order == latest and status in FINAL:
             ended = status
+
+
+def _order(written: Written, etag: str, evidence: Evidence) -> tuple[int, int, int]:
+    """Return the place of what has this ETag among all that was written.
+
+    Nobody can tell from each other two writes of the same bytes within a second, whatever was written between them. An
+    event that comes after its blob was touched begins a drop of its own, with the same content.
+    """
+    version = written.version
+    twins = (
+        other.order
+        for other in evidence.by_itwin[written.itwin_id]
+        if other.version.has_content_of(version) and other.version.last_modified == version.last_modified
+    )
+    etags = [each.etag for each in evidence.versions(written)]
+    return max(twins, default=written.order), written.order, etags.index(etag)
 
 
 def _judge_document(name: str, document: Document, evidence: Evidence) -> Iterator[str]:

@@ -217,7 +217,7 @@ class World:
         content = picture(order) if write.legal else NO_PICTURE
         blob = self.account.write(ITWIN_ID, write.blob, content)
         sha256 = hashlib.sha256(content).hexdigest() if write.legal else None
-        version = Version(blob.last_modified, blob.etag, write.blob)
+        version = Version(blob.last_modified, blob.etag, write.blob, hashlib.sha256(content).hexdigest())
         kind: Literal["legal", "illegal"] = "legal" if write.legal else "illegal"
         self.evidence.written.append(Written(ITWIN_ID, version, order, kind, known=True, sha256=sha256))
         for late_s in write.announced_after_s:
