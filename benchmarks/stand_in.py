@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
         self._received.clear()
         self._end_of_request = 0
         status, headers, content = self._cloud.answer(Request(method, path, query, self._headers, body))
-        headers = {"content-length": str(len(content)), **headers}
+        headers = {"content-length": str(len(content)), "x-ms-request-id": "1", **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._transport.write(f"HTTP/1.1 {status} -\r\n{lines}\r\n".encode("latin-1"))
         if content and method != "HEAD":
