@@ -51,8 +51,8 @@ Generated from the code by `make docs`; a test rejects manual edits.
 Formats are recognized by content; names and media types do not matter. Some images need more memory than others of the
 same format, so their pixel limit is lower; `TooManyPixels` says how many are accepted. A smaller `MAX_SOURCE_PIXELS`
 applies to all formats. No side may have more than {LONGEST_SIDE:,} pixels, no file more bytes than `MAX_SOURCE_BYTES`.
-If a file contains several pictures, the first one is used. Anything else is rejected, and the result says what the file
-is and what to send instead.
+If a file contains several pictures, the first one is used; in a TIFF, a thumbnail that precedes the picture is skipped.
+Anything else is rejected, and the result says what the file is and what to send instead.
 
 A blob's name may have up to {MAX_BLOB_NAME:,} characters. These names are ignored, regardless of case:
 {ignored};

@@ -22,6 +22,7 @@ from tests.image.pictures import encoded, exif, photo
 from tests.image.test_colours import big_profile, cicp
 from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, png_header, tiff
 from tests.image.test_metadata import chunk
+from tests.image.test_tiff import behind_a_thumbnail
 from tests.kept import made_once
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a transparent tiff": lambda: encoded(transparent(3000, 2000), "TIFF", compression="tiff_adobe_deflate"),
     "a tiff of grey and transparency": lambda: encoded(noise(5000, 4000, "LA"), "TIFF", compression="packbits"),
     "a tiff of one strip": lambda: tiff_of_one_strip(9_344),
+    "a tiff behind its thumbnail": lambda: behind_a_thumbnail(encoded(noise(6000, 4000, "RGBA"), "TIFF")),
     "a tiff of planes": lambda: tiff_of_planes(4_992, 3),
     "a tiff of deep planes": lambda: tiff_of_planes(3_008, 4, depth=16),
     "a webp": lambda: encoded(transparent(2000, 1500), "WEBP", method=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -141,3 +142,40 @@ def test_strips_that_yield_too_much_are_refused(compression: str, damage: Callab
             accepted += is_accepted(damaged)
     assert harmful >= 15
     assert accepted <= 0.1 * harmful
+
+
+def behind_a_thumbnail(page: bytes, kind: int = 1) -> bytes:
+    """Return a TIFF of one page with a further page before it, of 8 x 8 pixels, that says what kind of page it is."""
+    (start,) = struct.unpack_from("<I", page, 4)
+    at = len(page) + len(page) % 2
+    entries = {**shape(pattern()), 254: (kind,), 256: (8,), 257: (8,), 259: (1,), 273: (8,), 278: (8,), 279: (192,)}
+    written = tiff(entries, bytes(at - 8), kinds=dict.fromkeys(entries, (4, "I")))
+    directory = at + 2 + 12 * len(entries)
+    assert written[directory : directory + 4] == bytes(4)
+    behind = written[:directory] + struct.pack("<I", start) + written[directory + 4 :]
+    return behind[:4] + struct.pack("<I", at) + page[8:].ljust(at - 8, b"\0") + behind[at:]
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"])
+def test_the_page_behind_a_thumbnail_is_searched_for_damage(compression: str) -> None:
+    """Whatever its strips are compressed by; what is before them is nobody's picture."""
+    picture = scenery().convert("1") if compression == "group4" else scenery()
+    data = behind_a_thumbnail(encoded(picture, "TIFF", compression=compression))
+    assert normalize_image(data).width == picture.width
+    middle = len(data) // 2
+    with pytest.raises(CorruptImage):
+        normalize_image(data[:middle] + bytes(400) + data[middle + 400 :])
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_pages_that_follow_one_another_in_a_ring_end(kind: int) -> None:
+    """Each is looked at once."""
+    data = bytearray(behind_a_thumbnail(encoded(pattern(), "TIFF"), kind))
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)
+    if kind:
+        with pytest.raises(UnsupportedFormat, match="not the picture itself"):
+            normalize_image(bytes(data))
+    else:
+        assert normalize_image(bytes(data)).width == 8

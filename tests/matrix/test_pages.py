@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageCms
 
 from shared.errors import UnsupportedFormat
 from tests.matrix.judge import Pixels, as_integers, cells, colours_of, difference, lab_of, sent
@@ -169,10 +170,83 @@ def test_the_first_of_a_stack_leaves(depth: int, count: int) -> None:
     demand(buffer.getvalue(), GREY)
 
 
-def test_a_small_picture_before_the_large_one_is_named() -> None:
-    """It is not taken for the picture."""
-    with pytest.raises(UnsupportedFormat, match="begins with a small preview"):
-        sent(pages((SMALL, {"subfiletype": 1}), (RGB, {"subfiletype": 0})))
+def with_old_kinds(data: bytes) -> bytes:
+    """Return a TIFF whose pages say what they are in the older way (SubFileType): 1 is whole and 2 is reduced."""
+    for new, old in ((0, 1), (1, 2)):
+        data = data.replace(struct.pack("<HHII", 254, 4, 1, new), struct.pack("<HHII", 255, 4, 1, old))
+    return data
+
+
+DOUBLED = RGB.repeat(2, axis=0).repeat(2, axis=1)
+REDUCED = {"subfiletype": 1}
+MASK = {"photometric": 4, "subfiletype": 4}
+SMALL_FIRST = {
+    "a thumbnail": pages((SMALL, REDUCED), (RGB, {})),
+    "a thumbnail of another kind": pages(
+        (SMALL, REDUCED), (RGB, {"compression": "lzw", "predictor": True, "tile": (16, 16)})
+    ),
+    "a thumbnail, in the older words": with_old_kinds(pages((SMALL, REDUCED), (RGB, {}))),
+    "a thumbnail that does not say so": pages((SMALL, {}), (RGB, {})),
+    "a thumbnail as wide as the picture": pages((RGB[:8], REDUCED), (RGB, {})),
+    "two of them": pages((SMALL, REDUCED), (RGB[::2, ::2], REDUCED), (RGB, {})),
+    "a mask": pages((SMALL, REDUCED), (np.ones(GREY.shape, bool), MASK), (RGB, {})),
+    "a picture of its own": pages((SMALL, {**REDUCED, "subifds": 1}), (RGB, {})),
+    "pictures of its own": pages(
+        (SMALL, {**REDUCED, "subifds": 3}), (DOUBLED, REDUCED), (RGB[::2, ::2], {}), (RGB, {"compression": "zlib"})
+    ),
+    "a picture of its own, which does not say so": pages((SMALL, {"subifds": 1}), (RGB, {})),
+    "a document": pages((SMALL, REDUCED), (RGB, {"subfiletype": 2}), (DOUBLED[::-1], {"subfiletype": 2})),
+    "planes": pages((SMALL, REDUCED), (np.moveaxis(RGB, -1, 0), {"planarconfig": "separate", "compression": "lzw"})),
+    "big-endian numbers": pages((SMALL, REDUCED), (RGB, {"compression": "packbits"}), byteorder=">"),
+}
+
+
+@pytest.mark.parametrize("data", SMALL_FIRST.values(), ids=SMALL_FIRST)
+def test_a_smaller_picture_before_the_large_one_is_not_taken_for_it(data: bytes) -> None:
+    """It may say what it is, in new words or old; its picture is behind it, or is a page of its own."""
+    normalized, _, _ = sent(data)
+    assert (normalized.source.width, normalized.source.height) == RGB.shape[1::-1]
+    assert "metadata-removed" in normalized.changes
+    demand(data, RGB / 255)
+
+
+FIRST_OF_SEVERAL = {
+    "of another shape": pages((RGB, {}), (DOUBLED[:, :96], {})),
+    "hardly smaller": pages((RGB, {}), (np.pad(RGB[::-1], ((0, 24), (0, 32), (0, 0))), {})),
+    "of a document": pages((RGB, {"subfiletype": 2}), (DOUBLED[::-1], {"subfiletype": 2})),
+    "with a number": pages((RGB, {"extratags": [(297, 3, 2, (0, 2), True)]}), (DOUBLED[::-1], {})),
+    "before a larger one that is reduced": pages((RGB, {}), (DOUBLED[::-1], REDUCED)),
+    "before a mask": pages((RGB, {}), (np.ones((96, 128), bool), MASK)),
+}
+
+
+@pytest.mark.parametrize("data", FIRST_OF_SEVERAL.values(), ids=FIRST_OF_SEVERAL)
+def test_a_page_before_another_picture_is_the_picture(data: bytes) -> None:
+    """A document's pages may differ in size."""
+    demand(data, RGB / 255)
+
+
+@pytest.mark.parametrize("kind", [32_803, 34_892])
+def test_a_thumbnail_of_a_raw_is_named(kind: int) -> None:
+    """What a sensor saw is no picture yet."""
+    with pytest.raises(UnsupportedFormat, match="not the picture itself, as cameras' raw files do"):
+        sent(pages((SMALL, {**REDUCED, "subifds": 1}), (as_integers(GREY, 16), {"photometric": kind})))
+
+
+def test_a_thumbnail_alone_is_named() -> None:
+    """Its picture is in another file."""
+    with pytest.raises(UnsupportedFormat, match="holds a small preview, but not the picture"):
+        sent(pages((SMALL, REDUCED), (RGB, REDUCED)))
+
+
+def test_a_picture_behind_its_thumbnail_has_its_way_up_and_its_profile_from_there() -> None:
+    """TIFF/EP says of the first page what holds for all."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    said = [(274, 3, 1, 6, True), (34_675, 7, len(profile), profile, True)]
+    data = pages((SMALL, {**REDUCED, "subifds": 1, "extratags": said}), (RGB, {}))
+    normalized, _, _ = sent(data)
+    assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == profile
+    demand(data, TURNED[6] / 255)
 
 
 def test_a_big_tiff_is_named() -> None:

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from shared.errors import ImageRefused, UnsupportedFormat
 from shared.image import colour
-from shared.image.formats import jpeg, tiff
+from shared.image.formats import jpeg, tiff, tiff_pages
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats.tiff_directory import Directory
 from shared.image.formats.tiff_writing import file_of_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shared.image.inspection import Inspection
 
 LEAST_SIDE = 1_024
@@ -47,7 +45,6 @@ _COPIED = (
 """What says how the JPEGs of a page are put together."""
 
 _PREVIEW_COLOUR_SPACE = 50_970
-_MAX_PAGES = 32
 _ADOBE_RGB = colour.Primaries((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 _PROPHOTO_RGB = colour.Primaries((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
 _COLOUR_SPACES = {
@@ -64,7 +61,7 @@ def inspect(data: bytes) -> Inspection:
     first = Directory.read(data)
     if tags.DNG_VERSION not in first.entries:
         return tiff.inspect(data)
-    previews = [page for page in _pages(first) if _is_preview(page)]
+    previews = [page for page, _ in tiff_pages.pages(first) if _is_preview(page)]
     for page in sorted(previews, key=_longest_side, reverse=True):
         inspection = _inspected(page)
         if inspection and max(inspection.header.width, inspection.header.height) >= LEAST_SIDE:
@@ -73,20 +70,6 @@ def inspect(data: bytes) -> Inspection:
         f"The file is a camera's raw file (DNG) without a JPEG preview of at least {LEAST_SIDE:,} pixels. Develop it "
         "to a JPEG."
     )
-
-
-def _pages(first: Directory) -> Iterator[Directory]:
-    """Yield the pages that are readable: the first, those behind it, and those that each of these names as its own."""
-    waiting, seen = [first], 0
-    while waiting and seen < _MAX_PAGES:
-        page = waiting.pop(0)
-        seen += 1
-        yield page
-        for start in (*page.numbers(tags.SUB_PAGES)[:_MAX_PAGES], *filter(None, (page.next_start,))):
-            try:
-                waiting.append(Directory.read(page.data, start))
-            except ImageRefused:
-                continue
 
 
 def _is_preview(page: Directory) -> bool:
@@ -99,7 +82,7 @@ def _is_preview(page: Directory) -> bool:
 
 
 def _longest_side(page: Directory) -> int:
-    return max(page.first(tags.WIDTH, 0), page.first(tags.HEIGHT, 0))
+    return max(page.size)
 
 
 def _inspected(page: Directory) -> Inspection | None:

@@ -1,4 +1,4 @@
-"""Decides about TIFF: how large its first page is, and which way up.
+"""Decides about TIFF: how large its picture is, and which way up.
 
 The format is TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf).
 """
@@ -12,6 +12,7 @@ from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats import tiff_words
 from shared.image.formats.tiff_directory import NOTHING, Directory, broken
+from shared.image.formats.tiff_pages import main_page
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
@@ -36,7 +37,7 @@ _DEEP_PLANES = 7
 
 @dataclass(frozen=True)
 class TiffInspection(Inspection):
-    """What the first directory says.
+    """What the directory of the page that is the picture says.
 
     `has_planes` where the channels lie one after another; `piece_count` is how many strips or tiles there are of what
     may be shown, and `piece_bytes` how many bytes each has once it is decoded.
@@ -49,12 +50,14 @@ class TiffInspection(Inspection):
 
 
 def inspect(data: bytes) -> TiffInspection:
-    """Read the first directory; refuse camera raws, which keep a thumbnail where a TIFF keeps its picture."""
+    """Read the directory of the page that is the picture, which has its way up and its profile from the first at need.
+
+    Refuse camera raws, which have no such page.
+    """
     refuse_canons_raw(data)
-    directory = Directory.read(data)
-    if directory.first(tags.SUB_FILE_TYPE, 0) & 1:
-        raise UnsupportedFormat("The TIFF begins with a small preview, as cameras' raw files do. Export it to a JPEG.")
-    width, height = directory.first(tags.WIDTH, 0), directory.first(tags.HEIGHT, 0)
+    first = Directory.read(data)
+    directory = main_page(first)
+    width, height = directory.size
     if not width or not height:
         raise CorruptImage("The TIFF is damaged: its directory describes no picture. Save it again.")
     if not any(directory.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in tags.PIECES):
@@ -76,7 +79,7 @@ def inspect(data: bytes) -> TiffInspection:
         raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
     if depth == 8 and _SIGNED in directory.numbers(tags.SAMPLE_FORMAT):  # noqa: PLR2004 - bits
         raise directory.unsupported_pixels()
-    orientation = directory.first(tags.ORIENTATION, 1)
+    orientation = directory.first(tags.ORIENTATION, first.first(tags.ORIENTATION, 1))
     is_deep = depth > 8  # noqa: PLR2004 - bits
     is_plain = not is_deep and samples in {1, 3}
     strip_rows = min(height, directory.first(tags.ROWS_PER_STRIP, height)) or height
@@ -92,12 +95,15 @@ def inspect(data: bytes) -> TiffInspection:
         data,
         ImageHeader("image/tiff", width, height),
         orientation=orientation if orientation in range(1, 9) else 1,
-        has_metadata=bool(directory.next_start) or not tags.METADATA.isdisjoint(directory.entries),
+        has_metadata=directory is not first
+        or bool(directory.next_start)
+        or not tags.METADATA.isdisjoint(directory.entries),
         depth=depth,
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
         buffer_bytes=ceil(across * rows * pixel_bytes) + has_planes * (_DEEP_PLANES if is_deep else 4) * width * height,
         is_lossless=compression not in _JPEG_COMPRESSIONS,
+        profile=None if directory is first else first.bytes_of(tags.PROFILE),
         directory=directory,
         has_planes=has_planes,
         piece_count=pieces * (min(samples, _MAX_SAMPLES) if is_apart else 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.image.formats import jpeg_integrity, tiff_integrity, tiff_planes
@@ -21,9 +23,10 @@ def pass_on(source: JpegInspection) -> bytes:
 
 
 def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image:
-    """Open the first page, or the preview of a DNG; refuse pixels of an unknown kind by name."""
+    """Open the page that is the picture, or the preview of a DNG; refuse pixels of an unknown kind by name."""
     if isinstance(source, JpegInspection):
         return jpeg_integrity.decode(source, scale)
+    source = _with_its_page_first(source)
     tiff_integrity.demand_intact(source)
     if source.has_planes:
         return tiff_planes.assemble(source)
@@ -31,3 +34,12 @@ def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image
         return FirstPage(as_file(source.data))
     except UnknownPixels as error:
         raise source.directory.unsupported_pixels() from error
+
+
+def _with_its_page_first(source: TiffInspection) -> TiffInspection:
+    """Let the file begin with the page that is the picture: decoders read the first one."""
+    directory = source.directory
+    start = struct.pack(directory.order + "I", directory.start)
+    if source.data[4:8] == start:
+        return source
+    return replace(source, data=b"".join((source.data[:4], start, memoryview(source.data)[8:])))

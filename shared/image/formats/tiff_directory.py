@@ -25,13 +25,14 @@ Entry = tuple[int, int, bytes]
 class Directory:
     """What is said of one page: each entry as its kind, how many values it has, and where they stand.
 
-    `next_start` is where the next page's directory begins, 0 where there is none.
+    `start` is where it begins, and `next_start` where the next page's directory does, 0 where there is none.
     """
 
     data: bytes
     order: str
     entries: dict[int, tuple[int, int, int]]
     next_start: int
+    start: int = 0
 
     @classmethod
     def read(cls, data: bytes, start: int | None = None) -> Directory:
@@ -64,7 +65,12 @@ class Directory:
                     raise broken()
             entries[tag] = kind, number, at
         (further,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
-        return cls(data, order, entries, further)
+        return cls(data, order, entries, further, start)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height in pixels, 0 where they are not stated."""
+        return self.first(tags.WIDTH, 0), self.first(tags.HEIGHT, 0)
 
     def first(self, tag: int, default: int) -> int:
         """Return the first value of an entry."""
