@@ -49,7 +49,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     seen: dict[str, list[dict[str, Any]]] = {name: [] for name in IMPORTS}
     for _ in range(QUICK_ROUNDS if quick else ROUNDS):
         for name, code in IMPORTS.items():
-            seen[name].append(_hear(["-c", _TIMED.format(code)], dict(os.environ)))
+            seen[name].append(_run(["-c", _TIMED.format(code)], dict(os.environ)))
     name = SMALL if quick else TWO_MEGABYTES
     with StandIn(tls=True) as stand_in:
         stand_in.put("seed/photo.jpg", picture(name))
@@ -58,7 +58,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         for _ in range(QUICK_FIRST_DROPS if quick else FIRST_DROPS):
             containers = [str(uuid.uuid4()) for _ in range(3)]
             stand_in.copy("seed/photo.jpg", (f"{container}/{BLOB}" for container in containers))
-            first.append(_hear(["-m", "benchmarks.cold_start", name, *containers], environment))
+            first.append(_run(["-m", "benchmarks.cold_start", name, *containers], environment))
     extra = set(seen[OURS][0]["modules"]) - set(seen[BARE][0]["modules"])
     return {
         "cpu_ms": {name: 1_000 * median(run["cpu_s"] for run in runs) for name, runs in seen.items()},
@@ -93,7 +93,7 @@ def report(figures: Mapping[str, Any]) -> Section:
     )
 
 
-def _hear(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+def _run(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     command = [sys.executable, *arguments]
     said = subprocess.run(  # noqa: S603 - our own programs
         command, env=dict(environment), stdout=subprocess.PIPE, check=True

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-# What the deployment makes, and what of it the app's events leave out.
+# What the deployment creates, and which containers its event subscription leaves out.
 CONTRACT: dict[str, Any] = json.loads((PROJECT / "infra" / "contract.json").read_bytes())
 FUNCTION: str = CONTRACT["function"]
 RESULTS_CONTAINER: str = CONTRACT["containers"]["results"]
@@ -43,22 +43,22 @@ GATEWAY_APPLICATION_ID = "7d3f0c52-93d1-4f0e-b7a6-2c8e5d4b1a90"
 GATEWAY_PRINCIPAL_ID = "e8a1b7c4-5d26-4e3f-9a08-6f7c2b1d0e95"
 SERVICE_APP = "service-app"
 SECRET_NAME = "itwin-client-secret"  # noqa: S105 - its name
-RETRY_SCALE = 0.1  # Event Grid's ten seconds are one
+RETRY_SCALE = 0.1  # ten seconds of Event Grid's schedule take one
 
 DEFAULT_FILTERS = (
     not_in_containers(*CONTRACT["events"]["notInContainers"]),
     AdvancedFilter("StringIn", "data.api", tuple(CONTRACT["events"]["apis"])),
 )
 
-# Whose token the platform gets: the app's own, which the stand-in of the platform trusts as the platform does not, or
-# that of the service app, for which a gateway exchanges it.
+# Whose token the platform gets: the app's own, which only the platform's stand-in trusts, or the service app's, for
+# which a gateway exchanges it.
 Login = Literal["managed-identity", "gateway", "client-credentials"]
 
 
 class LocalCloud:
-    """Everything that runs; ends with the `with` block and leaves nothing behind.
+    """The whole cloud; it ends with the `with` block and leaves nothing behind.
 
-    `app_settings` override or add to what the app gets, or take it away where the value is None.
+    `app_settings` override the app's settings or add to them; None removes one.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class LocalCloud:
 
     @property
     def connection_string(self) -> str:
-        """Of the drop account, for any Azure Storage SDK or tool."""
+        """The drop account's connection string, for any Azure Storage SDK or tool."""
         return self.azurite.connection_string
 
     def subscribe(self) -> None:
-        """Have the app told of drops, as `event_grid.unsubscribe("drops")` ends it."""
+        """Subscribe the app to drops; `event_grid.unsubscribe("drops")` undoes it."""
         self.event_grid.subscribe(
             Subscription(
                 endpoint=self.host.webhook(self._function),
@@ -137,7 +137,7 @@ class LocalCloud:
         )
 
     def itwin(self, itwin_id: str | None = None, display_name: str = "Site", **options: Any) -> str:
-        """Make an iTwin on the platform and the container for its drops; returns its id."""
+        """Create an iTwin on the platform and the container for its drops; return its ID."""
         made = self.platform.add_itwin(itwin_id, display_name=display_name, **options)
         with contextlib.suppress(ResourceExistsError):
             self.drops.create_container(made)
@@ -148,20 +148,20 @@ class LocalCloud:
         return drop_file(self.drops, itwin_id, name, content)
 
     def result(self, drop: DroppedFile, *, timeout_s: float = 300.0) -> dict[str, Any]:
-        """Wait for the drop's final result; LocalCloudError when none comes in time."""
+        """Wait for the drop's final result. Raises LocalCloudError if there is none in time."""
         document = wait_for_result(self.drops, RESULTS_CONTAINER, drop, timeout_s=timeout_s)
         if document is None:
             raise LocalCloudError(f"{drop.itwin_id}/{drop.name} has no result after {timeout_s:.0f} s.")
         return document
 
     def rotate_secret(self) -> None:
-        """Give the service app of the platform another secret, and put it into the vault, as an operator does."""
+        """Give the platform's service app a new secret, and put it into the vault, as an operator does."""
         secret = f"hush-{secrets.token_urlsafe(24)}"
         self.platform.set_secrets(SERVICE_APP, secret)
         self.vault.set_secret(SECRET_NAME, secret)
 
     def settings(self) -> dict[str, str]:
-        """Return the app's settings; nothing else tells a laptop from Azure."""
+        """Return the app's settings, which are the only difference between a laptop and Azure."""
         settings: dict[str, str | None] = {
             "AzureWebJobsStorage": self.connection_string,
             "DropStorage": self.connection_string,
@@ -171,10 +171,10 @@ class LocalCloud:
             "ITWIN_TOKEN_URL": f"{self.platform_address}/connect/token",
             "ITWIN_TOKEN_SCOPE": f"{self._audience}/.default",
             **self._secret_settings(),
-            # On a laptop, an iTwin that is not there now was not made a moment ago.
+            # On a laptop, an unknown iTwin is not one that was just created.
             "RETRY_NOT_FOUND_S": "0",
             "PYTHON_THREADPOOL_THREAD_COUNT": str(CONTRACT["threads"]),
-            # Nobody waits for a poll on a laptop.
+            # On a laptop, nobody wants to wait for a poll.
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
             **self.identity.settings(self.identity_address),
             **self._app_settings,
@@ -182,14 +182,14 @@ class LocalCloud:
         return {name: value for name, value in settings.items() if value is not None}
 
     def check(self) -> None:
-        """Raise LocalCloudError when a part has ended by itself."""
+        """Raise LocalCloudError if a part has ended unexpectedly."""
         for name, part in (("Azurite", self.azurite), ("The Functions host", self.host)):
             if part.exit_code is not None:
                 raise LocalCloudError(f"{name} has stopped (exit code {part.exit_code}).")
 
     @property
     def state(self) -> dict[str, Any]:
-        """What other commands of this project must know of it."""
+        """What other commands of this project must know about it."""
         return {
             "pid": os.getpid(),
             "connectionString": self.connection_string,
@@ -202,9 +202,9 @@ class LocalCloud:
         }
 
     def publish_state(self) -> None:
-        """Be the cloud that other commands of this project find, until it ends. Raises LocalCloudError.
+        """Let other commands of this project find this cloud until it ends. Raises LocalCloudError.
 
-        For whoever has a cloud in a `with` block; `python -m local` must know before it starts one that no other runs.
+        For a cloud in a `with` block; `python -m local` makes sure that no other is running before it starts one.
         """
         publish = self._stack.enter_context(claim_state())
         publish(self.state)
@@ -242,7 +242,7 @@ class LocalCloud:
     def _start(self, stack: contextlib.ExitStack) -> None:
         stack.callback(self.azurite.stop)
         self.azurite.launch()
-        if self._data:  # which is Azurite's by now, and nobody else's
+        if self._data:  # which Azurite has locked by now
             self.platform.keep_in(self._data / "itwin-platform")
         self.identity_address = stack.enter_context(serve(self.identity.app, self._ports.identity))
         self.vault_address = stack.enter_context(serve(self.vault.app, self._ports.vault))
@@ -255,7 +255,7 @@ class LocalCloud:
         self.drops = stack.enter_context(
             BlobServiceClient.from_connection_string(self.connection_string, **QUICK_RETRIES)
         )
-        # In Azure, the deployment makes these.
+        # In Azure, the deployment creates these.
         for name in CONTRACT["containers"].values():
             with contextlib.suppress(ResourceExistsError):
                 self.drops.create_container(name)
@@ -281,9 +281,9 @@ class LocalCloud:
             self._republish()
 
     def _republish(self) -> None:
-        """Tell of blobs without a result: events that were on their way when a cloud ended are not kept.
+        """Publish events for blobs without a result: pending events are lost when a cloud ends.
 
-        What the blob's content was is not known here: by its ETag alone, some may be told of twice, as in Azure.
+        A blob's content is unknown here: going by the ETag alone, some events may be repeated, as in Azure.
         """
         for container in self.drops.list_containers():
             for blob in self.drops.get_container_client(container.name).list_blobs():

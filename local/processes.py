@@ -1,9 +1,9 @@
-"""How the local cloud runs other programs: never longer than itself.
+"""Runs other programs, never longer than the local cloud itself.
 
-A child's standard input is a pipe that only this process holds the other end of. However this process ends, also by
-SIGKILL, the pipe closes, and the child ends with it: Azurite and the embedded host watch their input themselves,
+A child's standard input is a pipe that only this process holds the other end of. However this process ends, even by
+SIGKILL, the pipe closes and the child ends with it: Azurite and the embedded host watch their input themselves,
 any other program is started under a shell that does. (PR_SET_PDEATHSIG would fire when the *thread* that started the
-child ends, and exists on Linux alone.)
+child ends, and only exists on Linux.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 STOP_GRACE_S = 10.0
 KEPT_LINES = 1000
 
-# Runs "$@" and tells it alone to end when the shell is told to or its input closes; then ends the rest of the group.
+# Runs "$@", and ends it when the shell is told to end or its input closes; then ends the rest of the group.
 _LEASH = """
 exec 3<&0
 "$@" </dev/null 3<&- & child=$!
@@ -54,7 +54,7 @@ class Child:
         on_line: Callable[[str], None] = lambda _: None,
         inherited: Sequence[int] = (),
     ) -> None:
-        """Start it; `inherited` are descriptors that it gets as they are."""
+        """Start it; `inherited` are descriptors to pass to it."""
         self.lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._on_line = on_line
         self._process = subprocess.Popen(  # noqa: S603 - commands are built by this project, never from input
@@ -72,7 +72,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The child's process id, which is its process group's as well."""
+        """The child's process ID, which is also that of its process group."""
         return self._process.pid
 
     @property
@@ -81,7 +81,7 @@ class Child:
         return self._process.poll()
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> int:
-        """Ask it alone to end, which ends what it has started; insist after `grace_s`. Returns its exit code."""
+        """Ask it to end, together with its own children; kill the group after `grace_s`. Returns its exit code."""
         self._process.terminate()
         try:
             self._process.wait(grace_s)
@@ -90,7 +90,7 @@ class Child:
         return self._reap()
 
     def kill(self) -> int:
-        """End it as a crash would, without a chance to tidy up; returns its exit code."""
+        """Kill it as a crash would, without a chance to clean up; return its exit code."""
         if self._process.returncode is None:
             self._kill_group()
         return self._reap()
@@ -101,7 +101,7 @@ class Child:
 
     def _reap(self) -> int:
         code = self._process.wait()
-        self._kill_group()  # what it started and did not end
+        self._kill_group()  # children that it left running
         self._pump.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
@@ -115,12 +115,12 @@ class Child:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
             self.lines.append(line)
             _log.debug(line, extra={"command": self._process.args})
-            with contextlib.suppress(OSError):  # nobody reads it any more; the child must not wait for that
+            with contextlib.suppress(OSError):  # nobody reads it anymore; the child must not be blocked by that
                 self._on_line(line)
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.02) -> bool:
-    """Poll `condition` until it holds; False when the time was over first."""
+    """Poll `condition` until it is true; False if time ran out first."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

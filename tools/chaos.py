@@ -1,8 +1,8 @@
-"""Chaos: images are dropped for many iTwins while everything around the app fails; then it is judged.
+"""Chaos: images are dropped for many iTwins while everything around the app fails; then the outcome is judged.
 
-`python -m tools.chaos --seed 7` repeats a run: the same drops, events, kills and faults in the same order, as nearly at
-the same moments as the machine allows. Time is scaled by the app's own settings; nothing in the app knows that it is
-tried.
+`python -m tools.chaos --seed 7` repeats a run: the same drops, events, kills and faults in the same order, and as
+close to the same times as the machine allows. Time is scaled by the app's own settings; nothing in the app knows that
+it is being tested.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ Blow = Literal["kill", "stop", "crash", "starve"]
 BLOWS: tuple[Blow, ...] = get_args(Blow)
 STRIKES_S, STARVING_BYTES = (0.2, 1.2), 1_000_000
 
-# How often it happens: of all drops, events or calls.
+# How often each happens: as a share of all drops, events or calls.
 ILLEGAL, NOBODYS, UNKNOWN_ITWIN, OVERWRITTEN, AT_ONCE = 0.1, 0.03, 0.05, 0.2, 0.2
 DUPLICATED, LATE = 0.3, 0.2
 CALL_FAULTS = 0.35
@@ -99,7 +99,7 @@ CONDITIONS = {"if-match", "if-none-match"}
 
 @dataclass(frozen=True)
 class Storm:
-    """How much is dropped, and for how long everything goes wrong."""
+    """How much is dropped, and how long everything fails."""
 
     seed: int = DEFAULT_SEED
     seconds: float = 8
@@ -120,7 +120,7 @@ class Storm:
 
 @dataclass
 class Report:
-    """What came of a storm, in figures."""
+    """The outcome of a storm, in figures."""
 
     seed: int
     drops: int = 0
@@ -173,7 +173,7 @@ class Chaos:
         self._storage_faults = StorageFaults(storm.seed, self._calm)
 
     def run(self) -> Report:
-        """Let the storm pass, wait until all is still, and judge."""
+        """Run the storm, wait until everything is idle, and judge."""
         try:
             self._run()
         except Exception as error:
@@ -320,7 +320,7 @@ class Chaos:
             self._storage_faults.refuses.clear()
 
     def _script(self) -> Iterator[ScriptedResponse]:
-        """Yield what the platform answers; without a status it is what it answers by itself."""
+        """Yield the platform's responses; one without a status is its own."""
         chance = _chance(self.storm.seed, "platform")
         elsewhere = {"Location": f"{self._elsewhere}/itwins/x/image"}
         error, not_found = (
@@ -424,7 +424,7 @@ class Chaos:
             self.report.touched += 1
 
     def _clear_up(self) -> None:
-        """Let all go well but for some calls more: a machine that is slow has made few as yet."""
+        """End the faults, except for a few more calls: a slow machine has made only few so far."""
         self._calm.set()
         self.cloud.platform.script(self.cloud.platform.remaining_script()[:CALLS_AFTERWARDS])
         self.cloud.identity.failing_with, self.cloud.identity.lifetime_s = None, 3600
@@ -458,7 +458,7 @@ class Chaos:
 
 
 def strike(pid: int, blow: Blow) -> bool:
-    """Do something to a process; say whether it was still there."""
+    """Do something to a process; return whether it was still running."""
     try:
         if blow == "starve":
             _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
@@ -471,7 +471,7 @@ def strike(pid: int, blow: Blow) -> bool:
 
 
 def messages(connection_string: str) -> dict[str, int]:
-    """Return how many messages each queue holds, those included that somebody has in hand."""
+    """Return how many messages each queue holds, including those that are being processed."""
     with QueueServiceClient.from_connection_string(connection_string) as service:
         clients = [service.get_queue_client(queue.name) for queue in service.list_queues()]
         return {c.queue_name: c.get_queue_properties().approximate_message_count or 0 for c in clients}
@@ -480,7 +480,7 @@ def messages(connection_string: str) -> dict[str, int]:
 class StorageFaults:
     """Decides which of the app's requests to storage fail; the host's own do not, so that a run stays short.
 
-    The n-th request of a kind for a blob or queue fails alike in every run, whatever comes in between.
+    The n-th request of a kind for a blob or queue fails in the same way in every run, whatever happens in between.
     """
 
     def __init__(self, seed: int, calm: threading.Event) -> None:
@@ -524,7 +524,7 @@ class StorageFaults:
 
 
 class Courier:
-    """Delivers events as late, as often and in the order that it is told to, until somebody takes them."""
+    """Delivers events with the given delays, repetitions and order, until they are accepted."""
 
     def __init__(self, webhooks: Sequence[str], seed: int) -> None:
         self._webhooks = webhooks
@@ -547,7 +547,7 @@ class Courier:
 
     @property
     def idle(self) -> bool:
-        """Whether everything was taken."""
+        """Whether everything was accepted."""
         with self._changed:
             return not self._due and not self._busy
 
@@ -583,7 +583,7 @@ class Courier:
 
 
 def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
-    """Draw what is dropped: its kind, name and content; no two pictures are alike."""
+    """Choose what is dropped at random: its kind, name and content; no two pictures are alike."""
     drawn, number = chance.random(), chance.randrange(4)
     if drawn < NOBODYS:
         return "ignored", chance.choice([".DS_Store", "copy.png.part1", "~$site.png"]), b"\0\1"
@@ -597,7 +597,7 @@ def _picture(chance: random.Random) -> tuple[Kind, str, bytes]:
 
 
 def _labelled(content: bytes, chance: random.Random) -> tuple[bytes, str | None]:
-    """Draw how it is stored, and under which Content-Encoding: gzipped truly, or by its label alone."""
+    """Choose at random how it is stored, and under which Content-Encoding: really gzipped, or only labelled so."""
     drawn = chance.random()
     if drawn < GZIPPED:
         return gzip.compress(content), "gzip"
@@ -650,7 +650,7 @@ def _free_port() -> int:
 
 
 def main() -> int:
-    """Run it from the command line; 1 where a promise was broken."""
+    """Run it from the command line; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="what happens (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="how long the storm lasts (default: %(default)s)")

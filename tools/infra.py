@@ -1,11 +1,11 @@
-"""What the Bicep compiler says of `infra/`, and what it predicts will be deployed.
+"""What the Bicep compiler says about `infra/`, and what it predicts will be deployed.
 
-    python -m tools.infra check    # says what is not in order, and fails
-    python -m tools.infra write    # puts the files in order and writes infra/snapshots
+    python -m tools.infra check    # reports what is wrong or out of date
+    python -m tools.infra write    # formats the files and writes infra/snapshots
 
 A snapshot has every resource that an environment would get, with all loops, conditions and functions evaluated; what
 only Azure knows stays as `[reference(...)]`. One is kept in full, the others as their differences (RFC 7396), so that a
-review shows what a change does, and what a choice does.
+review shows what a change does, and what an option does.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ ENVIRONMENTS = {
 
 
 class CompilerFailedError(Exception):
-    """The compiler refused; says what it said."""
+    """The compiler failed; the message is its output."""
 
 
 class Bicep:
@@ -119,7 +119,7 @@ class Bicep:
 
     @classmethod
     def find(cls) -> Bicep | None:
-        """Return the one on the PATH, or the one that `az bicep install` has put there."""
+        """Return the one on the PATH, or the one installed by `az bicep install`."""
         program = shutil.which("bicep") or shutil.which("bicep", path=str(Path.home() / ".azure" / "bin"))
         return cls(program) if program else None
 
@@ -232,7 +232,7 @@ def text_of(document: Any) -> str:
 
 
 def check(bicep: Bicep) -> list[str]:
-    """Return what is not in order: a sentence of the compiler's, or a file that `write` would change."""
+    """Return what is wrong: the compiler's messages, and the files that `write` would change."""
     return bicep.diagnostics() or [
         f"{path.relative_to(INFRA.parent)} is not up to date: run python -m tools.infra write."
         for path, text in _written(bicep).items()

@@ -38,7 +38,7 @@ def main() -> None:
     rounds.pin()
     load = "" if not hasattr(os, "getloadavg") else f", load {os.getloadavg()[0]:.1f} before"
     (_CACHE / "outputs").mkdir(parents=True, exist_ok=True)
-    made = _hear("inputs", _CACHE / "inputs", asked.photos)
+    made = _run("inputs", _CACHE / "inputs", asked.photos)
     _PIECES.mkdir(parents=True, exist_ok=True)
     versions: dict[str, str] = _recall("versions") or {}
     for job in JOBS:
@@ -118,7 +118,7 @@ def _save(worker: Worker, job: Job) -> bool:
 
 
 def _judge(job: Job, engines: list[str]) -> dict[str, dict[str, Any]]:
-    judged = _hear("outputs", *(_output(job, engine) for engine in (OURS, *engines)))
+    judged = _run("outputs", *(_output(job, engine) for engine in (OURS, *engines)))
     return dict(zip(engines, judged[1:], strict=True))
 
 
@@ -127,7 +127,7 @@ def _output(job: Job, engine: str) -> Path:
 
 
 def _others(photos: Path) -> Others:
-    corpus = [Path(path) for path in _hear("corruption", _CACHE / "corpus", photos)]
+    corpus = [Path(path) for path in _run("corruption", _CACHE / "corpus", photos)]
     accepted, false_alarms = {}, {}
     harmful = [path for path in corpus if path.name.startswith("harmful")]
     sound = [path for path in corpus if path.name.startswith("sound")]
@@ -136,11 +136,11 @@ def _others(photos: Path) -> Others:
             if not worker.is_missing:
                 accepted[name] = sum(_accepts(worker, path, limits) for path in harmful)
                 false_alarms[name] = sum(not _accepts(worker, path, limits) for path in sound)
-    full_encodes = _hear("encodes", photos)
+    full_encodes = _run("encodes", photos)
     gains = {}
     if rounds.pin(2):
         jobs = {str(_CACHE / "inputs" / job.source): job.title for job in JOBS if job.name in _THREADED}
-        gains = {jobs[path]: gain for path, gain in _hear("threads", *jobs, environment=rounds.POOL_FOR_TWO).items()}
+        gains = {jobs[path]: gain for path, gain in _run("threads", *jobs, environment=rounds.POOL_FOR_TWO).items()}
     return Others(full_encodes, gains, Corruption(len(harmful), len(sound), accepted, false_alarms))
 
 
@@ -160,7 +160,7 @@ def _accepts(worker: Worker, path: Path, limits: dict[str, Any]) -> bool:
     return "error" not in _warm_up(worker, {"job": job, "source": path, "told": None})
 
 
-def _hear(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+def _run(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
     """Run one of the modules in a process of its own, with more in its environment; return what it says."""
     command = [sys.executable, "-m", f"benchmarks.image.{module}", *map(str, arguments)]
     variables = {**os.environ, **(environment or {})}

@@ -54,7 +54,7 @@ class Worker:
         except FileNotFoundError:
             self.said = {"missing": "not installed"}
             return self
-        self.said = self._hear()
+        self.said = self._next_line()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,9 +73,9 @@ class Worker:
             raise BrokenPipeError
         self._process.stdin.write(json.dumps({"op": op, **details}, default=str) + "\n")
         self._process.stdin.flush()
-        return self._hear()
+        return self._next_line()
 
-    def _hear(self) -> dict[str, Any]:
+    def _next_line(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         return dict(json.loads(line)) if line else {"error": "it died"}
 
