@@ -179,3 +179,34 @@ def test_pages_that_follow_one_another_in_a_ring_end(kind: int) -> None:
             normalize_image(bytes(data))
     else:
         assert normalize_image(bytes(data)).width == 8
+
+
+def grey_and_alpha(side: int, compression: int, pixels: bytes) -> bytes:
+    """Return a TIFF of 16 bits in one strip."""
+    entries = {256: (side,), 257: (side,), 258: (16, 16), 259: (compression,), 262: (1,), 277: (2,), 278: (side,)}
+    return tiff({**entries, 273: (8,), 279: (len(pixels),), 338: (2,)}, pixels)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("side", [16, 256])
+def test_channels_side_by_side_are_picked_from_one_strip(side: int, compression: int) -> None:
+    """However large it is: libtiff would cut it up, if it is not compressed."""
+    samples = [(x << 12 | y, 0xFFFF - 257 * y) for y in range(side) for x in range(side)]
+    pixels = b"".join(struct.pack("<HH", grey & 0xFFFF, alpha) for grey, alpha in samples)
+    data = grey_and_alpha(side, compression, zlib.compress(pixels) if compression == 8 else pixels)
+    _, _, sent = seen(normalize_image(data).data)
+    assert sent == [(round((grey & 0xFFFF) / 257), round(alpha / 257)) for grey, alpha in samples]
+
+
+def test_channels_side_by_side_that_end_early_are_damaged() -> None:
+    """As pixels of any other kind."""
+    data = grey_and_alpha(64, 8, zlib.compress(bytes(64 * 63 * 4)))
+    with pytest.raises(CorruptImage, match="errors among its pixels"):
+        normalize_image(data)
+
+
+def test_many_channels_that_cannot_be_picked_are_named() -> None:
+    """A JPEG mixes them."""
+    entries = {256: (8,), 257: (8,), 258: (8,) * 9, 259: (7,), 262: (2,), 277: (9,), 278: (8,), 273: (8,), 279: (4,)}
+    with pytest.raises(UnsupportedFormat, match="9 channels"):
+        normalize_image(tiff(entries, bytes(4)))

@@ -26,7 +26,8 @@ def cells(channels: int, low: float = 0.0, high: float = 1.0) -> Pixels:
     """Return flat cells of as many colours as there are cells, from 0 to 1: no plane of it looks like another."""
     columns, rows = WIDTH // CELL, HEIGHT // CELL
     across, down = np.meshgrid(np.arange(columns) / (columns - 1), np.arange(rows) / (rows - 1))
-    planes = (across, down, (across + 1 - down) / 2, 1 - across * down, down * down)
+    rising = (across, down, (across + 1 - down) / 2, 1 - across * down, down * down)
+    planes = (*rising, across * across, 1 - down, 1 - across)
     small = np.stack(planes[:channels], axis=-1)
     return low + (high - low) * small.repeat(CELL, axis=0).repeat(CELL, axis=1)
 

@@ -85,6 +85,9 @@ _FILE = (
 )
 """How libtiff reads a file: all of it is in memory."""
 
+_AS_IT_IS_CUT = b"rc"
+"""Or libtiff would take one strip that is not compressed for many (`TIFFOpen`, C)."""
+
 
 @contextmanager
 def listening() -> Iterator[Callable[[], int]]:
@@ -102,31 +105,41 @@ def fax_complaints(data: bytes) -> int:
 
 def whole_pieces(data: bytes) -> int:
     """Read every strip or tile, and return how many of them had all the bytes that they should have."""
+    return sum(bool(piece) for piece in pieces(data))
+
+
+def is_found() -> bool:
+    """Say whether libtiff could be found: without it, there are no pieces."""
+    return bool(_LIBRARIES)
+
+
+def pieces(data: bytes) -> Iterator[memoryview]:
+    """Yield the pixels of every strip or tile of the first page, valid until the next: none where it is damaged."""
     if not _LIBRARIES:
-        return 0
+        return
     (library,) = _LIBRARIES[:1]
     _heard.content, _heard.position = data[:], 0
     library.TIFFSetWarningHandler(_ON_WARNING)
     try:
-        file = library.TIFFClientOpen(b"image", b"r", None, *_FILE)
-        if not file:
-            return 0
-        whole = _read_all(library, file)
-        library.TIFFClose(file)
+        file = library.TIFFClientOpen(b"image", _AS_IT_IS_CUT, None, *_FILE)
+        if file:
+            try:
+                yield from _read_all(library, file)
+            finally:
+                library.TIFFClose(file)
     finally:
         _heard.content = b""
-    return whole
 
 
-def _read_all(library: ctypes.CDLL, file: int) -> int:
+def _read_all(library: ctypes.CDLL, file: int) -> Iterator[memoryview]:
     kind = "Tile" if library.TIFFIsTiled(file) else "Strip"
     size = getattr(library, f"TIFF{kind}Size")(file)
     if size <= 0:
-        return 0
+        return
     buffer = ctypes.create_string_buffer(size)
     read = getattr(library, f"TIFFReadEncoded{kind}")
-    pieces = range(getattr(library, f"TIFFNumberOf{kind}s")(file))
-    return sum(read(file, piece, buffer, -1) >= 0 for piece in pieces)
+    for piece in range(getattr(library, f"TIFFNumberOf{kind}s")(file)):
+        yield memoryview(buffer)[: max(0, read(file, piece, buffer, -1))]
 
 
 def _take_over() -> tuple[ctypes.CDLL, ...]:

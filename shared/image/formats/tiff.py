@@ -26,8 +26,13 @@ _JPEG_COMPRESSIONS = {_OLD_JPEG, 7}
 _MAX_SCANS = 4
 """In one strip, one for each channel: more are a progressive JPEG, whose every scan walks over all of it."""
 
-_MAX_SAMPLES = 6
+MAX_SAMPLES = 6
 """Pillow reads no more, and writes a line into the log."""
+
+_PICKED = {tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO, tags.RGB, tags.CMYK, tags.LAB}
+_PICKED_DEPTHS = {8, 16}
+_PICKED_COMPRESSIONS = {1, 5, 8, 32_773, 32_946}
+"""Of what single channels can be picked where they lie side by side: integers, one colour each, without losses."""
 
 _APART = 2
 _DEPTHS = {1, 2, 4, 8, 16}
@@ -39,12 +44,14 @@ _DEEP_PLANES = 7
 class TiffInspection(Inspection):
     """What the directory of the page that is the picture says.
 
-    `has_planes` where the channels lie one after another; `piece_count` is how many strips or tiles there are of what
+    `has_planes` where the channels lie one after another; `has_separable_channels` where they lie side by side, and
+    single ones can be picked all the same; `piece_count` is how many strips or tiles there are of what
     may be shown, and `piece_bytes` how many bytes each has once it is decoded.
     """
 
     directory: Directory = NOTHING
     has_planes: bool = False
+    has_separable_channels: bool = False
     piece_count: int = 0
     piece_bytes: int = 0
 
@@ -75,7 +82,8 @@ def inspect(data: bytes) -> TiffInspection:
         _refuse_many_scans(directory)
     is_apart = directory.first(tags.PLANES, 1) == _APART
     depth, samples, has_planes = directory.first(tags.BITS, 1), directory.first(tags.SAMPLES, 1), _has_planes(directory)
-    if samples > _MAX_SAMPLES and not has_planes:
+    is_separable = not has_planes and _has_separable_channels(directory)
+    if samples > MAX_SAMPLES and not (has_planes or is_separable):
         raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
     if depth == 8 and _SIGNED in directory.numbers(tags.SAMPLE_FORMAT):  # noqa: PLR2004 - bits
         raise directory.unsupported_pixels()
@@ -91,6 +99,7 @@ def inspect(data: bytes) -> TiffInspection:
         raise CorruptImage("The TIFF is damaged: it has fewer parts than its picture needs. Save it again.")
     photometric = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO)
     pixel_bytes = depth / 8 if has_planes else max(samples * depth / 8, 4 if photometric == tags.YCBCR else 0)
+    beside = (_DEEP_PLANES if is_deep else 4) if has_planes else 4 if is_separable and not is_plain else 0
     return TiffInspection(
         data,
         ImageHeader("image/tiff", width, height),
@@ -101,12 +110,13 @@ def inspect(data: bytes) -> TiffInspection:
         depth=depth,
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
-        buffer_bytes=ceil(across * rows * pixel_bytes) + has_planes * (_DEEP_PLANES if is_deep else 4) * width * height,
+        buffer_bytes=ceil(across * rows * pixel_bytes) + beside * width * height,
         is_lossless=compression not in _JPEG_COMPRESSIONS,
         profile=None if directory is first else first.bytes_of(tags.PROFILE),
         directory=directory,
         has_planes=has_planes,
-        piece_count=pieces * (min(samples, _MAX_SAMPLES) if is_apart else 1),
+        has_separable_channels=is_separable,
+        piece_count=pieces * (min(samples, MAX_SAMPLES) if is_apart else 1),
         piece_bytes=rows * ceil(across * (1 if is_apart else samples) * depth / 8),
     )
 
@@ -129,6 +139,15 @@ def _has_planes(directory: Directory) -> bool:
     if depth not in _DEPTHS or not directory.has_alike_integers():
         raise directory.unsupported_pixels()
     return True
+
+
+def _has_separable_channels(directory: Directory) -> bool:
+    return (
+        directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO) in _PICKED
+        and directory.first(tags.BITS, 1) in _PICKED_DEPTHS
+        and directory.first(tags.COMPRESSION, 1) in _PICKED_COMPRESSIONS
+        and directory.has_alike_integers()
+    )
 
 
 def _refuse_many_scans(directory: Directory) -> None:

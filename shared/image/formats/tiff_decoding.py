@@ -1,4 +1,4 @@
-"""Decides who decodes a TIFF: Pillow, Pillow plane by plane, or who decodes a JPEG, where that is a DNG's preview."""
+"""Decides who decodes a TIFF: Pillow at once, channel by channel, or who decodes a JPEG, if that is a DNG's preview."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.image.formats import jpeg_integrity, tiff_integrity, tiff_planes
+from shared.image.formats import tiff_tags as tags
 from shared.image.formats.jpeg import JpegInspection
+from shared.image.formats.tiff import MAX_SAMPLES
 from shared.image.formats.tiff_plugin import FirstPage, UnknownPixels
 from shared.image.inspection import as_file
 
@@ -28,11 +30,13 @@ def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image
         return jpeg_integrity.decode(source, scale)
     source = _with_its_page_first(source)
     tiff_integrity.demand_intact(source)
-    if source.has_planes:
+    if source.has_planes or source.directory.first(tags.SAMPLES, 1) > MAX_SAMPLES:
         return tiff_planes.assemble(source)
     try:
         return FirstPage(as_file(source.data))
     except UnknownPixels as error:
+        if source.has_separable_channels:
+            return tiff_planes.assemble(source)
         raise source.directory.unsupported_pixels() from error
 
 

@@ -1,8 +1,9 @@
-"""Reads a TIFF whose channels lie one after another: each plane is a grey picture of its own.
+"""Reads a TIFF channel by channel, of which each is a grey picture of its own, and puts the picture together of them.
 
 PlanarConfiguration 2 (TIFF 6.0, page 38) is what GDAL calls INTERLEAVE=BAND. Pillow takes some of such planes for
-pixels of another depth or order, so each is given to it as a file of one channel, and the picture is put together of
-them. Channels that are neither a colour nor transparency, such as near infrared, are left out.
+pixels of another depth or order, so each is given to it as a file of one channel. Channels that lie side by side are
+taken apart before, where Pillow has no name for them. Those that are neither a colour nor transparency, such as near
+infrared, are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shared.errors import CorruptImage
 from shared.image.depth import to_8_bits
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats.tiff_plugin import FirstPage
+from shared.image.formats.tiff_samples import channels
 from shared.image.formats.tiff_writing import file_of_pieces, longs
 
 if TYPE_CHECKING:
@@ -49,20 +51,25 @@ _COPIED = (
 
 
 def assemble(source: TiffInspection) -> Image.Image:
-    """Decode the planes that are shown, and return the picture that they make, of 8 bits a channel."""
+    """Decode the channels that are shown, and return the picture that they make, of 8 bits a channel."""
     directory = source.directory
     photometric = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO)
     if photometric not in _MODES or (photometric == tags.YCBCR and directory.numbers(tags.SUBSAMPLING) not in _WHOLE):
         raise directory.unsupported_pixels()
     mode = _MODES[photometric]
-    colours = [_plane(source, number) for number in range(len(Image.new(mode, (1, 1)).getbands()))]
+    count = len(Image.new(mode, (1, 1)).getbands())
+    number, kind = directory.alpha(count) or (0, 0)
+    with_alpha = _TRANSPARENT_MODES.get(("RGB" if mode == "P" else mode, kind))
+    colours = _planes(source, [*range(count), *([number] if with_alpha else [])])
+    alphas = colours[count:]
+    del colours[count:]
     if mode == "P":
         mode, colours = "RGB", list(colours[0].convert("RGB").split())
     elif mode == "LAB":
         colours[1:] = [plane.point(_UNSIGNED) for plane in colours[1:]]
     elif photometric == tags.WHITE_IS_ZERO:
         colours = [ImageChops.invert(colours[0])]
-    image = _with_alpha(source, mode, colours)
+    image = Image.merge(with_alpha or mode, [*colours, *alphas])
     profile = directory.bytes_of(tags.PROFILE)
     image.info = {"icc_profile": profile} if profile else {}
     return image
@@ -72,12 +79,8 @@ _WHOLE = ((), (1, 1))
 _UNSIGNED = [value ^ 0x80 for value in range(256)]
 
 
-def _with_alpha(source: TiffInspection, mode: str, colours: list[Image.Image]) -> Image.Image:
-    alpha = source.directory.alpha(len(colours))
-    if not alpha or (mode, alpha[1]) not in _TRANSPARENT_MODES:
-        return Image.merge(mode, colours)
-    number, kind = alpha
-    return Image.merge(_TRANSPARENT_MODES[mode, kind], [*colours, _plane(source, number)])
+def _planes(source: TiffInspection, numbers: list[int]) -> list[Image.Image]:
+    return [_plane(source, number) for number in numbers] if source.has_planes else channels(source, numbers)
 
 
 def _plane(source: TiffInspection, number: int) -> Image.Image:

@@ -1,0 +1,61 @@
+"""Takes single channels out of a TIFF whose channels lie side by side, where Pillow has no name for all of them.
+
+It knows few kinds of pixels with further channels, and of 16 bits nearly none: no grey with transparency, no five. So
+libtiff unpacks each strip or tile, and the channels that are shown are picked from its bytes.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from shared.errors import CorruptImage
+from shared.image.depth import joined, to_8_bits
+from shared.image.formats import libtiff
+from shared.image.formats import tiff_tags as tags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.image.formats.tiff import TiffInspection
+
+_PIECE_PIXELS = 100_000
+
+
+def channels(source: TiffInspection, numbers: Sequence[int]) -> list[Image.Image]:
+    """Return some of the channels as pictures of 8 bits; refuse all of them by name where libtiff cannot be found."""
+    directory, (width, height) = source.directory, source.directory.size
+    samples = directory.first(tags.SAMPLES, 1)
+    if not libtiff.is_found() or max(numbers) >= samples:
+        raise directory.unsupported_pixels()
+    across = directory.first(tags.TILE_WIDTH, width)
+    row_bytes = across * samples * source.depth // 8
+    rows, at_once = source.piece_bytes // row_bytes, ceil(_PIECE_PIXELS / across)
+    planes = [Image.new("L", (width, height)) for _ in numbers]
+    places = ((left, top) for top in range(0, height, rows) for left in range(0, width, across))
+    with libtiff.listening() as errors:
+        for (left, top), piece in zip(places, libtiff.pieces(source.data), strict=False):
+            if len(piece) < row_bytes * min(rows, height - top):
+                raise _broken()
+            for row in range(0, min(rows, height - top), at_once):
+                pixels = bytes(piece[row * row_bytes : (row + at_once) * row_bytes])
+                for plane, number in zip(planes, numbers, strict=True):
+                    plane.paste(_channel(pixels, number, samples, source.depth, across), (left, top + row))
+    if errors() or next(places, None):
+        raise _broken()
+    return planes
+
+
+def _channel(pixels: bytes, number: int, samples: int, depth: int, width: int) -> Image.Image:
+    """Return one channel of some rows, of which libtiff has put each number as this machine has it."""
+    height = len(pixels) * 8 // (depth * samples * width)
+    if depth == 8:  # noqa: PLR2004 - bits
+        return Image.frombytes("L", (width, height), pixels[number::samples])
+    low, high = (Image.frombytes("L", (width, height), pixels[2 * number + half :: 2 * samples]) for half in (0, 1))
+    return to_8_bits(joined(high, low), depth)
+
+
+def _broken() -> CorruptImage:
+    return CorruptImage("The TIFF is damaged: its decoder found errors among its pixels. Save it again.")
