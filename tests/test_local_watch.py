@@ -104,8 +104,10 @@ def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:
 def test_what_cannot_be_watched_is_said_in_one_sentence(
     cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No cloud, or no folder."""
+    """No cloud, or no folder; a usage error is reported first, as no running cloud would help."""
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
+    assert main(["watch", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path / 'none'} is not a folder.\n"
     assert main(["watch", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "No local cloud is running: start one with `python -m local`.\n"
     cloud.publish_state()

@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
     With an iTwin's ID, all files go to that iTwin; otherwise, files go to the iTwin whose ID is their folder's name. No
     iTwin is created: an unknown one leads to the same 404 as in Azure.
     """
-    state = find_running()
     folder: Path = options.folder
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.")
+    state = find_running()
     say(f"Watching {folder}; Ctrl-C stops it.")
     seen: dict[Path, Stamp] = {}
     waiting: dict[DroppedFile, tuple[str, int]] = {}
