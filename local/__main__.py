@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from local.interrupts import run_program
 
+TYPE_CHECKING = False  # as in `local.interrupts`
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +25,7 @@ def main() -> int:
 
 def _load() -> Callable[[], int]:
     if sys.stdout is None:  # closed by the shell, with `>&-`
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as it runs
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib is slow to import
     # A file's name may have characters that the terminal's encoding lacks.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # nobody has replaced it
     spare_loopback()

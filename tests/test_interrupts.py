@@ -107,6 +107,22 @@ def test_ctrl_c_ends_a_program_at_any_moment_without_a_traceback(
         assert "Traceback" not in done.stderr, f"{moment} of {count}: {done}"
 
 
+def imported(*arguments: str) -> list[str]:
+    """Return the names of the modules that a run of Python imports, in the order in which they are complete."""
+    command = [sys.executable, "-X", "importtime", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=HANG_S, check=False)
+    return [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+
+
+@pytest.mark.parametrize("program", ["shared.preview", "shared.replay", "local", "local.itwin_platform"])
+def test_a_program_imports_nothing_slow_before_it_handles_ctrl_c(program: str) -> None:
+    """Until then Ctrl-C prints Python's own traceback, and `typing` alone takes as long as the rest of the start."""
+    told = imported("-m", program, "--help")
+    house = program.partition(".")[0]
+    before = set(told[: told.index(f"{house}.interrupts")])
+    assert before - set(imported("-c", "import __future__, runpy, signal")) <= {house, program}
+
+
 def test_ctrl_c_ends_a_program_that_waits_for_storage(tmp_path: Path) -> None:
     """Storage that says nothing, or is asked again later, is waited for in vain for minutes: nobody has to."""
     asked = threading.Event()

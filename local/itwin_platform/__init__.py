@@ -23,8 +23,8 @@ https://developer.bentley.com/apis/itwins/operations/upload-itwin-image
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `local.interrupts`
 if TYPE_CHECKING:
     from local.itwin_platform.exchanges import ReceivedRequest, ScriptedResponse
     from local.itwin_platform.itwins import ITwin, ITwinImage, as_itwin_id

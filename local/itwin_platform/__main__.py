@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from local.interrupts import run_program
 
+TYPE_CHECKING = False  # as in `local.interrupts`
 if TYPE_CHECKING:
     from collections.abc import Callable
 

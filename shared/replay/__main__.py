@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
-from typing import TYPE_CHECKING
 
 from shared.interrupts import run_program
 
+TYPE_CHECKING = False  # as in `shared.interrupts`
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def load() -> Callable[[], int]:
     """Import it."""
+    from functools import partial  # noqa: PLC0415 - as the next line
+
     from shared.replay.program import main  # noqa: PLC0415 - it takes a while, in which Ctrl-C may come
 
     return partial(main, sys.argv[1:], os.environ)
