@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shared.errors import UnsupportedFormat
@@ -38,3 +40,26 @@ def test_a_height_that_comes_after_the_pixels_is_named() -> None:
     assert normalize_image(data[:-2] + height + data[-2:]).data == data
     with pytest.raises(UnsupportedFormat, match="height only after"):
         normalize_image(data[:at] + b"\0\0" + data[at + 2 : -2] + height + data[-2:])
+
+
+class Counted(bytes):
+    """A file that knows how often all of it was searched."""
+
+    searches = 0
+
+    def count(self, *asked: Any) -> int:
+        """Count what is asked for, and that it was."""
+        type(self).searches += len(asked) == 1
+        return super().count(*asked)
+
+
+def test_however_often_junk_stands_between_segments_all_of_the_file_is_searched_once() -> None:
+    """A few bytes before each of a million segments took time by the square of their number."""
+    data = encoded(photo(64, 64), "JPEG")
+    searches = []
+    for gaps in (1, 100):
+        Counted.searches = 0
+        file = Counted(data[:20] + b"\n\xff\xfe\0\2" * gaps + data[20:])
+        assert normalize_image(file).data == data
+        searches.append(Counted.searches)
+    assert searches[0] == searches[1] > 0

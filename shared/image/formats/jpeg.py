@@ -17,7 +17,7 @@ from shared.image.formats import exif, text_mode
 from shared.image.formats.jpeg_frame import FRAMES, Frame, Tables
 from shared.image.formats.jpeg_quality import ANNEX_K_LUMA_SUM, quality_of
 from shared.image.formats.jpeg_scans import demand_every_component, read_scan
-from shared.image.formats.jpeg_segments import APPLICATION, COM, DNL, EOI, SOS, next_segment, truncated
+from shared.image.formats.jpeg_segments import APPLICATION, COM, DNL, EOI, SOS, is_junk, next_segment, truncated
 from shared.image.inspection import Inspection, joined
 from shared.image.model import ImageHeader
 
@@ -94,8 +94,9 @@ def inspect(data: bytes) -> JpegInspection:
 def _read(data: bytes) -> _Structure:
     frame, tables, position = None, Tables(), _SOI_BYTES
     scans: list[Scan] = []
-    pieces, noted = [(0, position)], []
+    pieces, noted, has_junk = [(0, position)], [], False
     while (segment := next_segment(data, position, may_skip=not scans)).marker != EOI:
+        has_junk = has_junk or is_junk(data, position, segment.start)
         position = segment.end
         if segment.marker in APPLICATION or segment.marker == COM:
             if _is_note(data, segment):

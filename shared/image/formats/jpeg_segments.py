@@ -52,6 +52,18 @@ def next_segment(data: bytes, position: int, *, may_skip: bool) -> Segment:
     return Segment(marker, start, body, end)
 
 
+def is_junk(data: bytes, start: int, end: int) -> bool:
+    """Say whether more than padding lies there; refuse it where line ends that were added have pushed it out.
+
+    All of the file is searched for these, so of several places only the first that has junk is to be asked about.
+    """
+    if start == end or not data[start:end].strip(b"\0\xff"):
+        return False
+    if 0 < data.count(b"\n") == data.count(b"\r\n"):
+        raise converted()
+    return True
+
+
 def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
     """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros.
 
@@ -66,8 +78,6 @@ def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
     skipped = _SEGMENT.search(data, position, position + _MAX_JUNK_BYTES) if may_skip else None
     if not skipped:
         raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
-    if 0 < data.count(b"\n") == data.count(b"\r\n"):  # what was added to a segment has pushed its last bytes out
-        raise converted()
     return skipped.end() - 2
 
 
