@@ -1,15 +1,15 @@
-"""No image is decoded, nor its structure read, in the process that all drops share.
+"""Decode images in separate processes: no image is decoded or parsed in the process that all drops share.
 
 ::
 
-    images          the app's side: what is tried, what is admitted, and what an end means
-    instance        how much memory there is to admit
-    caged           where the system offers a cage: a forked child per file, and limits that the kernel enforces
-    processes       the template that forks, and its children, as the app holds them
-    plain           where it does not (Windows, macOS): a process per file, and files in a private folder
-    launching       how programs of the cage are started
-    conversation    what is said between the app and them, and what of it is believed
-    template, plain_child, work, warming, confinement    what runs in them
+    images          the app's side: which attempts are made, what is admitted, and what the end of a process means
+    instance        how much memory is available for images
+    caged           on Linux: a forked child per file, with limits that the kernel enforces
+    processes       the template that forks, and its children, as the app sees them
+    plain           elsewhere (Windows, macOS): a process per file, and files in a private folder
+    launching       how the programs of the cage are started
+    conversation    the messages between the app and these processes, and how they are validated
+    template, plain_child, work, warming, confinement    what runs inside these processes
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["CageLimits", "Images", "open_images"]
 
 
 def open_images(limits: ImageLimits, cage: CageLimits) -> Images:
-    """Return what normalizes files, in the way that this system allows; nothing is started yet."""
+    """Return what normalizes files on this system; nothing is started yet."""
     if _has_cage():
         from shared.cage.caged import Cage  # noqa: PLC0415 - it imports what other systems lack
 
         return Images(limits, cage, Cage(limits, cage))
-    from shared.cage.plain import PlainProcesses  # noqa: PLC0415 - not needed beside a cage
+    from shared.cage.plain import PlainProcesses  # noqa: PLC0415 - not needed where there is a cage
 
     return Images(limits, cage, PlainProcesses(limits))
 

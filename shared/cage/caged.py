@@ -1,4 +1,4 @@
-"""The cage, where the system offers one: a forked process per file, its memory shared by descriptor, its limits set."""
+"""The cage on Linux: one forked process per file, which receives memory by descriptor and has limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEALED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class Cage:
-    """A template and its children. Another template is started where one was lost."""
+    """A template and its children. If the template is lost, another one is started."""
 
     def __init__(self, limits: ImageLimits, cage: CageLimits, program: str = "shared.cage.template") -> None:
         self._limits = limits
@@ -36,8 +36,8 @@ class Cage:
         self._template: Template | None = None
 
     def prepare(self) -> None:
-        """Have the template started by the time that a file comes."""
-        with suppress(OSError):  # whoever comes with a file tries it again
+        """Start the template now, so that it is ready for the first file."""
+        with suppress(OSError):  # the next file tries again
             self._current()
 
     def close(self) -> None:
@@ -47,12 +47,12 @@ class Cage:
                 self._template.close()
 
     def hold(self, content: bytes) -> AbstractContextManager[CageFile]:
-        """Have `content` in memory that a process can be given a descriptor of."""
+        """Copy `content` into memory whose descriptor can be sent to a process."""
         return self.held(_sealed(content), len(content))
 
     @contextmanager
     def held(self, descriptor: int, size: int) -> Iterator[CageFile]:
-        """Have what such memory holds as a file."""
+        """Return the content of such memory as a file."""
         try:
             yield CageFile(self, descriptor, size)
         finally:
@@ -60,7 +60,7 @@ class Cage:
 
     @contextmanager
     def open_process(self, file: CageFile, most_unpacked: int) -> Iterator[CagedProcess]:
-        """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
+        """Give the file to a child, which is gone when the block ends. Raises ProcessesLost."""
         room_bytes = most_unpacked or self._limits.max_output_bytes
         process = CagedProcess(self._current().child(), file, room_bytes, self._cage)
         try:
@@ -78,21 +78,22 @@ class Cage:
 
 @dataclass(frozen=True)
 class CageFile:
-    """A file in memory that has a descriptor, and that nobody can change."""
+    """A file in sealed memory that has a descriptor: nobody can change it."""
 
     cage: Cage
     descriptor: int
     size: int
 
     def open_process(self, most_unpacked: int = 0) -> AbstractContextManager[CagedProcess]:
-        """Have a child take the file, which is gone when the block is left. Raises ProcessesLost."""
+        """Give the file to a child, which is gone when the block ends. Raises ProcessesLost."""
         return self.cage.open_process(self, most_unpacked)
 
 
 class CagedProcess:
-    """A child with its file, and the room for what it makes of that, which is memory of a sealed size as well.
+    """A child with its file and an output buffer, which is memory of a sealed size as well.
 
-    Were the room's not sealed, a child could shrink it while it is read, which would end the app (SIGBUS).
+    If the buffer's size were not sealed, a child could shrink it while the app reads it, which would kill the app
+    (SIGBUS).
     """
 
     def __init__(self, child: Child, file: CageFile, room_bytes: int, cage: CageLimits) -> None:
@@ -105,7 +106,7 @@ class CagedProcess:
         self.ended: End | None = None
 
     def begin(self, *, unpacks: bool) -> None:
-        """Hand the file over."""
+        """Hand over the file."""
         self._room = _room(self._room_bytes)
         most_bytes = max(EXAMINATION_BYTES, self._cage.budget_bytes)
         job = JOB.pack(
@@ -118,32 +119,32 @@ class CagedProcess:
         self._child.send(job, [self._file.descriptor, self._room])
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
-        """Return what the child says; None once it has ended. Raises TimeoutError and Nonsense."""
+        """Return the child's next message, or None once it has ended. Raises TimeoutError and InvalidMessage."""
         return self._child.receive(within_s)
 
     def go_on(self, memory_bytes: int, cpu_s: int) -> None:
-        """Let it decode, with so much memory and so much CPU in all."""
+        """Let it decode, with this much memory and this much CPU time in all."""
         self._child.allow(self._mapped_bytes + memory_bytes, cpu_s)
         self._child.send(GO_ON)
 
     def end(self) -> End:
-        """Have it gone, and return how it ended. Raises ProcessesLost."""
+        """Kill it if it still runs, and return how it ended. Raises ProcessesLost."""
         if self.ended is None:
             self.ended = self._child.end()
         return self.ended
 
     def image(self, size: int) -> bytes:
-        """Return so much of the room's content."""
+        """Return the first bytes of the output buffer."""
         return os.pread(self._room, size, 0)
 
     def file(self, size: int) -> AbstractContextManager[CageFile]:
-        """Have the room's content as a file: nobody has it mapped any longer, and nobody changes it from here on."""
+        """Return the output buffer as a file: no process has it mapped any longer, so it cannot change."""
         fcntl.fcntl(self._room, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
         descriptor, self._room = self._room, -1
         return self._file.cage.held(descriptor, size)
 
     def close(self) -> None:
-        """Have it gone, whatever it is doing."""
+        """Kill it, whatever it is doing."""
         if self._room >= 0:
             os.close(self._room)
         with suppress(ProcessesLost):
@@ -151,7 +152,7 @@ class CagedProcess:
 
 
 def _sealed(content: bytes) -> int:
-    """Return a descriptor of memory that holds `content` and that nobody can change."""
+    """Return a descriptor of sealed memory that holds `content`."""
     descriptor = os.memfd_create("file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         left = memoryview(content)
@@ -165,7 +166,7 @@ def _sealed(content: bytes) -> int:
 
 
 def _room(size: int) -> int:
-    """Return a descriptor of memory of a size that nobody can change."""
+    """Return a descriptor of memory whose size is sealed."""
     descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALED_SIZE)

@@ -1,8 +1,8 @@
-"""Decides what a process may still do once it holds a file that nobody trusts: compute, and answer on one socket.
+"""Decides what a process may still do once it holds an untrusted file: compute, and send messages on one socket.
 
-Every limit is the kernel's, set by the process itself before it touches the file, and none can be taken back by it:
-where it could raise one (a soft limit up to its hard one), seccomp forbids the call. All of it holds without root and
-without any capability. What a kernel does not offer is left out: `confine` never fails for that.
+The kernel enforces every limit. The process sets them before it touches the file and cannot undo them: where it could
+raise one (a soft limit up to its hard limit), seccomp forbids the call. None of this needs root or a capability. What a
+kernel does not support is left out: `confine` never fails because of that.
 
 https://docs.kernel.org/userspace-api/seccomp_filter.html, https://man7.org/linux/man-pages/man2/getrlimit.2.html
 """
@@ -29,9 +29,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def may_change_user() -> bool:
-    """Say whether children can run as another user and still have their limits set by this one.
+    """Say whether children can run as another user while this process can still set their limits.
 
-    A container's root often lacks CAP_SYS_RESOURCE, without which `prlimit` reaches processes of the same user alone.
+    Root in a container often lacks CAP_SYS_RESOURCE, without which `prlimit` works only on processes of the same user.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -42,7 +42,7 @@ def may_change_user() -> bool:
 
 
 def prepare() -> None:
-    """Do once what every child needs: make the filter, and give up what is given up for children too."""
+    """Do once, before any fork, what applies to every child: build the filter, and drop what children must not have."""
     _program(os.uname().machine)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
@@ -50,26 +50,26 @@ def prepare() -> None:
 
 
 def end_with_parent() -> None:
-    """Be killed when the thread ends that started this process, even where this one stands still by then."""
+    """Have the kernel kill this process when the thread that started it ends, even if this process hangs."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def renounce(parent: int, *, change_user: bool) -> None:
-    """Give up what no file needs and the parent does: root, being looked into, and life without the parent."""
+def drop_privileges(parent: int, *, change_user: bool) -> None:
+    """Drop what the parent needs and a file's process does not: root, being traceable, and outliving the parent."""
     if change_user:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     _prctl(_PR_SET_DUMPABLE, 0)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would clear it
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which would clear it
     if os.getppid() != parent:
         os._exit(1)
 
 
 def confine(memory_bytes: tuple[int, int], cpu_s: tuple[int, int]) -> None:
-    """Set the limits for one file: soft ones, at which a process is told, and hard ones, at which there is no more.
+    """Set the limits for one file: a process is told of a soft limit, and cannot exceed a hard one.
 
-    From here on nothing can be opened, and nothing be written but to what is open.
+    From here on it can open nothing, and write only to what is already open.
     """
     resource.setrlimit(resource.RLIMIT_AS, memory_bytes)
     resource.setrlimit(resource.RLIMIT_CPU, cpu_s)
@@ -81,7 +81,7 @@ def _prctl(option: int, argument: int) -> bool:
     return bool(_LIBC.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) == 0)
 
 
-# Numbers of calls on x86_64 and on aarch64, in this order; None where there is no such call.
+# System call numbers on x86_64 and aarch64, in this order; None where the architecture lacks the call.
 _ALLOWED = {
     "read": (0, 63),
     "write": (1, 64),
@@ -122,13 +122,14 @@ _ALLOWED = {
     "exit_group": (231, 94),
 }
 _UNLESS_EXECUTABLE = {"mmap": (9, 222), "mprotect": (10, 226)}
-_THREADS_ALONE = {"clone": (56, 220)}
-"""libde265 has one beside the main one. RLIMIT_NPROC cannot tell: it counts all processes of a user, but not root's."""
+_THREADS_ONLY = {"clone": (56, 220)}
+"""libde265 has one thread beside the main one. RLIMIT_NPROC is no substitute: it counts all processes of a user, and
+not those of root."""
 
 _UNKNOWN = {"clone3": (435, 435)}
-"""Its flags lie where a filter cannot look; libraries that are told of no such call use the older one."""
+"""A filter cannot see its flags, which are in memory; libraries that get ENOSYS use `clone`."""
 
-# Nor may it signal itself: `abort` ends the process all the same, by an instruction that is none.
+# It may not signal itself either: `abort` still ends the process, with an illegal instruction.
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _LOAD, _EQUALS, _HAS_BITS, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
@@ -146,20 +147,20 @@ class _Program(ctypes.Structure):
 
 
 def _filter_calls() -> bool:
-    """Leave the calls that a decoder needs; say whether the kernel took the filter."""
+    """Allow only the system calls that a decoder needs; say whether the kernel accepted the filter."""
     program = _program(os.uname().machine)
     return program is not None and bool(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
 
 
 @cache
 def _program(machine: str) -> Any:
-    """Return the filter as the kernel takes it; None as below."""
+    """Return the filter as a kernel structure, or None if `_filter` has none."""
     code = _filter(machine)
     return None if code is None else ctypes.byref(_Program(len(code) // 8, code))
 
 
 def _filter(machine: str) -> bytes | None:
-    """Return the filter as classic BPF; None for a machine whose calls are not listed here."""
+    """Return the filter as classic BPF, or None for an architecture whose calls are not listed here."""
     if machine not in _ARCHITECTURES or struct.calcsize("P") != 8:  # noqa: PLR2004 - bytes of an address
         return None
     column, architecture = _ARCHITECTURES[machine]
@@ -178,7 +179,7 @@ def _filter(machine: str) -> bytes | None:
         protection = _AT_ARGUMENTS + 8 * 2
         steps += [(_EQUALS, 0, 4, numbers[column]), (_LOAD, 0, 0, protection), (_HAS_BITS, 0, 1, _PROT_EXEC)]
         steps += [(_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
-    for numbers in _THREADS_ALONE.values():
+    for numbers in _THREADS_ONLY.values():
         steps += [(_EQUALS, 0, 4, numbers[column]), (_LOAD, 0, 0, _AT_ARGUMENTS), (_HAS_BITS, 0, 1, _CLONE_THREAD)]
         steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
     for numbers in _UNKNOWN.values():

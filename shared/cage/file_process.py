@@ -1,4 +1,4 @@
-"""What the app knows of a process that has one file, whichever way it was started."""
+"""The interface of a process that has one file, however it was started."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 class ProcessesLost(ResourcesExhausted, code=ResourcesExhausted.code):
-    """The process that starts the others has ended, and they with it."""
+    """The process that starts the others has ended, and they ended with it."""
 
     def __init__(self) -> None:
         super().__init__("The process that decodes images ended unexpectedly; the app starts another one.")
 
 
 NOT_BEGUN = 70
-"""The status of a process that could not even take its file: it lacks memory or descriptors, whatever the file is."""
+"""The exit status of a process that could not even receive its file, for lack of memory or descriptors."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: by which signal, or with which status, and what it took; `peak_bytes` is resident memory."""
+    """How a process ended: its signal or status, and what it used; `peak_bytes` is resident memory."""
 
     signal: int
     status: int
@@ -36,43 +36,43 @@ class FileProcess(Protocol):
     """A process that has one file."""
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
-        """Return what it says; None once it has ended. Raises TimeoutError and Nonsense."""
+        """Return its next message, or None once it has ended. Raises TimeoutError and InvalidMessage."""
 
     def go_on(self, memory_bytes: int, cpu_s: int) -> None:
-        """Let it decode, with so much memory beside its file, and so much CPU in all."""
+        """Let it decode, with this much memory in addition to its file, and this much CPU time in all."""
 
     def end(self) -> End:
-        """Have it gone, and return how it ended. Raises ProcessesLost."""
+        """Kill it if it still runs, and return how it ended. Raises ProcessesLost."""
 
     def image(self, size: int) -> bytes:
-        """Return that many bytes of what it left where the image is to be; fewer where there are no more."""
+        """Return the first `size` bytes of its output, or all of it if there are fewer."""
 
     def file(self, size: int) -> AbstractContextManager[HeldFile]:
-        """Have what it left as a file, once it has ended."""
+        """Return its output as a file, once it has ended."""
 
 
 class HeldFile(Protocol):
-    """A file that processes can be given."""
+    """A file that can be given to processes."""
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Its size."""
 
     def open_process(self, most_unpacked: int = 0) -> AbstractContextManager[FileProcess]:
-        """Have a process take the file, which is gone when the block is left: to normalize it, or only to unpack it.
+        """Give the file to a process, to normalize it or only to unpack it; the process is gone when the block ends.
 
         Raises ProcessesLost.
         """
 
 
 class Processes(Protocol):
-    """What starts processes."""
+    """Starts processes."""
 
     def prepare(self) -> None:
-        """Begin to start what takes long, and do not wait for it."""
+        """Begin to start what takes long to start, without waiting for it."""
 
     def hold(self, content: bytes) -> AbstractContextManager[HeldFile]:
-        """Have `content` where processes can be given it. It is copied, so that the caller need not keep it."""
+        """Copy `content` to where it can be given to processes; the caller need not keep it."""
 
     def close(self) -> None:
-        """End all that is left."""
+        """End all remaining processes."""

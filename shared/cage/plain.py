@@ -1,7 +1,7 @@
-"""Where there is no cage: a process per file all the same, and the file in a folder that is the app's alone.
+"""The processes of systems without a cage: still one per file, with the file in a private folder.
 
-That is a developer's Windows or macOS, not Azure. What needs `memfd_create`, `fork`, `resource` or descriptors that are
-sent over sockets is left out; of the limits, only that of time is enforced.
+This is for developers on Windows or macOS, not for Azure. What needs `memfd_create`, `fork`, `resource` or sending
+descriptors over sockets is left out; of the limits, only the time limit is enforced.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class PlainProcesses:
         self._limits = limits
 
     def prepare(self) -> None:
-        """Nothing can be made ready."""
+        """Do nothing: no process can be started in advance."""
 
     def close(self) -> None:
-        """Nothing is left: every process ends with its file."""
+        """Do nothing: every process ends with its file."""
 
     @contextmanager
     def hold(self, content: bytes) -> Iterator[PlainFile]:
-        """Have `content` in a folder of its own."""
+        """Write `content` to a folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "file"
             path.write_bytes(content)
@@ -58,7 +58,7 @@ class PlainFile:
 
     @contextmanager
     def open_process(self, most_unpacked: int = 0) -> Iterator[PlainProcess]:
-        """Have a process take the file, which is gone when the block is left."""
+        """Give the file to a process, which is gone when the block ends."""
         process = PlainProcess(self.path, self.limits, most_unpacked)
         try:
             yield process
@@ -81,19 +81,19 @@ class PlainProcess:
         self._send({"limits": asdict(limits), "mostUnpacked": most_unpacked, **paths})
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
-        """Return what the process says; None once it has ended. Raises TimeoutError and Nonsense."""
+        """Return the process's next message, or None once it has ended. Raises TimeoutError and InvalidMessage."""
         try:
             line = self._lines.get(timeout=within_s)
         except queue.Empty:
             raise TimeoutError from None
         return unpack(line) if line else None
 
-    def go_on(self, memory_bytes: int, cpu_s: int) -> None:  # noqa: ARG002 - neither can be enforced here
+    def go_on(self, memory_bytes: int, cpu_s: int) -> None:  # noqa: ARG002 - neither limit can be enforced here
         """Let it decode."""
         self._send({"go": True})
 
     def end(self) -> End:
-        """Have it gone, and return how it ended."""
+        """Kill it if it still runs, and return how it ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(0.0 if self._reader.is_alive() else _END_S)
         self._process.kill()
@@ -106,14 +106,14 @@ class PlainProcess:
         return End(max(0, -code), max(0, code))
 
     def image(self, size: int) -> bytes:
-        """Return so much of what it wrote where the image is to be."""
+        """Return the first bytes of its output file."""
         with suppress(FileNotFoundError), self._room.open("rb") as file:
             return file.read(size)
         return b""
 
     @contextmanager
     def file(self, size: int) -> Iterator[PlainFile]:
-        """Have what it wrote there as a file, in a folder of its own."""
+        """Return its output as a file in a folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
             yield PlainFile(self._room.rename(Path(folder) / "file"), size, self._limits)
 
@@ -129,7 +129,7 @@ _END_S = 20
 
 
 def _read_lines(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
-    """Hand over every line, and an empty one at the end."""
+    """Pass on every line, and an empty one at the end."""
     while line := stream.readline(MAX_MESSAGE_BYTES):
         lines.put(line)
     lines.put(b"")

@@ -1,4 +1,4 @@
-"""The program of a process without a cage: it reads its one file from where it is told, and ends."""
+"""The program of a process without a cage: it reads one file from a given path, and ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.image.model import ImageLimits
 
 
 def main() -> None:
-    """Take the job from the standard input, and answer on the standard output."""
+    """Read the job from standard input, and write messages to standard output."""
     job = unpack(sys.stdin.buffer.readline())
 
     def ask(message: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""The processes that see files, as the app holds them: a template, and a child of it for each file.
+"""The processes that handle files, as the app sees them: a template, and one child of it per file.
 
-The app has many threads and never forks; the template has one, and does.
+The app has many threads and never forks; the template has one thread, and does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.cage.conversation import (
     MAX_MESSAGE_BYTES,
     REPLY,
     REQUEST,
-    Nonsense,
+    InvalidMessage,
     ProcessTraceback,
     limits_as_json,
     pack,
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from shared.image import ImageLimits
 
 _START_S = 60
-"""How long a template may take to have every decoder ready, on an instance that is busy with other things."""
+"""How long a template may take to load every decoder, on an instance that is busy with other work."""
 
 
 class Template:
     """One template process, from its start to its end.
 
-    What it is asked for takes it a moment; where it is not done after `patience_s`, it was stopped, and is lost.
+    Each request takes it a moment; if one is not done after `patience_s`, the template was stopped and counts as lost.
     """
 
     def __init__(self, program: str, patience_s: float, limits: ImageLimits) -> None:
@@ -68,7 +68,7 @@ class Template:
         return Child(self, *spare, self._address_bytes or 0)
 
     def reap(self, pid: int) -> End:
-        """Return how a child ended that has been killed or has ended, and have one ready for the next file by then.
+        """Reap a child that has ended or was killed, return how it ended, and prepare a child for the next file.
 
         Raises ProcessesLost.
         """
@@ -88,7 +88,7 @@ class Template:
         self._stop()
 
     def _fork(self, ended: int = 0) -> tuple[tuple[int, socket.socket] | None, End]:
-        """Return a new child's number and the socket to it, or None where it can have no more; and as `reap` does."""
+        """Return a new child's process ID and socket, or None if none can be started, and how the reaped one ended."""
         channel, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_end, contextlib.ExitStack() as undo:
             undo.callback(channel.close)
@@ -96,7 +96,7 @@ class Template:
             if pid:
                 undo.pop_all()
                 return (pid, channel), end
-        self.is_lost = True  # another one may have what this one lacks; children that are at work go on
+        self.is_lost = True  # another template may have what this one lacks; the children at work continue
         return None, end
 
     def _ask(self, ended: int, its_end: socket.socket | None = None) -> tuple[int, End]:
@@ -105,7 +105,7 @@ class Template:
                 self._await_ready()
                 socket.send_fds(self._control, [REQUEST.pack(ended)], [its_end.fileno()] if its_end else [])
                 pid, status, cpu_s, peak_bytes = REPLY.unpack(self._heard(self._patience_s))
-            except (OSError, Nonsense, struct.error) as error:
+            except (OSError, InvalidMessage, struct.error) as error:
                 self.close()
                 raise ProcessesLost from error
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -129,7 +129,7 @@ class Template:
 
 
 class Child:
-    """A process that waits for one file, or has it. `address_bytes` is what it has mapped before."""
+    """A process that waits for one file, or has it. `address_bytes` is the address space that it uses before that."""
 
     def __init__(self, template: Template, pid: int, channel: socket.socket, address_bytes: int) -> None:
         self._template = template
@@ -138,12 +138,12 @@ class Child:
         self.address_bytes = address_bytes
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Say something. Whether it was heard shows in what comes back."""
+        """Send a message. Whether it arrived shows in the reply."""
         with contextlib.suppress(OSError):
             socket.send_fds(self._channel, [message], descriptors)
 
     def receive(self, within_s: float) -> dict[str, Any] | None:
-        """Return what it says; None once it has ended. Raises TimeoutError and Nonsense."""
+        """Return its next message, or None once it has ended. Raises TimeoutError and InvalidMessage."""
         self._channel.settimeout(max(within_s, 0.001))
         try:
             data = self._channel.recv(MAX_MESSAGE_BYTES)
@@ -152,26 +152,26 @@ class Child:
         return unpack(data) if data else None
 
     def allow(self, memory_bytes: int, cpu_s: int) -> None:
-        """Set what it may take for what is left to do."""
+        """Set the limits for the rest of its work."""
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(self.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
 
     def end(self) -> End:
-        """Have it gone, and return how it ended. Raises ProcessesLost."""
+        """Kill it, reap it and return how it ended. Raises ProcessesLost."""
         self._channel.close()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)  # which changes nothing about one that is ending
+            os.kill(self.pid, signal.SIGKILL)  # no effect on a process that is already ending
         end = self._template.reap(self.pid)
         if end.status == NOT_BEGUN:
-            self._template.is_lost = True  # another one may have what this one's children lack
+            self._template.is_lost = True  # another template may have what this one's children lack
         return end
 
 
 def _kept(program: str, its_end: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a template from a thread that lasts as long as the app: with the thread that started it, it is killed.
+    """Start a template from a thread that lives as long as the app: the kernel kills it with that thread.
 
-    Its end of the socket is its standard input, so that no number has to be handed over.
+    Its end of the socket is its standard input, so that no descriptor number has to be passed on.
     """
     started: Future[subprocess.Popen[bytes]] = Future()
 

@@ -1,13 +1,13 @@
-"""The program of the template process: it has every decoder ready, and forks a child for each file.
+"""The program of the template process: it has every decoder loaded, and forks a child for each file.
 
-It has one thread, no environment and never sees a file. On one socket come the limits of images, which are those of
+It has one thread, no environment, and never sees a file. One socket carries the image limits, which apply to
 every file, and then requests, one at a time ::
 
-    a child that is to be reaped, or 0      ->  the number of a new child, or 0, and how the other one ended
-    and, for a new child, the socket to it
+    a child to reap, or 0      ->  the process ID of a new child, or 0, and how the other one ended
+    and, for a new child, its socket
 
-A child stays until it is reaped, so that its number is its own for as long as the app may send it a signal. When the
-app ends, the socket does, then the template, then its children.
+A child remains a zombie until it is reaped, so its process ID is not reused while the app may still send it a signal.
+When the app ends, its socket closes; the template ends then, and its children with it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Normalize = Callable[
 ]
 
 _CONTROL, _NULL = 0, 1
-"""Its standard input is the app's socket; its standard output goes nowhere."""
+"""Standard input is the app's socket; standard output is discarded."""
 
 _LIBC = ctypes.PyDLL(None)
-"""`os.fork` readies locks, threads and modules that no child uses, which takes it 0.5 ms."""
+"""`os.fork` also resets locks, threads and modules that no child uses, which takes 0.5 ms."""
 
 
 def main(normalize: Normalize = normalize_file) -> None:
@@ -50,15 +50,15 @@ def main(normalize: Normalize = normalize_file) -> None:
         import_module("shared.image.reencoding")
         warm_up()
         confinement.prepare()
-    except BaseException:  # noqa: BLE001 - whatever it is, the app is to know
+    except BaseException:  # noqa: BLE001 - whatever it is, the app must be told
         control.send(pack({"failed": traceback.format_exc()}))
         return
     changes_user = confinement.may_change_user()
     gc.collect()
-    if give_back := getattr(_LIBC, "malloc_trim", None):  # of glibc alone; what is free would be copied with each child
+    if give_back := getattr(_LIBC, "malloc_trim", None):  # glibc only; free memory would be copied with each child
         give_back(0)
     gc.freeze()
-    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - pathlib would be the only one to need it here
+    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - nothing else here needs pathlib
         pages = int(statm.read().split()[0])
     control.send(pack({"ready": True, "addressBytes": pages * mmap.PAGESIZE}))
     while True:
@@ -79,7 +79,7 @@ def main(normalize: Normalize = normalize_file) -> None:
 def _fork(
     control: socket.socket, descriptor: int, normalize: Normalize, limits: ImageLimits, *, change_user: bool
 ) -> int:
-    """Return the number of a new child, or 0 where the system has none to give."""
+    """Return the process ID of a new child, or 0 if the system cannot start one."""
     template = os.getpid()
     pid = cast("int", _LIBC.fork())
     if pid == 0:
@@ -92,14 +92,14 @@ def _fork(
 def _be_a_child(
     descriptor: int, template: int, normalize: Normalize, limits: ImageLimits, *, change_user: bool
 ) -> NoReturn:
-    """Take one file and end, without anything that Python does at its end.
+    """Handle one file and exit without Python's own cleanup.
 
-    The socket stays open until then: its end tells the app that the process is ending.
+    The socket stays open until then: when it closes, the app knows that the process is ending.
     """
     app = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
     status = NOT_BEGUN
     try:
-        confinement.renounce(template, change_user=change_user)
+        confinement.drop_privileges(template, change_user=change_user)
         if job := _take(app):
             status = 0
             _serve(app, normalize, job, limits)
@@ -108,7 +108,7 @@ def _be_a_child(
 
 
 _Job = tuple[bool, bytes, mmap.mmap]
-"""Whether the file is only to be unpacked, the file itself, and the room for what comes out of that."""
+"""Whether the file is only to be unpacked, the file itself, and the output buffer."""
 
 
 def _take(app: socket.socket) -> _Job | None:
@@ -129,7 +129,7 @@ _DESCRIPTORS_BYTES = socket.CMSG_SPACE(8)
 
 
 def _received(channel: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """Return a message, and the descriptors that came with it: `socket.recv_fds`, but for what that imports."""
+    """Return a message and the descriptors sent with it: `socket.recv_fds` without its imports."""
     data, attached, _, _ = channel.recvmsg(size, _DESCRIPTORS_BYTES)
     return data, [number for _, _, numbers in attached for number in memoryview(numbers).cast("i")]
 

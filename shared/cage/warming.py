@@ -1,4 +1,4 @@
-"""Has every format decoded once, so that nothing is left to import, to open or to build when a file comes."""
+"""Decodes every format once, so that nothing is left to import, open or build when a file arrives."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image
 from shared.image import ImageLimits, normalize_image
 
 _HEIC = Path(__file__).with_name("sample.heic")
-"""pi-heif, which only decodes, cannot make one."""
+"""pi-heif only decodes, so it cannot create this file."""
 
 _RE_ENCODED = ImageLimits(max_output_pixels=100)
 
 
 def warm_up() -> None:
-    """Decode a tiny picture of every format, passed on and re-encoded; also one of inks, and one with a palette."""
-    for plugin in ("Avif", "Tiff", "WebP"):  # else Pillow imports all that it has: 1 MB, and in each fork 0.1 ms
+    """Decode a tiny picture of every format, passed through and re-encoded; also in CMYK and with a palette."""
+    for plugin in ("Avif", "Tiff", "WebP"):  # otherwise Pillow imports all of its plugins: 1 MB, and 0.1 ms per fork
         import_module(f"PIL.{plugin}ImagePlugin")
     colours = Image.new("RGB", (16, 16), "red")
     inks = colours.convert("CMYK")
@@ -30,7 +30,7 @@ def warm_up() -> None:
         file = _encoded(picture, kind)
         for limits in (ImageLimits(), _RE_ENCODED):
             normalize_image(file, limits)
-    for file in (_encoded(colours.convert("LAB"), "TIFF"), _HEIC.read_bytes()):  # slow ones
+    for file in (_encoded(colours.convert("LAB"), "TIFF"), _HEIC.read_bytes()):  # slow imports
         normalize_image(file)
 
 

@@ -1,6 +1,6 @@
-"""What a process does with the one file that it gets: examine it, ask for memory, normalize it, say how it ended.
+"""What a process does with its one file: examine it, ask for memory, normalize it, and report how that ended.
 
-Or it unpacks a file that was stored as a website's is; another process gets what comes out of that.
+Or it only unpacks a file that was stored gzipped; another process gets the unpacked content.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from shared.image import ImageLimits
 
 _MAX_TRACEBACK = 4_000
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # gzip alone, and not zlib
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # gzip only, not zlib
 _PACKED_BYTES, _UNPACKED_BYTES = 65_536, 1_048_576
-"""In one piece: with more, zlib would copy what is left of it, again and again."""
+"""The most that zlib is given and returns at once: with larger input, it would copy the unconsumed rest repeatedly."""
 
 
 def normalize_file(
     content: bytes, limits: ImageLimits, ask: Callable[[dict[str, Any]], object], deliver: Callable[[bytes], object]
 ) -> dict[str, Any]:
-    """Return the last message. `ask` sends the one before it and waits for leave; `deliver` takes the image's bytes.
+    """Return the last message. `ask` sends the one before and awaits permission; `deliver` takes the image's bytes.
 
-    Whatever a decoder says once an allocation failed, be it "damaged", is the limit's doing: many swallow the failure
-    and go on with what they have.
+    Once an allocation has failed, any error of a decoder, even "damaged", is attributed to the memory limit: many
+    decoders ignore the failure and go on with what they have.
     """
     allocations = Allocations()
     try:
@@ -43,12 +43,12 @@ def normalize_file(
         if not (is_untouched := image.data is content):
             deliver(image.data)
         return {"image": described(image, is_untouched=is_untouched)}
-    except BaseException as error:  # noqa: BLE001 - whatever comes out of a decoder is said, and the process ends
+    except BaseException as error:  # noqa: BLE001 - every exception of a decoder is reported, and the process ends
         return _said_of(error, allocations)
 
 
 def unpack_file(content: bytes, most_bytes: int, write: Callable[[bytes], object]) -> dict[str, Any]:
-    """Return the last message. What was gzipped is handed to `write` piece by piece, and `most_bytes` at the most."""
+    """Return the last message. Gunzipped content is passed to `write` piece by piece, `most_bytes` at most."""
     allocations = Allocations()
     stream, size = zlib.decompressobj(_GZIP_WINDOW), 0
     try:
@@ -72,7 +72,7 @@ def unpack_file(content: bytes, most_bytes: int, write: Callable[[bytes], object
 
 def _said_of(error: BaseException, allocations: Allocations) -> dict[str, Any]:
     if allocations.have_failed() or _is_about_memory(error):
-        return {"starved": type(error).__name__}
+        return {"outOfMemory": type(error).__name__}
     if isinstance(error, DropError) and not isinstance(error, Bug):
         return {"refused": type(error).__name__, "message": error.message}
     return {"bug": "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]}
@@ -87,10 +87,10 @@ def _is_about_memory(error: BaseException | None) -> bool:
 
 
 class Allocations:
-    """Tells whether any allocation of this thread has failed: `malloc` says so in `errno`, and success leaves it."""
+    """Tells whether an allocation of this thread has failed: `malloc` sets `errno` only on failure."""
 
     def __init__(self) -> None:
-        locate = getattr(ctypes.pythonapi, "__errno_location", None)  # of glibc and musl
+        locate = getattr(ctypes.pythonapi, "__errno_location", None)  # in glibc and musl
         self._errno: Any = None
         if locate is not None:
             locate.restype = ctypes.POINTER(ctypes.c_int)
@@ -98,10 +98,10 @@ class Allocations:
         self.watch()
 
     def watch(self) -> None:
-        """Forget what was."""
+        """Clear it."""
         if self._errno:
             self._errno[0] = 0
 
     def have_failed(self) -> bool:
-        """Say whether one has failed since."""
+        """Say whether an allocation has failed since."""
         return bool(self._errno) and self._errno[0] == errno.ENOMEM

@@ -185,7 +185,7 @@ def test_a_crash_is_called_a_crash(images: Images, attack: str, needs: int) -> N
 @pytest.mark.parametrize("needs", [1_000_000, 200_000_000])
 def test_a_crash_for_want_of_memory_is_called_by_its_cause(images: Images, needs: int) -> None:
     """With more memory it comes later; or there was less than was predicted."""
-    with pytest.raises(TooDemanding, match="Decoding it took more than 200 MB of memory"):
+    with pytest.raises(TooDemanding, match="Decoding the file took more than 200 MB of memory"):
         images.normalize(order("crash where memory ends", needs=needs))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared.cage import CageLimits, Images
 from shared.cage.caged import Cage
-from shared.cage.conversation import Nonsense, unpacked_bytes
+from shared.cage.conversation import InvalidMessage, unpacked_bytes
 from shared.cage.plain import PlainProcesses
 from shared.errors import DropError, SourceTooLarge, TooDemanding, UnsupportedFormat
 from shared.image import ImageLimits
@@ -89,7 +89,7 @@ def test_what_was_packed_twice_is_unpacked_once(images: Images) -> None:
 def test_what_unpacks_to_more_than_the_limit_is_refused(images: Images, end: int | None) -> None:
     """However little is stored, whole or not, and no further than to the limit."""
     bomb = gzip.compress(bytes(50_000_000), 9, mtime=0)[:end]
-    with pytest.raises(SourceTooLarge, match=r"more bytes when it is unpacked than MAX_SOURCE_BYTES"):
+    with pytest.raises(SourceTooLarge, match=r"larger than MAX_SOURCE_BYTES allows once it is unpacked"):
         images.normalize(bomb, most_unpacked=MOST)
 
 
@@ -103,7 +103,7 @@ def test_the_limit_itself_is_not_more_than_it(images: Images) -> None:
 def test_what_takes_long_to_unpack_is_too_demanding(cage: Watched) -> None:
     """Blocks in which nothing is cost their sender little."""
     slow = b"\x1f\x8b\x08" + bytes(7) + empty_blocks(60_000_000)
-    with pytest.raises(TooDemanding, match="Unpacking it took more than 2 s of CPU"):
+    with pytest.raises(TooDemanding, match="Unpacking the file took more than 2 s of CPU"):
         Images(LIMITS, CAGE, cage).normalize(slow, most_unpacked=MOST)
 
 
@@ -120,7 +120,7 @@ def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
 @pytest.mark.parametrize("size", [-1, 12, 2**70, True, 1.5, "1", [1]])
 def test_no_size_is_believed_that_cannot_be(size: object) -> None:
     """As nothing else is that a process says which has a file."""
-    with pytest.raises(Nonsense):
+    with pytest.raises(InvalidMessage):
         unpacked_bytes({"unpacked": size}, 10)
 
 
