@@ -1,29 +1,29 @@
-"""What an image must be to leave, and how any sane one becomes so.
+"""What an image must be to be sent, and how other images are converted.
 
-`normalize_image` is the door: bytes in, bytes out, no I/O, no state. `examine_image` is the same door with a pause in
-it, in which is known how much memory the rest will take.
+`normalize_image` is the entry point: bytes in, bytes out, no I/O, no state. `examine_image` does the same in two steps;
+between them, the memory that the second one needs is known.
 
 ::
 
-    normalize       the story: recognized, inspected, refused, passed on or re-encoded
-    examination     all that is learnt of a file before a decoder sees it
-    inspection      what a parser says of a file
-    memory          how much memory it will take, from that alone
-    refusals        what is refused by its size alone
+    normalize       the story: recognize, inspect, refuse, pass through or re-encode
+    examination     everything learnt of a file before a decoder sees it
+    inspection      what a parser learns from a file
+    memory          how much memory an image will take, predicted from that alone
+    refusals        what is refused because of its size
     reencoding      the ordered list of steps: decoding, transforming, colour_conversion, encoding, on a picture
-    colour, tone, depth   what numbers stand for, what becomes of HDR, and of more than 8 bits
-    damage          what a parser or a decoder throws for a damaged file, as one error
+    colour, tone, depth   what pixel values mean, and how HDR and more than 8 bits are converted
+    damage          turns the exceptions that parsers and decoders raise for a damaged file into one error
 
-    formats/        what is known of file formats
-    recognition     which formats are read, by whom, and with how much memory: the one place to add one
-    unsupported     what everything else is, for a refusal that helps
+    formats/        knowledge of file formats
+    recognition     which formats are supported, by which decoder, with how much memory: the one place to add one
+    unsupported     names for everything else, for a helpful refusal
     jpeg, png, gif, bmp, tiff, webp, heif   the parsers
-    exif, av1       what they read inside: which way up, and how large an AVIF really is
-    *_integrity     whether every pixel of a JPEG or PNG is there
+    exif, av1       what they read inside: the orientation, and the colours of an AVIF
+    *_integrity     whether every pixel of a JPEG, PNG or TIFF is present
     *_plugin        Pillow's plugins, where they do more than is wanted
-    tiff_decoding, tiff_planes   who decodes a TIFF, also where its channels lie apart
-    libtiff         what is said while a TIFF is decoded
-    dng             which picture of a raw file is shown
+    tiff_decoding, tiff_planes   which decoder a TIFF gets, also if its channels are stored in separate planes
+    libtiff         the errors and warnings of libtiff
+    dng             which preview of a raw file is used
     text_mode       whether a transfer has converted a file's line ends
 """
 

@@ -1,10 +1,11 @@
-"""Decides what numbers stand for where no ICC profile says it: a file's own words on its colours, as a profile.
+"""Decides what pixel values mean if there is no ICC profile: turns a file's own description of its colours into one.
 
-The words are those of ITU-T H.273 (CICP): which colours red, green, blue and white are, and by which curve a number
-becomes light. HEIC, AVIF and PNG use its numbers; PNG's older chunks and BMP's header state the same as they please.
+Such a description is that of ITU-T H.273 (CICP): the chromaticities of red, green, blue and white, and the transfer
+curve from values to light. HEIC, AVIF and PNG use its numbers; PNG's older chunks and BMP's header state the same in
+formats of their own.
 
-A profile is embedded instead of applied, so that no colour is cut off. Only a curve that spends too few of 256 numbers
-on the darks, such as that of linear light, is replaced by sRGB's; what is brighter than paper can be is tone-mapped.
+A profile is embedded rather than applied, so that no colour is clipped. Only a curve that has too few of 256 values for
+dark tones, such as that of linear light, is replaced by sRGB's; HDR content is tone-mapped.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Matrix = tuple[Vector, Vector, Vector]
 
 
 class Primaries(NamedTuple):
-    """The CIE 1931 chromaticities of white and of the three colours that all others are mixed of, x before y."""
+    """The CIE 1931 chromaticities of white and of the three primaries, x before y."""
 
     white: tuple[float, float]
     red: tuple[float, float]
@@ -50,22 +51,22 @@ MAX_PROFILE_BYTES = 4_000_000
 """Of an ICC profile; a larger one would leave no room for the picture."""
 
 _NEAR = 0.002
-"""How far chromaticities may be apart that were meant to be the same: writers round them."""
+"""The tolerance for chromaticities that are meant to be the same: writers round them."""
 
 _GAMMA_OF_SRGB = 2.2
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
-"""Plain powers by their number in H.273, table 3. 17 is the cinema's, whose white is a little below its largest
-number. The curves of cameras (1, 6, 14, 15) and 2, "unspecified", are taken for sRGB's, as browsers do."""
+"""Pure power curves by their number in H.273, table 3. 17 is the one for cinema, whose white is slightly below its
+largest value. The curves of cameras (1, 6, 14, 15) and 2, "unspecified", are treated as sRGB's, as browsers do."""
 
 PQ, HLG = 16, 18
 _MOST_GAMMA = 10.0
 _DARK_GAMMA = 1.6
-"""Below it, 256 numbers are too few for the darks."""
+"""Below this gamma, 256 values are too few for dark tones."""
 
 
 @dataclass(frozen=True)
 class ColourSpace:
-    """What the numbers of a picture stand for: `gamma` is None for sRGB's curve; `hdr` is PQ or HLG in its place."""
+    """What pixel values mean: `gamma` is None for sRGB's curve; `hdr`, if set, is PQ or HLG, and replaces the curve."""
 
     primaries: Primaries = SRGB
     gamma: float | None = None
@@ -73,30 +74,30 @@ class ColourSpace:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether nothing has to be said of it."""
+        """Whether it is sRGB, so that no profile is needed."""
         return self == ColourSpace()
 
     @property
-    def starves_the_darks(self) -> bool:
-        """Whether its curve cannot stay once there are no more than 8 bits."""
+    def lacks_dark_values(self) -> bool:
+        """Whether its curve cannot be kept at 8 bits or fewer."""
         return self.gamma is not None and self.gamma < _DARK_GAMMA
 
     def with_srgb_curve(self) -> ColourSpace:
-        """Return the same colours, encoded by sRGB's curve."""
+        """Return the same primaries with sRGB's curve."""
         return replace(self, gamma=None, hdr=None)
 
     def as_srgb_curve(self, levels: int) -> list[int]:
-        """Return, for each of so many levels, what it is of 255 by sRGB's curve."""
+        """Return, for each of `levels` values, the 8-bit value with sRGB's curve."""
         gamma = self.gamma or 1.0
         return [round(255 * encoded((level / (levels - 1)) ** gamma)) for level in range(levels)]
 
     def profile(self, *, is_grey: bool) -> bytes:
-        """Return it as an ICC profile, of its curve alone where the picture is grey."""
+        """Return it as an ICC profile, which describes only the curve if the picture is grey."""
         return _profile(self.primaries, self.gamma, is_grey=is_grey)
 
 
 def of_cicp(primaries: int, transfer: int) -> ColourSpace | None:
-    """Return what two numbers of H.273 mean; None where they mean nothing that is known."""
+    """Return the colour space of two H.273 numbers, or None if they are unknown."""
     if primaries not in {*PRIMARIES, 2}:
         return None
     hdr = transfer if transfer in {PQ, HLG} else None
@@ -104,23 +105,23 @@ def of_cicp(primaries: int, transfer: int) -> ColourSpace | None:
 
 
 def of_gamma(primaries: Primaries | None, gamma: float | None) -> ColourSpace:
-    """Return what is meant by chromaticities and a power, of which either may be missing or make no sense."""
+    """Return the colour space of chromaticities and a gamma, either of which may be missing or invalid."""
     if primaries and (not _are_real(primaries) or _are_near(primaries, SRGB)):
         primaries = None
     if gamma and not 1 / _MOST_GAMMA <= gamma <= _MOST_GAMMA:
         gamma = None
-    if gamma and not primaries and abs(gamma / _GAMMA_OF_SRGB - 1) < 0.02:  # noqa: PLR2004 - as good as the same
+    if gamma and not primaries and abs(gamma / _GAMMA_OF_SRGB - 1) < 0.02:  # noqa: PLR2004 - within rounding
         gamma = None
     return ColourSpace(primaries or SRGB, gamma)
 
 
 def encoded(light: float) -> float:
-    """Return sRGB's number, from 0 to 1, for light from 0 to 1 (IEC 61966-2-1)."""
+    """Return the sRGB value, from 0 to 1, of light from 0 to 1 (IEC 61966-2-1)."""
     return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055  # noqa: PLR2004
 
 
 def decoded(number: float) -> float:
-    """Return the light that sRGB's number stands for."""
+    """Return the light of an sRGB value."""
     return number / 12.92 if number <= 0.04045 else ((number + 0.055) / 1.055) ** 2.4  # noqa: PLR2004
 
 
@@ -130,7 +131,7 @@ def _are_near(one: Primaries, other: Primaries) -> bool:
 
 
 def _are_real(primaries: Primaries) -> bool:
-    """Say whether white is a mixture of the three colours, which needs them to be no line."""
+    """Say whether white is a mixture of the three primaries, which must not be collinear."""
     if any(y <= 0 for _, y in primaries):
         return False
     (xr, yr), (xg, yg), (xb, yb) = primaries[1:]
@@ -144,7 +145,7 @@ def _xyz(point: tuple[float, float]) -> Vector:
 
 
 def _shares(primaries: Primaries) -> Vector:
-    """Return how much of each colour makes white."""
+    """Return how much of each primary makes white."""
     columns = [_xyz_of_primary(point) for point in primaries[1:]]
     return _times(_inverse(_transposed((columns[0], columns[1], columns[2]))), _xyz(primaries.white))
 
@@ -155,7 +156,7 @@ def _xyz_of_primary(point: tuple[float, float]) -> Vector:
 
 
 def luminances(primaries: Primaries) -> Vector:
-    """Return which share of white's light is red, green and blue."""
+    """Return the shares of red, green and blue in the luminance of white."""
     shares = _shares(primaries)
     return tuple(share * y for share, (_, y) in zip(shares, primaries[1:], strict=True))  # type: ignore[return-value]
 
@@ -163,18 +164,18 @@ def luminances(primaries: Primaries) -> Vector:
 _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 _D50: Vector = (0.9642, 1.0, 0.8249)
-"""The white that ICC profiles are made for (ICC.1, 7.2.16), and how colours are adapted to it (annex E)."""
+"""The white of ICC profiles (ICC.1, 7.2.16), and the matrix that adapts colours to it (annex E)."""
 
 
 @cache
 def _profile(primaries: Primaries, gamma: float | None, *, is_grey: bool) -> bytes:
-    """Write a profile of version 4 for displays (ICC.1:2022, 8.4 and 8.5)."""
+    """Write a version 4 display profile (ICC.1:2022, 8.4 and 8.5)."""
     cones = _times(_BRADFORD, _xyz(primaries.white)), _times(_BRADFORD, _D50)
     scale = [to / at for at, to in zip(*cones, strict=True)]
     gains: Matrix = ((scale[0], 0.0, 0.0), (0.0, scale[1], 0.0), (0.0, 0.0, scale[2]))
     adaptation = _product(_inverse(_BRADFORD), _product(gains, _BRADFORD))
     curve = _fixed(b"para", 0, gamma) if gamma else _fixed(b"para", 3, *_SRGB_CURVE)
-    tags = {b"desc": _text("as the image's file says"), b"cprt": _text("CC0"), b"wtpt": _fixed(b"XYZ ", None, *_D50)}
+    tags = {b"desc": _text("as stated in the image file"), b"cprt": _text("CC0"), b"wtpt": _fixed(b"XYZ ", None, *_D50)}
     tags[b"chad"] = _fixed(b"sf32", None, *(number for row in adaptation for number in row))
     if is_grey:
         tags[b"kTRC"] = curve
@@ -197,7 +198,7 @@ def _profile(primaries: Primaries, gamma: float | None, *, is_grey: bool) -> byt
 
 
 def _fixed(kind: bytes, function: int | None, *numbers: float) -> bytes:
-    """Return a tag of numbers of 16 bits before the point and 16 behind."""
+    """Return a tag of s15Fixed16 numbers."""
     body = kind + bytes(4) + (b"" if function is None else struct.pack(">HH", function, 0))
     return body + struct.pack(f">{len(numbers)}i", *(round(65_536 * number) for number in numbers))
 

@@ -1,7 +1,8 @@
-"""Decides what pixels stand for when they leave: sRGB, or what an ICC profile says that goes with them.
+"""Decides which colours are sent: sRGB, or pixels with an embedded ICC profile.
 
-A profile is embedded rather than applied, which would cost twice a decode; every viewer can apply it. It is applied
-where the pixels are of a kind that JPEG and PNG do not hold, and where it is so large that the picture would suffer.
+A profile is embedded rather than applied, as applying it would take twice as long as decoding; every viewer can apply
+it. It is applied if the pixels are of a kind that JPEG and PNG cannot hold, or if it is so large that the picture would
+suffer.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _SENDABLE_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _GREY_MODES = {"1", "L", "LA"}
 _PROFILE_HEADER_BYTES = 128
 _BURDENSOME_BYTES = 1_000_000
-"""A fifth of what may leave: a larger profile is applied instead of embedded."""
+"""A fifth of the output limit: a larger profile is applied instead of embedded."""
 
 
 def convert_colours(picture: Picture) -> Picture:
-    """Bring every other mode to one that JPEG or PNG can hold, and pixels to what can be said of them there."""
+    """Convert pixels to a mode and a colour space that a JPEG or PNG can hold."""
     image = picture.image
     if image.mode in _SENDABLE_MODES:
         profile = _usable_profile(picture.profile, image.mode)
@@ -43,17 +44,17 @@ def convert_colours(picture: Picture) -> Picture:
 
 
 def _with_own_profile(picture: Picture) -> Picture:
-    """Make a profile of what the file says of its colours; tone-map first what is brighter than a profile can say."""
+    """Make a profile from the file's own description of its colours; HDR content is tone-mapped first."""
     space = picture.colours
     if not space or space.is_srgb:
         return replace(picture, profile=None)
     if space.hdr:
         picture = _unpacked(picture)
         picture = picture.changed("tone-mapped", tone_map(picture.image, space))
-    elif space.starves_the_darks:
+    elif space.lacks_dark_values:
         picture = _unpacked(picture)
         picture = picture.changed("colours-converted", _by_table(picture.image, space.as_srgb_curve(256)))
-    if space.hdr or space.starves_the_darks:
+    if space.hdr or space.lacks_dark_values:
         space = space.with_srgb_curve()
     is_grey = picture.image.mode in _GREY_MODES
     if space.is_srgb or (is_grey and space.gamma is None):
@@ -69,17 +70,17 @@ def _unpacked(picture: Picture) -> Picture:
 
 
 def _by_table(image: Image.Image, table: list[int]) -> Image.Image:
-    """Replace every number but alpha's."""
+    """Map every value except alpha."""
     return image.point([value for band in image.getbands() for value in (range(256) if band == "A" else table)])
 
 
 def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
-    """Return the profile where it is one and is for this mode (ICC.1, 7.2); refuse one that is beyond all measure."""
+    """Return the profile if it is valid and for this mode (ICC.1, 7.2); refuse one that is far too large."""
     if not profile or len(profile) <= _PROFILE_HEADER_BYTES:
         return None
     if len(profile) > MAX_PROFILE_BYTES:
         raise UnsupportedFormat(
-            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a common one, "
+            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a common profile, "
             "such as sRGB."
         )
     space = b"CMYK" if mode == "CMYK" else b"GRAY" if mode in _GREY_MODES else b"RGB "
@@ -92,7 +93,7 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
         image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
     colours = image.convert(image.mode.removesuffix("A")) if image.mode in {"LA", "RGBA"} else image
     refusal = UnsupportedFormat(
-        "The image's colour profile is large, and cannot be applied. Save it with a common one, such as sRGB."
+        "The image's colour profile is large, and cannot be applied. Save it with a common profile, such as sRGB."
     )
     try:
         converted = _transformed(colours, ImageCms.ImageCmsProfile(BytesIO(_of_tables(profile))))
@@ -114,23 +115,23 @@ def _as_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return _transformed(image, ImageCms.ImageCmsProfile(source))
     except (ImageCms.PyCMSError, OSError, ValueError):
         if image.mode == "LAB":
-            raise UnsupportedFormat("The image is in Lab colours, which cannot be read. Save it in RGB.") from None
+            raise UnsupportedFormat("The image is in Lab colours, which cannot be converted. Save it in RGB.") from None
         return image.convert("RGB")
 
 
 def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    # Without a cache: hardly two neighbours of a photo are the same.
+    # Without a cache: in a photo, neighbouring pixels hardly ever have the same colour.
     transform = ImageCms.ImageCmsTransform(profile, srgb, image.mode, "RGB", flags=ImageCms.Flags.NOCACHE)
-    converted = transform.apply(image, Image.new("RGB", image.size, None))  # not filled: every pixel is written
+    converted = transform.apply(image, Image.new("RGB", image.size, None))  # not initialized: every pixel is written
     converted.info = {}
     return converted
 
 
 def _of_tables(profile: bytes) -> bytes:
-    """Return it without its steps of floating point, of which a megabyte holds thousands (ICC.1, 9.2.17).
+    """Return the profile without its floating-point tags, a megabyte of which holds thousands of steps (ICC.1, 9.2.17).
 
-    They are a second way to say what its tables say, and would be preferred.
+    They duplicate what its tables say, and would be preferred to these.
     """
     count = int.from_bytes(profile[128:132], "big")
     kept = bytearray(profile)

@@ -1,4 +1,4 @@
-"""Turns what a parser or a decoder throws into a refusal that says what it said, in our words, and nothing more."""
+"""Turns the exceptions of parsers and decoders into refusals: a decoder's message in our words, and nothing more."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_OF_A_KIND = "The {name} is of a kind that its decoder does not support. Save it as an ordinary JPEG or PNG."
+_UNSUPPORTED_FEATURE = (
+    "The {name} uses a feature that its decoder does not support. Save it as an ordinary JPEG or PNG."
+)
 _ENDS_EARLY = "The {name} could not be decoded: its data ends too soon. Upload the whole file, or save it again."
 
 
 @contextmanager
 def as_corrupt_image(name: str) -> Iterator[None]:
-    """Turn whatever is thrown into a refusal.
+    """Turn any exception into a refusal.
 
-    OSError, ValueError, SyntaxError, struct.error, zlib.error, EOFError, TypeError, IndexError, RuntimeError,
-    MemoryError and UnboundLocalError have all been seen to come out of Pillow and its plugins for a damaged file.
+    For damaged files, Pillow and its plugins have been seen to raise OSError, ValueError, SyntaxError, struct.error,
+    zlib.error, EOFError, TypeError, IndexError, RuntimeError, MemoryError and UnboundLocalError.
     """
     try:
         yield
@@ -32,10 +34,10 @@ def as_corrupt_image(name: str) -> Iterator[None]:
 
 
 _WORDS = (
-    (re.compile(r"^unsupported|not supported|not implemented", re.IGNORECASE), UnsupportedFormat, _OF_A_KIND),
+    (re.compile(r"^unsupported|not supported|not implemented", re.IGNORECASE), UnsupportedFormat, _UNSUPPORTED_FEATURE),
     (re.compile(r"truncated|end of (file|data|input)|not enough|premature", re.IGNORECASE), CorruptImage, _ENDS_EARLY),
 )
-"""What decoders say, and what it means; of all else that they say, that they did not decode it."""
+"""What decoders' messages mean. Any other message means only that the file could not be decoded."""
 
 
 def _refusal(name: str, said: str) -> DropError:

@@ -1,4 +1,4 @@
-"""Decides how a file becomes pixels, and with no more of them than the output may have."""
+"""Decides how a file becomes pixels, and never more of them than the output may have."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _AT_FLOOR = {
     (2, 1): (0.0709, 0.997, 0.680),
     (2, 2): (0.0698, 1.011, 0.687),
 }
-"""Bits per pixel at quality 70, as powers of those of the source and of the scale of its tables, by its sampling.
+"""Bits per pixel at quality 70, as powers of the source's bits per pixel and of the scale of its tables, by sampling.
 
-Fitted to 144 JPEGs of 18 photos each, with an error of 10 %: good for choosing a scale, not for choosing a quality."""
+Fitted to 144 JPEGs of 18 photos each, with an error of 10 %: accurate enough to choose a scale, but not a quality."""
 
 
 def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
-    """Return its pixels, and what has to be known about them."""
+    """Return its pixels, and what later steps must know about them."""
     with as_corrupt_image(kind.name):
         image = kind.open_image(source, scale_for(source, limits))
         refuse_too_many_pixels(*image.size, source.weight, kind, limits)
         image.load()
-        info, image = image.info, image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
+        info, image = image.info, image._new(image.im)  # noqa: SLF001 - no public method releases a decoder
         if source.crop:
             image = image.crop(source.crop)
-    image.info = {}  # or the encoders would write from it what nobody asked for
+    image.info = {}  # or the encoders would copy metadata from it
     if "transparency" in info:
         image.info["transparency"] = _as_in_pixels(info["transparency"], image.mode, source.depth)
     return Picture(
@@ -56,10 +56,10 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
 
 
 def scale_for(source: Inspection, limits: ImageLimits) -> int:
-    """Return 1, 2, 4 or 8: by how much a JPEG can be made smaller while it is decoded, which saves half of the time.
+    """Return 1, 2, 4 or 8: by how much a JPEG can be scaled down while it is decoded, which saves half of the time.
 
-    A scale is taken that leaves no more pixels than may leave, but at least half as many; where there is none, the one
-    that leaves a little more, and the rest is resized.
+    The scale is chosen that leaves at most as many pixels as the output may have, but at least half of them; if there
+    is none, the largest one that leaves more, and a later step resizes the rest.
     """
     if not isinstance(source, JpegInspection):
         return 1
@@ -71,7 +71,7 @@ def scale_for(source: Inspection, limits: ImageLimits) -> int:
 
 
 def _affordable_pixels(source: JpegInspection, max_bytes: int) -> float:
-    """Estimate how many pixels fit at quality 70 with the same sampling, from how many bits each has now."""
+    """Estimate how many pixels fit at quality 70 with the same sampling, from the current bits per pixel."""
     bits_per_pixel = 8 * source.entropy_bytes / source.pixels
     factor, of_bits, of_tables = _AT_FLOOR.get(source.sampling or (2, 2), _AT_FLOOR[2, 2])
     bits_at_floor = factor * bits_per_pixel**of_bits * source.luma_scale_percent**of_tables
@@ -79,9 +79,9 @@ def _affordable_pixels(source: JpegInspection, max_bytes: int) -> float:
 
 
 def _as_in_pixels(key: Any, mode: str, depth: int) -> Any:
-    """Return the transparent colour as it is among the pixels.
+    """Return the transparent colour as a value of the decoded pixels.
 
-    Pillow stretches grey of 2 and 4 bits over 8, and cuts colours of 16 bits off at 8, but leaves the key as it was.
+    Pillow scales grey of 2 and 4 bits to 8, and truncates 16-bit colours to 8, but leaves the key as it was.
     """
     if mode == "L":
         return key % 2**depth * 255 // (2**depth - 1)

@@ -1,4 +1,4 @@
-"""Decides how more than 8 bits become 8."""
+"""Decides how more than 8 bits per channel become 8."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DEEP_VALUES = 2**16
 def to_8_bits(deep: Image.Image, depth: int, space: ColourSpace | None = None) -> Image.Image:
     """Scale 9 to 16 bits of grey to 8, where Pillow's own conversion would clip them to white.
 
-    A curve that spends too few of 256 numbers on the darks is replaced by sRGB's while there are more of them.
+    A curve that has too few of 256 values for dark tones is replaced by sRGB's before that.
     """
     table: Sequence[int] = _scaled(depth)
-    if space and space.starves_the_darks:
+    if space and space.lacks_dark_values:
         table = [*space.as_srgb_curve(2**depth), *[255] * (DEEP_VALUES - 2**depth)]
     return deep.convert("I").point(table, "L")
 
 
 def joined(high: Image.Image, low: Image.Image) -> Image.Image:
-    """Return numbers of 16 bits by their halves."""
+    """Return the high bytes of 16-bit numbers."""
     return Image.frombytes("I;16", high.size, Image.merge("LA", (low, high)).tobytes())
 
 

@@ -1,12 +1,12 @@
-"""Decides how pixels become a JPEG or PNG that fits, with one encode, or two where the first turned out too large.
+"""Decides how pixels become a JPEG or PNG that fits, with one encode, or two if the first one turns out too large.
 
-What came without losses leaves without, where it is predicted to fit as a PNG: by rows from all over the picture, whose
-share of it is a twentieth and more, within 5 %. All else becomes a JPEG, with as much colour as detail where it fits at
-a quality of 85 so, and with a quarter of it else; what was a JPEG keeps the sampling that it had.
+Lossless sources become a PNG if one is predicted to fit, from bands of rows all over the picture: a twentieth of it or
+more, with an error within 5 %. Everything else becomes a JPEG, with full chroma resolution (4:4:4) if that fits at
+quality 85, otherwise 4:2:0; a picture that was a JPEG keeps its sampling.
 
-The size of a JPEG is predicted instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture
-are encoded as one mosaic, in 9 ms whatever the picture, with a standard error of 1.6 %; strips of rows err by up to
-300 %. `optimize` costs 2.45 x the time for 5 % of the bytes and `progressive` 4.9 x for 7.5 %, so neither is used.
+The size of a JPEG is predicted instead of searched for: about 500 tiles of 32 x 32 pixels from all over the picture are
+encoded as one mosaic, in 9 ms whatever the picture, with a standard error of 1.6 %; strips of rows err by up to 300 %.
+`optimize` costs 2.45 x the time for 5 % of the bytes and `progressive` 4.9 x for 7.5 %, so neither is used.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 TOP_QUALITY = 92
 FLOOR_QUALITY = 70
 CRISP_QUALITY = 85
-"""With a quarter of the colours, a better quality than this shows less than all of the colours with it."""
+"""4:4:4 at this quality looks better than 4:2:0 at a higher one."""
 
 
 class Sampling(IntEnum):
-    """How much colour there is for each pixel, by Pillow's numbers."""
+    """Chroma subsampling, by Pillow's numbers."""
 
     WHOLE = 0  # 4:4:4
     HALF = 1  # 4:2:2
@@ -42,18 +42,18 @@ class Sampling(IntEnum):
 
     @property
     def busy_bits(self) -> float:
-        """What hardly any photo exceeds for a pixel at the top quality: below what this makes, nothing is predicted."""
+        """Bits per pixel that hardly any photo exceeds at the top quality: if that many fit, nothing is predicted."""
         return (4.0, 3.5, 3.0)[self]
 
     @property
     def most_bits(self) -> float:
-        """What nothing exceeds: random bits in each channel take 17.4, 11.2 and 9.5."""
+        """Bits per pixel that nothing exceeds: random pixels take 17.4, 11.2 and 9.5."""
         return (19.0, 13.0, 12.0)[self]
 
 
 _JPEG_HEADER_BYTES = 623
-_OF_EDGES = 0.985
-"""What a mosaic's size is taken for: where its tiles meet, it has edges that the picture has not."""
+_EDGES_FACTOR = 0.985
+"""Factor for a mosaic's size: where its tiles meet, it has edges that the picture does not have."""
 
 _TILE = 32
 _TILES = 512
@@ -61,34 +61,36 @@ _MANY_TILES = 1_024
 _FEW_TILES = 128
 _VERY_FEW_TILES = 32
 _FEW_COLOURS = 64
-"""Of dithered and hatched drawings; a photo in grey has up to 256."""
+"""Dithered and hatched drawings have at most this many; a grey photo has up to 256."""
 
 _COMPRESSION_LEVEL = 4
-"""Of a PNG. Pillow's default of 6 takes up to 9 x the CPU where few values follow one another by chance: 10 s for 16
-million pixels of 16 greys, of which it saves nothing; of drawings it saves 10 %."""
+"""Of a PNG. Pillow's default of 6 takes up to 9 x the CPU time if a few values follow one another at random: 10 s for
+16 million pixels of 16 greys, without any gain; for drawings it saves 10 % of the bytes."""
 
 _BAND_ROWS = 16
 _FEWEST_BANDS, _MOST_BANDS = 8, 32
 _ROWS_PIXELS = 600_000
-"""How many bands of so many rows a PNG is predicted by, and with how many pixels at the most, if bands are enough."""
+"""The number of bands of this many rows that a PNG's size is predicted from, and their pixels in all (at least the
+fewest bands are taken)."""
 
 _PNG_AIM, _SURE_PNG = 0.94, 0.8
-"""Which share of the limit a PNG may have by its rows, and by its tiles."""
+"""The shares of the limit that a PNG may have as predicted from rows, and from tiles."""
 
 _TORN, _TORN_DRAWING, _HOPELESS = 1.3, 3.0, 2.0
-"""How much too large tiles may make a PNG seem, and very few of them: where they say more, it will not fit."""
+"""By which factor a prediction from tiles, and from very few tiles, may exceed a PNG's size: beyond that, it cannot
+fit."""
 
 _AIM = 0.97
-"""Which share of the limit is aimed at: two standard errors below."""
+"""The share of the limit to aim at: two standard errors below it."""
 _SURE_AIM = 0.93
-"""The same where one encode was in vain. From 1,024 tiles, or a size that is known, 2 % is the worst that was seen."""
+"""The same after one encode that was too large. From 1,024 tiles, or a known size, the worst error seen was 2 %."""
 _NEAR = 0.96
-"""Which share of the aim is near enough: one step of quality is 2 to 5 % of the size."""
+"""The share of the aim that is close enough: one step of quality is 2 to 5 % of the size."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What leaves."""
+    """The encoded image."""
 
     data: bytes
     media_type: MediaType
@@ -97,7 +99,7 @@ class Encoded:
 
 
 def recognize_drawing(picture: Picture) -> Picture:
-    """Find out whether a JPEG would spoil it: it is transparent, has few colours, or is flat at least half over."""
+    """Find out whether a JPEG would spoil it: it is transparent, has few colours, or at least half of it is flat."""
     if picture.quality is not None:
         return picture
     image = picture.image
@@ -107,7 +109,7 @@ def recognize_drawing(picture: Picture) -> Picture:
 
 
 def encode(picture: Picture) -> Encoded:
-    """Return a PNG of a drawing or of what came without losses, if it fits as one, and a JPEG of everything else."""
+    """Return a PNG of a drawing or of a lossless source, if a PNG fits, and a JPEG of everything else."""
     if not (picture.is_drawing or picture.is_lossless) or not _will_fit_as_png(picture):
         return _jpeg_that_fits(flatten(picture))
     data = _png(picture.image, picture.profile)
@@ -117,7 +119,7 @@ def encode(picture: Picture) -> Encoded:
 
 
 def _is_drawn(image: Image.Image) -> bool:
-    """Say whether it has few colours, or at least half of its pixels are the same as the one on their left."""
+    """Say whether it has few colours, or at least half of its pixels equal their left neighbour."""
     sample = mosaic(image, _FEW_TILES)
     if sample.getcolors(_FEW_COLOURS) and image.getcolors(_FEW_COLOURS):
         return True
@@ -127,10 +129,10 @@ def _is_drawn(image: Image.Image) -> bool:
 
 
 def _will_fit_as_png(picture: Picture) -> bool:
-    """Predict it by tiles where it is clear, and by rows where it is not.
+    """Predict whether a PNG fits, from tiles if these are conclusive, otherwise from rows.
 
-    What rows have in common, a PNG stores once; tiles tear it apart, and take up to 2.4 times as much of a drawing. In
-    a photo there is nothing of the kind.
+    A PNG stores only once what rows have in common. Tiles break that up, and take up to 2.4 times as much of a drawing;
+    photos have no such repetition.
     """
     image, most = picture.image, picture.limits.max_output_bytes - len(picture.profile or b"")
     if not picture.is_drawing and _png_bytes(image, mosaic(image, _VERY_FEW_TILES)) > _HOPELESS * most:
@@ -146,7 +148,7 @@ def _png_bytes(image: Image.Image, sample: Image.Image) -> float:
 
 
 def _rows(image: Image.Image) -> Image.Image:
-    """Return bands of rows from all over the picture as one, or all of it where it has few."""
+    """Return bands of rows from all over the picture as one image, or the whole picture if it has few rows."""
     width = image.width // _TILE * _TILE or image.width
     count = min(_MOST_BANDS, max(_FEWEST_BANDS, _ROWS_PIXELS // (_BAND_ROWS * width)))
     if image.height <= count * _BAND_ROWS:
@@ -161,7 +163,7 @@ def _rows(image: Image.Image) -> Image.Image:
 
 
 def _jpeg_that_fits(picture: Picture, *, is_second: bool = False) -> Encoded:
-    """Encode what is predicted to fit; and once more where it does not, by as much less as it turned out larger."""
+    """Encode what is predicted to fit; if it is too large, encode again with a prediction corrected by that error."""
     besides = _JPEG_HEADER_BYTES + _profile_bytes(picture.profile)
     room = picture.limits.max_output_bytes - besides
     quality, sampling = _top_quality(picture), _samplings(picture)[0][0]
@@ -169,7 +171,7 @@ def _jpeg_that_fits(picture: Picture, *, is_second: bool = False) -> Encoded:
     if picture.image.width * picture.image.height * bits / 8 > room:
         picture, quality, sampling = _made_to_fit(picture, aim * room, tiles=tiles)
     data = _jpeg(picture.image, quality, sampling, picture.profile)
-    while len(data) > picture.limits.max_output_bytes:  # once: no picture is known that missed again
+    while len(data) > picture.limits.max_output_bytes:  # only once: no picture is known that is too large a second time
         bias = (len(data) - besides) / _Forecast.of(picture.image).size(quality, sampling)
         picture, quality, sampling = _made_to_fit(picture, _SURE_AIM * room, bias)
         data = _jpeg(picture.image, quality, sampling, picture.profile)
@@ -181,7 +183,7 @@ def _top_quality(picture: Picture) -> int:
 
 
 def _samplings(picture: Picture) -> list[tuple[Sampling, int]]:
-    """Return which samplings are tried in turn, and the least quality of each."""
+    """Return the samplings to try in turn, and the lowest quality for each."""
     floor = min(FLOOR_QUALITY, _top_quality(picture))
     if picture.image.mode == "L" or picture.sampling == (2, 2):
         return [(Sampling.QUARTER, floor)]
@@ -193,14 +195,14 @@ def _samplings(picture: Picture) -> list[tuple[Sampling, int]]:
 
 
 def _profile_bytes(profile: bytes | None) -> int:
-    """Return how long a profile is in a JPEG, in segments of 65,519 bytes of it and 18 others (ICC.1, B.4)."""
+    """Return how many bytes a profile takes in a JPEG: 18 more for each segment of 65,519 (ICC.1, B.4)."""
     return len(profile) + 18 * ceil(len(profile) / 65_519) if profile else 0
 
 
 def _made_to_fit(picture: Picture, aim: float, bias: float = 1.0, tiles: int = _TILES) -> tuple[Picture, int, Sampling]:
-    """Return the picture, with fewer pixels if need be, and the quality and sampling that come to at most `aim` bytes.
+    """Return the picture, scaled down if need be, and the quality and sampling that take at most `aim` bytes.
 
-    Of samplings the first that fits at its least quality, and the last where none does.
+    The first sampling is taken that fits at its lowest quality; if none does, the last one.
     """
     while True:
         forecast, top = _Forecast.of(picture.image, bias, tiles), _top_quality(picture)
@@ -208,29 +210,29 @@ def _made_to_fit(picture: Picture, aim: float, bias: float = 1.0, tiles: int = _
             quality, predicted = _best_quality(forecast, sampling, (floor, top), aim)
             if predicted <= aim:
                 return picture, quality, sampling
-        # More detail falls on each of fewer pixels, and at least the floor's quality must be left to choose.
+        # Each of fewer pixels holds more detail, so this leaves room to choose at least the lowest quality.
         picture = shrink(picture, 0.85 * aim / predicted * picture.image.width * picture.image.height)
 
 
 @dataclass(frozen=True)
 class _Forecast:
-    """How large a picture's JPEG will be without its header, from a sample that is a part of it."""
+    """Predicts the size of a picture's JPEG without its header, from a sample of the picture."""
 
     sample: Image.Image
     share: float
 
     @classmethod
     def of(cls, image: Image.Image, bias: float = 1.0, tiles: int = _TILES) -> _Forecast:
-        """Take a sample; `bias` is by how much the picture turned out larger than was predicted before."""
+        """Take a sample; `bias` is the factor by which the picture exceeded an earlier prediction."""
         sample = mosaic(image, tiles)
-        return cls(sample, bias * _share(image, sample) * (_OF_EDGES if sample is not image else 1))
+        return cls(sample, bias * _share(image, sample) * (_EDGES_FACTOR if sample is not image else 1))
 
     def size(self, quality: int, sampling: Sampling) -> float:
         return self.share * (len(_jpeg(self.sample, quality, sampling)) - _JPEG_HEADER_BYTES)
 
 
 def _best_quality(forecast: _Forecast, sampling: Sampling, qualities: tuple[int, int], aim: float) -> tuple[int, float]:
-    """Return the best quality that comes to at most `aim` bytes, and those bytes; the worst allowed where none does."""
+    """Return the best quality that takes at most `aim` bytes, and those bytes; if none does, the lowest one allowed."""
     floor, top = qualities
     most = forecast.size(top, sampling)
     if most <= aim or top == floor:
@@ -247,7 +249,7 @@ def _best_quality(forecast: _Forecast, sampling: Sampling, qualities: tuple[int,
 
 
 def _interpolated(too_good: tuple[int, float], too_bad: tuple[int, float], aim: float) -> int:
-    """Guess a quality between two: a JPEG's size falls with a power of the scale of its tables, which is about -0.6."""
+    """Guess a quality between two: a JPEG's size is about the scale of its tables to the power of -0.6."""
     power = -0.6
     if too_bad[1]:
         power = log(too_bad[1] / too_good[1]) / log(table_scale(too_bad[0]) / table_scale(too_good[0]))
@@ -256,16 +258,16 @@ def _interpolated(too_good: tuple[int, float], too_bad: tuple[int, float], aim: 
 
 
 def mosaic(image: Image.Image, tiles: int) -> Image.Image:
-    """Return tiles from all over the picture as one, or the picture itself where it has no more than so many.
+    """Return tiles from all over the picture as one image, or the picture itself if it has no more than that.
 
-    Tiles lie on multiples of 32, so that a JPEG's blocks stay what they were; which ones, is the same every time.
+    Tiles are aligned to multiples of 32, so that a JPEG's blocks stay the same; the choice of tiles is deterministic.
     """
     columns, rows = image.width // _TILE, image.height // _TILE
     if columns * rows <= tiles:
         return image
     across = min(columns, max(1, round(sqrt(tiles * columns / rows))))
     down = min(rows, max(1, tiles // across))
-    jitter = Random(0)  # noqa: S311 - no secret; the same picture must always give the same bytes
+    jitter = Random(0)  # noqa: S311 - not a secret; the same picture must always give the same bytes
     sample = Image.new(image.mode, (across * _TILE, down * _TILE))
     if image.mode == "P":
         sample.putpalette(image.getpalette("RGB") or [], "RGB")

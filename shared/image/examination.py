@@ -1,4 +1,4 @@
-"""Decides what is learnt of a file before a decoder sees any of it: what it is, and whether it is refused for that."""
+"""Decides what is learnt of a file before a decoder sees any of it: its format, and whether it is refused at once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def examine(data: bytes, limits: ImageLimits) -> tuple[Format, Inspection]:
-    """Recognize and inspect it; raise `DropError` where its structure or its size alone is a reason to refuse it."""
+    """Recognize and inspect it; raise `DropError` if its structure or its size is a reason to refuse it."""
     kind = recognize(data)
     with as_corrupt_image(kind.name):
         source = kind.inspect(data)
     size = source.header.width, source.header.height
     if 0 in size:
-        raise CorruptImage(f"The {kind.name} is damaged: it states no size. Save it again.")
+        raise CorruptImage(f"The {kind.name} is damaged: it does not state its size. Save it again.")
     refuse_too_many_pixels(*size, source.weight, kind, limits)
     refuse_ratio(*size, limits)
     return kind, source
 
 
 def may_pass(source: Inspection, limits: ImageLimits) -> bool:
-    """Say whether it is legal as far as can be seen, so that its pixels stay untouched once they are found intact."""
+    """Say whether it appears to be legal, so that its pixels stay untouched once they are found to be intact."""
     return (
         source.fits_as_is
         and source.orientation == 1

@@ -1,4 +1,4 @@
-"""What a parser learns from a file without decoding it: enough to refuse it, to pass it or to open it."""
+"""What a parser learns from a file without decoding it: enough to refuse it, to pass it through or to open it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def as_file(data: bytes) -> IO[bytes]:
-    """Return content as a file, without a copy of it: mapped memory can be read as one itself."""
+    """Return content as a file without copying it: mapped memory already has a file's methods."""
     if not hasattr(data, "read"):
         return BytesIO(data)
     file = cast("IO[bytes]", data)
@@ -23,7 +23,7 @@ def as_file(data: bytes) -> IO[bytes]:
 
 
 def joined(pieces: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Make one of pieces that touch."""
+    """Merge adjacent pieces."""
     whole: list[tuple[int, int]] = []
     for start, end in pieces:
         whole.append((whole.pop()[0], end) if whole and whole[-1][1] == start else (start, end))
@@ -34,17 +34,15 @@ def joined(pieces: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 class Inspection:
     """A file as its structure describes it.
 
-    `orientation` is the EXIF one, 1 to 8, that still has to be applied once it is decoded. `has_metadata` says whether
-    anything is in the file that must not leave. `fits_as_is` says whether its pixels could leave untouched as far as
-    format, depth and colour go; `kept` are the (start, end) of the pieces that then leave, in order. `quality` is the
-    IJG quality of a JPEG, None where the source was no JPEG. `weight` is 2 or 4 where each pixel takes so many times
-    the memory or time, as transparency and 16 bits do. `is_opaque` says that it can have no transparency, nor more than
-    8 bits. `depth` is the bits of a channel. `buffer_bytes` is what a decoder keeps beside the pixels, whatever the
-    scale. `profile` is an ICC profile that the decoder does not find;
-    `colours` are what the pixels stand for where no profile says it; None where that is sRGB. `crop` is the part
-    of the picture that is shown, as left, top, right and bottom; None where that is all of it.
-    `is_lossless` says that the file has its pixels as they were made. `sampling` is how many pixels of a JPEG have one
-    colour, across and down, as they are stored. `is_preview` says that it is a picture that a raw file holds.
+    `orientation` is the EXIF orientation, 1 to 8, to apply after decoding. `has_metadata`: the file contains something
+    that must not be sent. `fits_as_is`: its format, depth and colours allow its pixels to be sent untouched; `kept` are
+    then the pieces to send, as (start, end), in order. `quality` is the IJG quality of a JPEG, otherwise None. `weight`
+    is 2 or 4 if each pixel takes that many times the memory or time, as with transparency or 16 bits. `is_opaque`: it
+    has neither transparency nor more than 8 bits. `depth` is in bits per channel. `buffer_bytes` is what a decoder
+    keeps in addition to the pixels, at any scale. `profile` is an ICC profile that the decoder does not find; `colours`
+    is the colour space of a file without a profile, or None for sRGB. `crop` is the visible part, as (left, top, right,
+    bottom), or None for all of it. `is_lossless`: no lossy compression has changed the pixels. `sampling` is how many
+    pixels share one chroma sample in a JPEG, across and down, as stored. `is_preview`: it is the preview in a raw file.
     """
 
     data: bytes
@@ -67,21 +65,21 @@ class Inspection:
 
     @property
     def early_changes(self) -> tuple[Change, ...]:
-        """What is done to it before anything else."""
+        """The changes that are made before anything else."""
         return ("preview-used",) if self.is_preview else ()
 
     @property
     def pixels(self) -> int:
-        """How many pixels a decoder would make of it."""
+        """The number of pixels that a decoder would produce."""
         return self.header.width * self.header.height
 
     @property
     def bytes_that_leave(self) -> int:
-        """How many bytes the file has without its metadata."""
+        """The size of the file without its metadata, in bytes."""
         return sum(end - start for start, end in self.kept)
 
     def lossless(self) -> bytes:
-        """Return the file without its metadata: the very same object where it has none."""
+        """Return the file without its metadata: the same object if it has none."""
         if not self.has_metadata:
             return self.data
         return b"".join(memoryview(self.data)[start:end] for start, end in self.kept)

@@ -1,19 +1,19 @@
-"""Decides how much memory an image may take, from its header alone: what is known before it is let in.
+"""Predicts how much memory an image may take, from its header alone, before it is admitted.
 
-The peak is that of the step that takes the most, beside the file itself, which the caller has. With P pixels that are
-decoded (few more than leave, for a JPEG), and O that leave, padding included ::
+The peak is that of the most expensive step, in addition to the file itself, which the caller holds. With P decoded
+pixels (for a JPEG, few more than are sent) and O output pixels, padding included ::
 
     base + 2 x file + max(decoder x P, 8 x P, 4 x P + resizing, 13 x O)
 
-- `decoder`: bytes for each pixel while it is decoded (`recognition`), and what the inspection knows that a decoder
-  keeps beside them: the coefficients of a JPEG of several scans, a strip or a tile of a TIFF;
-- 8: a palette or 16 bits become channels, while the picture that they were is still there;
-- `resizing`: a picture that is as wide as the new one and as high as the old, and the new one; 4 x P more where it may
-  be transparent, for its colours are weighed by that;
-- 13: a transparent picture, its colours, the ground that they are laid on, and its mask. An opaque one takes 12: it is
-  resized where its size was predicted too low.
+- `decoder`: bytes per pixel while it is decoded (`recognition`), plus buffers that the inspection knows of: the
+  coefficients of a JPEG with several scans, a strip or a tile of a TIFF;
+- 8: a palette or 16 bits are converted to channels, while the previous picture still exists;
+- `resizing`: an intermediate picture with the new width and the old height, and the new one; 4 x P more if the picture
+  may be transparent, as its colours are premultiplied;
+- 13: a transparent picture, its colours, its background, and its mask. An opaque one takes 12: it is resized again if
+  its size was predicted too low.
 
-What is passed on untouched takes a 64th of its pixels, and the coefficients.
+An image that is passed through takes a 64th of its pixels, and the coefficients.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from shared.image.model import ImageLimits
 
 _BASE_BYTES = 12_000_000
-"""The decoders' tables and buffers, and rows on their way."""
+"""The decoders' tables and buffers, and rows in transit."""
 
 _OUTPUTS = 4
-"""What is encoded exists twice for a moment, and may turn out twice as large as it may be."""
+"""The encoder's output exists twice for a moment, and may be twice as large as the limit."""
 
 _TABLES = 15_000_000
-"""What tone mapping looks numbers up in, and the piece of the picture that it works on."""
+"""The lookup tables of tone mapping, and the piece of the picture that it processes at once."""
 
 _WHOLE, _CONVERTED, _OPAQUE, _FLATTENED = 4, 8, 12, 13
 
 
 def peak_bytes(source: Inspection, kind: Format, limits: ImageLimits) -> int:
-    """Return the most bytes that it takes to normalize what was inspected, beside the file itself. Decodes nothing."""
+    """Return the most bytes that normalizing takes, in addition to the file itself. Decodes nothing."""
     files = _BASE_BYTES + 2 * len(source.data)
     if may_pass(source, limits):
         return files + source.buffer_bytes + source.pixels // 64

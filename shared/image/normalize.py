@@ -1,4 +1,4 @@
-"""Decides, step by step, what is done to an image before it may leave: the story of this package."""
+"""Decides, step by step, what is done to an image before it is sent: the story of this package."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def normalize_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> NormalizedImage:
-    """Return `data` as an image that the API accepts: untouched where it is one, changed as little as possible else.
+    """Return `data` as an image that the API accepts: untouched if it is one, else changed as little as possible.
 
-    Raises only `DropError`: `ImageRefused` and its subclasses where the content is at fault, `Bug` where we are.
+    Raises only `DropError`: `ImageRefused` and its subclasses if the content is at fault, `Bug` if the app is.
     """
     return examine_image(data, limits).normalize()
 
 
 def examine_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ExaminedImage:
-    """Look at an image without decoding it, so that it can wait until there is memory for it. Raises as above."""
+    """Inspect an image without decoding it, so that it can wait for the memory that it needs. Raises as above."""
     with _as_bug():
         return ExaminedImage(*examine(data, limits), limits)
 
 
 @dataclass(frozen=True)
 class ExaminedImage:
-    """An image that was not refused for what it says of itself; its pixels were not looked at yet."""
+    """An image whose structure was accepted; its pixels have not been looked at yet."""
 
     kind: Format
     source: Inspection
@@ -47,7 +47,7 @@ class ExaminedImage:
 
     @property
     def peak_bytes(self) -> int:
-        """The most bytes that `normalize` takes, beside the file itself."""
+        """The most bytes that `normalize` takes, in addition to the file itself."""
         return peak_bytes(self.source, self.kind, self.limits)
 
     def normalize(self) -> NormalizedImage:
@@ -65,7 +65,7 @@ def _as_bug() -> Iterator[None]:
     except DropError:
         raise
     except Exception as error:
-        raise Bug("The image could not be normalized because of a fault in the app.") from error
+        raise Bug("The image could not be normalized because of a bug in the app.") from error
 
 
 def _pass_on(source: Inspection, kind: Format) -> NormalizedImage:
@@ -88,6 +88,6 @@ def _normalized(
     data: bytes, media_type: MediaType, size: tuple[int, int], changes: Iterable[Change], source: Inspection
 ) -> NormalizedImage:
     cut: tuple[Change, ...] = ("metadata-removed",) if source.has_metadata else ()
-    # A picture that was flattened may turn out to be too large only then, and be resized.
+    # A flattened picture may turn out to be too large only then, and be resized.
     told = sorted((*changes, *cut), key=get_args(Change).index)
     return NormalizedImage(data, media_type, *size, tuple(told), source.header)

@@ -1,4 +1,4 @@
-"""The value that the steps hand on: pixels, and what still has to be known about where they came from."""
+"""The value that the steps pass on: pixels, and what later steps must know about their source."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels on their way out. Every step returns a new one, or the same where it has nothing to do.
+    """Decoded pixels on their way out. Every step returns a new picture, or the same one if it has nothing to do.
 
-    `orientation` is still to be applied; `quality` is the IJG quality that the source had, None where it was no JPEG;
-    `depth` is the bits that a channel had; `profile` is the ICC profile that the pixels are to be read with,
-    and `colours` what they stand for where there is none; `is_drawing` says that a JPEG would spoil it,
-    and `is_lossless` that nothing has spoilt it yet; `sampling` is how many pixels of a JPEG had one colour, across and
-    down.
+    `orientation` has yet to be applied; `quality` is the IJG quality of a JPEG source, otherwise None; `depth` is the
+    source's bits per channel; `profile` is the ICC profile of the pixels, and `colours` their colour space if there is
+    no profile; `is_drawing`: a JPEG would spoil it; `is_lossless`: no lossy compression has changed it; `sampling` is
+    how many pixels share one chroma sample in a JPEG source, across and down.
     """
 
     image: Image
@@ -36,7 +35,7 @@ class Picture:
     changes: tuple[Change, ...] = ()
 
     def changed(self, change: Change, image: Image, **values: Any) -> Picture:
-        """Return the picture with other pixels, and the word for why."""
+        """Return the picture with other pixels, and add the change."""
         changes = self.changes if change in self.changes else (*self.changes, change)
         return replace(self, image=image, changes=changes, **values)
 

@@ -1,4 +1,4 @@
-"""Decides what is done to an image that cannot leave as it is: the ordered list of steps."""
+"""Decides what is done to an image that cannot be sent as it is: the ordered list of steps."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ STEPS = (
     orient,
     fit_ratio,
 )
-"""Fewer bits and fewer pixels first, so that every later step has less to do."""
+"""Depth and size are reduced first, so that every later step has less to do."""
 
 
 def reencode(source: Inspection, kind: Format, limits: ImageLimits) -> Encoded:
-    """Decode once, change where there is a reason, encode once."""
+    """Decode once, change what must change, encode once."""
     picture = decode(source, kind, limits)
     for step in STEPS:
         picture = step(picture)

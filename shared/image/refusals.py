@@ -1,4 +1,4 @@
-"""Decides what is refused by its size alone, before anything is decoded, and what size a ratio asks for."""
+"""Decides what is refused because of its size, before anything is decoded, and what size an aspect ratio requires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_SIDE = 100_000
 def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, limits: ImageLimits) -> None:
     """Refuse more pixels than the setting allows, or than the format's decoder has memory for.
 
-    Each row takes memory as well, whatever its width: 1 x 60,000,000 pixels would be 1.7 GB.
+    Each row takes memory as well, whatever its width: 1 x 60,000,000 pixels would take 1.7 GB.
     """
     if max(width, height) > LONGEST_SIDE:
         raise TooManyPixels(
@@ -33,7 +33,7 @@ def refuse_too_many_pixels(width: int, height: int, weight: int, kind: Format, l
 
 
 def refuse_ratio(width: int, height: int, limits: ImageLimits) -> None:
-    """Refuse a long strip where the policy is neither to pad nor to crop it."""
+    """Refuse a long strip if the policy is neither to pad nor to crop it."""
     if limits.aspect_policy == "reject" and not fits_ratio(width, height, limits):
         raise AspectRatioRefused(
             f"The image is {width} x {height} pixels; its long side may be at most {limits.max_aspect_ratio} times the "
@@ -42,12 +42,12 @@ def refuse_ratio(width: int, height: int, limits: ImageLimits) -> None:
 
 
 def padded(width: int, height: int, limits: ImageLimits) -> tuple[int, int]:
-    """Return the size once the short side is long enough; the size as it is where nothing is padded."""
+    """Return the size after the short side is padded, or the size as it is if nothing is padded."""
     if limits.aspect_policy != "pad":
         return width, height
     return max(width, ceil(height / limits.max_aspect_ratio)), max(height, ceil(width / limits.max_aspect_ratio))
 
 
 def fits_ratio(width: int, height: int, limits: ImageLimits) -> bool:
-    """Say whether the long side is short enough."""
+    """Say whether the aspect ratio is within the limit."""
     return max(width, height) <= limits.max_aspect_ratio * min(width, height)

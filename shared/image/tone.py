@@ -1,12 +1,12 @@
-"""Decides how what is brighter than paper becomes a picture for a usual screen.
+"""Decides how HDR content, brighter than paper white, becomes a picture for an ordinary screen.
 
 Pixels come as PQ or HLG (ITU-R BT.2100). White is 203 cd/m2, or 75 % of HLG on a screen of 1,000 cd/m2 (BT.2408, 5.1):
-a picture that has nothing brighter keeps the light of every pixel. A brighter one is rolled off from its own brightest
-number on by the curve of BT.2390, 5.4.1, which works on PQ's numbers: dark and middle tones stay, and no highlight is
-cut off. The curve is applied to the largest of the three colours, and the others keep their share: grey stays grey, and
-no hue is changed.
+a picture with nothing brighter keeps the light of every pixel. A brighter one is rolled off by the curve of BT.2390,
+5.4.1, in PQ values, scaled to its own brightest value: dark and middle tones stay, and no highlight is clipped. The
+curve is applied to the largest of the three channels, and the others keep their proportion: grey stays grey, and no hue
+changes.
 
-Light is multiplied by adding its logarithms, which tables of whole numbers hold: numpy is nothing that the app needs.
+Light is multiplied by adding logarithms from integer tables, as the app does not depend on numpy.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _C1, _C2, _C3 = 3_424 / 4_096, 2_413 / 128, 2_392 / 128
 _A, _B, _C = 0.17883277, 0.28466892, 0.55991073
 
 _STOP, _WHITE = 2_000, 40_000
-"""How many steps there are to light that is twice as much, and at which of them white's is."""
+"""The number of steps per doubling of light, and the step of white."""
 
 _STEPS = _MOST = 65_536
 _PIECE_PIXELS = 250_000
-"""How much is worked on at once: a pixel takes 40 bytes meanwhile."""
+"""How many pixels are processed at once; each takes 40 bytes meanwhile."""
 
 
 def tone_map(image: Image.Image, space: ColourSpace) -> Image.Image:
-    """Return `image`, L or RGB, with or without alpha, encoded by sRGB's curve."""
+    """Return `image`, L or RGB, with or without alpha, encoded with sRGB's curve."""
     mapped = image.copy()
     colours = image.split()[: 1 if image.mode in {"L", "LA"} else 3]
     nits_of_grey = _pq_nits if space.hdr == PQ else _hlg_nits
@@ -70,7 +70,7 @@ class _OfPq:
 
 
 class _OfHlg:
-    """Tables for a picture in HLG, in which the light of each colour depends on the luminance of all of them."""
+    """Tables for a picture in HLG, in which the light of each channel depends on the luminance of all of them."""
 
     def __init__(self, peak: float, weights: tuple[float, float, float]) -> None:
         scene = [_hlg_scene(number / 255) for number in range(256)]
@@ -107,7 +107,7 @@ def _sum(*parts: Image.Image) -> Image.Image:
 
 
 def _looked_up(steps: Image.Image, table: list[int]) -> Image.Image:
-    """Return what a table has for each step; the first and the last for what is beyond them."""
+    """Return a table's value for each step; its first and last value beyond its ends."""
     return steps.convert("I").point(table, "L")
 
 
@@ -116,7 +116,7 @@ def _step(nits: float) -> int:
 
 
 def _light(step: int) -> float:
-    """Return the light, in cd/m2, that stands at a step."""
+    """Return the light, in cd/m2, of a step."""
     return float(_WHITE_NITS * 2 ** ((step - _WHITE) / _STOP))
 
 
@@ -130,7 +130,7 @@ def _gain(nits: float, peak: float) -> float:
 
 
 def _rolled_off(nits: float, peak: float) -> float:
-    """Return the light that is shown, at most white's, for light up to `peak` (BT.2390, 5.4.1, steps 1 to 4)."""
+    """Return the displayed light, at most white's, for light up to `peak` (BT.2390, 5.4.1, steps 1 to 4)."""
     highest = _pq_number(peak)
     white = _pq_number(_WHITE_NITS) / highest
     knee = 1.5 * white - 0.5
@@ -143,7 +143,7 @@ def _rolled_off(nits: float, peak: float) -> float:
 
 
 def _pq_nits(number: float) -> float:
-    """Return the light, in cd/m2, of a number from 0 to 1 (BT.2100, table 4)."""
+    """Return the light, in cd/m2, of a PQ value from 0 to 1 (BT.2100, table 4)."""
     power = number ** (1 / _M2)
     return float(_PQ_NITS * (max(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1))
 
@@ -154,7 +154,7 @@ def _pq_number(nits: float) -> float:
 
 
 def _hlg_scene(number: float) -> float:
-    """Return the light before the camera, of 1, for a number from 0 to 1 (BT.2100, table 5)."""
+    """Return the scene light, from 0 to 1, of an HLG value from 0 to 1 (BT.2100, table 5)."""
     return number * number / 3 if number <= 0.5 else (exp((number - _C) / _A) + _B) / 12  # noqa: PLR2004
 
 
@@ -163,5 +163,5 @@ def _hlg_number(scene: float) -> float:
 
 
 def _hlg_nits(number: float) -> float:
-    """Return the light of a grey number on a screen of 1,000 cd/m2."""
+    """Return the light, in cd/m2, of a grey HLG value on a screen of 1,000 cd/m2."""
     return float(_HLG_NITS * _hlg_scene(number) ** _HLG_GAMMA)

@@ -1,4 +1,4 @@
-"""Decides what happens to pixels on their way from a decoder to an encoder. Each step begins with its no-op case."""
+"""Decides what happens to pixels between a decoder and an encoder. Each step begins with its no-op case."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PLAIN_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 def reduce_depth(picture: Picture) -> Picture:
     """Scale 9 to 16 bits of grey to 8, where Pillow's own conversion would clip them to white.
 
-    A key colour becomes transparency before, while it can still be told from its neighbours.
+    A key colour becomes transparency first, while it can still be told from its neighbours.
     """
     if not picture.image.mode.startswith("I;16"):
         return picture
@@ -39,7 +39,7 @@ def reduce_depth(picture: Picture) -> Picture:
         reduced.putalpha(picture.image.convert("I").point([255 * (value != key) for value in range(DEEP_VALUES)], "L"))
     reduced.info = {}
     colours = picture.colours
-    if colours and colours.starves_the_darks:
+    if colours and colours.lacks_dark_values:
         picture = picture.changed("colours-converted", reduced, colours=colours.with_srgb_curve())
     return picture.changed("depth-reduced", reduced)
 
@@ -60,16 +60,16 @@ def unpack_palette(picture: Picture) -> Picture:
 
 
 def resize(picture: Picture) -> Picture:
-    """Take pixels away until no more than the output may have are left."""
+    """Scale down to the number of pixels that the output may have."""
     if _has_few_pixels(picture):
         return picture
     return shrink(picture, picture.limits.max_output_pixels)
 
 
 def shrink(picture: Picture, max_pixels: float) -> Picture:
-    """Resize to at most `max_pixels`, padding included, each of them the mean of all that it stands for.
+    """Resize to at most `max_pixels`, padding included, averaging all source pixels.
 
-    What fits the ratio still fits it afterwards, though both sides are rounded.
+    The aspect ratio stays within its limit, although both sides are rounded.
     """
     width, height = picture.image.size
     across, down = padded(width, height, picture.limits)
@@ -82,7 +82,7 @@ def shrink(picture: Picture, max_pixels: float) -> Picture:
 
 
 def orient(picture: Picture) -> Picture:
-    """Turn it as its metadata asks, since these will not be there to ask again."""
+    """Rotate or mirror it as its metadata says, since the metadata will be gone."""
     if picture.orientation not in _TRANSPOSITIONS:
         return picture
     turned = picture.image.transpose(_TRANSPOSITIONS[picture.orientation])
@@ -112,7 +112,7 @@ def fit_ratio(picture: Picture) -> Picture:
 
 
 def flatten(picture: Picture) -> Picture:
-    """Lay transparency on white and unpack the palette, for a JPEG."""
+    """Blend transparency with white and unpack the palette, for a JPEG."""
     image = picture.image
     if image.mode in {"L", "RGB"}:
         return picture

@@ -54,7 +54,7 @@ def inspect(data: bytes) -> PngInspection:
     colours = stated_colours(data, intact)
     is_plain = not header.is_deep and not header.has_alpha and b"tRNS" not in intact
     has_colours = header.colour_type not in {GREY, PALETTE} and b"tRNS" not in intact
-    is_deep_and_dark = has_colours and header.is_deep and bool(colours and colours.starves_the_darks)
+    is_deep_and_dark = has_colours and header.is_deep and bool(colours and colours.lacks_dark_values)
     exif_block = intact.pop(b"eXIf", None)
     kept = [chunk for chunk in found if chunk.kind in CRITICAL or chunk is intact.get(chunk.kind)]
     pieces = joined([(0, len(SIGNATURE)), *((chunk.start, chunk.end) for chunk in kept)])
