@@ -96,6 +96,10 @@ class ColourSpace:
         return _profile(self.primaries, self.gamma, is_grey=is_grey)
 
 
+ADOBE_RGB = ColourSpace(Primaries(_D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), 563 / 256)
+"""Adobe RGB (1998), 4.3."""
+
+
 def of_cicp(primaries: int, transfer: int) -> ColourSpace | None:
     """Return the colour space of two H.273 numbers, or None if they are unknown."""
     if primaries not in {*PRIMARIES, 2}:

@@ -30,6 +30,9 @@ def joined(pieces: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(whole)
 
 
+NOTHING = (0, b"")
+
+
 @dataclass(frozen=True)
 class Inspection:
     """A file as its structure describes it.
@@ -43,6 +46,8 @@ class Inspection:
     is the colour space of a file without a profile, or None for sRGB. `crop` is the visible part, as (left, top, right,
     bottom), or None for all of it. `is_lossless`: no lossy compression has changed the pixels. `sampling` is how many
     pixels share one chroma sample in a JPEG, across and down, as stored. `is_preview`: it is the preview in a raw file.
+    `inserted` is the ICC profile, ready to write, that replaces a colour description in the metadata when the pixels
+    are sent untouched, and its position.
     """
 
     data: bytes
@@ -62,6 +67,7 @@ class Inspection:
     is_lossless: bool = False
     sampling: tuple[int, int] | None = None
     is_preview: bool = False
+    inserted: tuple[int, bytes] = NOTHING
 
     @property
     def early_changes(self) -> tuple[Change, ...]:
@@ -75,11 +81,21 @@ class Inspection:
 
     @property
     def bytes_that_leave(self) -> int:
-        """The size of the file without its metadata, in bytes."""
-        return sum(end - start for start, end in self.kept)
+        """The size of the file as it is sent untouched, in bytes."""
+        return sum(end - start for start, end in self.kept) + len(self.inserted[1])
 
     def lossless(self) -> bytes:
         """Return the file without its metadata: the same object if it has none."""
         if not self.has_metadata:
             return self.data
         return b"".join(memoryview(self.data)[start:end] for start, end in self.kept)
+
+    def lossless_with_profile(self) -> bytes:
+        """Return the file without its metadata, but with the profile to insert."""
+        at, profile = self.inserted
+        if not profile:
+            return self.lossless()
+        view = memoryview(self.data)
+        before = [view[start : min(end, at)] for start, end in self.kept if start < at]
+        after = [view[max(start, at) : end] for start, end in self.kept if end > at]
+        return b"".join((*before, profile, *after))

@@ -73,7 +73,8 @@ def _pass_on(source: Inspection, kind: Format) -> NormalizedImage:
         data: bytes = resolve_name(kind.passer)(source)
     size = source.header.width, source.header.height
     media_type: MediaType = "image/png" if source.header.media_type == "image/png" else "image/jpeg"
-    return _normalized(data, media_type, size, source.early_changes, source)
+    embedded: tuple[Change, ...] = ("profile-embedded",) if source.inserted[1] else ()
+    return _normalized(data, media_type, size, (*source.early_changes, *embedded), source)
 
 
 def _re_encode(source: Inspection, kind: Format, limits: ImageLimits) -> NormalizedImage:

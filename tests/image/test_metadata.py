@@ -12,7 +12,8 @@ import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
 
 from shared.errors import CorruptImage, UnsupportedFormat
-from shared.image import ImageLimits, normalize_image
+from shared.image import ImageLimits, colour, normalize_image
+from shared.image.formats.exif import states_adobe_rgb
 from tests.image.pictures import encoded, exif, pattern, photo, seen
 
 SECRET = b"SECRET PLACE"
@@ -285,3 +286,78 @@ def test_the_depth_of_an_avif_is_told(depth: int) -> None:
     picture = pyvips.Image.new_from_memory(photo(64, 64).tobytes(), 64, 64, 3, "uchar")
     data = picture.heifsave_buffer(compression="av1", bitdepth=depth, effort=0)
     assert ("depth-reduced" in normalize_image(data).changes) == (depth > 8)
+
+
+def of_adobe_rgb() -> bytes:
+    """Return an EXIF block that states Adobe RGB as cameras do: no sRGB, and the rules of DCF's optional colours."""
+    block = Image.Exif()
+    block[0x0112] = 1
+    block.get_ifd(0x8769)[0xA001] = 0xFFFF
+    block.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    return block.tobytes()
+
+
+ADOBE_RGB = colour.ADOBE_RGB.profile(is_grey=False)
+
+
+def test_a_jpeg_whose_exif_states_adobe_rgb_passes_with_a_profile() -> None:
+    """Every other byte is as it was; the profile stands behind the JFIF segment, which comes first."""
+    data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
+    jfif, picture = data[2:20], data[data.index(b"\xff\xdb") :]
+    assert jfif[4:8] == b"JFIF"
+    profile = segment(0xE2, b"ICC_PROFILE\0\1\1" + ADOBE_RGB)
+    for source, head in ((data, jfif), (data[:2] + data[20:], b"")):
+        normalized = normalize_image(source)
+        assert normalized.data == data[:2] + head + profile + picture
+        assert normalized.changes == ("profile-embedded", "metadata-removed")
+
+
+def test_the_profile_that_is_added_counts_for_the_limit() -> None:
+    """A JPEG that would be too large with it is made again, with it."""
+    data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
+    size = len(normalize_image(data).data)
+    assert "recompressed" not in normalize_image(data, ImageLimits(max_output_bytes=size)).changes
+    normalized = normalize_image(data, ImageLimits(max_output_bytes=size - 1))
+    assert {"profile-embedded", "recompressed"} <= set(normalized.changes)
+    assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == ADOBE_RGB
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
+@pytest.mark.parametrize("size", [(320, 240), (320, 40)])
+def test_a_png_whose_exif_states_adobe_rgb_leaves_with_a_profile(size: tuple[int, int], mode: str) -> None:
+    """Whether it passes or is padded; of its curve alone where it is grey."""
+    source = encoded(photo(*size).convert(mode), "PNG", exif=of_adobe_rgb())
+    normalized = normalize_image(source)
+    profile = colour.ADOBE_RGB.profile(is_grey=mode in {"L", "LA"})
+    assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == profile
+    assert normalized.changes[0] == "profile-embedded"
+    assert b"eXIf" not in normalized.data
+    if size == (320, 240):
+        assert normalized.changes == ("profile-embedded", "metadata-removed")
+        assert seen(normalized.data) == seen(source)
+
+
+@pytest.mark.parametrize("stated", [chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 45_455))])
+def test_what_a_png_states_itself_goes_before_its_exif(stated: bytes) -> None:
+    """EXIF was another program's."""
+    data = with_chunk(encoded(photo(), "PNG", exif=of_adobe_rgb()), stated)
+    normalized = normalize_image(data)
+    assert normalized.changes == ("metadata-removed",)
+    assert stated in normalized.data
+    assert b"iCCP" not in normalized.data
+
+
+def test_a_cmyk_jpeg_is_not_in_adobe_rgb() -> None:
+    """Whatever its EXIF says: its inks are converted."""
+    normalized = normalize_image(encoded(photo(mode="CMYK"), "JPEG", exif=of_adobe_rgb()))
+    assert normalized.changes == ("colours-converted", "recompressed", "metadata-removed")
+
+
+def test_exif_that_leads_in_a_circle_states_nothing() -> None:
+    """Or beyond its end, or is empty."""
+    entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
+    circle = b"II*\0" + struct.pack("<IH", 8, 3) + entry + struct.pack("<HHII", 0xA001, 3, 1, 0xFFFF)
+    for at in (8, 0, 4, 2**32 - 1):
+        block = circle + struct.pack("<HHIII", 0xA005, 4, 1, at, 0)
+        for end in (len(block), len(block) - 6, 20, 9, 8, 4, 0):
+            assert not states_adobe_rgb(block[:end])

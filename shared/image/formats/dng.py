@@ -17,6 +17,7 @@ from shared.image.formats import jpeg, tiff, tiff_pages
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats.tiff_directory import Directory
 from shared.image.formats.tiff_writing import file_of_pieces
+from shared.image.inspection import NOTHING
 
 if TYPE_CHECKING:
     from shared.image.inspection import Inspection
@@ -45,11 +46,10 @@ _COPIED = (
 """What says how the JPEGs of a page are put together."""
 
 _PREVIEW_COLOUR_SPACE = 50_970
-_ADOBE_RGB = colour.Primaries((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 _PROPHOTO_RGB = colour.Primaries((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
 _COLOUR_SPACES = {
     1: colour.ColourSpace(gamma=2.2),
-    3: colour.ColourSpace(_ADOBE_RGB, 563 / 256),
+    3: colour.ADOBE_RGB,
     4: colour.ColourSpace(_PROPHOTO_RGB, 1.8),
 }
 """By PreviewColorSpace; 0 is unknown and 2 is sRGB."""
@@ -105,15 +105,16 @@ def _inspected(page: Directory) -> Inspection | None:
 
 
 def _as_shown(inspection: Inspection, page: Directory, first: Directory) -> Inspection:
-    """Turn it as the raw is to be turned, and take its colours for what its page says."""
+    """Turn it as the raw is to be turned, and take its colours for what its page says, if it says something."""
     orientation = page.first(tags.ORIENTATION, first.first(tags.ORIENTATION, 1))
-    colours = _COLOUR_SPACES.get(page.first(_PREVIEW_COLOUR_SPACE, 0))
+    if space := page.first(_PREVIEW_COLOUR_SPACE, 0):
+        colours = _COLOUR_SPACES.get(space)
+        fits_as_is = inspection.fits_as_is and not colours
+        inspection = replace(inspection, colours=colours, fits_as_is=fits_as_is, inserted=NOTHING)
     return replace(
         inspection,
         header=replace(inspection.header, media_type="image/x-adobe-dng"),
         orientation=orientation if orientation in range(1, 9) else 1,
         has_metadata=True,
         is_preview=True,
-        colours=colours,
-        fits_as_is=inspection.fits_as_is and not colours,
     )

@@ -1,8 +1,10 @@
-"""Decides which way up an image is: the one EXIF tag that matters, read without a parser that could be bombed.
+"""Decides which way up an image is, and whether it is in Adobe RGB: what of EXIF matters, read so that none is a bomb.
 
-Orientation is tag 0x0112 of the first IFD, 1 to 8 (Exif 3.0, 4.6.5.1.6; TIFF 6.0, page 36). Everything else in EXIF is
-cut off unread: a parser that follows every offset can be made to copy gigabytes by a segment of 64 KB, and Pillow,
-which stops before that, warns of every entry: five thousand lines in the log.
+Orientation is tag 0x0112 of the first IFD, 1 to 8 (Exif 3.0, 4.6.5.1.6; TIFF 6.0, page 36). Adobe RGB, DCF's optional
+colour space, is told by two (DCF 2.0, CIPA DC-009, 3.3): ColorSpace is none that EXIF knows, and the index of the rules
+that a file follows (InteroperabilityIndex) is R03. Everything else in EXIF is cut off unread: a parser that follows
+every offset can be made to copy gigabytes by a segment of 64 KB, and Pillow, which stops before that, warns of every
+entry: five thousand lines in the log.
 """
 
 from __future__ import annotations
@@ -10,33 +12,54 @@ from __future__ import annotations
 import struct
 
 ORIENTATION_TAG = 0x0112
+_EXIF_TAG, _COLOUR_SPACE_TAG, _RULES_TAG, _INDEX_TAG = 0x8769, 0xA001, 0xA005, 1
+_OTHER_COLOURS = {2, 0xFFFF}
+"""No sRGB (1): 0xFFFF by the standard, and 2 by some cameras."""
+
 _SHORT = 3
 _LONG = 4
 _UPRIGHT = 1
+_START_AT = 4
 
 
 def orientation(block: bytes | memoryview) -> int:
     """Return the orientation, 1 to 8, that a TIFF structure asks for; 1 where it asks for nothing that is sane."""
-    if block[:4] == b"II*\0":
-        order = "<"
-    elif block[:4] == b"MM\0*":
-        order = ">"
-    else:
-        return _UPRIGHT
+    value = _number(block, ORIENTATION_TAG)
+    return value if value in range(1, 9) else _UPRIGHT
+
+
+def states_adobe_rgb(block: bytes | memoryview) -> bool:
+    """Say whether a TIFF structure states that the colours are those of Adobe RGB."""
+    if _number(block, _COLOUR_SPACE_TAG, _EXIF_TAG) not in _OTHER_COLOURS:
+        return False
+    index = _entry(block, _INDEX_TAG, _EXIF_TAG, _RULES_TAG)
+    return bytes(index[8:11]) == b"R03"
+
+
+def _number(block: bytes | memoryview, tag: int, *parents: int) -> int:
+    """Return the number of a tag, 0 where there is none."""
+    entry = _entry(block, tag, *parents)
+    kind, value = struct.unpack_from(_order(block) + "2xH4xH", entry) if entry else (0, 0)
+    if kind == _LONG:
+        (value,) = struct.unpack_from(_order(block) + "I", entry, 8)
+    return int(value) if kind in {_SHORT, _LONG} else 0
+
+
+def _entry(block: bytes | memoryview, tag: int, *parents: int) -> bytes | memoryview:
+    """Return the 12 bytes of a tag, nothing where there is none: in the first IFD, or in one that others lead to."""
+    order = _order(block)
+    start = _number(block, parents[-1], *parents[:-1]) if parents else _START_AT
     try:
-        (ifd,) = struct.unpack_from(order + "I", block, 4)
-        (entries,) = struct.unpack_from(order + "H", block, ifd)
-        for entry in range(entries):
-            tag, kind, _, value, long_value = _entry(order, block, ifd + 2 + 12 * entry)
-            if tag == ORIENTATION_TAG:
-                value = {_SHORT: value, _LONG: long_value}.get(kind, _UPRIGHT)
-                return value if value in range(1, 9) else _UPRIGHT
+        if not parents:
+            (start,) = struct.unpack_from(order + "I", block, _START_AT)
+        (entries,) = struct.unpack_from(order + "H", block, start) if order and start else (0,)
+        for at in range(start + 2, start + 2 + 12 * entries, 12):
+            if struct.unpack_from(order + "H10x", block, at) == (tag,):
+                return block[at : at + 12]
     except struct.error:
         pass
-    return _UPRIGHT
+    return b""
 
 
-def _entry(order: str, block: bytes | memoryview, offset: int) -> tuple[int, int, int, int, int]:
-    tag, kind, count, value = struct.unpack_from(order + "HHIH", block, offset)
-    (long_value,) = struct.unpack_from(order + "I", block, offset + 8)
-    return tag, kind, count, value, long_value
+def _order(block: bytes | memoryview) -> str:
+    return {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]), "")

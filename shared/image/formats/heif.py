@@ -8,15 +8,19 @@ mirroring, beside which EXIF's orientation does not count.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import colour
-from shared.image.formats import av1
+from shared.image.formats import av1, exif
 from shared.image.formats.heif_boxes import Box, boxes
 from shared.image.formats.heif_items import Items, extents, item_types, stored_within
-from shared.image.formats.heif_streams import stream_heads
+from shared.image.formats.heif_streams import item_heads, stream_heads
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
+
+if TYPE_CHECKING:
+    from shared.image.colour import ColourSpace
 
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
@@ -61,7 +65,7 @@ def inspect_avif(data: bytes) -> Inspection:
     in_stream = next((colour.of_cicp(*pair) for pair in numbers), None)
     return replace(
         source,
-        colours=source.colours or in_stream,
+        colours=items.colours() or in_stream or source.colours,
         crop=items.clean_aperture(source.header.width, source.header.height),
     )
 
@@ -88,9 +92,18 @@ def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, Items
         ImageHeader(media_type, *size),
         has_metadata=is_animated or any(data.find(word, meta.start, meta.end) >= 0 for word in _METADATA),
         depth=items.depth(),
-        colours=items.colours(),
+        colours=items.colours() or _colours_of_exif(data, meta),
     )
     return source, items
+
+
+def _colours_of_exif(data: bytes, meta: Box) -> ColourSpace | None:
+    """Return what EXIF says of them (23008-12, A.2.1): the item begins with how many bytes there are before it."""
+    for head in item_heads(data, meta, b"Exif"):
+        before = int.from_bytes(head[:4], "big")
+        if exif.states_adobe_rgb(head[4 + before :]):
+            return colour.ADOBE_RGB
+    return None
 
 
 def _meta(data: bytes, name: str) -> tuple[Box, bool]:

@@ -1,4 +1,4 @@
-"""Decides where the streams of an AVIF begin: what a decoder would read first, and what says of their colours."""
+"""Decides where items, and the streams of an AVIF, begin: what a decoder would read first, and what says of colours."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ def stream_heads(data: bytes) -> Iterator[bytes]:
     """Yield how the streams of an AVIF begin: its items, and the first picture of each track where it is animated."""
     for box in boxes(data, 0, len(data)):
         if box.kind == b"meta":
-            yield from _of_items(data, box)
+            yield from item_heads(data, box, b"av01")
         elif box.kind == b"moov":
             for track in boxes(data, box.start, box.end):
                 if track.kind == b"trak" and data.find(b"av01", track.start, track.end) >= 0:
                     yield _of_track(data, track)
 
 
-def _of_items(data: bytes, meta: Box) -> Iterator[bytes]:
+def item_heads(data: bytes, meta: Box, kind: bytes) -> Iterator[bytes]:
+    """Yield how the items of a kind begin."""
     types, (own, _) = item_types(data, meta), stored_within(data, meta)
     heads: dict[int, bytes] = {}
     for item, is_within, place, length in extents(data, meta):
-        if types.get(item) == b"av01":
+        if types.get(item) == kind:
             head, at = heads.get(item, b""), place + own if is_within else place
             heads[item] = head + data[at : at + min(length or len(data), _HEAD_BYTES - len(head))]
     return iter(heads.values())

@@ -13,12 +13,13 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import CorruptImage
+from shared.image import colour
 from shared.image.formats import exif, text_mode
 from shared.image.formats.jpeg_frame import FRAMES, Frame, Tables
 from shared.image.formats.jpeg_quality import ANNEX_K_LUMA_SUM, quality_of
 from shared.image.formats.jpeg_scans import demand_every_component, read_scan
-from shared.image.formats.jpeg_segments import APPLICATION, COM, DNL, EOI, SOS, is_junk, next_segment, truncated
-from shared.image.inspection import Inspection, joined
+from shared.image.formats.jpeg_segments import APPLICATION, COM, DNL, EOI, FILL, SOS, is_junk, next_segment, truncated
+from shared.image.inspection import NOTHING, Inspection, joined
 from shared.image.model import ImageHeader
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 """Of a segment that tells the colours and nothing else: no thumbnail, nothing hidden behind."""
 
+_PROFILE_NAME = b"ICC_PROFILE\0"
 _SOI_BYTES = 2
 _SUBSAMPLED = 2
 """Samples for each pixel; of several scans with more, a decoder keeps 6 bytes or 8 for each."""
@@ -72,6 +74,7 @@ def inspect(data: bytes) -> JpegInspection:
     with text_mode.told_of_damage(data):
         frame, tables, scans, pieces, notes = _read(data)
     depends = notes.tell_colours_of(frame)
+    is_adobe_rgb = notes.is_adobe_rgb and len(frame.components) in {1, 3}
     table_sum = tables.divisors.get(frame.luma.table, ANNEX_K_LUMA_SUM)
     is_kept_whole = len(scans) > 1 or frame.is_progressive
     samples = frame.samples_per_pixel
@@ -84,6 +87,8 @@ def inspect(data: bytes) -> JpegInspection:
         fits_as_is=len(frame.components) in {1, 3} and not depends,
         quality=quality_of(table_sum),
         kept=joined(sorted((*pieces, *notes.burdened))) if depends else pieces,
+        colours=colour.ADOBE_RGB if is_adobe_rgb else None,
+        inserted=(notes.jfif_end, _adobe_profile(is_grey=len(frame.components) == 1)) if is_adobe_rgb else NOTHING,
         scans=scans,
         luma_scale_percent=max(1.0, 100 * table_sum / ANNEX_K_LUMA_SUM),
         buffer_bytes=ceil(2 * samples * frame.width * frame.height) if is_kept_whole else 0,
@@ -138,8 +143,12 @@ def _is_exif(data: bytes, segment: Segment) -> bool:
     return _is(data, segment, _APP1, b"Exif\0")
 
 
+def _is_profile(data: bytes, segment: Segment) -> bool:
+    return _is(data, segment, _APP2, _PROFILE_NAME)
+
+
 def _is_note(data: bytes, segment: Segment) -> bool:
-    return _is_jfif(data, segment) or _is_adobe(data, segment) or _is_exif(data, segment)
+    return any(is_one(data, segment) for is_one in (_is_jfif, _is_adobe, _is_exif, _is_profile))
 
 
 def _is_bare(segment: Segment) -> bool:
@@ -149,7 +158,13 @@ def _is_bare(segment: Segment) -> bool:
 def _is_colour_alone(data: bytes, segment: Segment) -> bool:
     """Say whether a decoder needs it to show the right colours, and it holds nothing else: JFIF, Adobe, ICC."""
     is_bare = _is_bare(segment) and (_is_jfif(data, segment) or _is_adobe(data, segment))
-    return is_bare or _is(data, segment, _APP2, b"ICC_PROFILE\0")
+    return is_bare or _is_profile(data, segment)
+
+
+def _adobe_profile(*, is_grey: bool) -> bytes:
+    """Return the segment that says by a profile what EXIF said (ICC.1, B.4)."""
+    body = _PROFILE_NAME + b"\1\1" + colour.ADOBE_RGB.profile(is_grey=is_grey)
+    return bytes((FILL, _APP2)) + (len(body) + 2).to_bytes(2, "big") + body
 
 
 @dataclass(frozen=True)
@@ -157,9 +172,12 @@ class _Notes:
     """What application segments say of a picture.
 
     `burdened` are the (start, end) of those that tell its colours and hold more than that, as a thumbnail.
+    `is_adobe_rgb` says that EXIF tells it, and no profile; `jfif_end` is where that could stand.
     """
 
     orientation: int
+    is_adobe_rgb: bool
+    jfif_end: int
     has_jfif: bool
     has_adobe: bool
     burdened: tuple[tuple[int, int], ...]
@@ -168,9 +186,13 @@ class _Notes:
     def read(cls, data: bytes, segments: Sequence[Segment]) -> _Notes:
         """Read the segments that are notes."""
         of_exif = next((segment for segment in segments if _is_exif(data, segment)), None)
-        of_colours = [segment for segment in segments if not _is_exif(data, segment)]
+        of_colours = [segment for segment in segments if _is_jfif(data, segment) or _is_adobe(data, segment)]
+        block = memoryview(data)[of_exif.body + 6 : of_exif.end] if of_exif else b""
+        has_profile = any(_is_profile(data, segment) for segment in segments)
         return cls(
-            exif.orientation(memoryview(data)[of_exif.body + 6 : of_exif.end]) if of_exif else 1,
+            exif.orientation(block),
+            is_adobe_rgb=not has_profile and exif.states_adobe_rgb(block),
+            jfif_end=max((segment.end for segment in of_colours if segment.marker == _APP0), default=_SOI_BYTES),
             has_jfif=any(segment.marker == _APP0 and _is_bare(segment) for segment in of_colours),
             has_adobe=any(segment.marker == _APP14 for segment in of_colours),
             burdened=tuple((segment.start, segment.end) for segment in of_colours if not _is_bare(segment)),

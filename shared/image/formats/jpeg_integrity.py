@@ -48,7 +48,7 @@ def pass_on(source: JpegInspection) -> bytes:
     All of it is decoded, in grey at an eighth of its size: a third of the cost of the whole, and every bit is read.
     """
     decode(source, 8, "L")
-    return source.lossless()
+    return source.lossless_with_profile()
 
 
 def decode(source: JpegInspection, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:

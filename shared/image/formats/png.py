@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import UnsupportedFormat
+from shared.image import colour
 from shared.image.formats import exif
 from shared.image.formats.png_chunks import CRITICAL, SIGNATURE, chunks, demand_order, truncated
-from shared.image.formats.png_colours import intact_chunks, stated_colours
+from shared.image.formats.png_colours import intact_chunks, profile_chunk, stated_colours, states_colours
 from shared.image.formats.png_header import GREY, PALETTE, Header
-from shared.image.inspection import Inspection, joined
+from shared.image.inspection import NOTHING, Inspection, joined
 from shared.image.model import ImageHeader
 
 if TYPE_CHECKING:
@@ -56,17 +57,23 @@ def inspect(data: bytes) -> PngInspection:
     has_colours = header.colour_type not in {GREY, PALETTE} and b"tRNS" not in intact
     is_deep_and_dark = has_colours and header.is_deep and bool(colours and colours.lacks_dark_values)
     exif_block = intact.pop(b"eXIf", None)
+    block = memoryview(data)[exif_block.body : exif_block.body_end] if exif_block else b""
+    inserted = NOTHING
+    if exif.states_adobe_rgb(block) and not states_colours(intact):
+        colours = colour.ADOBE_RGB
+        inserted = found[0].end, profile_chunk(colours.profile(is_grey=header.is_grey))
     kept = [chunk for chunk in found if chunk.kind in CRITICAL or chunk is intact.get(chunk.kind)]
     pieces = joined([(0, len(SIGNATURE)), *((chunk.start, chunk.end) for chunk in kept)])
     profile = intact.get(b"iCCP")
     return PngInspection(
         data=data,
         header=ImageHeader("image/png", header.width, header.height),
-        orientation=exif.orientation(memoryview(data)[exif_block.body : exif_block.body_end]) if exif_block else 1,
+        orientation=exif.orientation(block),
         has_metadata=pieces != ((0, len(data)),),
         depth=header.depth,
         is_lossless=True,
         fits_as_is=not header.is_deep,
+        inserted=inserted,
         kept=pieces,
         pixel_bits=header.depth * header.channels,
         interlaced=header.interlaced,

@@ -75,6 +75,17 @@ def stated_colours(data: bytes, intact: Mapping[bytes, Chunk]) -> ColourSpace | 
     return colour.of_gamma(colour.Primaries(*points) if points else None, 100_000 / gamma if gamma else None)
 
 
+def states_colours(kinds: Collection[bytes]) -> bool:
+    """Say whether one of these chunks states them."""
+    return not _STATED.isdisjoint(kinds)
+
+
+def profile_chunk(profile: bytes) -> bytes:
+    """Return the chunk that holds a profile (11.3.2.3)."""
+    content = b"iCCPprofile\0\0" + zlib.compress(profile)
+    return b"".join((struct.pack(">I", len(content) - 4), content, struct.pack(">I", zlib.crc32(content))))
+
+
 def _has_profile(data: bytes, chunk: Chunk) -> bool:
     """Say whether it holds a profile and nothing behind it (11.3.2.3); refuse one that inflates without end."""
     if chunk.end - chunk.body > colour.MAX_PROFILE_BYTES + _NAME_BYTES:  # deflate makes nothing of use larger

@@ -49,6 +49,11 @@ class Header(NamedTuple):
         return self.depth > 8  # noqa: PLR2004 - bits
 
     @property
+    def is_grey(self) -> bool:
+        """Whether it has no colours but black, white and what is between."""
+        return self.colour_type in {GREY, GREY_ALPHA}
+
+    @property
     def has_alpha(self) -> bool:
         """Whether one of its channels says how transparent the others are."""
         return self.colour_type in {GREY_ALPHA, RGB_ALPHA}

@@ -38,7 +38,7 @@ def pass_on(source: PngInspection) -> bytes:
     """Return the file without its metadata, once it is found intact and a decoder has opened what will be sent."""
     PngImageFile(as_file(_intact(source)))
     _demand_every_row(source)
-    return source.lossless()
+    return source.lossless_with_profile()
 
 
 def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
+from shared.image import colour
+from shared.image.formats import exif, tiff_words
 from shared.image.formats import tiff_tags as tags
-from shared.image.formats import tiff_words
 from shared.image.formats.tiff_directory import NOTHING, Directory, broken
 from shared.image.formats.tiff_pages import main_page
 from shared.image.inspection import Inspection
@@ -111,6 +112,7 @@ def inspect(data: bytes) -> TiffInspection:
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
         buffer_bytes=ceil(across * rows * pixel_bytes) + beside * width * height,
+        colours=colour.ADOBE_RGB if exif.states_adobe_rgb(data) else None,
         is_lossless=compression not in _JPEG_COMPRESSIONS,
         profile=None if directory is first else first.bytes_of(tags.PROFILE),
         directory=directory,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 from shared.errors import CorruptImage
+from shared.image import colour
 from shared.image.formats import exif
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
@@ -30,6 +31,7 @@ def inspect(data: bytes) -> Inspection:
         data,
         ImageHeader("image/webp", width, height),
         orientation=exif.orientation(block),
+        colours=colour.ADOBE_RGB if exif.states_adobe_rgb(block) else None,
         is_lossless=b"VP8L" in {*chunks, chunks.get(b"ANMF")},
         has_metadata=not chunks.keys().isdisjoint({b"EXIF", b"XMP ", b"ANMF"}),
     )

@@ -1,0 +1,117 @@
+"""Adobe RGB that only EXIF states, as cameras do, is what leaves as well: libexif writes it, colour-science judges."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import pillow_heif
+import pytest
+import pyvips
+import tifffile
+from PIL import Image
+
+from tests.matrix.judge import Pixels, as_integers, cells, colour, difference, lab_of, sent
+
+ADOBE_RGB = colour.RGB_COLOURSPACES["Adobe RGB (1998)"]
+STORED = as_integers(cells(3), 8)
+
+
+def noted(stored: Pixels, colour_space: str = "65535", index: str = "R03") -> pyvips.Image:
+    """Return a picture of libvips whose EXIF states a colour space and the index of the rules that it follows."""
+    image = pyvips.Image.new_from_array(stored).copy(interpretation="srgb" if stored.ndim == 3 else "b-w")
+    image.set_type(pyvips.GValue.gstr_type, "exif-ifd2-ColorSpace", colour_space)
+    image.set_type(pyvips.GValue.gstr_type, "exif-ifd4-InteroperabilityIndex", index)
+    return image
+
+
+def block() -> bytes:
+    """Return what libexif writes."""
+    with Image.open(BytesIO(noted(STORED).jpegsave_buffer())) as image:
+        return bytes(image.info["exif"])
+
+
+def as_tiff(stored: Pixels) -> bytes:
+    """Return a TIFF, behind which the directories of its EXIF are: that of its rules, and that which leads to them."""
+
+    def written(start: int) -> bytes:
+        buffer = BytesIO()
+        leading = [(34_664, 4, 1, start, True)]  # it writes no 34,665
+        tifffile.imwrite(buffer, stored, photometric="rgb", metadata=None, software=False, extratags=leading)
+        return buffer.getvalue().replace(struct.pack("<HHI", 34_664, 4, 1), struct.pack("<HHI", 34_665, 4, 1))
+
+    end = len(written(0))
+    rules = struct.pack("<HHHI4sI", 1, 1, 2, 4, b"R03", 0)
+    exif = struct.pack("<HHHIHxxHHIII", 2, 0xA001, 3, 1, 0xFFFF, 0xA005, 4, 1, end, 0)
+    return written(end + len(rules)) + rules + exif
+
+
+def as_heic(stored: Pixels) -> bytes:
+    """Return a HEIC that says nothing of its colours but that."""
+    buffer = BytesIO()
+    how: dict[str, Any] = {"quality": -1, "chroma": 444, "exif": block(), "matrix_coefficients": 0}
+    pillow_heif.encode("RGB", stored.shape[1::-1], stored.tobytes(), buffer, save_nclx_profile=False, **how)
+    data = buffer.getvalue()
+    return data.replace(b"colrnclx", b"freenclx")
+
+
+def as_jpeg(image: pyvips.Image, **options: Any) -> bytes:
+    """Return a JPEG with few losses."""
+    return bytes(image.jpegsave_buffer(Q=97, subsample_mode="off", **options))
+
+
+def as_png(image: pyvips.Image, **options: Any) -> bytes:
+    """Return a PNG."""
+    return bytes(image.pngsave_buffer(**options))
+
+
+WRITERS: dict[str, Any] = {
+    "jpeg": lambda stored: as_jpeg(noted(stored)),
+    "png": lambda stored: as_png(noted(stored)),
+    "webp": lambda stored: noted(stored).webpsave_buffer(lossless=True),
+    "tiff": as_tiff,
+    "heic": as_heic,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_adobe_rgb_that_exif_states_is_shown(name: str) -> None:
+    """Whether the pixels pass or are made again; without a profile, viewers take them for sRGB, 10 away."""
+    normalized, lab, _ = sent(WRITERS[name](STORED))
+    assert "profile-embedded" in normalized.changes
+    assert "metadata-removed" in normalized.changes
+    assert not {"recompressed", "resized"} & set(normalized.changes)
+    assert difference(lab, lab_of(STORED / 255, ADOBE_RGB)).max() < (1.2 if name == "heic" else 1)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png"])
+def test_grey_has_its_curve(name: str) -> None:
+    """A power of 2.2, which in the darks is not sRGB's."""
+    stored = as_integers(cells(1)[..., 0], 8)
+    normalized, lab, _ = sent(WRITERS[name](stored))
+    assert "profile-embedded" in normalized.changes
+    assert difference(lab, lab_of(stored[..., None].repeat(3, axis=-1) / 255, ADOBE_RGB)).max() < 1
+
+
+@pytest.mark.parametrize(("colour_space", "index"), [("1", "R98"), ("65535", "R98"), ("1", "R03"), ("65535", "THM")])
+@pytest.mark.parametrize("write", [as_jpeg, as_png])
+def test_what_exif_does_not_call_adobe_rgb_is_not_taken_for_it(write: Any, colour_space: str, index: str) -> None:
+    """It takes both: a colour space that is not sRGB, and the rules of DCF's optional one."""
+    normalized, lab, _ = sent(write(noted(STORED, colour_space, index)))
+    assert normalized.changes == ("metadata-removed",)
+    assert difference(lab, lab_of(STORED / 255)).max() < 1
+
+
+@pytest.mark.parametrize("write", [as_jpeg, as_png])
+def test_a_profile_says_more_than_exif(write: Any) -> None:
+    """Which a program that converted the colours has left as it was."""
+    normalized, lab, _ = sent(write(noted(STORED), profile="srgb"))
+    assert normalized.changes == ("metadata-removed",)
+    assert difference(lab, lab_of(STORED / 255)).max() < 1
+
+
+def test_the_number_that_some_cameras_have_for_it_is_understood() -> None:
+    """It is 2, which EXIF reserves."""
+    _, lab, _ = sent(as_jpeg(noted(STORED, "2")))
+    assert difference(lab, lab_of(STORED / 255, ADOBE_RGB)).max() < 1
