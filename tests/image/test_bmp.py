@@ -77,7 +77,7 @@ def test_channels_are_where_the_masks_say(masks: Masks, bits: int, header_bytes:
 @pytest.mark.parametrize("masks", [(0xFFFFE000, 0x1F00, 0xFF, 0), (0, 0xFF00, 0xFF, 0xFF000000)])
 def test_masks_of_too_many_bits_or_none_are_refused_by_name(masks: Masks) -> None:
     """No program is known that writes them."""
-    with pytest.raises(UnsupportedFormat, match="unusual bits"):
+    with pytest.raises(UnsupportedFormat, match="unusual bit masks"):
         normalize_image(bmp(masks, 32))
 
 

@@ -128,7 +128,11 @@ def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
     [
         ("image file is truncated (12 bytes not processed)", CorruptImage, "ends too soon"),
         ("Decoder plugin generated an error: Unexpected end of file", CorruptImage, "ends too soon"),
-        ("Unsupported feature: Unsupported data version", UnsupportedFormat, "of a kind that its decoder does not"),
+        (
+            "Unsupported feature: Unsupported data version",
+            UnsupportedFormat,
+            "uses a feature that its decoder does not",
+        ),
         ("Invalid input: 'pitm' box references an unsupported item", CorruptImage, "could not be decoded[.] Save"),
         ("decoder error -2", CorruptImage, "could not be decoded[.] Save"),
     ],

@@ -1,1 +1,1 @@
-"""What is known of file formats: parsers, integrity checks, Pillow's plugins; `recognition` is the table of them."""
+"""Knowledge of file formats: parsers, integrity checks, Pillow's plugins; `recognition` is the table of them."""

@@ -1,13 +1,13 @@
-"""Decides what colours an AV1 stream says that it has, where the container around it says nothing.
+"""Reads the colours that an AV1 stream states, for containers that do not state them.
 
-The stream is https://aomediacodec.github.io/av1-spec/ (5.3 for its units, 5.5 for the header of a sequence).
+The stream's format is https://aomediacodec.github.io/av1-spec/ (5.3: units, 5.5: sequence headers).
 """
 
 from __future__ import annotations
 
 _SEQUENCE_HEADER = 1
 _HEADER_BYTES = 512
-"""More than its part before the colours can take."""
+"""More than a sequence header can take up to its colours."""
 
 _TIERED_LEVEL = 7
 _LONGEST_CODE = 32
@@ -16,7 +16,7 @@ _SELECTED = 2
 
 
 def cicp(stream: bytes) -> tuple[int, int] | None:
-    """Return the first two numbers of its colours' CICP, by the first sequence in a stream; None where it has none."""
+    """Return the primaries and the transfer curve (CICP) of a stream's first sequence, or None if it has none."""
     at = 0
     while at < len(stream):
         head = stream[at]
@@ -31,7 +31,7 @@ def cicp(stream: bytes) -> tuple[int, int] | None:
 
 
 def _leb128(stream: bytes, at: int) -> tuple[int, int]:
-    """Return a number of up to 8 bytes of 7 bits each, and where it ends (4.10.5)."""
+    """Return a LEB128 number of up to 8 bytes, and where it ends (4.10.5)."""
     number = 0
     for turn in range(8):
         number |= (stream[at + turn] & 0x7F) << 7 * turn
@@ -41,12 +41,12 @@ def _leb128(stream: bytes, at: int) -> tuple[int, int]:
 
 
 def _of_sequence(bits: _Bits) -> tuple[int, int] | None:
-    """Read the header of a sequence up to its colours (5.5.1 to 5.5.4)."""
+    """Read a sequence header up to its colours (5.5.1 to 5.5.4)."""
     profile = bits.take(3)
     bits.take(1)  # still picture
     is_reduced = bool(bits.take(1))
     if is_reduced:
-        bits.take(5)  # of a still picture alone, the level
+        bits.take(5)  # a still picture has only the level
     else:
         delay_bits = _timing(bits)
         has_delays = bits.take(1)
@@ -68,12 +68,12 @@ def _of_sequence(bits: _Bits) -> tuple[int, int] | None:
 
 
 def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:
-    """Read over which means of coding are used (5.5.1)."""
+    """Skip the flags of the coding tools (5.5.1)."""
     if not is_reduced and bits.take(1):
-        bits.take(4 + 3)  # lengths of numbers of frames
-    bits.take(3)  # superblocks, filters within a frame
+        bits.take(4 + 3)  # the lengths of frame numbers
+    bits.take(3)  # superblocks, intra-frame filters
     if not is_reduced:
-        bits.take(4)  # means between frames
+        bits.take(4)  # inter-frame tools
         has_order = bits.take(1)
         if has_order:
             bits.take(2)
@@ -82,21 +82,21 @@ def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:
             bits.take(1)
         if has_order:
             bits.take(3)
-    bits.take(3)  # filters behind
+    bits.take(3)  # loop filters
 
 
 def _cicp(bits: _Bits, profile: int) -> tuple[int, int] | None:
-    """Read the colours as H.273 numbers them (5.5.2)."""
+    """Read the colours, as numbers of H.273 (5.5.2)."""
     is_deep = bits.take(1)
     if profile == _PROFESSIONAL and is_deep:
         bits.take(1)
     if profile != _HIGH:
-        bits.take(1)  # grey alone
+        bits.take(1)  # monochrome
     return (bits.take(8), bits.take(8)) if bits.take(1) else None
 
 
 def _timing(bits: _Bits) -> int:
-    """Read over the times of a sequence; return the bits of a delay, 0 where there are none."""
+    """Skip the timing information; return the length of a delay in bits, 0 if there are none."""
     if not bits.take(1):
         return 0
     bits.take(32 + 32)
@@ -113,7 +113,7 @@ def _timing(bits: _Bits) -> int:
 
 
 class _Bits:
-    """Bits that are taken from the front."""
+    """Reads bits from the front of some bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._number = int.from_bytes(data, "big")

@@ -1,7 +1,7 @@
-"""Pillow's AVIF plugin without its reading of EXIF.
+"""Pillow's AVIF plugin without its EXIF parsing.
 
-The plugin parses the whole EXIF block when it opens a file, to write the container's rotation into it, and warns of
-every entry that is not valid: thousands of lines in the log for one file. The rotation is all that is wanted.
+When the plugin opens a file, it parses the whole EXIF block, to write the container's rotation into it, and warns of
+every invalid entry: thousands of log lines for one file. Only the rotation is needed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from PIL.AvifImagePlugin import AvifImageFile
 from shared.image.formats.heif_alpha import with_sized_alpha
 
 _THREADS = 1
-"""Several drops are worked on at once; more threads for each would cost more CPU in all."""
+"""Several drops are processed at once; more threads for each would cost more CPU time in all."""
 
 
 class StillImage(AvifImageFile):
-    """The first picture of an AVIF; `info["orientation"]` is what the container asks for, as an EXIF orientation."""
+    """The first picture of an AVIF; `info["orientation"]` is the container's rotation, as an EXIF orientation."""
 
     def _open(self) -> None:
         data = with_sized_alpha(self.fp.read() if self.fp else b"")

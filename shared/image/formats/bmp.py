@@ -1,4 +1,4 @@
-"""Decides about BMP: how large it is, and whether its pixels are all there.
+"""Inspects a BMP: its size, and whether all of its pixels are present.
 
 https://learn.microsoft.com/windows/win32/gdi/bitmap-header-types
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OS2_HEADER_BYTES = 12
 _COLOUR_BITS = 24
 _HEADER = 14
-"""Where the header of a version begins, which states its length first."""
+"""The offset of the header, which begins with its own length."""
 
 _VERSION_4_BYTES, _VERSION_5_BYTES = 108, 124
 _CALIBRATED, _EMBEDDED = 0, 0x4D42_4544
@@ -39,15 +39,15 @@ _PLAIN_MASKS = {
     (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
     (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
 }
-"""Which bits of a pixel are red, green, blue and alpha, where Pillow knows it."""
+"""The bit masks of red, green, blue and alpha that Pillow supports."""
 
 _MASKING_BYTES = 12
-"""For each pixel beside the picture, while others are taken apart."""
+"""Memory per pixel in addition to the picture, while the channels of other masks are extracted."""
 
 
 @dataclass(frozen=True)
 class BmpInspection(Inspection):
-    """What the header says; `masks` where it says what Pillow does not know, `bits` of a pixel and where it begins."""
+    """What the header says; `masks` is set if Pillow does not support them; `bits` is per pixel."""
 
     masks: tuple[int, int, int, int] | None = None
     bits: int = 24
@@ -66,9 +66,9 @@ def inspect(data: bytes) -> BmpInspection:
     except struct.error:
         raise _broken() from None
     if width <= 0 or not height:
-        raise CorruptImage("The BMP is damaged: its header describes no picture. Save it again.")
+        raise CorruptImage("The BMP is damaged: its header does not describe a picture. Save it again.")
     if bits not in _PIXEL_BITS or compression not in {0, *_RUN_LENGTHS, _MASKED, _MASKED_WITH_ALPHA}:
-        what = _INSIDE.get(compression, f"pixels of {bits} bits, or compressed in a rare way ({compression})")
+        what = _INSIDE.get(compression, f"pixels of {bits} bits, compression {compression}")
         raise UnsupportedFormat(f"The BMP holds {what}, which is not supported. Save it with 24 bits, or as a PNG.")
     if compression not in _RUN_LENGTHS and offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
@@ -92,7 +92,7 @@ def inspect(data: bytes) -> BmpInspection:
 
 
 def _masks(data: bytes, header_bytes: int, compression: int) -> tuple[int, int, int, int] | None:
-    """Return which bits are which channel, None where Pillow knows that; an alpha mask has no place in old headers."""
+    """Return the channels' bit masks, or None if Pillow supports them; old headers cannot have an alpha mask."""
     if compression not in {_MASKED, _MASKED_WITH_ALPHA} or header_bytes == _LONGER_OS2_HEADER_BYTES:
         return None
     red, green, blue, alpha = struct.unpack_from("<4I", data, _HEADER + _SHORT_HEADER_BYTES)
@@ -104,7 +104,7 @@ def _masks(data: bytes, header_bytes: int, compression: int) -> tuple[int, int, 
 
 
 def _colours(data: bytes, header_bytes: int) -> tuple[bytes | None, ColourSpace | None]:
-    """Return the profile that a header of version 5 holds, or what one of version 4 says of its colours."""
+    """Return the profile of a version 5 header, or the colours that a version 4 header states."""
     if header_bytes < _VERSION_4_BYTES:
         return None, None
     try:

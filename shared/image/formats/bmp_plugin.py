@@ -1,4 +1,4 @@
-"""Pillow's BMP plugin, and pixels whose bits lie where it does not look, such as transparency in 16 bits.
+"""Pillow's BMP plugin, extended by bit masks that it does not support, such as transparency in 16 bits.
 
 https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv4header (bV4RedMask and the others)
 """
@@ -21,17 +21,19 @@ _SHORT_BITS = 16
 
 
 def open_image(source: BmpInspection, _scale: int = 1) -> Image.Image:
-    """Open the picture; take its channels apart where the masks are unusual."""
+    """Open the picture; extract its channels if Pillow does not support its masks."""
     if not source.masks:
         return BmpImageFile(as_file(source.data))
     if not all(source.masks[:3]) or max(mask.bit_count() for mask in source.masks) > _SHORT_BITS:
-        raise UnsupportedFormat("The BMP has colours of unusual bits, which is not supported. Save it with 24 bits.")
+        raise UnsupportedFormat(
+            "The BMP stores its colours with unusual bit masks, which are not supported. Save it with 24 bits."
+        )
     stored = _pixels(source)
     return Image.merge("RGBA" if source.masks[3] else "RGB", [_channel(stored, mask) for mask in source.masks if mask])
 
 
 def _pixels(source: BmpInspection) -> Image.Image:
-    """Return each pixel as it is stored; rows are padded to 4 bytes, and the lowest comes first."""
+    """Return the pixels as stored; rows are padded to 4 bytes, and the lowest row comes first."""
     width, height = source.header.width, source.header.height
     stride = (width * source.bits + 31) // 32 * 4
     stored = source.data[source.start : source.start + stride * height]
@@ -41,7 +43,7 @@ def _pixels(source: BmpInspection) -> Image.Image:
 
 
 def _channel(stored: Image.Image, mask: int) -> Image.Image:
-    """Return what a mask's bits are of 255."""
+    """Return the values of a mask's bits, scaled to 255."""
     shift = (mask & -mask).bit_length() - 1
     most = mask >> shift
     numbers = ImageMath.lambda_eval(lambda images: (images["a"] >> shift) & most, a=stored)

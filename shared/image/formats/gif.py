@@ -1,4 +1,4 @@
-"""Decides about GIF: how large its first frame is, and whether anything follows it.
+"""Inspects a GIF: the size of its first frame, and whether anything follows it.
 
 The format is https://www.w3.org/Graphics/GIF/spec-gif89a.txt.
 """
@@ -19,21 +19,21 @@ _NOTHING_MORE = {b"", b";"}
 
 @dataclass(frozen=True)
 class GifInspection(Inspection):
-    """What stands before the pixels. `frame` is where the first frame is, as left, top, right and bottom.
+    """What precedes the pixels. `frame` is the first frame, as (left, top, right, bottom).
 
-    `kept` is what a decoder needs: Pillow joins a comment piece by piece, and copies what it has every time.
+    `kept` is what a decoder needs: Pillow would join a comment block by block, copying all previous ones each time.
     """
 
     frame: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def is_partial(self) -> bool:
-        """Whether there is something beside the frame."""
+        """Whether parts of the canvas are outside the frame."""
         return self.frame != (0, 0, self.header.width, self.header.height)
 
 
 def inspect(data: bytes) -> GifInspection:
-    """Walk to the first frame, which may be larger than the screen that it is drawn on (20), and over it."""
+    """Read to the end of the first frame, which may be larger than its logical screen (20)."""
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
         position = 13 + _palette_bytes(flags)
@@ -66,11 +66,13 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _after_blocks(data: bytes, position: int) -> int:
-    """Return where a chain of blocks ends (15)."""
+    """Return where a chain of data sub-blocks ends (15)."""
     while position < len(data) and (size := data[position]):
         position += 1 + size
     return position + 1
 
 
 def _broken() -> CorruptImage:
-    return CorruptImage("The GIF is damaged or cut short: no picture begins where one must. Upload the whole file.")
+    return CorruptImage(
+        "The GIF is damaged or cut short: a picture is missing where one must begin. Upload the whole file."
+    )

@@ -1,4 +1,4 @@
-"""Pillow's GIF plugin, and nothing where the first frame is not: there it shows the first colour of the palette."""
+"""Pillow's GIF plugin, with transparency outside the first frame, where Pillow shows the palette's first colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_image(source: GifInspection, _scale: int = 1) -> Image:
-    """Open the first frame; what lies beside it is transparent (GIF89a, 18, as browsers have it)."""
+    """Open the first frame; what is outside it is transparent (GIF89a, 18, and as browsers do)."""
     image = GifImageFile(as_file(source.lossless()))
     if not source.is_partial:
         return image

@@ -1,7 +1,7 @@
-"""pi-heif's plugin for Pillow on one thread, and for the picture alone.
+"""pi-heif's plugin for Pillow, with one thread, and only for the picture itself.
 
-Several drops are worked on at once, and more threads would cost 10 % more CPU. What lies beside the picture is not
-wanted, and it is what the plugin reads with the least care.
+Several drops are processed at once, and more threads would cost 10 % more CPU time. The other items are not needed, and
+the plugin parses them with less care.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
 
 
 class StillImage(HeifImageFile):  # type: ignore[misc]  # it ships no types
-    """The picture; grey of more than 8 bits is handed over as 16, however many they were."""
+    """The picture; grey of more than 8 bits is returned as 16 bits, whatever its depth."""
 
     def _open(self) -> None:
         super()._open()

@@ -1,8 +1,8 @@
-"""Decides about HEIC and AVIF, which share a container: which of them it is, and how large its largest picture.
+"""Inspects HEIC and AVIF, which share a container: which of them a file is, and the size of its largest picture.
 
 The container is ISO/IEC 14496-12 with the items of ISO/IEC 23008-12 (https://nokiatech.github.io/heif/technical.html);
 AVIF's brands are in https://aomediacodec.github.io/av1-avif/. Both decoders apply the container's own rotation and
-mirroring, beside which EXIF's orientation does not count.
+mirroring, which override the EXIF orientation.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _EITHER = {b"mif1", b"msf1"}
 _METADATA = (b"Exif", b"application/rdf+xml", b"thmb")
 _UNSUPPORTED = {
     b"unci": "uncompressed pixels (unif, unci)",
-    b"avc1": "a picture that is coded as AVC (avc1)",
-    b"vvc1": "a picture that is coded as VVC (vvc1)",
-    b"evc1": "a picture that is coded as EVC (evc1)",
-    b"j2k1": "a picture that is coded as JPEG 2000 (j2k1)",
-    b"jpeg": "a JPEG inside",
+    b"avc1": "an AVC-coded picture (avc1)",
+    b"vvc1": "a VVC-coded picture (vvc1)",
+    b"evc1": "an EVC-coded picture (evc1)",
+    b"j2k1": "a JPEG 2000 picture (j2k1)",
+    b"jpeg": "a JPEG picture (jpeg)",
     b"mski": "a mask",
 }
-"""Kinds of items that no decoder here knows."""
+"""Item types that none of the decoders supports."""
 
 
 def is_avif(head: bytes) -> bool:
@@ -45,7 +45,7 @@ def is_avif(head: bytes) -> bool:
 
 
 def is_heic(head: bytes) -> bool:
-    """Say whether a file begins as HEIC, or as HEIF that is no AVIF."""
+    """Say whether a file begins as HEIC, or as HEIF that is not AVIF."""
     brands = _brands(head)
     return not brands.isdisjoint(_HEIC | _EITHER) and brands.isdisjoint(_AVIF)
 
@@ -59,7 +59,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def inspect_avif(data: bytes) -> Inspection:
-    """Inspect an AVIF: its stream may say what colours it has, and its decoder cuts nothing off (`clap`)."""
+    """Inspect an AVIF: its stream may state the colours, and its decoder ignores the crop (`clap`)."""
     source, items = _inspect(data, "image/avif", "AVIF")
     numbers = filter(None, map(av1.cicp, stream_heads(data)))
     in_stream = next((colour.of_cicp(*pair) for pair in numbers), None)
@@ -81,9 +81,9 @@ def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, Items
     items = Items.read(data, meta)
     size = items.largest_size()
     if not size:
-        raise CorruptImage(f"The {name} is damaged or cut short: it states no size. Upload the whole file.")
+        raise CorruptImage(f"The {name} is damaged or cut short: it does not state its size. Upload the whole file.")
     if 0 in size:
-        raise CorruptImage(f"The {name} is damaged: it states no size. Save it again.")
+        raise CorruptImage(f"The {name} is damaged: it does not state its size. Save it again.")
     if unsupported := _UNSUPPORTED.get(item_types(data, meta).get(items.first_coded(), b"")):
         raise UnsupportedFormat(f"The {name} holds {unsupported}, which is not supported. Save it as a JPEG.")
     _demand_extents(data, meta, name)
@@ -107,22 +107,22 @@ def _colours_of_exif(data: bytes, meta: Box) -> ColourSpace | None:
 
 
 def _meta(data: bytes, name: str) -> tuple[Box, bool]:
-    """Return the box that describes its items (14496-12, 8.11.1), and whether there are tracks beside (`moov`)."""
+    """Return the box that describes the items (`meta`, 14496-12, 8.11.1), and whether there are tracks (`moov`)."""
     found = list(boxes(data, 0, len(data)))
     metas = [box for box in found if box.kind == b"meta"]
     has_tracks = any(box.kind == b"moov" for box in found)
     if len(metas) > 1:
-        raise CorruptImage(f"The {name} is damaged: it describes itself twice. Save it again.")
+        raise CorruptImage(f"The {name} is damaged: it has two descriptions (`meta`). Save it again.")
     if not metas and has_tracks:
         raise UnsupportedFormat(f"The {name} holds no still image. Send one frame of it as a JPEG or PNG.")
     if not metas:
-        raise CorruptImage(f"The {name} is cut short: it holds no picture. Upload the whole file.")
+        raise CorruptImage(f"The {name} is cut short: its description (`meta`) is missing. Upload the whole file.")
     return metas[0], has_tracks
 
 
 def _demand_extents(data: bytes, meta: Box, name: str) -> None:
-    """Refuse items whose bytes are not there. They may share some (14496-12, 8.11.3), as tiles of one colour do."""
+    """Refuse items whose bytes are missing. Items may share bytes (14496-12, 8.11.3), as tiles of one colour do."""
     _, stored = stored_within(data, meta)
     for extent in extents(data, meta):
         if extent.place + extent.length > (stored if extent.is_within else len(data)):
-            raise CorruptImage(f"The {name} is cut short: it names more bytes than it has. Upload the whole file.")
+            raise CorruptImage(f"The {name} is cut short: it refers to more bytes than it has. Upload the whole file.")

@@ -1,4 +1,4 @@
-"""Gives the transparency of an AVIF the size that older encoders left out, and that Pillow's decoder demands."""
+"""Adds the size of an AVIF's alpha picture, which older encoders left out and Pillow's decoder requires."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ _MAX_COUNT = 255
 
 
 def with_sized_alpha(data: bytes) -> bytes:
-    """Return an AVIF whose transparency states its size, which is that of the picture.
+    """Return an AVIF whose alpha picture states its size, which is that of the main picture.
 
-    `meta` is written again behind all else, and the place where it was is left free, so that nothing moves to which an
-    offset points.
+    The new `meta` is appended, and its old place becomes free space, so that all offsets stay valid.
     """
     for box in boxes(data, 0, len(data)):
         if box.kind == b"meta":
@@ -27,7 +26,7 @@ def with_sized_alpha(data: bytes) -> bytes:
 
 
 def _with_property(data: bytes, meta: Box, added: dict[int, int]) -> bytes:
-    """Return the content of `meta` in which some items have one property more."""
+    """Return the content of `meta` with one more property for some items."""
     content = data[meta.start : meta.start + VERSION_BYTES]
     for kind, body, stop in boxes_of_meta(data, meta):
         inside = data[body:stop]
@@ -41,7 +40,7 @@ def _with_property(data: bytes, meta: Box, added: dict[int, int]) -> bytes:
 
 
 def _with_associations(content: bytes, added: dict[int, int]) -> bytes:
-    """Return the content of `ipma` in which some items have one property more (23008-12, 9.3)."""
+    """Return the content of `ipma` with one more property for some items (23008-12, 9.3)."""
     item_bytes, index_bytes = 4 if content[0] else 2, 2 if content[3] & 1 else 1
     made, at = content[:8], 8
     for _ in range(int.from_bytes(content[4:8], "big")):

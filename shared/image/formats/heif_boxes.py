@@ -1,4 +1,4 @@
-"""Decides where the boxes of HEIC and AVIF begin and end (ISO/IEC 14496-12, 4.2)."""
+"""Finds where the boxes of HEIC and AVIF begin and end (ISO/IEC 14496-12, 4.2)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 _HEAD_BYTES = _LARGE_SIZE_BYTES = 8
 _SIZE_FOLLOWS, _TO_THE_END = 1, 0
 VERSION_BYTES = 4
-"""What a full box begins with: its version, and flags."""
+"""The start of a full box: its version and flags."""
 
 
 class Box(NamedTuple):
-    """Its type, and where its content starts and ends."""
+    """A box: its type, and where its content starts and ends."""
 
     kind: bytes
     start: int
@@ -23,7 +23,7 @@ class Box(NamedTuple):
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes between two places."""
+    """Yield the boxes between two offsets."""
     while start + _HEAD_BYTES <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         body = start + _HEAD_BYTES
@@ -43,7 +43,7 @@ def boxes_of_meta(data: bytes, meta: Box) -> Iterator[Box]:
 
 
 def nested(data: bytes, found: Iterator[Box], *path: bytes) -> Iterator[Box]:
-    """Yield the boxes that are inside those of a path."""
+    """Yield the boxes at a path of types."""
     for box in found:
         if not path:
             yield box
@@ -52,5 +52,5 @@ def nested(data: bytes, found: Iterator[Box], *path: bytes) -> Iterator[Box]:
 
 
 def written(kind: bytes, content: bytes) -> bytes:
-    """Return a box as it is written."""
+    """Return the bytes of a box."""
     return struct.pack(">I4s", _HEAD_BYTES + len(content), kind) + content

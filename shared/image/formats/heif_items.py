@@ -1,4 +1,4 @@
-"""Decides what a HEIC or an AVIF says of its items: what they are, what they have, where their bytes lie.
+"""Reads what a HEIC or AVIF says about its items: their types, properties and byte ranges.
 
 All of it is in `meta` (ISO/IEC 14496-12, 8.11; ISO/IEC 23008-12, 6 and 9).
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 4
 _SHORT_ITEMS = 2
-"""The last version of `infe` in which an item's number has two bytes."""
+"""The last version of `infe` whose item numbers have two bytes."""
 
 
 @dataclass(frozen=True)
 class Items:
-    """The pictures in a file: their properties, who has which, and which are derived from others.
+    """The pictures in a file: their properties, and which pictures they are derived from.
 
-    `primary` is the item that is shown.
+    `primary` is the item to show.
     """
 
     data: bytes
@@ -40,7 +40,7 @@ class Items:
 
     @classmethod
     def read(cls, data: bytes, meta: Box) -> Items:
-        """Read what `meta` says of them."""
+        """Read the items of a `meta` box."""
         primary = 0
         for kind, body, _ in boxes_of_meta(data, meta):
             if kind == b"pitm":
@@ -50,7 +50,7 @@ class Items:
         return cls(data, properties, owned, _parts(data, meta), primary)
 
     def size(self, number: int) -> tuple[int, int] | None:
-        """Return the width and height that a property states (`ispe`, 23008-12, 6.5.3)."""
+        """Return the width and height of a property (`ispe`, 23008-12, 6.5.3)."""
         kind, body, stop = self.properties[number]
         if kind != b"ispe" or body + 12 > stop:
             return None
@@ -58,23 +58,23 @@ class Items:
         return width, height
 
     def largest_size(self) -> tuple[int, int] | None:
-        """Return the size with the most pixels that any property states; None where none does."""
+        """Return the size with the most pixels among the properties, or None if there is none."""
         sizes = filter(None, map(self.size, range(len(self.properties))))
         return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
     def depth(self) -> int:
-        """Return the most bits of a channel that a decoder is told of."""
+        """Return the largest number of bits per channel in the properties."""
         return max((_depth(self.data, box) for box in self.properties), default=8)
 
     def first_coded(self) -> int:
-        """Return the item whose pixels are decoded first for the picture."""
+        """Return the first item that is decoded for the picture."""
         item = self.primary
         for _ in range(_MAX_DEPTH):
             item = next(iter(self.parts.get(item, ())), item)
         return item
 
     def colours(self) -> ColourSpace | None:
-        """Return what `colr` says of the picture by numbers (`nclx`), or of the first that it is put together of."""
+        """Return the colours (`colr` of type `nclx`) of the picture, or of the first item that it is derived from."""
         for item in (self.primary, *self.parts.get(self.primary, ())[:1]):
             for body, stop in self._of(item, b"colr"):
                 if self.data[body : body + 4] == b"nclx" and body + 10 <= stop:
@@ -82,7 +82,7 @@ class Items:
         return None
 
     def clean_aperture(self, width: int, height: int) -> tuple[int, int, int, int] | None:
-        """Return which part of the picture is shown (`clap`, 14496-12, 12.1.4.1); None where that is all of it."""
+        """Return the visible part of the picture (`clap`, 14496-12, 12.1.4.1), or None for all of it."""
         for body, stop in self._of(self.primary, b"clap"):
             numbers = struct.unpack_from(">iIiIiIiI", self.data, body) if body + 32 <= stop else ()
             if numbers and all(numbers[1::2]):
@@ -94,7 +94,7 @@ class Items:
         return None
 
     def alphas_without_size(self) -> list[int]:
-        """Return the items that say how transparent another one is (`auxC`, 23008-12, 6.5.8), and not how large."""
+        """Return the alpha items (`auxC`, 23008-12, 6.5.8) that do not state a size."""
         return [
             item
             for item, numbers in self.owned.items()
@@ -103,7 +103,7 @@ class Items:
         ]
 
     def _of(self, item: int, wanted: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where the content of an item's properties of a kind is."""
+        """Yield the content of an item's properties of one type."""
         for number in self.owned.get(item, []):
             kind, body, stop = self.properties[number]
             if kind == wanted:
@@ -111,7 +111,7 @@ class Items:
 
 
 def _depth(data: bytes, box: Box) -> int:
-    """Return the bits of each channel (av1C, AV1-ISOBMFF 2.3.3; hvcC, 14496-15, 8.3.3.1)."""
+    """Return the bits per channel (av1C, AV1-ISOBMFF 2.3.3; hvcC, 14496-15, 8.3.3.1)."""
     if box.kind == b"av1C":
         flags = data[box.start : box.end][2]
         return 8 + 2 * (flags >> 6 & 1) + 2 * (flags >> 5 & 1)
@@ -119,7 +119,7 @@ def _depth(data: bytes, box: Box) -> int:
 
 
 def _owned(data: bytes, meta: Box, property_count: int) -> dict[int, list[int]]:
-    """Return which of the properties each item has, by their place among them (`ipma`, 23008-12, 9.3)."""
+    """Return the properties of each item, by their index (`ipma`, 23008-12, 9.3)."""
     owned: dict[int, list[int]] = {}
     for kind, body, stop in nested(data, boxes_of_meta(data, meta), b"iprp"):
         if kind != b"ipma":
@@ -140,7 +140,7 @@ def _owned(data: bytes, meta: Box, property_count: int) -> dict[int, list[int]]:
 
 
 def _parts(data: bytes, meta: Box) -> dict[int, tuple[int, ...]]:
-    """Return what each derived picture is put together of (`dimg` in `iref`; 14496-12, 8.11.12, 23008-12, 6.4)."""
+    """Return the items that each derived picture is made of (`dimg` in `iref`; 14496-12, 8.11.12, 23008-12, 6.4)."""
     parts: dict[int, tuple[int, ...]] = {}
     for kind, body, stop in boxes_of_meta(data, meta):
         if kind == b"iref":
@@ -150,15 +150,17 @@ def _parts(data: bytes, meta: Box) -> dict[int, tuple[int, ...]]:
                 if reference == b"dimg" and named <= until:
                     whole, count = struct.unpack_from(f">{item}H", data, inside)
                     if whole in parts:
-                        raise CorruptImage("The image is damaged: it is put together in two ways. Save it again.")
+                        raise CorruptImage(
+                            "The image is damaged: one of its pictures is derived in two ways. Save it again."
+                        )
                     parts[whole] = struct.unpack_from(f">{count}{item}", data, named)
     return parts
 
 
 def item_types(data: bytes, meta: Box) -> dict[int, bytes]:
-    """Return what each item is (`infe`, 14496-12, 8.11.6); refuse a type, a name or a media type that is no UTF-8.
+    """Return each item's type (`infe`, 14496-12, 8.11.6); refuse a type, name or media type that is not UTF-8.
 
-    pi-heif makes a string of it for everything beside the picture, does not look whether it could, and crashes.
+    pi-heif decodes these for all items except the picture, without handling errors, and crashes.
     """
     types = {}
     for kind, body, stop in boxes_of_meta(data, meta):
@@ -171,7 +173,7 @@ def item_types(data: bytes, meta: Box) -> dict[int, bytes]:
 
 
 class Extent(NamedTuple):
-    """Where some bytes of an item are, in the file or within `idat`; of a length of 0, they are all that there are."""
+    """A byte range of an item, in the file or within `idat`; a length of 0 means up to the end."""
 
     item: int
     is_within: bool
@@ -180,7 +182,7 @@ class Extent(NamedTuple):
 
 
 def extents(data: bytes, meta: Box) -> Iterator[Extent]:
-    """Yield where the bytes of each item are (`iloc`, 14496-12, 8.11.3)."""
+    """Yield the byte ranges of each item (`iloc`, 14496-12, 8.11.3)."""
     for kind, body, _ in boxes_of_meta(data, meta):
         if kind != b"iloc":
             continue
@@ -204,5 +206,5 @@ def extents(data: bytes, meta: Box) -> Iterator[Extent]:
 
 
 def stored_within(data: bytes, meta: Box) -> tuple[int, int]:
-    """Return where the bytes start that items have within `meta`, and how many there are (`idat`, 8.11.11)."""
+    """Return the start and the length of the item data within `meta` (`idat`, 8.11.11)."""
     return next(((body, stop - body) for kind, body, stop in boxes_of_meta(data, meta) if kind == b"idat"), (0, 0))

@@ -1,4 +1,4 @@
-"""Decides where items, and the streams of an AVIF, begin: what a decoder would read first, and what says of colours."""
+"""Finds where items and the streams of an AVIF begin: a decoder reads that first, and it states the colours."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from shared.image.formats.heif_boxes import Box
 
 _HEAD_BYTES = 65_536
-"""What a stream says of its colours stands before its first picture (AV1, 7.5)."""
+"""A stream states its colours before its first picture (AV1, 7.5)."""
 
 
 def stream_heads(data: bytes) -> Iterator[bytes]:
-    """Yield how the streams of an AVIF begin: its items, and the first picture of each track where it is animated."""
+    """Yield the beginning of each stream in an AVIF: of its items, and of each track's first picture."""
     for box in boxes(data, 0, len(data)):
         if box.kind == b"meta":
             yield from item_heads(data, box, b"av01")
@@ -40,7 +40,7 @@ def item_heads(data: bytes, meta: Box, kind: bytes) -> Iterator[bytes]:
 
 
 def _of_track(data: bytes, track: Box) -> bytes:
-    """Return how the first sample of a track begins (14496-12, 8.7.3 and 8.7.5)."""
+    """Return the beginning of a track's first sample (14496-12, 8.7.3 and 8.7.5)."""
     within = boxes(data, track.start, track.end)
     tables = {kind: body for kind, body, _ in nested(data, within, b"mdia", b"minf", b"stbl")}
     sizes = tables[b"stsz"] + 4

@@ -1,7 +1,7 @@
-"""Decides about JPEG: which of its pieces leave, and whether it may pass.
+"""Inspects a JPEG: which of its parts are sent, and whether it may be passed through.
 
-The format is ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B): segments, among them the header of a
-frame, and scans. JFIF is T.871, Adobe's marker is in T.872, the ICC segments are in ICC.1 annex B.
+The format is ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B): segments, among them a frame's header,
+and scans. JFIF is T.871, Adobe's marker is in T.872, the ICC segments are in ICC.1 annex B.
 
 Whether the pixels between the markers are intact is decided in `jpeg_integrity`, while they are decoded.
 """
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _JFIF_BYTES, _ADOBE_BYTES = 14, 12
-"""Of a segment that tells the colours and nothing else: no thumbnail, nothing hidden behind."""
+"""The length of a segment that states only colours: no thumbnail, nothing hidden after it."""
 
 _PROFILE_NAME = b"ICC_PROFILE\0"
 _SOI_BYTES = 2
 _SUBSAMPLED = 2
-"""Samples for each pixel; of several scans with more, a decoder keeps 6 bytes or 8 for each."""
+"""Samples per pixel; if several scans have more, a decoder keeps 6 or 8 bytes for each pixel."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class JpegInspection(Inspection):
 
     @property
     def end(self) -> int:
-        """Where the picture ends, its end marker included."""
+        """Where the picture ends, including its end marker."""
         return self.kept[-1][1]
 
     @property
@@ -58,7 +58,7 @@ class JpegInspection(Inspection):
 
 
 class _Structure(NamedTuple):
-    """A file up to its first end marker: the pieces of it that always leave, and what application segments note."""
+    """A file up to its first end marker: the parts that are always sent, and what application segments say."""
 
     frame: Frame
     tables: Tables
@@ -68,7 +68,7 @@ class _Structure(NamedTuple):
 
 
 def inspect(data: bytes) -> JpegInspection:
-    """Read the segments up to the first end marker; refuse what is cut short or malformed."""
+    """Read the segments up to the first end marker; refuse a truncated or malformed file."""
     if text_mode.has_converted_line_ends(data):
         raise text_mode.converted()
     with text_mode.told_of_damage(data):
@@ -110,9 +110,9 @@ def _read(data: bytes) -> _Structure:
                 continue
         elif segment.marker in FRAMES:
             if frame:
-                raise CorruptImage("The JPEG is damaged: it begins a second picture. Save it again.")
+                raise CorruptImage("The JPEG is damaged: a second picture begins inside the first one. Save it again.")
             frame = Frame.read(data, segment)
-        elif segment.marker == DNL:  # what it says, the header of the frame has said before
+        elif segment.marker == DNL:  # the frame's header has already stated what it says
             continue
         elif segment.marker == SOS:
             scan, position = read_scan(data, segment, frame, tables)
@@ -127,7 +127,7 @@ def _read(data: bytes) -> _Structure:
 
 
 def _is(data: bytes, segment: Segment, marker: int, word: bytes) -> bool:
-    """Say whether it has a marker, and begins with a word."""
+    """Say whether a segment has this marker, and begins with these bytes."""
     return segment.marker == marker and data[segment.body : min(segment.end, segment.body + len(word))] == word
 
 
@@ -169,10 +169,10 @@ def _adobe_profile(*, is_grey: bool) -> bytes:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What application segments say of a picture.
+    """What application segments say about a picture.
 
-    `burdened` are the (start, end) of those that tell its colours and hold more than that, as a thumbnail.
-    `is_adobe_rgb` says that EXIF tells it, and no profile; `jfif_end` is where that could stand.
+    `burdened` are those that state colours and hold something else as well, such as a thumbnail, as (start, end).
+    `is_adobe_rgb`: EXIF states it, and there is no profile; a profile can be inserted at `jfif_end`.
     """
 
     orientation: int
@@ -184,7 +184,7 @@ class _Notes:
 
     @classmethod
     def read(cls, data: bytes, segments: Sequence[Segment]) -> _Notes:
-        """Read the segments that are notes."""
+        """Read the application segments."""
         of_exif = next((segment for segment in segments if _is_exif(data, segment)), None)
         of_colours = [segment for segment in segments if _is_jfif(data, segment) or _is_adobe(data, segment)]
         block = memoryview(data)[of_exif.body + 6 : of_exif.end] if of_exif else b""
@@ -199,7 +199,7 @@ class _Notes:
         )
 
     def tell_colours_of(self, frame: Frame) -> bool:
-        """Say whether a decoder would take other colours for granted without the thumbnail's segment and the like."""
+        """Say whether a decoder would assume other colours if the segment with the thumbnail were removed."""
         identifiers = bytes(component.identifier for component in frame.components)
         is_clear = self.has_jfif or not (self.has_adobe or identifiers == b"RGB")
-        return bool(self.burdened) and not (is_clear and len(frame.components) <= 3)  # noqa: PLR2004 - RGB, no CMYK
+        return bool(self.burdened) and not (is_clear and len(frame.components) <= 3)  # noqa: PLR2004 - RGB, not CMYK

@@ -1,4 +1,4 @@
-"""Decides what a JPEG says of its picture: in the header of its frame (ITU-T T.81, B.2.2), and in tables (B.2.4)."""
+"""Reads what a JPEG says of its picture, in the frame's header (ITU-T T.81, B.2.2) and in tables (B.2.4)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _UNREAD = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless"),
     **dict.fromkeys((0xC9, 0xCA, 0xCD, 0xCE), "arithmetic-coded"),
     **dict.fromkeys((0xC5, 0xC6), "hierarchical"),
-    0xF7: "of the kind JPEG-LS",
+    0xF7: "a JPEG-LS file",
 }
 FRAMES = {BASELINE, EXTENDED, PROGRESSIVE, *_UNREAD}
-"""SOF0 to SOF15 (table B.1), of which three are read, and SOF55 (ITU-T T.87, C.1.1)."""
+"""SOF0 to SOF15 (table B.1), three of which are supported, and SOF55 (ITU-T T.87, C.1.1)."""
 
 _BLOCK = 8
 
 
 class Component(NamedTuple):
-    """What a picture has of one kind of samples: its identifier, its sampling factors and its quantization table."""
+    """A component (channel): its identifier, its sampling factors and its quantization table."""
 
     identifier: int
     across: int
@@ -38,7 +38,7 @@ class Component(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """How the picture is coded, how large it is, and of which components it is made."""
+    """A frame's coding, size and components."""
 
     process: int
     width: int
@@ -47,7 +47,7 @@ class Frame:
 
     @classmethod
     def read(cls, data: bytes, segment: Segment) -> Frame:
-        """Read its header; refuse what no decoder here knows."""
+        """Read a frame's header; refuse codings that are not supported."""
         body, end = segment.body, segment.end
         precision, count = data[body], data[body + 5 : body + 6]
         height, width = (int.from_bytes(data[at : at + 2], "big") for at in (body + 1, body + 3))
@@ -76,28 +76,28 @@ class Frame:
 
     @property
     def identifiers(self) -> frozenset[int]:
-        """What its components are called in the headers of scans."""
+        """The components' identifiers, as used in the headers of scans."""
         return frozenset(component.identifier for component in self.components)
 
     @property
     def is_progressive(self) -> bool:
-        """Whether its scans make it better step by step (annex G)."""
+        """Whether its scans refine it step by step (annex G)."""
         return self.process == PROGRESSIVE
 
     @property
     def luma(self) -> Component:
-        """The first component, which has the shapes."""
+        """The first component, which is luminance or grey."""
         return self.components[0]
 
     @property
     def sampling(self) -> tuple[int, int]:
-        """How many pixels have one colour, across and down."""
+        """How many pixels share one chroma sample, across and down."""
         colours = self.components[1] if len(self.components) > 1 else Component(0, 1, 1, 0)
         return ceil(self.luma.across / colours.across), ceil(self.luma.down / colours.down)
 
     @property
     def samples_per_pixel(self) -> float:
-        """How many samples of all components there are for each pixel: 3, or 1.5 where colours have less."""
+        """The samples of all components per pixel: 3, or 1.5 with 4:2:0 subsampling."""
         across, down = self._most_factors()
         return sum(component.across * component.down for component in self.components) / (across * down)
 
@@ -116,9 +116,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Tables:
-    """What was defined last before some place: tables by their destination, and the interval of restarts, 0 for none.
+    """The tables in force at some place, by their destination, and the restart interval, 0 for none.
 
-    Of a quantization table, the sum of its divisors; of a Huffman table, how many bits a coefficient may have at most.
+    A quantization table is represented by the sum of its divisors, a Huffman table by the most bits of a coefficient.
     """
 
     divisors: Mapping[int, int] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Tables:
     restart_interval: int = 0
 
     def after(self, data: bytes, segment: Segment) -> Tables:
-        """Return what is defined behind a segment."""
+        """Return the tables after a segment."""
         if segment.marker == DQT:
             return replace(self, divisors={**self.divisors, **dict(_divisors(data, segment))})
         if segment.marker == DHT:
@@ -137,7 +137,7 @@ class Tables:
 
 
 def _divisors(data: bytes, segment: Segment) -> Iterator[tuple[int, int]]:
-    """Yield the destination of each quantization table, and the sum of its numbers of 8 or 16 bits (B.2.4.1)."""
+    """Yield the destination of each quantization table, and the sum of its 8- or 16-bit numbers (B.2.4.1)."""
     at = segment.body
     while at < segment.end:
         destination, width = data[at] & 15, 2 if data[at] >> 4 else 1
@@ -148,7 +148,7 @@ def _divisors(data: bytes, segment: Segment) -> Iterator[tuple[int, int]]:
 
 
 def _most_bits(data: bytes, segment: Segment) -> Iterator[tuple[int, int]]:
-    """Yield class and destination of each Huffman table (B.2.4.2), and the most bits that its symbols stand for.
+    """Yield the class and destination of each Huffman table (B.2.4.2), and the most bits that its symbols stand for.
 
     They are the low half of a symbol (F.1.2.2.1).
     """

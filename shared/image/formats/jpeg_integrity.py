@@ -1,17 +1,17 @@
-"""Decides whether the pixels of a JPEG are all there, while it decodes them.
+"""Decides whether all pixels of a JPEG are present, while it decodes them.
 
-libjpeg repairs what it can, Pillow does not look at its warnings, and a picture that is half grey passes. libjpeg can
-be starved, though: it stops where its data end and says how much of them it has taken. So each run of entropy-coded
-data (from one marker to the next) is handed over without the marker behind it:
+libjpeg repairs what it can, Pillow ignores its warnings, and a picture that is half grey passes. But libjpeg can be fed
+piecemeal: it stops where its data ends, and says how much of it was consumed. So each run of entropy-coded data (from
+one marker to the next) is fed without the marker after it:
 
-- a decoder that is still at work waits for more after nearly every byte (at least 3 of any 4, measured on 1,100 runs of
-  intact files), because it fills a register of 64 bits ahead; one that takes the last 4 and waits for none had finished
-  before, so that there was too much;
-- after some zeros for that register it has finished and skips all that comes, as it does between markers; one that
-  still waits takes zeros for pixels, so that there was too little.
+- a decoder that needs more data stops after nearly every byte (at least 3 of any 4, measured on 1,100 runs of intact
+  files), because it fills a register of 64 bits in advance; one that takes the last 4 without stopping had already
+  finished, so the run has too much data;
+- after some zeros for that register, a decoder that has finished skips whatever follows, as it does between markers;
+  one that is still waiting takes zeros for pixels, so the run has too little data.
 
 Of 466 visibly harmful corruptions, a third of them in progressive files and files with restart markers, Pillow's
-`load()` accepts 400 and this 29; it refuses no intact file. It costs 2 ms for 4 MB.
+`load()` accepts 400 and this accepts 29; it refuses no intact file. It takes 2 ms for 4 MB.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 4
 _REGISTER = bytes(8)
 _FIRST_OF_TWO = 0xFF
-"""After 0xFF a zero is stuffed, and a decoder waits for it even between markers."""
+"""A zero is stuffed after 0xFF, and a decoder waits for it even between markers."""
 
 _PROBE = bytes(3)
 _PROBES = 8
 
 _MAX_CHECKED_RUNS = 1_024
-"""Restart markers may stand after every 8 x 8 pixels; where there are more, only every so manieth run is checked."""
+"""Restart markers may follow every block of 8 x 8 pixels; if there are more runs, only every n-th one is checked."""
 
 
 def pass_on(source: JpegInspection) -> bytes:
-    """Return the file without its metadata, once it is found intact.
+    """Return the file without its metadata, once it is found to be intact.
 
-    All of it is decoded, in grey at an eighth of its size: a third of the cost of the whole, and every bit is read.
+    All of it is decoded, in grey at an eighth of its size: a third of the cost of a full decode, and every bit is read.
     """
     decode(source, 8, "L")
     return source.lossless_with_profile()
 
 
 def decode(source: JpegInspection, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:
-    """Decode exactly what belongs to the picture, at 1, 1/2, 1/4 or 1/8 of its size; refuse it where it is damaged."""
+    """Decode exactly the picture's data, at 1, 1/2, 1/4 or 1/8 of its size; refuse the picture if it is damaged."""
     with told_of_damage(source.data):
         return _decode(source, scale, mode)
 
@@ -79,7 +79,7 @@ def _decode(source: JpegInspection, scale: int, mode: Literal["L"] | None) -> Im
 
 
 class _Feeder:
-    """A decoder that is handed its data bit by bit, which Pillow's own loop does not allow."""
+    """A decoder that is fed its data piece by piece, which Pillow's own loop does not allow."""
 
     def __init__(self, image: JpegImageFile) -> None:
         ((name, extents, _, arguments),) = image.tile
@@ -91,7 +91,7 @@ class _Feeder:
         self.finished = False
 
     def give(self, data: bytes | memoryview) -> int:
-        """Hand over `data`; return how many bytes the decoder has left until more of them come."""
+        """Feed `data`; return how many bytes the decoder leaves until more arrive."""
         if self.finished or not data:
             return len(self._left)
         block = self._left + data if self._left else data
@@ -107,7 +107,7 @@ class _Feeder:
 
 
 def _runs(source: JpegInspection) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each run, or of several as one where there are too many."""
+    """Yield the start and end of each run, or of several runs together if there are too many."""
     at_once = 1 + sum(scan.restarts for scan in source.scans) // _MAX_CHECKED_RUNS
     for scan in source.scans:
         start = scan.start
@@ -126,7 +126,7 @@ def _give_run(feeder: _Feeder, run: memoryview) -> None:
     if not any(waits[-_TAIL_BYTES:]):
         raise _too_much()
     feeder.give(_REGISTER)
-    if any([feeder.give(_PROBE) for _ in range(_PROBES)]):  # noqa: C419 - all of them, whatever comes of the first
+    if any([feeder.give(_PROBE) for _ in range(_PROBES)]):  # noqa: C419 - all of them, whatever the first one returns
         raise _too_little()
 
 

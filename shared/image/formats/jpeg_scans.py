@@ -1,7 +1,7 @@
-"""Decides whether the scans of a JPEG are whole: their headers, their restart markers, and what they complete together.
+"""Decides whether the scans of a JPEG are complete: headers, restart markers, and all coefficients together.
 
-A scan is a header (ITU-T T.81, B.2.3) and entropy-coded data up to the next marker that is no restart marker; annex G
-says in which order those of a progressive picture come.
+A scan is a header (ITU-T T.81, B.2.3) and entropy-coded data up to the next marker that is not a restart marker; annex
+G defines the order of a progressive picture's scans.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _AC_TABLE = 0x10
-"""Set in the number under which a Huffman table is announced, if it is for coefficients other than the first."""
+"""Set in the number of a Huffman table in its segment, if it is for coefficients other than the first."""
 
 _COEFFICIENTS = 64
 _PIECE_BYTES = 65_536
@@ -31,7 +31,7 @@ _PIECE_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Scan:
-    """One pass over the picture: which components and coefficients it completes, and where its entropy data lie."""
+    """One scan: the components and coefficients that it completes, and the range of its entropy-coded data."""
 
     components: tuple[int, ...]
     first_coefficient: int
@@ -43,12 +43,12 @@ class Scan:
     restarts: int
 
     def markers(self, data: bytes) -> Iterator[int]:
-        """Yield where its restart markers are."""
+        """Yield the offsets of its restart markers."""
         return (match.start() for match in islice(_MARKER.finditer(data, self.start), self.restarts))
 
 
 def read_scan(data: bytes, segment: Segment, frame: Frame | None, tables: Tables) -> tuple[Scan, int]:
-    """Read the scan whose header a segment is; return where the next marker begins as well."""
+    """Read the scan whose header a segment is; return it and the offset of the next marker."""
     if not frame:
         raise CorruptImage("The JPEG is damaged: its pixels come before its size. Save it again.")
     body, end = segment.body, segment.end
@@ -59,21 +59,21 @@ def read_scan(data: bytes, segment: Segment, frame: Frame | None, tables: Tables
     first, last, bits = data[end - 3 : end]
     high, low = bits >> 4, bits & 15
     if frame.is_progressive and first and high and tables.most_bits.get(_AC_TABLE | data[body + 2] & 15, 0) > 1:
-        # A coefficient that appears while others are refined has one bit (G.1.2.3); libjpeg takes more for one.
-        raise CorruptImage("The JPEG is damaged: a table of its scans is malformed. Save it again.")
+        # A coefficient that appears in a refinement scan has one bit (G.1.2.3); libjpeg accepts more for one.
+        raise CorruptImage("The JPEG is damaged: one of its Huffman tables is malformed. Save it again.")
     interval = tables.restart_interval
     expected = ceil(frame.units(components) / interval) - 1 if interval else 0
     stop, restarts = _entropy_end(data, end, expected)
     last_byte = _without_fill(data, end, stop)
     if restarts > expected and data[last_byte - 2] == FILL and data[last_byte - 1] in RESTARTS:
-        last_byte, restarts = last_byte - 2, expected  # a camera's last one, behind which nothing is left
+        last_byte, restarts = last_byte - 2, expected  # a camera's last scan, with nothing after it
     return Scan(components, first, last, high, low, end, last_byte, restarts), stop
 
 
 def _entropy_end(data: bytes, start: int, expected: int) -> tuple[int, int]:
     """Find the next marker that is neither a stuffed zero (B.1.1.5) nor one of the expected restarts (B.2.1).
 
-    Return where it is, and how many restarts there are before it.
+    Return its offset, and how many restarts precede it.
     """
     for restarts, match in enumerate(_MARKER.finditer(data, start)):
         code = data[match.end() - 1]
@@ -85,7 +85,7 @@ def _entropy_end(data: bytes, start: int, expected: int) -> tuple[int, int]:
 
 
 def _without_fill(data: bytes, start: int, end: int) -> int:
-    """Step back over the 0xFF bytes that may stand before a marker (B.1.1.2)."""
+    """Step back over the 0xFF bytes that may precede a marker (B.1.1.2)."""
     while end > start and data[end - 1] == FILL:
         piece = data[max(start, end - _PIECE_BYTES) : end]
         end -= len(piece) - len(piece.rstrip(b"\xff"))
@@ -93,7 +93,7 @@ def _without_fill(data: bytes, start: int, end: int) -> int:
 
 
 def demand_every_component(scans: Sequence[Scan], frame: Frame) -> None:
-    """Refuse scans that leave a component or one of its 64 coefficients unfinished, or refine none (G.1.1)."""
+    """Refuse scans that leave a component or one of its 64 coefficients unfinished, or refine a missing one (G.1.1)."""
     if not scans:
         raise truncated()
     is_progressive = frame.is_progressive
@@ -116,4 +116,4 @@ def demand_every_component(scans: Sequence[Scan], frame: Frame) -> None:
 
 
 def _out_of_order() -> CorruptImage:
-    return CorruptImage("The JPEG is damaged: its scans do not follow one another. Save it again.")
+    return CorruptImage("The JPEG is damaged: its scans are incomplete or out of order. Save it again.")

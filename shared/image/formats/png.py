@@ -1,8 +1,8 @@
-"""Decides about PNG: which of its chunks leave, and whether it may pass.
+"""Inspects a PNG: which of its chunks are sent, and whether it may be passed through.
 
-The format is https://www.w3.org/TR/png-3/ (section 5 for the chunks). APNG's frames and every text, time and EXIF chunk
-are cut off; what a decoder needs to show the right colours stays, where it has the length of that and hides nothing.
-Whether the pixels are all there is decided in `png_integrity`.
+The format is https://www.w3.org/TR/png-3/ (section 5: chunks). APNG's frames and all text, time and EXIF chunks are
+removed; chunks that a decoder needs for the right colours stay if they have the right length and hide nothing. Whether
+all pixels are present is decided in `png_integrity`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from shared.image.formats.png_chunks import Chunk
 
 _DEEP_BYTES = 12
-"""For each pixel: the halves of 16 bits, and what becomes of them."""
+"""Memory per pixel for reducing 16 bits to 8: the high bytes, and the result."""
 
 
 @dataclass(frozen=True)
 class PngInspection(Inspection):
     """What the chunks say.
 
-    `pixel_data` are the (start, end) of the bodies of IDAT, `profile_chunk` those of the profile's chunk;
-    `pixel_bits` is how many bits a pixel has; `is_deep_and_dark` says that colours of 16 bits have a curve that 8 are
-    too few for.
+    `pixel_data` are the contents of the IDAT chunks, `profile_chunk` is the whole profile chunk, as (start, end);
+    `pixel_bits` is the bits per pixel; `is_deep_and_dark`: its colours have 16 bits, with a curve that is too dark for
+    8.
     """
 
     pixel_bits: int = 24
@@ -45,7 +45,7 @@ class PngInspection(Inspection):
 
 
 def inspect(data: bytes) -> PngInspection:
-    """Read the chunks up to IEND; refuse what is cut short or malformed. Looks at no pixel data."""
+    """Read the chunks up to IEND; refuse a truncated or malformed file. Does not read pixel data."""
     found = list(chunks(data))
     header = _header(data, found)
     demand_order(found)
@@ -88,12 +88,12 @@ def inspect(data: bytes) -> PngInspection:
 
 
 def _header(data: bytes, found: Sequence[Chunk]) -> Header:
-    """Return what the first chunk says; refuse a file that has another first chunk, or no pixels."""
+    """Read the first chunk; refuse a file that begins with another one, or has no pixels."""
     if found and found[0].kind == b"IHDR" and any(chunk.kind == b"IDAT" for chunk in found):
         return Header.read(found[0].content(data))
     if found and found[0].kind == b"CgBI":
         raise UnsupportedFormat(
-            "The PNG is of Apple's own variant (CgBI), which only its systems show. Export it as an ordinary PNG."
+            "The PNG is in Apple's own variant (CgBI), which only Apple's systems show. Export it as an ordinary PNG."
         )
     raise truncated()
 

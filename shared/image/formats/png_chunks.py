@@ -1,4 +1,4 @@
-"""Decides where the chunks of a PNG begin and end, and in which order they may be (https://www.w3.org/TR/png-3/, 5)."""
+"""Finds where the chunks of a PNG begin and end, and checks their order (https://www.w3.org/TR/png-3/, 5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD_BYTES, _CHECKSUM_BYTES = 8, 4
 
 
 class Chunk(NamedTuple):
-    """One part of the file: where it starts, where its content does, and where it ends, its checksum included."""
+    """A chunk: where it starts, where its content starts, and where it ends, including its checksum."""
 
     kind: bytes
     start: int
@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes its content has."""
+        """The length of its content in bytes."""
         return self.body_end - self.body
 
     def content(self, data: bytes) -> bytes:
@@ -47,7 +47,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         body = start + _HEAD_BYTES
         end = body + size + _CHECKSUM_BYTES
         if not kind.isalpha() or (kind == b"IEND" and size):
-            raise CorruptImage("The PNG is damaged: its parts do not follow one another. Save it again.")
+            raise CorruptImage("The PNG is damaged: its chunks are not contiguous. Save it again.")
         if end > len(data):
             raise truncated()
         yield Chunk(kind, start, body, end)
@@ -58,25 +58,25 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def has_checksum(data: bytes, chunk: Chunk) -> bool:
-    """Say whether a chunk's content is what its writer made its checksum of (5.5)."""
+    """Say whether a chunk's checksum matches (5.5)."""
     view = memoryview(data)
     checksum = zlib.crc32(view[chunk.start + 4 : chunk.body_end])
     return checksum == int.from_bytes(view[chunk.body_end : chunk.end], "big")
 
 
 def demand_order(found: Sequence[Chunk]) -> None:
-    """Refuse what may not be there twice, torn pixel data, a palette after them and what no decoder knows (5.6)."""
+    """Refuse duplicates, interrupted pixel data, a palette after pixels and unknown critical chunks (5.6)."""
     kinds = [chunk.kind for chunk in found]
     first, last = kinds.index(b"IDAT"), len(kinds) - 1 - kinds[::-1].index(b"IDAT")
     once = [kind for kind in kinds if kind in CRITICAL - {b"IDAT"}]
     if len(set(once)) < len(once) or set(kinds[first : last + 1]) != {b"IDAT"}:
-        raise CorruptImage("The PNG is damaged: its parts are not in order. Save it again.")
+        raise CorruptImage("The PNG is damaged: its chunks are out of order. Save it again.")
     if b"PLTE" in kinds[last:]:
         raise CorruptImage("The PNG is damaged: its palette comes after its pixels. Save it again.")
     if any(kind[:1].isupper() and kind not in CRITICAL for kind in kinds):
-        raise CorruptImage("The PNG holds a critical part that no decoder knows. Save it again.")
+        raise CorruptImage("The PNG holds a critical chunk of an unknown kind. Save it again.")
 
 
 def truncated() -> CorruptImage:
-    """Say that it has no end."""
+    """Return the error for a file without an end."""
     return CorruptImage("The PNG is cut short: its end is missing. Upload the whole file.")

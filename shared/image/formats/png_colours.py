@@ -1,4 +1,4 @@
-"""Decides which chunks of a PNG tell its colours (https://www.w3.org/TR/png-3/, 11.3.2), and what they say."""
+"""Decides which chunks of a PNG state its colours (https://www.w3.org/TR/png-3/, 11.3.2), and reads them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 _COLOURS = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"}
 _STATED = _COLOURS - {b"tRNS", b"sBIT"}
 _BEFORE = {kind: {b"IDAT"} if kind == b"tRNS" else {b"PLTE", b"IDAT"} for kind in _COLOURS}
-"""What must not have come before a chunk (5.6)."""
+"""The chunks that must not precede a chunk (5.6)."""
 
 _UNSPECIFIED = 2
 _NAME_BYTES = 10_000
-"""More than a profile's name takes, and what deflate adds to what it cannot make smaller."""
+"""More than a profile's name and deflate's overhead take."""
 
 
 def intact_chunks(data: bytes, found: Iterable[Chunk], header: Header, palette: int) -> dict[bytes, Chunk]:
-    """Return, of each kind that is heeded, the first chunk that is in its place, has its length and its checksum.
+    """Return the first chunk of each supported kind with a valid place, length and checksum.
 
-    The others are ignored, as the standard says of ancillary chunks that are in error (13.1), and do not leave.
-    `palette` is how many colours it has.
+    Others are ignored, as the standard demands for invalid ancillary chunks (13.1), and are not sent. `palette` is the
+    number of its colours.
     """
     lengths = _lengths(header, palette)
     intact: dict[bytes, Chunk] = {}
@@ -49,7 +49,7 @@ def intact_chunks(data: bytes, found: Iterable[Chunk], header: Header, palette: 
 
 
 def _lengths(header: Header, palette: int) -> dict[bytes, Collection[int]]:
-    """Return how many bytes the chunks that tell colours have (11.3); of others, decoders make nothing."""
+    """Return the valid lengths of the chunks that state colours (11.3); decoders ignore chunks of other lengths."""
     return {
         b"tRNS": {GREY: {2}, RGB: {6}, PALETTE: range(1, palette + 1)}.get(header.colour_type, ()),
         b"gAMA": {4},
@@ -62,7 +62,7 @@ def _lengths(header: Header, palette: int) -> dict[bytes, Collection[int]]:
 
 
 def stated_colours(data: bytes, intact: Mapping[bytes, Chunk]) -> ColourSpace | None:
-    """Return the colours that are stated beside a profile, in the order of 4.3: cICP, iCCP, sRGB, gAMA and cHRM."""
+    """Return the colours stated without a profile, in the precedence of 4.3: cICP, iCCP, sRGB, gAMA and cHRM."""
     stated = {kind: chunk.content(data) for kind, chunk in intact.items() if kind in _STATED}
     primaries, transfer, matrix, _ = stated.get(b"cICP", bytes(4))
     of_code = colour.of_cicp(primaries, transfer)
@@ -87,8 +87,10 @@ def profile_chunk(profile: bytes) -> bytes:
 
 
 def _has_profile(data: bytes, chunk: Chunk) -> bool:
-    """Say whether it holds a profile and nothing behind it (11.3.2.3); refuse one that inflates without end."""
-    if chunk.end - chunk.body > colour.MAX_PROFILE_BYTES + _NAME_BYTES:  # deflate makes nothing of use larger
+    """Say whether it holds a profile and nothing after it (11.3.2.3); refuse one that inflates beyond the limit."""
+    if (
+        chunk.end - chunk.body > colour.MAX_PROFILE_BYTES + _NAME_BYTES
+    ):  # deflate never makes useful data larger than that
         raise _large_profile()
     try:
         return bool(inflated_profile(chunk.content(data)))
@@ -97,7 +99,7 @@ def _has_profile(data: bytes, chunk: Chunk) -> bool:
 
 
 def inflated_profile(content: bytes) -> bytes:
-    """Return the profile that a chunk holds: 4 KB of it can hold gigabytes. Raises ValueError where it is none."""
+    """Return the profile in a chunk, 4 KB of which can inflate to gigabytes. Raises ValueError if it is invalid."""
     inflater = zlib.decompressobj()
     profile = inflater.decompress(content[content.index(b"\0") + 2 :], colour.MAX_PROFILE_BYTES)
     if inflater.unconsumed_tail:

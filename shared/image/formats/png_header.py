@@ -1,4 +1,4 @@
-"""Decides what a PNG says of its picture (https://www.w3.org/TR/png-3/): its header (11.2.1) and palette (11.2.2)."""
+"""Reads a PNG's header (https://www.w3.org/TR/png-3/, 11.2.1) and the length of its palette (11.2.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_COLOURS = 256
 
 
 class Header(NamedTuple):
-    """How large a picture is, how many bits a channel has, and which channels there are."""
+    """A picture's size, bits per channel and channels."""
 
     width: int
     height: int
@@ -33,14 +33,14 @@ class Header(NamedTuple):
         except struct.error:
             raise truncated() from None
         if not width or not height or depth not in _DEPTHS.get(colour_type, ()):
-            raise CorruptImage("The PNG is damaged: its header describes no picture. Save it again.")
+            raise CorruptImage("The PNG is damaged: its header does not describe a picture. Save it again.")
         if compression or filtering or interlace > 1:
-            raise CorruptImage("The PNG is damaged: its header describes an unknown method. Save it again.")
+            raise CorruptImage("The PNG is damaged: its header names an unknown method. Save it again.")
         return cls(width, height, depth, colour_type, bool(interlace))
 
     @property
     def channels(self) -> int:
-        """How many numbers a pixel has."""
+        """The number of values per pixel."""
         return _CHANNELS[self.colour_type]
 
     @property
@@ -55,13 +55,13 @@ class Header(NamedTuple):
 
     @property
     def has_alpha(self) -> bool:
-        """Whether one of its channels says how transparent the others are."""
+        """Whether it has an alpha channel."""
         return self.colour_type in {GREY_ALPHA, RGB_ALPHA}
 
     def demand_palette(self, length: int | None) -> None:
-        """Refuse a palette of no colours, of a part of one, or of more than there are indices; or none if it is needed.
+        """Refuse a palette that is empty, incomplete, longer than the indices allow, or missing if it is needed.
 
-        Beside colours that are no indices it is only a proposal, of up to 256.
+        In a picture without indices it is only a suggestion, of up to 256 colours.
         """
         is_needed = self.colour_type == PALETTE
         if length is None and not is_needed:

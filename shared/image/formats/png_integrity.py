@@ -1,8 +1,8 @@
-"""Decides whether the pixels of a PNG are all there, without making a picture of them.
+"""Decides whether all pixels of a PNG are present, without decoding a picture.
 
-Every checksum is compared; then the inflated stream with the exact number of bytes that the header promises, its filter
-bytes and its end (https://www.w3.org/TR/png-3/, section 9 for the filters, 8 for interlacing). That is half of the cost
-of decoding, and 3 MB of memory whatever the size.
+It checks every checksum; then the length of the inflated stream against the header, its filter bytes and its end
+(https://www.w3.org/TR/png-3/, section 9: filters, section 8: interlacing). That takes half as long as decoding, and 3
+MB of memory whatever the size.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _INFLATE_BYTES = 1_048_576
 
 
 def pass_on(source: PngInspection) -> bytes:
-    """Return the file without its metadata, once it is found intact and a decoder has opened what will be sent."""
+    """Return the file without its metadata, once it is intact and a decoder has opened what will be sent."""
     PngImageFile(as_file(_intact(source)))
     _demand_every_row(source)
     return source.lossless_with_profile()
 
 
 def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:
-    """Open it without its metadata, every checksum of the rest compared: Pillow skips those of the pixel data."""
+    """Open it without its metadata, after checking all remaining checksums: Pillow skips those of the pixel data."""
     data = _intact(source)
     image = _deep(data, source.colours) if source.is_deep_and_dark and source.colours else PngImageFile(as_file(data))
     if source.profile_chunk and not source.colours:
@@ -52,7 +52,7 @@ def open_image(source: PngInspection, _scale: int = 1) -> Image.Image:
 
 
 def _intact(source: PngInspection) -> bytes:
-    """Return the file without metadata and profile, of which Pillow reads small ones alone, its checksums compared."""
+    """Return the file without metadata and profile (Pillow reads only small profiles), its checksums checked."""
     data = source.lossless()
     if source.profile_chunk:
         profile = memoryview(source.data)[slice(*source.profile_chunk)]
@@ -64,10 +64,10 @@ def _intact(source: PngInspection) -> bytes:
 
 
 def _deep(data: bytes, space: ColourSpace) -> Image.Image:
-    """Decode colours of 16 bits, and replace their curve by sRGB's while they are 16.
+    """Decode 16-bit colours, and replace their curve by sRGB's before they are reduced to 8 bits.
 
-    Pillow keeps the first half of each number. Told that the other one came first, it keeps that. Grey and its alpha
-    are four bytes, which it takes for four channels.
+    Pillow keeps the high byte of each number. If it is told that the bytes are in reverse order, it keeps the low one.
+    Grey with alpha has four bytes per pixel, which are decoded as four channels.
     """
     first, second = PngImageFile(BytesIO(data)), PngImageFile(BytesIO(data))
     (tile,) = first.tile
@@ -79,7 +79,7 @@ def _deep(data: bytes, space: ColourSpace) -> Image.Image:
         halves = ((0, 0), (1, 1), (2, 2), (3, 3))
     first.load()
     second.load()
-    image = Image.new(first.mode, first.size, None)  # not filled: every pixel is written
+    image = Image.new(first.mode, first.size, None)  # not initialized: every pixel is written
     rows = max(1, _PIECE_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(top + rows, image.height)
@@ -95,7 +95,7 @@ def _deep(data: bytes, space: ColourSpace) -> Image.Image:
 
 
 def _demand_every_row(source: PngInspection) -> None:
-    inflater = zlib.decompressobj(wbits=0)  # the window that the stream says it needs: other decoders take no more
+    inflater = zlib.decompressobj(wbits=0)  # the window that the stream declares: other decoders use no larger one
     rows = _Rows(source)
     view = memoryview(source.data)
     for start, end in source.pixel_data:
@@ -109,7 +109,7 @@ def _demand_every_row(source: PngInspection) -> None:
 
 
 class _Rows:
-    """Counts the bytes of the rows as they come and looks at the filter byte before each."""
+    """Counts the bytes of the rows as they arrive, and checks the filter byte before each."""
 
     def __init__(self, source: PngInspection) -> None:
         self._passes = list(_passes(source))[::-1]
@@ -137,7 +137,7 @@ class _Rows:
 
 
 def _passes(source: PngInspection) -> Iterator[tuple[int, int]]:
-    """Yield the bytes of a row, with its filter byte, and the number of rows, of each pass that has any."""
+    """Yield the bytes per row, including its filter byte, and the number of rows, of each pass that has any."""
     width, height = source.header.width, source.header.height
     for left, top, across, down in _ADAM7 if source.interlaced else ((0, 0, 1, 1),):
         columns, rows = ceil((width - left) / across), ceil((height - top) / down)

@@ -1,10 +1,10 @@
-"""Decides which formats are read, by content alone: the one place to add one.
+"""Decides which formats are supported, by content alone: the one place to add one.
 
-A format needs one entry in `FORMATS`: how its first bytes look, which parser inspects it without decoding it, and which
-of Pillow's plugins decodes it. JPEG and PNG have one thing more: who passes them on untouched.
+A format needs one entry in `FORMATS`: its first bytes, the parser that inspects it without decoding it, and the plugin
+of Pillow that decodes it. JPEG and PNG also name the function that passes them through untouched.
 
-A decode takes `bytes_per_pixel` for each pixel that is decoded, measured with the worst of each format; `memory` says
-what comes on top. `max_pixels` keeps an image under about 650 MB, and says of a larger one how many it may have.
+Decoding takes `bytes_per_pixel` for each decoded pixel, measured with the worst file of each format; `memory` adds the
+rest. `max_pixels` keeps an image under about 650 MB; a larger one is refused, naming that number of pixels.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of image that is read.
+    """One supported kind of image.
 
     `plugin` names one of Pillow's plugins, or `decoder` a function of ours that opens an inspected file at a scale of
-    1, 2, 4 or 8; `passer` names a function that returns the file without its metadata once it is found intact. They are
-    names because Pillow is slow to import: 40 ms that a refusal does not need.
+    1, 2, 4 or 8; `passer` names a function that returns the file without its metadata once it is found to be intact.
+    These are names because importing Pillow is slow: 40 ms that a refusal does not need.
     """
 
     name: str
@@ -59,7 +59,7 @@ FORMATS = (
         "JPEG",
         lambda head: head.startswith(b"\xff\xd8\xff"),
         jpeg.inspect,
-        bytes_per_pixel=4,  # and the coefficients where it has several scans
+        bytes_per_pixel=4,  # and the coefficients if it has several scans
         decoder="shared.image.formats.jpeg_integrity:decode",
         passer="shared.image.formats.jpeg_integrity:pass_on",
     ),
@@ -91,9 +91,9 @@ FORMATS = (
         lambda head: head.startswith((b"II*\0", b"MM\0*")),
         dng.inspect,
         bytes_per_pixel=4,
-        max_pixels=89_000_000,  # Pillow warns of more by itself
+        max_pixels=89_000_000,  # Pillow itself warns of more
         decoder="shared.image.formats.tiff_decoding:open_image",
-        passer="shared.image.formats.tiff_decoding:pass_on",  # of a preview alone
+        passer="shared.image.formats.tiff_decoding:pass_on",  # of a preview only
     ),
     Format(
         "WebP",
@@ -125,7 +125,7 @@ _HEAD_BYTES = 512
 
 
 def recognize(data: bytes) -> Format:
-    """Return the format of `data`; refuse what is none of those that are read, and say what it is."""
+    """Return the format of `data`; if it is not supported, refuse it and say what it is."""
     if not data:
         raise EmptySource("The file is empty. Upload it again.")
     head = data[:_HEAD_BYTES]

@@ -1,7 +1,8 @@
-"""Decides what to call content that is not read, and what to ask for instead.
+"""Names content that is not supported, and says what to send instead.
 
 A refusal that says "unsupported" sends people to a search engine; one that says "a PDF; export the page as a PNG" does
-not. Signatures are from each format's specification, as gathered in https://en.wikipedia.org/wiki/List_of_file_signatures.
+not. Signatures are from each format's specification, as listed in
+https://en.wikipedia.org/wiki/List_of_file_signatures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class _Signature(NamedTuple):
 _SIGNATURES = (
     *(
         _Signature(
-            0, b"\x89PNG" + ends, "a PNG that a transfer in text mode has changed", "Transfer it in binary mode."
+            0, b"\x89PNG" + ends, "a PNG that was changed by a transfer in text mode", "Transfer it in binary mode."
         )
         for ends in (b"\n\x1a\n", b"\n\n\x1a\n", b"\r\r\n\x1a\r\n", b"\r\r\x1a\r", b"\r\x1a\r")
     ),
@@ -51,16 +52,16 @@ _SIGNATURES = (
     _Signature(0, b"v/1\x01", "an OpenEXR image"),
     _Signature(0, b"#?RADIANCE", "a Radiance HDR image"),
     _Signature(0, b"gimp xcf", "a GIMP document (XCF)", "Export it as a JPEG or PNG."),
-    _Signature(0, b"FUJIFILMCCD-RAW", "a camera's raw file", "Develop it into a JPEG."),
-    _Signature(0, b"IIRO", "a camera's raw file", "Develop it into a JPEG."),
-    _Signature(0, b"IIU\0", "a camera's raw file", "Develop it into a JPEG."),
-    _Signature(4, b"ftypcrx", "a camera's raw file", "Develop it into a JPEG."),
+    _Signature(0, b"FUJIFILMCCD-RAW", "a camera's raw file", "Export it as a JPEG."),
+    _Signature(0, b"IIRO", "a camera's raw file", "Export it as a JPEG."),
+    _Signature(0, b"IIU\0", "a camera's raw file", "Export it as a JPEG."),
+    _Signature(4, b"ftypcrx", "a camera's raw file", "Export it as a JPEG."),
     _Signature(4, b"ftypmif2", "a HEIF image of a newer kind (mif2)", "Save it as a JPEG."),
     _Signature(4, b"ftypmif3", "an AVIF image of a newer kind (mif3)", "Save it as a JPEG."),
     _Signature(4, b"ftypunif", "an uncompressed HEIF image (unif)", "Save it as a JPEG."),
-    _Signature(4, b"ftypavci", "a HEIF image that is coded as AVC (avci)", "Save it as a JPEG."),
-    _Signature(4, b"ftypvvic", "a HEIF image that is coded as VVC (vvic)", "Save it as a JPEG."),
-    _Signature(4, b"ftypj2ki", "a HEIF image that is coded as JPEG 2000 (j2ki)", "Save it as a JPEG."),
+    _Signature(4, b"ftypavci", "an AVC-coded HEIF image (avci)", "Save it as a JPEG."),
+    _Signature(4, b"ftypvvic", "a VVC-coded HEIF image (vvic)", "Save it as a JPEG."),
+    _Signature(4, b"ftypj2ki", "a JPEG 2000-coded HEIF image (j2ki)", "Save it as a JPEG."),
     _Signature(4, b"ftyp", "a video file", _FRAME),
     _Signature(4, b"moov", "a video file", _FRAME),
     _Signature(4, b"mdat", "a video file", _FRAME),
@@ -102,7 +103,7 @@ _TEXT = (
     (re.compile(rb"\A<\?xml|\A<[a-z]", re.IGNORECASE), "an XML document", _SEND),
     (re.compile(rb"\A[\[{]"), "a JSON document", _SEND),
     (re.compile(rb"\AP[1-7]\s"), "a Netpbm image", _SEND),
-    (re.compile(rb"\Adata:image/|\A(iVBORw0KGgo|/9j/)"), "an image as Base64 text", "Send its bytes as they are."),
+    (re.compile(rb"\Adata:image/|\A(iVBORw0KGgo|/9j/)"), "a Base64-encoded image", "Send the bytes themselves."),
     (re.compile(rb""), "a text file", _SEND),
 )
 
@@ -119,7 +120,7 @@ def describe(data: bytes) -> str:
     if _is_text(text):
         what, advice = next((what, advice) for pattern, what, advice in _TEXT if pattern.search(text))
         return f"The file is {what}, not a supported image. {advice}"
-    return f"The file is not an image, or of an unknown kind. {_SEND}"
+    return f"The file is not an image, or its format is unknown. {_SEND}"
 
 
 def _is_text(head: bytes) -> bool:

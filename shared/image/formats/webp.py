@@ -1,6 +1,6 @@
-"""Decides about WebP: how large it is and which way up. https://developers.google.com/speed/webp/docs/riff_container.
+"""Inspects a WebP: its size and orientation. https://developers.google.com/speed/webp/docs/riff_container.
 
-Pillow's decoder takes memory for the whole canvas when it is opened: a file of 38 bytes can ask for 2.5 GB.
+Pillow's decoder allocates the whole canvas when it opens a file: a file of 38 bytes can ask for 2.5 GB.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
 _LISTED = {b"EXIF": slice(0, None), b"ANMF": slice(16, 20), b"XMP ": slice(0), b"VP8L": slice(0)}
-"""Which chunks are looked for, and what of them is read."""
+"""The chunks to look for, and how much of them to read."""
 
 
 def inspect(data: bytes) -> Inspection:
-    """Read the size from the first chunk, and the orientation from the EXIF one."""
+    """Read the size from the first chunk, and the orientation from the EXIF chunk."""
     try:
         width, height = _size(data)
         chunks = _chunks(data)
     except struct.error:
         raise _broken() from None
-    if int.from_bytes(data[4:8], "little") + 8 > len(data) + 1:  # some leave out the last byte, which pads
-        raise CorruptImage("The WebP is cut short: it has fewer bytes than it says. Upload the whole file.")
+    if (
+        int.from_bytes(data[4:8], "little") + 8 > len(data) + 1
+    ):  # some writers leave out the last byte, which is padding
+        raise CorruptImage("The WebP is cut short: it has fewer bytes than it states. Upload the whole file.")
     block = chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
     return Inspection(
         data,
@@ -51,7 +53,7 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the first of each kind that is looked for: the EXIF block, and how a frame of an animation is coded."""
+    """Return the first chunk of each kind to look for: the EXIF block, and an animation's frame."""
     found: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= len(data):
