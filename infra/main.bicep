@@ -6,7 +6,7 @@ targetScope = 'subscription'
 import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'
 
-@description('Name of the environment. It is part of the resource group\'s name and decides all others.')
+@description('Name of the environment. It is part of the resource group\'s name and determines all other names.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
@@ -16,10 +16,10 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Names of resources that are not to follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
+@description('Names of resources that do not follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
 param chosenNames chosenResourceNames = {}
 
-@description('Whether the resource group is there already. It is left as it is, with its tags.')
+@description('Whether the resource group already exists. It is left as it is, including its tags.')
 param useExistingResourceGroup bool = false
 
 // --- Drops ---
@@ -165,7 +165,7 @@ output AZURE_RESOURCE_GROUP string = resources.outputs.AZURE_RESOURCE_GROUP
 @description('Function app that the code is deployed to.')
 output AZURE_FUNCTION_APP_NAME string = resources.outputs.AZURE_FUNCTION_APP_NAME
 
-@description('Address of the preflight, which says what works and what does not; it needs the function key.')
+@description('Address of the preflight, which reports what works and what does not; it needs the function key.')
 output PREFLIGHT_URL string = resources.outputs.PREFLIGHT_URL
 
 @description('Storage account that images are dropped into.')
@@ -180,11 +180,11 @@ output RESULTS_CONTAINER_URL string = resources.outputs.RESULTS_CONTAINER_URL
 @description('Object ID of the app\'s identity, for role assignments elsewhere.')
 output APP_PRINCIPAL_ID string = resources.outputs.APP_PRINCIPAL_ID
 
-@description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
+@description('Client ID of the app\'s identity, for the gateway or API that accepts its tokens.')
 output APP_CLIENT_ID string = resources.outputs.APP_CLIENT_ID
 
 @description('Object ID of the identity that events are delivered with, for role assignments elsewhere.')
 output EVENT_TOPIC_PRINCIPAL_ID string = resources.outputs.EVENT_TOPIC_PRINCIPAL_ID
 
-@description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
+@description('Vault for the client secret of the iTwin service app; empty with managed-identity.')
 output VAULT_NAME string = resources.outputs.VAULT_NAME

@@ -1,4 +1,4 @@
-// What everything is called. All deployments of an environment come to the same names.
+// The names of all resources. All deployments of an environment compute the same names.
 
 @export()
 @description('The name of every resource of one environment.')
@@ -25,7 +25,7 @@ type resourceNames = {
 // How long they may be: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 @export()
 @sealed()
-@description('Names of resources that are not to follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
+@description('Names of resources that do not follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
 type chosenNames = {
   @minLength(1)
   @maxLength(90)
@@ -97,7 +97,7 @@ type chosenNames = {
 }
 
 @export()
-@description('What is the same for the same subscription, environment and region, however the region is written.')
+@description('A token that is the same for the same subscription, environment and region, whatever the region\'s spelling.')
 func tokenOf(subscriptionId string, environmentName string, location string) string =>
   uniqueString(subscriptionId, environmentName, toLower(replace(location, ' ', '')))
 

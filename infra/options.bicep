@@ -4,7 +4,7 @@
 // --- Drops ---
 
 @export()
-@description('iTwins that images may be dropped for, by ID in lower case: a container is made for each.')
+@description('IDs, in lower case, of the iTwins that images may be dropped for: a container is created for each.')
 type itwinIds = string[]
 
 @export()
@@ -26,27 +26,27 @@ type deleteResultsAfterDays = int
 type deleteVersionsAfterDays = int
 
 @export()
-@description('How many days deleted blobs and containers can be brought back.')
+@description('How many days deleted blobs and containers can be restored.')
 @minValue(1)
 @maxValue(365)
 type softDeleteDays = int
 
 @export()
-@description('Redundancy of the storage accounts, when they are made. With zoneRedundant, LRS becomes ZRS and GRS becomes GZRS.')
+@description('Redundancy of the storage accounts when they are created. With zoneRedundant, LRS becomes ZRS and GRS becomes GZRS.')
 type storageSku = 'Standard_LRS' | 'Standard_ZRS' | 'Standard_GRS' | 'Standard_GZRS'
 
 @export()
-@description('Let Defender for Storage scan every drop for malware; it is billed by the GB. It reports what it finds and keeps nothing from the app.')
+@description('Let Defender for Storage scan every drop for malware; it is billed per GB. It only reports what it finds: the app still processes infected drops.')
 type malwareScanning = bool
 
 // --- iTwin Platform ---
 
 @export()
-@description('Address of the iTwin Platform API; with managed-identity, of a gateway of yours in front of it.')
+@description('Address of the iTwin Platform API; with managed-identity, the address of your own gateway in front of it.')
 type itwinApiUrl = string
 
 @export()
-@description('Where the access token comes from: client credentials of an iTwin service app; the app\'s managed identity, by a gateway that is deployed too; or the same by a gateway of yours.')
+@description('Where the access token comes from: client credentials of an iTwin service app; the app\'s managed identity, through a gateway that is deployed too; or the same through your own gateway.')
 type itwinLogin = 'client-credentials' | 'gateway' | 'managed-identity'
 
 @export()
@@ -96,25 +96,25 @@ type maxSourcePixels = int
 type maxOutputPixels = int
 
 @export()
-@description('Seconds of CPU that one image may take.')
+@description('Seconds of CPU time that one image may take.')
 @minValue(1)
 @maxValue(30)
 type maxImageCpuS = int
 
 @export()
-@description('MB of memory that all images of an instance may take together, and so the most that one may; 0 for what the instance has to spare.')
+@description('MB of memory that all images of an instance may take together, and thus a single one; 0 uses the memory that the instance has to spare.')
 @minValue(0)
 @maxValue(100000)
 type maxImageMemoryMB = int
 
 @export()
-@description('Shortest delay before another try, in seconds.')
+@description('Shortest delay before a retry, in seconds.')
 @minValue(1)
 @maxValue(3600)
 type retryMinDelayS = int
 
 @export()
-@description('Longest delay before another try, in seconds.')
+@description('Longest delay before a retry, in seconds.')
 @minValue(1)
 @maxValue(604800)
 type retryMaxDelayS = int
@@ -134,11 +134,11 @@ type retryNotFoundS = int
 // --- Scale ---
 
 @export()
-@description('Memory of one instance in MB. Each instance processes four images at once, with 512 MB one, and none of the largest.')
+@description('Memory of one instance in MB. Each instance processes four images at once; with 512 MB only one, and not the largest ones.')
 type instanceMemoryMB = 512 | 2048 | 4096
 
 @export()
-@description('Most instances that each group of functions may scale out to: drops are one group, retries another. Some regions refuse fewer than 40.')
+@description('Maximum number of instances that each group of functions may scale out to: drops are one group, retries another. Some regions refuse fewer than 40.')
 @minValue(1)
 @maxValue(1000)
 type maximumInstanceCount = int
@@ -160,23 +160,23 @@ type zoneRedundant = bool
 type privateNetworking = bool
 
 @export()
-@description('Address space of the virtual network that is made with privateNetworking; a /24 or larger.')
+@description('Address space of the virtual network that is created with privateNetworking; a /24 or larger.')
 type networkAddressPrefix = string
 
 @export()
-@description('ID of an existing subnet for the app, delegated to Microsoft.App/environments, with privateNetworking. Given together with endpointSubnetId; empty makes a network.')
+@description('ID of an existing subnet for the app, delegated to Microsoft.App/environments, with privateNetworking. Set it together with endpointSubnetId; empty creates a network.')
 type appSubnetId = string
 
 @export()
-@description('ID of an existing subnet for the private endpoints, with privateNetworking. Given together with appSubnetId.')
+@description('ID of an existing subnet for the private endpoints, with privateNetworking. Set it together with appSubnetId.')
 type endpointSubnetId = string
 
 @export()
-@description('ID of an existing subnet for the gateway alone, delegated to Microsoft.Web/serverFarms, with a network security group. Required with gateway where the other two are given.')
+@description('ID of an existing subnet for the gateway alone, delegated to Microsoft.Web/serverFarms, with a network security group. Required with gateway if the other two subnets are set.')
 type gatewaySubnetId = string
 
 @export()
-@description('Private DNS zones of the endpoints: `here` makes them, `policy` leaves them to a policy of yours, and the ID of a resource group uses those that are there.')
+@description('Private DNS zones of the endpoints: `here` creates them, `policy` leaves them to your own policy, and the ID of a resource group uses the existing ones in it.')
 type privateDnsZones = string
 
 @export()
@@ -186,15 +186,15 @@ type operatorAddressRanges = string[]
 // --- Operation ---
 
 @export()
-@description('Microsoft Entra object ID of the operator, who may drop images, read results and logs and, with a vault made here, set the secret. Empty for nobody.')
+@description('Microsoft Entra object ID of the operator, who may drop images, read results and logs and, if the vault is created here, set the secret. Empty for no operator.')
 type operatorPrincipalId = string
 
 @export()
-@description('What operatorPrincipalId is.')
+@description('The type of principal that operatorPrincipalId is.')
 type operatorPrincipalType = 'User' | 'Group' | 'ServicePrincipal'
 
 @export()
-@description('E-mail address to send alerts to. Empty sends none; alerts still show in Azure Monitor.')
+@description('E-mail address to send alerts to. Empty sends no e-mail; alerts still show in Azure Monitor.')
 type alertEmail = string
 
 @export()
@@ -204,41 +204,41 @@ type alertEmail = string
 type overdueAfterMinutes = int
 
 @export()
-@description('How many days the app\'s logs are kept in a workspace that is made here. 90 cost no more than fewer.')
+@description('How many days the app\'s logs are kept in a workspace that is created here. 90 days cost no more than fewer.')
 @minValue(30)
 @maxValue(730)
 type logRetentionDays = int
 
 @export()
-@description('Keep the drop account and the vault from being deleted by a lock on each. Whoever deploys must be allowed to set locks.')
+@description('Protect the drop account and the vault from deletion with a lock on each. Requires permission to create locks.')
 type deleteLocks = bool
 
 // --- What is there already ---
 
 @export()
-@description('Assign the roles that the deployment needs. Whoever may not assign roles switches it off, once an administrator of roles has deployed, or assigned them.')
+@description('Assign the roles that the deployment needs. Without permission to assign roles, set it to false after someone with that permission has deployed once or assigned them.')
 type assignRoles = bool
 
 @export()
-@description('Diagnostic settings of the drop account, its events and the vault: `here` makes them, `policy` leaves them to a policy of yours that sends the same logs to the same workspace.')
+@description('Diagnostic settings of the drop account, its events and the vault: `here` creates them, `policy` leaves them to your own policy, which must send the same logs to the same workspace.')
 type diagnosticSettings = 'here' | 'policy'
 
 @export()
-@description('ID of an existing Log Analytics workspace. Empty makes one.')
+@description('ID of an existing Log Analytics workspace. Empty creates one.')
 type workspaceId = string
 
 @export()
-@description('ID of an existing action group to alert. Empty makes one.')
+@description('ID of an existing action group to alert. Empty creates one.')
 type actionGroupId = string
 
 @export()
-@description('ID of an existing vault, with access by roles, for the client secret. Empty makes one.')
+@description('ID of an existing vault, with role-based access control, for the client secret. Empty creates one.')
 type vaultId = string
 
 @export()
-@description('Name of an existing Event Grid system topic of the drop account, with a system-assigned identity: an account has one at most. Empty makes one.')
+@description('Name of an existing Event Grid system topic of the drop account, with a system-assigned identity: an account has at most one. Empty creates one.')
 type existingEventTopicName = string
 
 @export()
-@description('Tags of every resource, besides azd\'s own.')
+@description('Tags of every resource, in addition to azd\'s own.')
 type tags = { *: string }

@@ -1,10 +1,10 @@
-// Everything of one environment, in a resource group that is there; a table of contents of modules/. main.bicep deploys it
+// Everything of one environment, in an existing resource group; a table of contents of modules/. main.bicep deploys it
 // for whoever owns a subscription.
 
 import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'
 
-@description('Name of the environment. It is part of the resource group\'s name and decides all others.')
+@description('Name of the environment. It is part of the resource group\'s name and determines all other names.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
@@ -14,7 +14,7 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Names of resources that are not to follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
+@description('Names of resources that do not follow the convention, like `{ vault: \'kv-drops-prod\' }`.')
 param chosenNames chosenResourceNames = {}
 
 // --- Drops ---
@@ -91,7 +91,7 @@ var allTags = union(tags, { 'azd-env-name': environmentName })
 var zonal = { Standard_LRS: 'Standard_ZRS', Standard_GRS: 'Standard_GZRS' }
 var sku = zoneRedundant ? (zonal[?storageSku] ?? storageSku) : storageSku
 
-// Whatever is there already is used, and neither changed nor locked.
+// Existing resources are used, and neither changed nor locked.
 var useVault = itwinLogin != 'managed-identity'
 var useGateway = itwinLogin == 'gateway'
 var makesVault = useVault && empty(vaultId)
@@ -399,7 +399,7 @@ output AZURE_RESOURCE_GROUP string = resourceGroup().name
 @description('Function app that the code is deployed to.')
 output AZURE_FUNCTION_APP_NAME string = names.functionApp
 
-@description('Address of the preflight, which says what works and what does not; it needs the function key.')
+@description('Address of the preflight, which reports what works and what does not; it needs the function key.')
 output PREFLIGHT_URL string = 'https://${functionApp.outputs.hostName}/api/preflight'
 
 @description('Storage account that images are dropped into.')
@@ -414,11 +414,11 @@ output RESULTS_CONTAINER_URL string = dropAccount.outputs.resultsUrl
 @description('Object ID of the app\'s identity, for role assignments elsewhere.')
 output APP_PRINCIPAL_ID string = identity.outputs.principalId
 
-@description('Client ID of the app\'s identity, for the gateway or API that takes its tokens.')
+@description('Client ID of the app\'s identity, for the gateway or API that accepts its tokens.')
 output APP_CLIENT_ID string = identity.outputs.clientId
 
 @description('Object ID of the identity that events are delivered with, for role assignments elsewhere.')
 output EVENT_TOPIC_PRINCIPAL_ID string = eventTopic.outputs.principalId
 
-@description('Vault that the client secret of the iTwin service app goes into; empty with managed-identity.')
+@description('Vault for the client secret of the iTwin service app; empty with managed-identity.')
 output VAULT_NAME string = useVault ? vaultName : ''

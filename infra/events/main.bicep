@@ -17,7 +17,7 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Names of resources that are called otherwise than by convention, as in ../main.bicep.')
+@description('Names of resources that do not follow the convention, as in ../main.bicep.')
 param chosenNames chosenResourceNames = {}
 
 param existingEventTopicName options.existingEventTopicName = ''

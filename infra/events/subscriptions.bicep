@@ -1,4 +1,4 @@
-// Which of the drop account's events go where, how long they are tried, and where they end else.
+// Where the drop account's events are delivered, how long that is retried, and where undeliverable ones are stored.
 
 import { chosenNames as chosenResourceNames, namesOf, tokenOf } from '../names.bicep'
 import * as options from '../options.bicep'
@@ -12,7 +12,7 @@ param environmentName string
 @minLength(1)
 param location string
 
-@description('Names of resources that are called otherwise than by convention, as in ../resources.bicep.')
+@description('Names of resources that do not follow the convention, as in ../resources.bicep.')
 param chosenNames chosenResourceNames = {}
 
 param existingEventTopicName options.existingEventTopicName = ''
@@ -32,7 +32,7 @@ resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
 resource functionApp 'Microsoft.Web/sites@2025-03-01' existing = {
   name: names.functionApp
 
-  // What Azure publishes of an app's host is an address, and no type.
+  // Azure documents the address of an app's host, but publishes no type for it.
   #disable-next-line BCP081
   resource host 'host' existing = {
     name: 'default'
@@ -95,7 +95,7 @@ resource deadLetterSubscription 'Microsoft.EventGrid/systemTopics/eventSubscript
         properties: {
           resourceId: dropAccount.id
           queueName: contract.undeliverableQueue
-          // Until it is taken, however long the app is away.
+          // Until it is received, however long the app is down.
           queueMessageTimeToLiveInSeconds: -1
         }
       }

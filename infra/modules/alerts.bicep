@@ -1,12 +1,12 @@
-// What an operator is told. docs/runbook.md has an entry for each.
+// The operator's alerts. docs/runbook.md has an entry for each.
 
-@description('What the alerts\' names begin with.')
+@description('Prefix of the alerts\' names.')
 param prefix string
 
-@description('Name of the action group that is made.')
+@description('Name of the action group to create.')
 param actionGroupName string
 
-@description('ID of the action group that is there already; empty makes one.')
+@description('ID of an existing action group; empty creates one.')
 param actionGroupId string
 
 @description('Azure region.')
@@ -15,7 +15,7 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('E-mail address that alerts are sent to; empty sends none.')
+@description('E-mail address to send alerts to; empty sends no e-mail.')
 param email string
 
 @description('A drop without a final result is overdue after this many minutes.')
@@ -30,10 +30,10 @@ param workspaceId string
 @description('Account that images are dropped into.')
 param dropAccountName string
 
-@description('System topic of the drop account, which others may have subscriptions of as well.')
+@description('System topic of the drop account; it may have other subscriptions as well.')
 param eventTopicName string
 
-@description('System topic of the vault; empty where none is made.')
+@description('System topic of the vault; empty if none is created.')
 param vaultTopicName string
 
 var contract = loadJsonContent('../contract.json')
@@ -62,8 +62,8 @@ var logAlerts = [
   }
   {
     name: 'refused'
-    title: 'The app is refused or set up wrongly'
-    description: 'A token, a permission, a role or a setting is missing: 401 or 403 of the iTwin Platform, storage, or settings.'
+    title: 'The app is denied access or misconfigured'
+    description: 'A token, a permission, a role or a setting is missing or wrong: the iTwin Platform or storage denied access, or a setting is invalid.'
     source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-refused.kql')}'
     severity: 1
@@ -73,8 +73,8 @@ var logAlerts = [
   }
   {
     name: 'overdue'
-    title: 'Drops wait too long'
-    description: 'Drops have no final result although their first attempt is long ago, or never reached the app.'
+    title: 'Drops are overdue'
+    description: 'Drops have had no final result for too long since their first attempt, or never reached the app.'
     source: 'workspace'
     query: '${traces}\n${outcomes}\n${writes}\n${overdue}'
     severity: 2
@@ -85,7 +85,7 @@ var logAlerts = [
   {
     name: 'throttled'
     title: 'The iTwin Platform throttles'
-    description: 'The rate limit of the iTwin Platform was hit many times.'
+    description: 'The app exceeded the rate limit of the iTwin Platform many times.'
     source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-throttled.kql')}'
     severity: 3
@@ -96,7 +96,7 @@ var logAlerts = [
   {
     name: 'unknown-itwins'
     title: 'Many iTwins are not found'
-    description: 'The iTwin Platform does not find many iTwins at once: the app may have lost its role on them.'
+    description: 'The iTwin Platform responded that many iTwins do not exist: the app may have lost its role on them.'
     source: 'insights'
     query: '${outcomes}\n${loadTextContent('../queries/alert-unknown-itwins.kql')}'
     severity: 2
@@ -106,8 +106,8 @@ var logAlerts = [
   }
   {
     name: 'host-stops'
-    title: 'The Functions host stops'
-    description: 'The host ended itself, as it does without a role or while storage refuses it; drops in it come back ten minutes later.'
+    title: 'The Functions host stopped'
+    description: 'The host shut itself down, as it does if a role is missing or storage denies it access; drops in progress are redelivered after ten minutes.'
     source: 'insights'
     query: loadTextContent('../queries/alert-host-stops.kql')
     severity: 2
@@ -118,7 +118,7 @@ var logAlerts = [
   {
     name: 'poison'
     title: 'The host stopped retrying'
-    description: 'A function failed five times on the same message, which a bug or a crash does.'
+    description: 'A function failed five times on the same message, because of a bug or a crash.'
     source: 'insights'
     query: loadTextContent('../queries/alert-poison.kql')
     severity: 1
@@ -142,7 +142,7 @@ var metricAlerts = [
   }
   {
     name: 'dead-letters'
-    description: 'Event Grid stopped trying to deliver events and wrote them to the container of dead letters.'
+    description: 'Event Grid stopped trying to deliver events and wrote them to the dead-letter container.'
     metric: 'DeadLetteredCount'
     severity: 1
     threshold: 0
@@ -150,7 +150,7 @@ var metricAlerts = [
   }
   {
     name: 'lost-events'
-    description: 'Event Grid stopped trying to deliver events and could not write them down either.'
+    description: 'Event Grid stopped trying to deliver events and could not dead-letter them either.'
     metric: 'DroppedEventCount'
     severity: 1
     threshold: 0

@@ -12,7 +12,7 @@ param tags object
 @description('Redundancy of the account.')
 param sku string
 
-@description('iTwins to make a container for.')
+@description('iTwins to create a container for.')
 param itwinIds string[]
 
 @description('Delete drops after this many days; 0 keeps them.')
@@ -24,19 +24,19 @@ param deleteResultsAfterDays int
 @description('Delete earlier versions after this many days.')
 param deleteVersionsAfterDays int
 
-@description('How many days deleted blobs and containers can be brought back.')
+@description('How many days deleted blobs and containers can be restored.')
 param softDeleteDays int
 
-@description('Whether the account answers on its public address.')
+@description('Whether the account is reachable at its public address.')
 param isPublic bool
 
 @description('Whether Defender for Storage scans what is dropped.')
 param isScanned bool
 
-@description('Whether a lock keeps the account from being deleted.')
+@description('Whether a lock protects the account from deletion.')
 param isLocked bool
 
-@description('Workspace that the log of blob writes goes to; empty makes no setting for it.')
+@description('Workspace for the log of blob writes; empty creates no diagnostic setting.')
 param workspaceId string
 
 var contract = loadJsonContent('../contract.json')
@@ -98,7 +98,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    // Closed by a rule and not altogether, because Event Grid, a trusted service, writes dead letters over the public
+    // Closed by a rule rather than entirely, because Event Grid, a trusted service, writes dead letters over the public
     // address with its own identity.
     publicNetworkAccess: 'Enabled'
     networkAcls: {

@@ -1,4 +1,4 @@
-// Private endpoints of both storage accounts and the vault, and the DNS zones that lead to them.
+// Private endpoints of both storage accounts and the vault, and the DNS zones that resolve to them.
 
 @description('Azure region.')
 param location string
@@ -6,13 +6,13 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Virtual network that the DNS zones are linked to; empty links none.')
+@description('Virtual network to link the DNS zones to; empty links none.')
 param networkName string
 
 @description('ID of the subnet that the endpoints are put into.')
 param subnetId string
 
-@description('Where the DNS zones are: `here`, which makes them, with `policy`, or in the resource group of this ID.')
+@description('Where the DNS zones are: `here` creates them, `policy` leaves them to a policy, and the ID of a resource group uses those in it.')
 param dnsZones string
 
 @description('Account that images are dropped into.')
@@ -21,7 +21,7 @@ param dropAccountName string
 @description('Account of the Functions host.')
 param hostAccountName string
 
-@description('Vault of the client secret; empty where there is none.')
+@description('Vault of the client secret; empty if there is none.')
 param vaultName string
 
 var dropAccountId = resourceId('Microsoft.Storage/storageAccounts', dropAccountName)

@@ -1,9 +1,9 @@
-// The drop account's events. The subscription that leads them to the app is made after the code is deployed.
+// The drop account's events. The subscription that delivers them to the app is created after the code is deployed.
 
 @description('Name of the system topic.')
 param name string
 
-@description('Whether the topic is there already, with a system-assigned identity.')
+@description('Whether the topic already exists, with a system-assigned identity.')
 param isThere bool
 
 @description('Azure region; the account\'s.')
@@ -15,7 +15,7 @@ param tags object
 @description('Account whose events these are.')
 param dropAccountName string
 
-@description('Workspace that the log of failed deliveries goes to; empty makes no setting for it.')
+@description('Workspace for the log of failed deliveries; empty creates no diagnostic setting.')
 param workspaceId string
 
 resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
@@ -26,7 +26,7 @@ resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (!isThere) {
   name: name
   location: location
   tags: tags
-  // It writes dead letters with this identity, since the account takes no shared keys.
+  // It writes dead letters with this identity, since the account accepts no shared keys.
   identity: { type: 'SystemAssigned' }
   properties: {
     source: dropAccount.id

@@ -1,4 +1,4 @@
-// The function app on Flex Consumption, and every setting that it gets.
+// The function app on Flex Consumption, and all of its settings.
 
 @description('Name of the function app.')
 param name string
@@ -21,25 +21,25 @@ param dropAccountName string
 @description('Account of the Functions host.')
 param hostAccountName string
 
-@description('Container of the host\'s account that the deployed code is kept in.')
+@description('Container of the host\'s account with the deployed code.')
 param deploymentContainerName string
 
 @description('Application Insights resource.')
 param applicationInsightsName string
 
-@description('Vault of the client secret; empty where there is none.')
+@description('Vault of the client secret; empty if there is none.')
 param vaultName string
 
-@description('ID of the subnet to be in; empty for none.')
+@description('ID of the subnet to integrate the app with; empty for none.')
 param subnetId string
 
-@description('Public addresses (CIDR) that may call the HTTP functions where there is a network.')
+@description('Public addresses (CIDR) that may call the HTTP functions if there is a network.')
 param operatorAddressRanges string[]
 
 @description('Memory of one instance in MB.')
 param instanceMemoryMB int
 
-@description('How many instances each group of functions may have at most.')
+@description('Maximum number of instances for each group of functions.')
 param maximumInstanceCount int
 
 @description('How many instances are kept ready for drops.')
@@ -55,7 +55,7 @@ param itwinApiUrl string
 @allowed(['managed-identity', 'client-credentials'])
 param itwinLogin string
 
-@description('Scope that a token is asked for; empty means itwin-platform with client-credentials.')
+@description('Scope to request a token for; empty means itwin-platform with client-credentials.')
 param itwinTokenScope string
 
 @description('Token endpoint of the iTwin Platform, for client-credentials.')
@@ -64,7 +64,7 @@ param itwinTokenUrl string
 @description('Client ID of the iTwin service app, for client-credentials.')
 param itwinClientId string
 
-@description('The settings that limit what is taken and how long it is tried, by their names in the app.')
+@description('The settings that limit what is accepted and how long it is retried, by their names in the app.')
 param limits object
 
 var contract = loadJsonContent('../contract.json')
@@ -109,7 +109,7 @@ var clientCredentialsSettings = {
   ITWIN_TOKEN_SCOPE: empty(itwinTokenScope) ? 'itwin-platform' : itwinTokenScope
   ITWIN_TOKEN_URL: itwinTokenUrl
   ITWIN_CLIENT_ID: itwinClientId
-  // Without a version: the app reads the current one, with its identity, and again when it is refused.
+  // Without a version: the app reads the current one, with its identity, and rereads it when the platform rejects it.
   ITWIN_SECRET_URL: 'https://${vaultName}${environment().suffixes.keyvaultDns}/secrets/${contract.secret}'
 }
 
@@ -120,7 +120,7 @@ var settings = union(
   limits
 )
 
-// Closed to all but Event Grid, which delivers to the public address, and the operators.
+// Open only to Event Grid, which delivers to the public address, and to the operators.
 // https://learn.microsoft.com/azure/virtual-network/service-tags-overview
 var eventGridRule = [
   { name: 'event-grid', priority: 100, action: 'Allow', tag: 'ServiceTag', ipAddress: 'AzureEventGrid' }
@@ -147,7 +147,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
 resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  // azd finds by this tag where the code belongs.
+  // By this tag, azd finds the app to deploy the code to.
   tags: union(tags, { 'azd-service-name': 'drop' })
   kind: 'functionapp,linux'
   identity: {

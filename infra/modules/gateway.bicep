@@ -1,5 +1,5 @@
-// The gateway of the login `gateway`: API Management takes the identity's own token and calls the iTwin Platform with a
-// token of the service app. What it does with a call stands in ../gateway-policy.xml.
+// The gateway of the login `gateway`: API Management accepts the identity's own token and calls the iTwin Platform with a
+// token of the service app. What it does with a call is defined in ../gateway-policy.xml.
 //
 // Not the Consumption tier, which ends every request after 30 seconds, where an upload may take 45, and has no cache of
 // its own: https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits#limits---api-management-consumption-tier
@@ -14,13 +14,13 @@ param location string
 @description('Tags of the resource.')
 param tags object
 
-@description('Who hears from Azure about the gateway.')
+@description('E-mail address for Azure\'s notifications about the gateway.')
 param publisherEmail string
 
-@description('ID of the subnet that it calls from; empty for none.')
+@description('ID of the subnet for its outbound calls; empty for none.')
 param subnetId string
 
-@description('Client ID of the app registration whose tokens it takes.')
+@description('Client ID of the app registration whose tokens it accepts.')
 param applicationId string
 
 @description('Client ID of the app\'s identity, the only caller.')
@@ -55,7 +55,7 @@ resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
   name: name
   location: location
   tags: tags
-  // Standard v2 is the least tier that can call into a network.
+  // Standard v2 is the lowest tier that can call into a network.
   // https://learn.microsoft.com/azure/api-management/integrate-vnet-outbound
   sku: { name: empty(subnetId) ? 'BasicV2' : 'StandardV2', capacity: 1 }
   identity: { type: 'SystemAssigned' }
@@ -80,7 +80,7 @@ resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
       path: ''
       protocols: ['https']
       serviceUrl: itwinApiUrl
-      // Callers are known by their token, not by a key.
+      // Callers authenticate with a token, not with a key.
       subscriptionRequired: false
     }
 

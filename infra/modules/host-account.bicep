@@ -1,4 +1,4 @@
-// What the Functions host keeps for itself: its keys, its queue of blob events, and the deployed code.
+// The Functions host's own storage: its keys, its queue of blob events, and the deployed code.
 
 @description('Name of the account.')
 param name string
@@ -12,7 +12,7 @@ param tags object
 @description('Redundancy of the account.')
 param sku string
 
-@description('Whether the account answers on its public address.')
+@description('Whether the account is reachable at its public address.')
 param isPublic bool
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {

@@ -1,4 +1,4 @@
-// The identity that the app has everywhere: in storage, in Application Insights, in the vault, and for its tokens.
+// The app's identity everywhere: in storage, in Application Insights, in the vault, and for its tokens.
 
 @description('Name of the identity.')
 param name string

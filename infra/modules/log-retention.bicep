@@ -1,4 +1,4 @@
-// How long the tables that the host writes are kept: 90 days, whatever the workspace says, unless they are told.
+// How long the host's tables are kept: they ignore the workspace's retention, and default to 90 days.
 // https://learn.microsoft.com/azure/azure-monitor/logs/data-retention-configure#log-tables-with-90-day-default-retention
 
 @description('Name of the Log Analytics workspace.')
@@ -21,7 +21,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existin
   name: workspaceName
 }
 
-// One after the other: the workspace is changed by each.
+// One after the other: each changes the workspace.
 @batchSize(1)
 resource tables 'Microsoft.OperationalInsights/workspaces/tables@2025-07-01' = [
   for table in tableNames: {

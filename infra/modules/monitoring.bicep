@@ -1,9 +1,9 @@
-// Where logs go: a workspace, and Application Insights before it that takes nothing without an Entra token.
+// Where logs go: a workspace, and Application Insights in front of it, which accepts nothing without an Entra token.
 
 @description('Name of the Log Analytics workspace.')
 param workspaceName string
 
-@description('Whether the workspace is made; otherwise it is there, somewhere, and is left as it is.')
+@description('Whether to create the workspace; an existing one is left as it is.')
 param makesWorkspace bool
 
 @description('ID of the workspace.')

@@ -12,10 +12,10 @@ param tags object
 @description('Address space; a /24 or larger.')
 param addressPrefix string
 
-@description('Whether a gateway calls from here.')
+@description('Whether a gateway calls from this network.')
 param hasGateway bool
 
-// Nothing comes in here: the app is called at its public address. What goes out is left to the network's own rules.
+// No inbound traffic: the app is called at its public address. Outbound traffic is left to the network's own rules.
 resource appRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}-app'
   location: location
@@ -39,7 +39,7 @@ resource appRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   }
 }
 
-// Endpoints are reached by HTTPS from this network and its peers alone.
+// Endpoints are reachable only by HTTPS from this network and its peers.
 resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}-endpoints'
   location: location
@@ -76,7 +76,7 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   }
 }
 
-// The gateway needs one of its own, with whatever rules: its address is public, and only its calls come from here.
+// The gateway needs its own security group, with any rules: its address is public, and only its calls come from here.
 // https://learn.microsoft.com/azure/api-management/integrate-vnet-outbound
 resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = if (hasGateway) {
   name: 'nsg-${name}-gateway'

@@ -1,4 +1,4 @@
-// Who may do what: one table, each row with its reason. A role that nothing here uses has no row. The rows on the vault,
+// Role assignments: one table, each row with its reason. The rows on the vault,
 // which may be in another resource group, are assigned by vault-roles.bicep.
 
 @description('Object ID of the app\'s identity.')
@@ -7,10 +7,10 @@ param appPrincipalId string
 @description('Object ID of the system topic\'s identity.')
 param eventTopicPrincipalId string
 
-@description('Object ID of who may drop images and read results; empty for nobody.')
+@description('Object ID of the operator, who may drop images and read results; empty for none.')
 param operatorPrincipalId string
 
-@description('What the operator is.')
+@description('The type of principal that the operator is.')
 param operatorPrincipalType string
 
 @description('Account that images are dropped into.')
@@ -48,13 +48,13 @@ var table = [
     who: 'app'
     role: 'Storage Blob Data Contributor'
     on: 'drops'
-    reason: 'Reads drops; writes results and the ledger; the host reads a blob before it calls.'
+    reason: 'Reads drops; writes results and the ledger; the host reads a blob before it calls the function.'
   }
   {
     who: 'app'
     role: 'Storage Queue Data Contributor'
     on: 'drops'
-    reason: 'Sends and receives retries; receives what the host moved to poison queues, and the host puts it there and counts.'
+    reason: 'Sends and receives retries; receives messages from poison queues; the host moves messages there and reads the queues\' lengths.'
   }
   {
     who: 'app'
@@ -78,13 +78,13 @@ var table = [
     who: 'app'
     role: 'Monitoring Metrics Publisher'
     on: 'insights'
-    reason: 'Sends logs to Application Insights, which takes none without an Entra token.'
+    reason: 'Sends logs to Application Insights, which accepts none without an Entra token.'
   }
   {
     who: 'app'
     role: 'Key Vault Secrets User'
     on: 'vault'
-    reason: 'Reads the client secret, again when it is refused.'
+    reason: 'Reads the client secret, and again when the platform rejects it.'
   }
   {
     who: 'gateway'
@@ -96,13 +96,13 @@ var table = [
     who: 'topic'
     role: 'Storage Blob Data Contributor'
     on: 'deadLetters'
-    reason: 'Event Grid writes the events there that it could not deliver.'
+    reason: 'Event Grid writes events there that it could not deliver.'
   }
   {
     who: 'topic'
     role: 'Storage Queue Data Message Sender'
     on: 'letters'
-    reason: 'Event Grid tells the app what it wrote there.'
+    reason: 'Event Grid notifies the app of the dead letters that it wrote.'
   }
   {
     who: 'operator'

@@ -1,5 +1,5 @@
-// Who may do what on the vault: the rows of the table in roles.bicep that are about it. It may be a vault that was there
-// already, in a resource group of its own.
+// Role assignments on the vault: the rows of the table in roles.bicep that concern it. The vault may be an existing one
+// in another resource group.
 
 import { roleIds, table } from 'roles.bicep'
 
@@ -10,10 +10,10 @@ param reader string
 @description('Object ID of the reader\'s identity.')
 param readerPrincipalId string
 
-@description('Object ID of who sets the secret; empty for nobody.')
+@description('Object ID of the operator, who sets the secret; empty for none.')
 param operatorPrincipalId string
 
-@description('What the operator is.')
+@description('The type of principal that the operator is.')
 param operatorPrincipalType string
 
 @description('Vault of the client secret.')

@@ -12,13 +12,13 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Whether the vault answers on its public address.')
+@description('Whether the vault is reachable at its public address.')
 param isPublic bool
 
-@description('Whether a lock keeps the vault from being deleted.')
+@description('Whether a lock protects the vault from deletion.')
 param isLocked bool
 
-@description('Workspace that the log of who read what goes to; empty makes no setting for it.')
+@description('Workspace for the audit log; empty creates no diagnostic setting.')
 param workspaceId string
 
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
@@ -49,7 +49,7 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (
   }
 }
 
-// The vault tells 30 days before a secret expires: alerts.bicep subscribes to it.
+// The vault sends an event 30 days before a secret expires: alerts.bicep subscribes to it.
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: topicName
   location: location

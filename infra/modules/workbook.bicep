@@ -1,4 +1,4 @@
-// The page that answers what happened to a drop, what fails and why, and how long it takes.
+// The workbook that shows what happened to a drop, what fails and why, and how long drops take.
 
 @description('Azure region.')
 param location string
@@ -76,7 +76,7 @@ var charts = [
   }
   {
     name: 'durations'
-    title: 'How long does it take? Seconds: half of the drops, and 95 of 100, take at most this long.'
+    title: 'How long do drops take? Median and 95th percentile, in seconds.'
     query: loadTextContent('../queries/workbook-durations.kql')
     visualization: 'table'
   }
