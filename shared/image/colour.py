@@ -101,8 +101,8 @@ ADOBE_RGB = ColourSpace(Primaries(_D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
 
 
 def of_cicp(primaries: int, transfer: int) -> ColourSpace | None:
-    """Return the colour space of two H.273 numbers, or None if they are unknown."""
-    if primaries not in {*PRIMARIES, 2}:
+    """Return the colour space of two H.273 numbers, or None if they are unknown, or both 2, which is "unspecified"."""
+    if primaries not in {*PRIMARIES, 2} or primaries == transfer == 2:  # noqa: PLR2004 - H.273
         return None
     hdr = transfer if transfer in {PQ, HLG} else None
     return ColourSpace(PRIMARIES.get(primaries, SRGB), _GAMMAS.get(transfer), hdr)

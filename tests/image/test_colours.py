@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, colour, normalize_image
+from shared.image.formats import hevc
 from tests.image.pictures import encoded, exif, pattern, pattern_at, photo, seen
 from tests.image.test_hostile import box, png_header, tiff
 from tests.image.test_metadata import chunk, segment, with_chunk
@@ -660,3 +661,23 @@ def renamed(data: bytes, names: bytes) -> bytes:
     for number, name in enumerate(names):
         changed[frame + 10 + 3 * number] = changed[scan + 5 + 2 * number] = name
     return bytes(changed)
+
+
+HEVC = bytes.fromhex(
+    "010408000000000000000000fff000fcfff8f800000f03600001001740010c01ffff0408000003009e380000030000ffba024061000100"
+    "2a4201010408000003009e380000030000ff90041020b2dd5c94d7370c0d0004000003006400000300042062000100084401c170306091"
+    "20"
+)
+"""What x265 writes of a picture in Display P3."""
+
+
+def test_colours_that_an_hevc_stream_states_are_read_whatever_is_missing() -> None:
+    """A set that ends before them states none; nor do arrays that hold none, or say that they are longer."""
+    assert hevc.cicp(HEVC) == (12, 13)
+    for end in range(len(HEVC)):
+        assert hevc.cicp(HEVC[:end]) in {None, (12, 13)}
+    assert hevc.cicp(HEVC[:60]) is None
+    for at in range(22, len(HEVC)):
+        for byte in (0, 1, 0x80, 0xFF):
+            hevc.cicp(HEVC[:at] + bytes((byte,)) + HEVC[at + 1 :])
+    assert hevc.cicp(HEVC[:22] + b"\xff\xff\xff" * 2_000) is None

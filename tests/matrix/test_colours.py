@@ -96,9 +96,16 @@ def avif(values: Pixels, space: Stated, depth: int) -> bytes:
     return bytes(imagecodecs.avif_encode(values, 100, bitspersample=depth, pixelformat="444", speed=8, **codes))
 
 
+def heic_of_a_stream(values: Pixels, space: Stated, depth: int) -> bytes:
+    """Return a HEIC that states its colours in its stream alone (VUI), as x265 writes them there too."""
+    data = heic(values, space, depth)
+    assert data.count(b"colrnclx") == 1
+    return data.replace(b"colrnclx", b"freenclx")
+
+
 @pytest.mark.parametrize("depth", [8, 10, 12])
 @pytest.mark.parametrize("name", SPACES)
-@pytest.mark.parametrize("write", [avif, heic])
+@pytest.mark.parametrize("write", [avif, heic, heic_of_a_stream])
 def test_colours_that_a_container_states_by_numbers_are_shown(write: Any, name: str, depth: int) -> None:
     """HEIC and AVIF: as a profile, or converted."""
     stored = as_integers(cells(3, 0.2, 0.95), depth)

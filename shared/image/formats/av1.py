@@ -5,6 +5,8 @@ The stream's format is https://aomediacodec.github.io/av1-spec/ (5.3: units, 5.5
 
 from __future__ import annotations
 
+from shared.image.formats.heif_bits import Bits
+
 _SEQUENCE_HEADER = 1
 _HEADER_BYTES = 512
 """More than a sequence header can take up to its colours."""
@@ -25,7 +27,7 @@ def cicp(stream: bytes) -> tuple[int, int] | None:
         if head & 2:
             size, at = _leb128(stream, at)
         if head >> 3 & 15 == _SEQUENCE_HEADER:
-            return _of_sequence(_Bits(stream[at : at + min(size, _HEADER_BYTES)]))
+            return _of_sequence(Bits(stream[at : at + min(size, _HEADER_BYTES)]))
         at += size
     return None
 
@@ -40,7 +42,7 @@ def _leb128(stream: bytes, at: int) -> tuple[int, int]:
     return number, at + turn + 1
 
 
-def _of_sequence(bits: _Bits) -> tuple[int, int] | None:
+def _of_sequence(bits: Bits) -> tuple[int, int] | None:
     """Read a sequence header up to its colours (5.5.1 to 5.5.4)."""
     profile = bits.take(3)
     bits.take(1)  # still picture
@@ -67,7 +69,7 @@ def _of_sequence(bits: _Bits) -> tuple[int, int] | None:
         return None
 
 
-def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:
+def _skip_tools(bits: Bits, *, is_reduced: bool) -> None:
     """Skip the flags of the coding tools (5.5.1)."""
     if not is_reduced and bits.take(1):
         bits.take(4 + 3)  # the lengths of frame numbers
@@ -85,7 +87,7 @@ def _skip_tools(bits: _Bits, *, is_reduced: bool) -> None:
     bits.take(3)  # loop filters
 
 
-def _cicp(bits: _Bits, profile: int) -> tuple[int, int] | None:
+def _cicp(bits: Bits, profile: int) -> tuple[int, int] | None:
     """Read the colours, as numbers of H.273 (5.5.2)."""
     is_deep = bits.take(1)
     if profile == _PROFESSIONAL and is_deep:
@@ -95,7 +97,7 @@ def _cicp(bits: _Bits, profile: int) -> tuple[int, int] | None:
     return (bits.take(8), bits.take(8)) if bits.take(1) else None
 
 
-def _timing(bits: _Bits) -> int:
+def _timing(bits: Bits) -> int:
     """Skip the timing information; return the length of a delay in bits, 0 if there are none."""
     if not bits.take(1):
         return 0
@@ -110,17 +112,3 @@ def _timing(bits: _Bits) -> int:
     delay_bits = bits.take(5) + 1
     bits.take(32 + 5 + 5)
     return delay_bits
-
-
-class _Bits:
-    """Reads bits from the front of some bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self._number = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise EOFError
-        return self._number >> self._left & (1 << count) - 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import colour
-from shared.image.formats import av1, exif
+from shared.image.formats import av1, exif, hevc
 from shared.image.formats.heif_boxes import Box, boxes
 from shared.image.formats.heif_items import Items, extents, item_types, stored_within
 from shared.image.formats.heif_streams import item_heads, stream_heads
@@ -65,15 +65,16 @@ def inspect_avif(data: bytes) -> Inspection:
     in_stream = next((colour.of_cicp(*pair) for pair in numbers), None)
     return replace(
         source,
-        colours=items.colours() or in_stream or source.colours,
+        colours=source.colours or in_stream,
         crop=items.clean_aperture(source.header.width, source.header.height),
     )
 
 
 def inspect_heic(data: bytes) -> Inspection:
-    """Inspect a HEIC."""
-    source, _ = _inspect(data, "image/heic", "HEIC")
-    return source
+    """Inspect a HEIC: its stream may state colours that the container does not."""
+    source, items = _inspect(data, "image/heic", "HEIC")
+    in_stream = hevc.cicp(items.configuration(b"hvcC"))
+    return replace(source, colours=source.colours or (colour.of_cicp(*in_stream) if in_stream else None))
 
 
 def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, Items]:

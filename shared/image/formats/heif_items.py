@@ -81,6 +81,13 @@ class Items:
                     return colour.of_cicp(*struct.unpack_from(">HH", self.data, body + 4))
         return None
 
+    def configuration(self, kind: bytes) -> bytes:
+        """Return how the picture's decoder is configured (`hvcC`), or that of the first that it is put together of."""
+        for item in (self.primary, *self.parts.get(self.primary, ())[:1]):
+            for body, stop in self._of(item, kind):
+                return self.data[body:stop]
+        return b""
+
     def clean_aperture(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """Return the visible part of the picture (`clap`, 14496-12, 12.1.4.1), or None for all of it."""
         for body, stop in self._of(self.primary, b"clap"):
