@@ -1,4 +1,4 @@
-"""Writes the README's two pictures, small: what a telephone writes, and what is sent of it. `make docs`."""
+"""Writes the README's two pictures, scaled down: a phone's file, and what is sent instead. `make docs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_SIDE = 240
 
 
 def pictures() -> dict[Path, Image.Image]:
-    """Return both as anyone sees them who does not turn a picture as its metadata ask."""
+    """Return both as a viewer without support for EXIF orientation shows them."""
     photo = phone_photo()
     contents = {"before.jpg": photo, "after.jpg": normalize_image(photo).data}
     return {IMAGES / name: _small(content) for name, content in contents.items()}

@@ -1,7 +1,7 @@
-"""What must be true after a chaos run: compares what was dropped, what the platform saw, and what the results say.
+"""What must be true after a chaos run: compares what was dropped, what the platform received, and what the results say.
 
-Of a drop that was deleted or overwritten nobody can ask that it is sent once more. So an older image may come to lie
-over it, if the platform was late to do what it was asked.
+A drop that was deleted or overwritten cannot be resent. So an older image may remain on its iTwin if the platform
+carried out an earlier upload late.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FINAL = ("uploaded", "rejected", "superseded", "failed")
 FINAL_ANSWERS = (404, 413, 422)
 NEVER = (-1, 0, 0)
-COMES_BACK = 2  # so often a drop is tried again that the host has stopped trying
+COMES_BACK = 2  # a dead-lettered drop is retried this many times
 
 Kind = Literal["legal", "illegal", "ignored"]
 Document = dict[str, Any]
@@ -35,7 +35,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """One version of a blob, in the `order` of writing; `sha256` is what must reach the platform."""
+    """One version of a blob, in the `order` of writing; `sha256` is the digest of what must be uploaded."""
 
     itwin_id: str
     version: Version
@@ -52,12 +52,12 @@ class Written:
 
 @dataclass
 class Evidence:
-    """What a run left behind.
+    """What a run left behind, to be judged once everything is idle.
 
-    `deleted` are the ETags of what was deleted, as it was written; `touched` are the versions that storage made of it
-    when metadata was set, which leaves the content alone, by that ETag. `histories` are all documents ever written, by
-    name, in order, and `dead_letters` the drops whose message was given up: the name of the result, and the ETag where
-    it was known. Judge it when it is whole.
+    `deleted` are the ETags of deleted versions, as written; `touched` are the versions that storage created when
+    metadata was set, which does not change the content, by that ETag. `histories` are all documents ever written, by
+    name, in order; `dead_letters` are the drops whose message was dead-lettered: the result's name, and the ETag if it
+    was known.
     """
 
     written: list[Written] = field(default_factory=list)
@@ -78,20 +78,20 @@ class Evidence:
         return {written.path: written for written in self.written}
 
     def live(self) -> list[Written]:
-        """Return what storage still has."""
+        """Return the versions that storage still has."""
         return [written for written in self.last().values() if written.version.etag not in self.deleted]
 
     def document(self, written: Written) -> Document:
-        """Return the last result of the blob if it is of this version."""
+        """Return the last result of the blob if it is about this version."""
         document = (self.histories.get(written.path) or [{}])[-1]
         return document if _etag(document) in {version.etag for version in self.versions(written)} else {}
 
     def versions(self, written: Written) -> list[Version]:
-        """Return the version that was written, and what setting its metadata made of it."""
+        """Return the version that was written, and the one created by setting its metadata."""
         return [written.version, *self.touched.get(written.version.etag, [])]
 
     def unfinished(self) -> list[str]:
-        """Return the names of results that are not there, being written or not final yet."""
+        """Return the names of results that are missing or not final yet."""
         silent = [w.path for w in self.live() if w.kind != "ignored" and self.document(w).get("status") not in FINAL]
         histories = list(self.histories.items())
         waiting = [name for name, documents in histories if (documents or [{}])[-1].get("status") not in FINAL]
@@ -99,17 +99,17 @@ class Evidence:
 
     @cached_property
     def answer(self) -> dict[str, ReceivedRequest]:
-        """What the platform answered, by correlation ID."""
+        """The platform's responses, by correlation ID."""
         return {answer.correlation_id: answer for answer in self.answers}
 
     @cached_property
     def by_etag(self) -> dict[str, Written]:
-        """What was written, by all the ETags that it had."""
+        """The versions written, by all of their ETags."""
         return {version.etag: written for written in self.written for version in self.versions(written)}
 
     @cached_property
     def by_itwin(self) -> dict[str, list[Written]]:
-        """What was written, by iTwin."""
+        """The versions written, by iTwin."""
         found: defaultdict[str, list[Written]] = defaultdict(list)
         for written in self.written:
             found[written.itwin_id].append(written)
@@ -117,7 +117,7 @@ class Evidence:
 
     @cached_property
     def brought_up(self) -> set[tuple[str, str]]:
-        """The requests that the platform carried out: their path and the SHA-256 of the image."""
+        """The uploads that the platform carried out: their path and the SHA-256 of the image."""
         return {(answer.path, answer.body_sha256) for answer in self.answers if answer.status == HTTPStatus.CREATED}
 
 
@@ -126,7 +126,7 @@ def judge(evidence: Evidence) -> list[str]:
     documents = [(name, document) for name, history in evidence.histories.items() for document in history]
     verdicts: list[Iterator[str]] = [
         (f"The queue {name} holds {count} messages." for name, count in evidence.queued.items() if count),
-        (f"A call or a token went astray: {where}." for where in evidence.calls_astray),
+        (f"A call or a token was sent to another host: {where}." for where in evidence.calls_astray),
         *(_judge_dead_letter(*letter, evidence) for letter in evidence.dead_letters),
         *(_judge_end(written, evidence) for written in evidence.last().values()),
         *(_judge_history(name, history, evidence) for name, history in evidence.histories.items()),
@@ -138,36 +138,36 @@ def judge(evidence: Evidence) -> list[str]:
 
 
 def _judge_dead_letter(name: str, etag: str | None, evidence: Evidence) -> Iterator[str]:
-    """See that a drop whose message was given up has its result all the same, unless it was overwritten."""
+    """Check that a dead-lettered drop has a final result, unless the blob was overwritten."""
     documents, last = evidence.histories.get(name), evidence.last().get(name)
     is_overwritten = etag is not None and last is not None and evidence.by_etag.get(etag) != last
     if not is_overwritten and (not documents or documents[-1]["status"] not in FINAL):
-        yield f"{name} was abandoned without a final result."
+        yield f"{name} was dead-lettered without a final result."
 
 
 def _judge_end(written: Written, evidence: Evidence) -> Iterator[str]:
-    """See that the last word on a blob is final, and speaks of what storage has; so no version before it is left out.
+    """Check that the last result of a blob is final, and is about the version in storage.
 
-    One that is deleted before it is read has no result.
+    A blob that is deleted before it is read has no result.
     """
     history = evidence.histories.get(written.path, [])
     if written.kind == "ignored":
         if history:
-            yield f"{written.path} has a result, but nobody meant that blob."
+            yield f"{written.path} has a result, but was never dropped."
         return
     is_gone = written.version.etag in evidence.deleted
     document = (history or [{}])[-1] if is_gone else evidence.document(written)
     if document.get("status") not in FINAL and not (is_gone and not history):
         yield f"{written.path} has no final result: {document.get('status')}, {document.get('reason')}"
     elif evidence.stored.get(written.path, {}) != document:
-        yield f"{written.path} is not what was written last."
+        yield f"{written.path} is not about the version that was written last."
 
 
 def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -> Iterator[str]:
-    """See that a final result stayed, unless a later version came, or the same one was brought up after all.
+    """Check that a final result was only replaced by one about a later version, or by the upload of the same version.
 
-    What is said of no version, as of a blob that has gone, gives way to what is said of one; and what was said of one
-    that was up all the same, to what became of sending it once more.
+    A result without a version, such as that of a deleted blob, may be replaced by one with a version; and that of a
+    version that had been uploaded may be replaced by the outcome of resending it.
     """
     latest, ended = NEVER, ""
     for document in history:
@@ -176,9 +176,9 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
         order = _order(written, etag, evidence) if written else NEVER
         is_corrected = ended in ("failed", "rejected") and status in FINAL and written and _was_up(written, evidence)
         if order < latest and (ended or written):
-            yield f"{name}: {status} of an older version, or of none, came over what is said of a later one."
+            yield f"{name}: {status} of an older version, or of none, replaced the result of a later version."
         elif order == latest and written and ended and status != "uploaded" and not is_corrected:
-            yield f"{name}: {ended} was final, but gave way to {status}."
+            yield f"{name}: {ended} was final, but was replaced by {status}."
         if order > latest or not ended:
             latest, ended = order, ""
         if order == latest and status in FINAL:
@@ -186,10 +186,10 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
 
 
 def _order(written: Written, etag: str, evidence: Evidence) -> tuple[int, int, int]:
-    """Return the place of what has this ETag among all that was written.
+    """Return the position of the version with this ETag among all versions.
 
-    Nobody can tell from each other two writes of the same bytes within a second, whatever was written between them. An
-    event that comes after its blob was touched begins a drop of its own, with the same content.
+    Two writes of the same bytes within a second cannot be told apart, whatever was written between them. If a blob's
+    metadata is set before its event arrives, the event begins a drop of its own, with the same content.
     """
     version = written.version
     twins = (
@@ -202,11 +202,11 @@ def _order(written: Written, etag: str, evidence: Evidence) -> tuple[int, int, i
 
 
 def _judge_document(name: str, document: Document, evidence: Evidence) -> Iterator[str]:
-    """See that a result has the shape that was promised, and that the platform was asked and answered as it says."""
+    """Check that a result matches the schema, and that what it says about the platform's response is true."""
     try:
         check_result(document)
     except ValidationError as error:
-        yield f"{name} is not what the schema says: {error.message}"
+        yield f"{name} does not match the schema: {error.message}"
         return
     written, status, response = evidence.by_etag.get(_etag(document) or ""), document["status"], document["response"]
     answer = evidence.answer.get(response["correlationId"]) if response else None
@@ -235,9 +235,9 @@ def _is_true(written: Written | None, document: Document, answer: ReceivedReques
 
 
 def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
-    """See that no drop that ended well is newer than the image that is there.
+    """Check that the image on each iTwin is that of the newest drop that was uploaded.
 
-    Where the newest was up, but is gone or was refused when it was sent once more, an older one may lie over it.
+    If the newest one was uploaded, but was deleted or refused when it was resent, an older image may have replaced it.
     """
     live = [w for w in evidence.live() if w.itwin_id == drops[0].itwin_id]
     stuck = [w for w in drops if _was_up(w, evidence) and (w not in live or _is_refused(w, evidence))]
@@ -264,7 +264,7 @@ def _is_refused(written: Written, evidence: Evidence) -> bool:
 
 
 def _is_newer(one: Written, other: Written, evidence: Evidence) -> bool:
-    """Whether one was certainly written later than the other, however late the other was read first, or sent anew."""
+    """Whether one was certainly written later than the other, whenever the other was read or resent."""
     drops = evidence.by_itwin[one.itwin_id]
     if one.version.blob == other.version.blob:
         return one.order > other.order
@@ -272,14 +272,14 @@ def _is_newer(one: Written, other: Written, evidence: Evidence) -> bool:
         return one.version.last_modified > max(version.last_modified for version in evidence.versions(other))
     if one.version.last_modified != other.version.last_modified:
         return one.version.last_modified > other.version.last_modified
-    # Versions of one blob within a second are told apart by asking which is there, those of two blobs by their ETags;
-    # where both happens at once, there is no order that everybody could know.
+    # Versions of one blob within a second are told apart by reading which one is current, those of two blobs by ETag;
+    # if both happens at once, no order is defined.
     torn = any(drop.version.ties_with(written.version) for written in (one, other) for drop in drops)
     return not torn and one.version > other.version
 
 
 def _judge_secrets(evidence: Evidence) -> Iterator[str]:
-    """Find secrets in what was logged and published; signed URLs belong into results alone, and there to the image."""
+    """Find secrets in logs and results; signed URLs may appear only in results, and there only in the image."""
     for line in evidence.lines:
         if tells_secret(line, evidence.secrets):
             yield f"A secret was logged: {line[:60]}..."

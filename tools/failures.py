@@ -1,4 +1,4 @@
-"""What random tests and runs were about when they failed: kept in `.local/failures`, and named where it is reported."""
+"""Keeps the inputs of failed random tests and runs in `.local/failures`, where the failure report names them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAILURES = PROJECT / ".local" / "failures"
 
 
 def keep(name: str, data: bytes, folder: Path = FAILURES) -> Path:
-    """Write the data into the folder and return where it is; an earlier failure of that name is replaced."""
+    """Write the data into the folder and return its path; an earlier failure of that name is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / re.sub(r"[^\w.-]+", "-", name)
     file.write_bytes(data)

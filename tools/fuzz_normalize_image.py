@@ -1,13 +1,14 @@
 """Coverage-guided fuzzing of `normalize_image`: `python -m tools.fuzz_normalize_image [seconds] [folder]`.
 
 libFuzzer (through https://github.com/google/atheris) mutates small intact files of every kind and keeps what reaches
-new code in our own modules and in Pillow's, as far as it is Python; its C code is reached, but not followed. A mutated
-PNG gets the checksums that belong to it, or nothing behind them would ever be reached.
+new code in our own modules and in Pillow's Python code; Pillow's C code is run, but its coverage is not measured. A
+mutated PNG gets valid checksums, as nothing after them would be reached otherwise.
 
-Every input must end in `ImageRefused` or in an output that libvips decodes, within 3 s of CPU: without an error where
-it was re-encoded, and whatever it has to say where it was passed on, for not every wrong bit in a JPEG can be found.
-One in fifty must come to the same in a process of its own, as deployed. A file that breaks this is kept as `crash-*` in
-the folder, and the exit status is not 0. What reached new code stays in `corpus`, and is where the next run begins.
+Every input must end in `ImageRefused` or in an output that libvips decodes, within 3 s of CPU time. Re-encoded output
+must decode without a warning; an image that was passed through may cause one, as not every wrong bit in a JPEG can be
+found. One in fifty is also processed in the cage, as deployed, and must have the same outcome. A file that breaks these
+rules is kept as `crash-*` in the folder, and the exit status is not 0. Inputs that reached new code stay in `corpus`,
+where the next run begins.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from typing import TYPE_CHECKING
 try:
     import atheris
 except ImportError:
-    sys.exit("The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.")
+    sys.exit("The fuzzer cannot run here: atheris supports only Linux on x86_64.")
 
 with atheris.instrument_imports(include=["shared", "PIL"]):
     from shared.errors import ImageRefused
     from shared.image import ImageLimits, normalize_image
 
-    # Imported on first use otherwise, which would be too late to be followed.
+    # Otherwise imported on first use, too late to be instrumented.
     from shared.image import reencoding as _reencoding
     from shared.image.formats import avif_plugin as _avif_plugin
     from shared.image.formats import heic_plugin as _heic_plugin
@@ -60,7 +61,7 @@ LIMITS = ImageLimits(max_source_pixels=1_000_000, max_output_pixels=50_000, max_
 
 
 def judge(data: bytes) -> None:
-    """Demand a refusal or a legal output, soon; and now and then, that the cage comes to the same."""
+    """Demand a refusal or a legal output in time; and, for a sample, the same outcome from the cage."""
     began = time.process_time()
     refusal = normalized = None
     try:
@@ -68,11 +69,11 @@ def judge(data: bytes) -> None:
     except ImageRefused as error:
         refusal = error.code, error.message
     if next(_COUNT) % CAGED_EVERY == 0 and outcome_in_cage(data) != (refusal, normalized):
-        raise AssertionError("the cage makes something else of it")
+        raise AssertionError("the cage has another outcome")
     if normalized:
         anew = not {"recompressed", "converted"}.isdisjoint(normalized.changes)
         if decodable(normalized.data, "error" if anew else "none") != (normalized.width, normalized.height):
-            raise AssertionError("the output is not what it says")
+            raise AssertionError("the output does not match its description")
         if len(normalized.data) > LIMITS.max_output_bytes:
             raise AssertionError("the output is too large")
     if time.process_time() - began > MAX_CPU_S:
@@ -80,7 +81,7 @@ def judge(data: bytes) -> None:
 
 
 def outcome_in_cage(data: bytes) -> tuple[tuple[str, str] | None, NormalizedImage | None]:
-    """Return how the processes that decode as deployed refuse a file, or what they make of it."""
+    """Return the refusal or the output of the cage, as deployed."""
     try:
         return None, _cage().normalize(data)
     except ImageRefused as error:
@@ -93,14 +94,14 @@ def _cage() -> Images:
 
 
 def mutate(data: bytes, max_bytes: int, _seed: int) -> bytes:
-    """Mutate as libFuzzer does; give most PNGs the checksums that belong to them."""
+    """Mutate as libFuzzer does; give most PNGs valid checksums."""
     mutated: bytes = atheris.Mutate(data, max_bytes)
-    repair = mutated.startswith(SIGNATURE) and random.random() < CHECKSUMMED_SHARE  # noqa: S311 - no secret
+    repair = mutated.startswith(SIGNATURE) and random.random() < CHECKSUMMED_SHARE  # noqa: S311 - not a secret
     return with_checksums(mutated) if repair else mutated
 
 
 def with_checksums(data: bytes) -> bytes:
-    """Return a PNG whose every chunk ends in its own checksum, as far as there are chunks."""
+    """Return a PNG whose chunks all have valid checksums, as far as it consists of chunks."""
     pieces, at = [data[:8]], 8
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -117,13 +118,13 @@ def fuzz(seconds: int, folder: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for name, data in intact(small=True).items():
         if len(data) > MAX_INPUT_BYTES:
-            raise ValueError(f"libFuzzer would cut off the end of {name}, {len(data)} bytes.")
+            raise ValueError(f"libFuzzer would truncate {name}, which has {len(data)} bytes.")
         (corpus / name.replace(" ", "-")).write_bytes(data)
     words = folder / "words"
     words.write_text("".join(f'"{word}"\n' for word in _WORDS))
     arguments = (f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", "-timeout=30", "-rss_limit_mb=3000")
     options = (*arguments, f"-dict={words}", f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus))
-    sys.stderr.write(f"{len(FORMATS)} formats, {len(FOLLOWED)} plugins and their modules are followed.\n")
+    sys.stderr.write(f"{len(FORMATS)} formats, {len(FOLLOWED)} plugins and their modules are instrumented.\n")
     atheris.Setup([sys.argv[0], *options], judge, custom_mutator=mutate)
     atheris.Fuzz()
 
@@ -152,11 +153,13 @@ _WORDS = (
     ),
     *("Exif", "II*", "MM", r"\x12\x01", r"\x01\x12", "ICC_PROFILE", "Adobe", "JFIF", "GIF89a", r"!\xf9\x04"),
 )
-"""What the formats are made of, in libFuzzer's spelling."""
+"""The formats' signatures, as a libFuzzer dictionary."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz_normalize_image", description=__doc__)
-    parser.add_argument("seconds", nargs="?", type=int, default=DEFAULT_S, help="for how long (default: %(default)s)")
-    parser.add_argument("folder", nargs="?", type=Path, help="where what it finds is kept (default: a new folder)")
+    parser.add_argument(
+        "seconds", nargs="?", type=int, default=DEFAULT_S, help="how long to run (default: %(default)s)"
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="the folder for findings (default: a new folder)")
     asked = parser.parse_args()
     fuzz(asked.seconds, asked.folder or Path(tempfile.mkdtemp(prefix="fuzz-")))

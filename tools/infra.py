@@ -1,11 +1,11 @@
-"""What the Bicep compiler says about `infra/`, and what it predicts will be deployed.
+"""Checks `infra/` with the Bicep compiler, and predicts what will be deployed.
 
     python -m tools.infra check    # reports what is wrong or out of date
     python -m tools.infra write    # formats the files and writes infra/snapshots
 
-A snapshot has every resource that an environment would get, with all loops, conditions and functions evaluated; what
-only Azure knows stays as `[reference(...)]`. One is kept in full, the others as their differences (RFC 7396), so that a
-review shows what a change does, and what an option does.
+A snapshot has every resource of an environment, with all loops, conditions and functions evaluated; values that only
+Azure knows stay as `[reference(...)]`. One snapshot is complete, the others are differences from it (RFC 7396), so that
+a review shows the effect of a change and of an option.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FULL = "client-credentials"
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-4000-8000-000000000002"
 ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
-# What is there already is in a subscription of its own.
+# Existing resources are in a subscription of their own.
 HUB_GROUP = "/subscriptions/00000000-0000-4000-8000-000000000003/resourceGroups/rg-hub"
 HUB = f"{HUB_GROUP}/providers"
 COMMON = {
@@ -49,7 +49,7 @@ GATEWAY = {"ITWIN_LOGIN": "gateway", "GATEWAY_APPLICATION_ID": "22222222-2222-42
 
 @dataclass(frozen=True)
 class Environment:
-    """One whose snapshot is kept, as a difference to another's, by what is set otherwise."""
+    """An environment whose snapshot is stored as the difference from another one, with other `settings`."""
 
     differs_from: str
     settings: dict[str, str]
@@ -94,7 +94,7 @@ ENVIRONMENTS = {
             "PRIVATE_DNS_ZONES": HUB_GROUP,
         },
     ),
-    # Where policies and other people do what whoever deploys may not.
+    # For a deployer who may neither assign roles nor create what a policy creates.
     "private-governed": Environment(
         "private-existing",
         {
@@ -112,21 +112,21 @@ class CompilerFailedError(Exception):
 
 
 class Bicep:
-    """The compiler, run as a program that sees no environment variables but those of an environment to be deployed."""
+    """The compiler, run without environment variables other than those of the environment to be deployed."""
 
     def __init__(self, program: str) -> None:
         self._program = program
 
     @classmethod
     def find(cls) -> Bicep | None:
-        """Return the one on the PATH, or the one installed by `az bicep install`."""
+        """Return the compiler on the PATH, or the one installed by `az bicep install`."""
         program = shutil.which("bicep") or shutil.which("bicep", path=str(Path.home() / ".azure" / "bin"))
         return cls(program) if program else None
 
     def run(
         self, *arguments: str, environ: Mapping[str, str] | None = None, folder: Path = INFRA
     ) -> subprocess.CompletedProcess[str]:
-        """Run it once; its exit code tells errors alone, its error output warnings too."""
+        """Run it once; its exit code reports only errors, its standard error warnings as well."""
         system = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
         return subprocess.run(  # noqa: S603  # the program is the one that was found
             [self._program, *arguments],
@@ -138,14 +138,14 @@ class Bicep:
         )
 
     def diagnostics(self, folder: Path = INFRA) -> list[str]:
-        """Return what compiler and linter say of all templates and files of parameters in a folder."""
+        """Return the messages of compiler and linter about all templates and parameter files in a folder."""
         runs = [self.run("lint", "--no-restore", "--pattern", "**/*.bicep", folder=folder)]
         runs += [self.parameters(file) for file in sorted(folder.rglob("*.bicepparam"))]
         said = [line for done in runs for line in (done.stderr + done.stdout).splitlines()]
         return list(dict.fromkeys(line for line in said if re.search(r" : (Error|Warning|Info) ", line)))
 
     def parameters(self, file: Path, environ: Mapping[str, str] = COMMON) -> subprocess.CompletedProcess[str]:
-        """Evaluate a file of parameters with these environment variables."""
+        """Evaluate a parameter file with these environment variables."""
         return self.run("build-params", "--no-restore", "--stdout", str(file), environ=environ)
 
     def formatted(self) -> dict[Path, str]:
@@ -162,11 +162,11 @@ class Bicep:
     def snapshot(
         self, parameters: str, environ: Mapping[str, str], *, group: str | None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return the resources that a file of parameters below `infra/` leads to, by their IDs."""
+        """Return the resources that a parameter file below `infra/` creates, by their IDs."""
         arguments = ["--tenant-id", "00000000-0000-4000-8000-000000000001", "--location", environ["AZURE_LOCATION"]]
         arguments += ["--subscription-id", SUBSCRIPTION.rpartition("/")[2], "--deployment-name", "deployment"]
         arguments += ["--resource-group", group] if group else []
-        with _copy() as copy:  # it writes beside the file
+        with _copy() as copy:  # the compiler writes its output beside the file
             file = copy / parameters
             _said(self.run("snapshot", str(file), "--mode", "overwrite", *arguments, environ=environ))
             found = json.loads(file.with_suffix(".snapshot.json").read_bytes())
@@ -179,7 +179,7 @@ class Bicep:
 
 
 def files() -> list[Path]:
-    """Return the files of `infra/` that are Bicep."""
+    """Return the Bicep files of `infra/`."""
     return sorted([*INFRA.rglob("*.bicep"), *INFRA.rglob("*.bicepparam")])
 
 
@@ -190,19 +190,19 @@ def settings_of(name: str) -> dict[str, str]:
 
 
 def predicted(bicep: Bicep, name: str) -> dict[str, Any]:
-    """Return all resources of an environment: those of the app, and the event subscriptions that follow the code."""
+    """Return all resources of an environment: those of the app, and the event subscriptions deployed after the code."""
     app, events = (bicep.snapshot(f"{layer}main.bicepparam", settings_of(name)) for layer in ("", "events/"))
     return dict(sorted({**app, **events}.items()))
 
 
 def kept(name: str) -> dict[str, Any]:
-    """Return the resources of an environment as they stand in `infra/snapshots`."""
+    """Return the resources of an environment from its snapshot in `infra/snapshots`."""
     document: dict[str, Any] = json.loads((SNAPSHOTS / f"{name}.json").read_bytes())
     return document if name == FULL else patch(kept(ENVIRONMENTS[name].differs_from), document)
 
 
 def difference(before: Any, after: Any) -> Any:
-    """Return the merge patch (RFC 7396) that makes one of the other; neither has null anywhere."""
+    """Return the merge patch (RFC 7396) that turns one into the other; neither contains null."""
     if not (isinstance(before, dict) and isinstance(after, dict)):
         return after
     changed = {
@@ -227,7 +227,7 @@ def patch(before: Any, changes: Any) -> Any:
 
 
 def text_of(document: Any) -> str:
-    """Return a snapshot, or a difference, as it stands in its file."""
+    """Return a snapshot, or a difference, as its file's content."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -241,7 +241,7 @@ def check(bicep: Bicep) -> list[str]:
 
 
 def write(bicep: Bicep) -> list[str]:
-    """Put every file into the formatter's form, and write the snapshots. Returns what keeps that from being done."""
+    """Format the files, and write the snapshots. Returns the errors that prevent this."""
     problems = bicep.diagnostics()
     if not problems:
         for path, text in _written(bicep).items():
@@ -267,7 +267,7 @@ def _copy() -> Iterator[Path]:
 
 
 def _keyed_by_name(value: Any) -> Any:
-    """Make objects of lists whose items have names, so that a difference is about the items; leave null out."""
+    """Turn lists of named items into objects, so that a difference is about the items; drop null values."""
     if isinstance(value, dict):
         return {name: _keyed_by_name(part) for name, part in value.items() if part is not None}
     if not isinstance(value, list):

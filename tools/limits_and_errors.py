@@ -35,7 +35,7 @@ def write_page() -> None:
 
 
 def page() -> str:
-    """Return the page as it must be."""
+    """Return the page's expected content."""
     limits, settings = ImageLimits(), Settings.from_environ(ENOUGH)
     ignored = ", ".join(f"`{name}`" for name in (*drop.HOUSEKEEPING_NAMES, "*.part", "*.partial", "*.part<n>"))
     folders = ", ".join(f"`{name}/`" for name in drop.HOUSEKEEPING_FOLDERS)
@@ -147,7 +147,7 @@ def _settings() -> Iterator[tuple[str, ...]]:
 
 
 def _legal_values(name: str) -> str:
-    """Return what the app itself says when the setting is wrong."""
+    """Return the app's own message for an invalid value of the setting."""
     try:
         Settings.from_environ({**ENOUGH, name: "-"})
     except InvalidSettings as error:
