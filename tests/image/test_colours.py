@@ -308,9 +308,9 @@ def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: i
     ("data", "what"),
     [
         (grey_tiff(">", 1, 12), "grey as 12-bit big-endian integers"),
-        (grey_tiff("<", 1, 12, extra=1), "grey and further channels as 12-bit"),
-        (grey_tiff("<", 5, 8, kind=2, extra=4), "CMYK and further channels as 8-bit"),
-        (grey_tiff("<", 5, 16, kind=3, extra=4), "CMYK and further channels as 16-bit"),
+        (grey_tiff("<", 1, 12, extra=1), "grey and additional channels as 12-bit"),
+        (grey_tiff("<", 5, 8, kind=2, extra=4), "CMYK and additional channels as 8-bit"),
+        (grey_tiff("<", 5, 16, kind=3, extra=4), "CMYK and additional channels as 16-bit"),
         (grey_tiff("<", 1, 16, kind=3), "grey as 16-bit little-endian floating-point numbers"),
         (grey_tiff("<", 1, 16, kind=2), "negative numbers"),
         (grey_tiff("<", 1, 8, kind=2), "grey as 8-bit little-endian signed integers"),

@@ -1,8 +1,8 @@
-"""Decides which picture of a DNG is shown: a raw is no picture yet, but most hold one that their camera made of it.
+"""Decides which picture of a DNG is used: the sensor's data is not a finished picture, but most files hold a preview.
 
 A DNG is a TIFF (https://helpx.adobe.com/camera-raw/digital-negative.html, chapters 2 and 4). Its previews are pages of
-their own, which say so (NewSubFileType). The largest JPEG among them is taken; what the sensor saw, a mask and a map of
-depth may be JPEGs as well, and are never shown.
+their own, marked as such (NewSubFileType). The largest JPEG among them is used; sensor data, masks and depth maps may
+be JPEGs as well, and are never used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.image.inspection import Inspection
 
 LEAST_SIDE = 1_024
-"""How long a preview must be at the least: smaller ones are made for a list of files."""
+"""The minimum length of a preview's longer side in pixels: smaller previews are made for lists of files."""
 
 _PREVIEWS = {1, 0x1_0001}
 """Kinds of pages: a preview, and an alternative one."""
@@ -43,7 +43,7 @@ _COPIED = (
     tags.JPEG_TABLES,
     tags.SUBSAMPLING,
 )
-"""What says how the JPEGs of a page are put together."""
+"""The tags that say how a page's JPEGs are put together."""
 
 _PREVIEW_COLOUR_SPACE = 50_970
 _PROPHOTO_RGB = colour.Primaries((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
@@ -56,7 +56,7 @@ _COLOUR_SPACES = {
 
 
 def inspect(data: bytes) -> Inspection:
-    """Inspect a TIFF, or the preview of a DNG; refuse a DNG that has none of use."""
+    """Inspect a TIFF, or the preview of a DNG; refuse a DNG without a usable preview."""
     tiff.refuse_canons_raw(data)
     first = Directory.read(data)
     if tags.DNG_VERSION not in first.entries:
@@ -67,8 +67,8 @@ def inspect(data: bytes) -> Inspection:
         if inspection and max(inspection.header.width, inspection.header.height) >= LEAST_SIDE:
             return _as_shown(inspection, page, first)
     raise UnsupportedFormat(
-        f"The file is a camera's raw file (DNG) without a JPEG preview of at least {LEAST_SIDE:,} pixels. Develop it "
-        "to a JPEG."
+        f"The file is a camera's raw file (DNG) without a JPEG preview of at least {LEAST_SIDE:,} pixels. Export it "
+        "as a JPEG."
     )
 
 
@@ -86,9 +86,10 @@ def _longest_side(page: Directory) -> int:
 
 
 def _inspected(page: Directory) -> Inspection | None:
-    """Return what is known of a page's JPEG, None where it is damaged.
+    """Return the inspection of a page's JPEG, or None if it is damaged.
 
-    One that comes alone is read as such, if it says its colours itself or has those that a JPEG has; others as a TIFF.
+    A standalone JPEG is inspected as a JPEG if it states its own colours or has a JPEG's default ones; others as a
+    TIFF.
     """
     pieces = page.pieces()
     try:
@@ -105,7 +106,7 @@ def _inspected(page: Directory) -> Inspection | None:
 
 
 def _as_shown(inspection: Inspection, page: Directory, first: Directory) -> Inspection:
-    """Turn it as the raw is to be turned, and take its colours for what its page says, if it says something."""
+    """Apply the orientation of the raw picture, and the colours that the page states, if any."""
     orientation = page.first(tags.ORIENTATION, first.first(tags.ORIENTATION, 1))
     if space := page.first(_PREVIEW_COLOUR_SPACE, 0):
         colours = _COLOUR_SPACES.get(space)

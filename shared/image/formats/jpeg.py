@@ -71,7 +71,7 @@ def inspect(data: bytes) -> JpegInspection:
     """Read the segments up to the first end marker; refuse a truncated or malformed file."""
     if text_mode.has_converted_line_ends(data):
         raise text_mode.converted()
-    with text_mode.told_of_damage(data):
+    with text_mode.explaining_damage(data):
         frame, tables, scans, pieces, notes = _read(data)
     depends = notes.tell_colours_of(frame)
     is_adobe_rgb = notes.is_adobe_rgb and len(frame.components) in {1, 3}

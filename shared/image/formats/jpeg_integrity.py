@@ -23,7 +23,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from shared.errors import CorruptImage
-from shared.image.formats.text_mode import told_of_damage
+from shared.image.formats.text_mode import explaining_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def pass_on(source: JpegInspection) -> bytes:
 
 def decode(source: JpegInspection, scale: int = 1, mode: Literal["L"] | None = None) -> Image.Image:
     """Decode exactly the picture's data, at 1, 1/2, 1/4 or 1/8 of its size; refuse the picture if it is damaged."""
-    with told_of_damage(source.data):
+    with explaining_damage(source.data):
         return _decode(source, scale, mode)
 
 

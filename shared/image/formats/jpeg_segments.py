@@ -1,4 +1,4 @@
-"""Decides where the segments of a JPEG begin and end (ITU-T T.81, B.1.1): what every other part of it is found by."""
+"""Finds where the segments of a JPEG begin and end (ITU-T T.81, B.1.1)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PADDING = re.compile(rb"\0*\xff*")
 _SEGMENT = re.compile(rb"\xff+[\xc0-\xc7\xc9-\xcf\xda-\xdd\xe0-\xef\xfe]")
 _MAX_JUNK_BYTES = 65_536
 _MAX_FILL_BYTES = 16
-"""Before one marker, of those that stay: Pillow walks over them in Python. Encoders write one or two."""
+"""The most fill bytes to keep before a marker: Pillow skips them in Python. Encoders write one or two."""
 
 
 class Segment(NamedTuple):
-    """A marker and its parameters: where it begins, with the fill bytes before it that may stay, and where these do."""
+    """A marker and its parameters: the start, including fill bytes to keep, and the range of the parameters."""
 
     marker: int
     start: int
@@ -33,19 +33,19 @@ class Segment(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes its parameters have."""
+        """The length of its parameters in bytes."""
         return self.end - self.body
 
 
 def next_segment(data: bytes, position: int, *, may_skip: bool) -> Segment:
-    """Return the segment that must come next; where `may_skip`, other bytes may stand before it."""
+    """Return the segment that must come next; if `may_skip`, other bytes may precede it."""
     at = _next_marker(data, position, may_skip=may_skip)
     is_filled = at - position <= _MAX_FILL_BYTES and not data[position:at].strip(b"\xff")
     marker, start, body = data[at + 1], position if is_filled else at, at + 4
     if marker == EOI:
         return Segment(marker, start, at + 2, at + 2)
     if marker in RESTARTS or marker in {_STUFFED, _TEMPORARY, SOI}:
-        raise CorruptImage("The JPEG is damaged: a marker stands where none may be. Save it again.")
+        raise CorruptImage("The JPEG is damaged: a marker is in an illegal place. Save it again.")
     end = at + 2 + int.from_bytes(data[at + 2 : body], "big")
     if end < body or end > len(data):
         raise truncated()
@@ -53,9 +53,9 @@ def next_segment(data: bytes, position: int, *, may_skip: bool) -> Segment:
 
 
 def is_junk(data: bytes, start: int, end: int) -> bool:
-    """Say whether more than padding lies there; refuse it where line ends that were added have pushed it out.
+    """Say whether there is more than padding; refuse it if added line ends have pushed it out of its segment.
 
-    All of the file is searched for these, so of several places only the first that has junk is to be asked about.
+    The whole file is searched for them, so this is to be called only for the first place with such bytes.
     """
     if start == end or not data[start:end].strip(b"\0\xff"):
         return False
@@ -65,7 +65,7 @@ def is_junk(data: bytes, start: int, end: int) -> bool:
 
 
 def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
-    """Return where the marker is that must come next: the format pads with 0xFF (B.1.1.2), some cameras with zeros.
+    """Return the offset of the next marker: the format pads with 0xFF (B.1.1.2), some cameras with zeros.
 
     Before the first scan, some programs leave other bytes there as well, which every decoder skips.
     """
@@ -77,10 +77,10 @@ def _next_marker(data: bytes, position: int, *, may_skip: bool) -> int:
         return stop - 1
     skipped = _SEGMENT.search(data, position, position + _MAX_JUNK_BYTES) if may_skip else None
     if not skipped:
-        raise CorruptImage("The JPEG is damaged: its parts do not follow one another. Save it again.")
+        raise CorruptImage("The JPEG is damaged: its segments are not contiguous. Save it again.")
     return skipped.end() - 2
 
 
 def truncated() -> CorruptImage:
-    """Say that it has no end."""
+    """Return the error for a file without an end."""
     return CorruptImage("The JPEG is cut short: its end is missing. Upload the whole file.")

@@ -1,12 +1,12 @@
-"""Hears what libtiff says of a file, in the copy of it that Pillow has loaded: Pillow itself does not listen.
+"""Counts libtiff's errors and warnings, in the copy of libtiff that Pillow has loaded: Pillow itself ignores them.
 
-libtiff repairs what it can, and says so through handlers, of which a whole process has one each. Both are taken over
-once, when this module is imported; what they are told is counted for each thread, and nothing of it is printed, which
-would flood the log. Pillow takes the handler of warnings away at each decode, so what only they say (that a row of a
-fax was too long or too short) is heard by reading the strips once more, through libtiff itself. What libtiff calls has
-to be made beforehand: a process that holds a file can make no memory executable.
+libtiff repairs what it can, and reports it to handlers, which a process has only once. Both handlers are replaced when
+this module is imported; their calls are counted per thread, and nothing is printed, which would flood the log. Pillow
+removes the warning handler at each decode, so warnings without an error (a fax row that is too long or too short) are
+found by reading the strips again, directly through libtiff. The callbacks have to be created in advance: a process that
+holds a file can make no memory executable.
 
-Where libtiff cannot be found (no Linux, or a Pillow that has it inside), nothing is heard.
+If libtiff is not found (not on Linux, or statically linked into Pillow), nothing is counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import PIL._imaging  # noqa: F401 - which loads it
+import PIL._imaging  # noqa: F401 - it loads libtiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +32,11 @@ _SEEK = ctypes.CFUNCTYPE(ctypes.c_uint64, _Pointer, ctypes.c_uint64, ctypes.c_in
 _CLOSE = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer)
 _LENGTH = ctypes.CFUNCTYPE(ctypes.c_uint64, _Pointer)
 _FAX, _ENTRY = b"Fax", b"TIFFFetch"
-"""How the names of those functions begin that read faxes, and entries of a directory, of which most are notes."""
+"""Prefixes of the functions that decode faxes, and of those that read directory entries, most of which are metadata."""
 
 
-class _Heard(threading.local):
-    """What was said in this thread, and the file that it reads."""
+class _Reports(threading.local):
+    """What libtiff has reported in this thread, and the file that it reads."""
 
     errors = 0
     fax_warnings = 0
@@ -44,32 +44,32 @@ class _Heard(threading.local):
     position = 0
 
 
-_heard = _Heard()
+_reports = _Reports()
 
 
 def _error(where: bytes | None, _words: bytes, _values: int) -> None:
-    _heard.errors += not (where or b"").startswith(_ENTRY)
+    _reports.errors += not (where or b"").startswith(_ENTRY)
 
 
 def _warning(where: bytes | None, _words: bytes, _values: int) -> None:
-    _heard.fax_warnings += bool(where and where.startswith(_FAX))
+    _reports.fax_warnings += bool(where and where.startswith(_FAX))
 
 
 def _read(_file: int | None, buffer: int, size: int) -> int:
-    piece = _heard.content[_heard.position : _heard.position + size]
+    piece = _reports.content[_reports.position : _reports.position + size]
     ctypes.memmove(buffer, piece, len(piece))
-    _heard.position += len(piece)
+    _reports.position += len(piece)
     return len(piece)
 
 
 def _seek(_file: int | None, offset: int, _whence: int) -> int:
-    _heard.position = offset  # from the start on: libtiff asks for nothing else
+    _reports.position = offset  # SEEK_SET: libtiff uses no other
     return offset
 
 
 def _map(_file: int | None, base: Any, size: Any) -> int:
-    base[0] = ctypes.cast(ctypes.c_char_p(_heard.content), _Pointer)
-    size[0] = len(_heard.content)
+    base[0] = ctypes.cast(ctypes.c_char_p(_reports.content), _Pointer)
+    size[0] = len(_reports.content)
     return 1
 
 
@@ -79,46 +79,46 @@ _FILE = (
     _READ(lambda _file, _buffer, _size: 0),
     _SEEK(_seek),
     _CLOSE(lambda _file: 0),
-    _LENGTH(lambda _file: len(_heard.content)),
+    _LENGTH(lambda _file: len(_reports.content)),
     _MAP(_map),
     _UNMAP(lambda _file, _base, _size: None),
 )
-"""How libtiff reads a file: all of it is in memory."""
+"""How libtiff reads a file in memory."""
 
 _AS_IT_IS_CUT = b"rc"
-"""Or libtiff would take one strip that is not compressed for many (`TIFFOpen`, C)."""
+"""Otherwise libtiff would split an uncompressed strip into many (`TIFFOpen`, C)."""
 
 
 @contextmanager
 def listening() -> Iterator[Callable[[], int]]:
-    """Hand out a function that returns how many errors were heard of meanwhile."""
-    before = _heard.errors
-    yield lambda: _heard.errors - before
+    """Yield a function that returns how many errors were reported since."""
+    before = _reports.errors
+    yield lambda: _reports.errors - before
 
 
 def fax_complaints(data: bytes) -> int:
-    """Read every strip or tile, and return how many errors and warnings came of it."""
-    before = _heard.errors + _heard.fax_warnings
+    """Read every strip or tile, and return how many errors and warnings were reported."""
+    before = _reports.errors + _reports.fax_warnings
     whole_pieces(data)
-    return _heard.errors + _heard.fax_warnings - before
+    return _reports.errors + _reports.fax_warnings - before
 
 
 def whole_pieces(data: bytes) -> int:
-    """Read every strip or tile, and return how many of them had all the bytes that they should have."""
+    """Read every strip or tile, and return how many of them were complete."""
     return sum(bool(piece) for piece in pieces(data))
 
 
 def is_found() -> bool:
-    """Say whether libtiff could be found: without it, there are no pieces."""
+    """Say whether libtiff was found; otherwise there are no pieces."""
     return bool(_LIBRARIES)
 
 
 def pieces(data: bytes) -> Iterator[memoryview]:
-    """Yield the pixels of every strip or tile of the first page, valid until the next: none where it is damaged."""
+    """Yield the pixels of every strip or tile of the first page, valid until the next one; stop at damage."""
     if not _LIBRARIES:
         return
     (library,) = _LIBRARIES[:1]
-    _heard.content, _heard.position = data[:], 0
+    _reports.content, _reports.position = data[:], 0
     library.TIFFSetWarningHandler(_ON_WARNING)
     try:
         file = library.TIFFClientOpen(b"image", _AS_IT_IS_CUT, None, *_FILE)
@@ -128,7 +128,7 @@ def pieces(data: bytes) -> Iterator[memoryview]:
             finally:
                 library.TIFFClose(file)
     finally:
-        _heard.content = b""
+        _reports.content = b""
 
 
 def _read_all(library: ctypes.CDLL, file: int) -> Iterator[memoryview]:
@@ -143,7 +143,7 @@ def _read_all(library: ctypes.CDLL, file: int) -> Iterator[memoryview]:
 
 
 def _take_over() -> tuple[ctypes.CDLL, ...]:
-    """Set the handlers in the copy that Pillow has loaded; return it, or nothing where there is none to be found."""
+    """Set the handlers in Pillow's copy of libtiff; return it, or None if it was not found."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         libraries = tuple(ctypes.CDLL(path) for path in set(re.findall(r"/\S*libtiff\S*\.so\S*", maps)))

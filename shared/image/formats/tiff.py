@@ -1,4 +1,4 @@
-"""Decides about TIFF: how large its picture is, and which way up.
+"""Inspects a TIFF: the size of its picture, and its orientation.
 
 The format is TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf).
 """
@@ -20,34 +20,34 @@ from shared.image.model import ImageHeader
 _START_OF_SCAN = b"\xff\xda"
 _SIGNED = 2
 _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
-"""None, CCITT's, LZW, JPEG in the old way and the new, deflate, PackBits, deflate by its old number."""
+"""None, CCITT, LZW, old-style and new JPEG, deflate, PackBits, and deflate by its old number."""
 
 _OLD_JPEG = 6
 _JPEG_COMPRESSIONS = {_OLD_JPEG, 7}
 _MAX_SCANS = 4
-"""In one strip, one for each channel: more are a progressive JPEG, whose every scan walks over all of it."""
+"""Scans in one strip, one per channel: more are a progressive JPEG, each scan of which covers the whole picture."""
 
 MAX_SAMPLES = 6
-"""Pillow reads no more, and writes a line into the log."""
+"""Pillow supports no more, and logs a line."""
 
 _PICKED = {tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO, tags.RGB, tags.CMYK, tags.LAB}
 _PICKED_DEPTHS = {8, 16}
 _PICKED_COMPRESSIONS = {1, 5, 8, 32_773, 32_946}
-"""Of what single channels can be picked where they lie side by side: integers, one colour each, without losses."""
+"""The pixels whose interleaved channels can be extracted: integers, one channel each, compressed without loss."""
 
 _APART = 2
 _DEPTHS = {1, 2, 4, 8, 16}
 _DEEP_PLANES = 7
-"""Bytes for each pixel beside the picture, while the last of four planes of 16 bits is reduced to 8."""
+"""Memory per pixel in addition to the picture, while the last of four 16-bit planes is reduced to 8 bits."""
 
 
 @dataclass(frozen=True)
 class TiffInspection(Inspection):
-    """What the directory of the page that is the picture says.
+    """What the directory of the picture's page says.
 
-    `has_planes` where the channels lie one after another; `has_separable_channels` where they lie side by side, and
-    single ones can be picked all the same; `piece_count` is how many strips or tiles there are of what
-    may be shown, and `piece_bytes` how many bytes each has once it is decoded.
+    `has_planes`: the channels are stored in separate planes; `has_separable_channels`: they are interleaved, and can be
+    extracted all the same; `piece_count` is the number of strips or tiles that are needed, and `piece_bytes` the
+    decoded size of each.
     """
 
     directory: Directory = NOTHING
@@ -58,22 +58,22 @@ class TiffInspection(Inspection):
 
 
 def inspect(data: bytes) -> TiffInspection:
-    """Read the directory of the page that is the picture, which has its way up and its profile from the first at need.
+    """Read the directory of the picture's page; a missing orientation or profile is taken from the first page.
 
-    Refuse camera raws, which have no such page.
+    Refuse camera raw files, which have no such page.
     """
     refuse_canons_raw(data)
     first = Directory.read(data)
     directory = main_page(first)
     width, height = directory.size
     if not width or not height:
-        raise CorruptImage("The TIFF is damaged: its directory describes no picture. Save it again.")
+        raise CorruptImage("The TIFF is damaged: its directory does not describe a picture. Save it again.")
     if not any(directory.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in tags.PIECES):
         raise CorruptImage("The TIFF is damaged: its directory does not say where its pixels are. Save it again.")
     across, down = directory.first(tags.TILE_WIDTH, width), directory.first(tags.TILE_HEIGHT, height)
     if (0, 0) in directory.pieces():
         raise UnsupportedFormat(
-            "The TIFF leaves out parts of its picture: it is sparse. Save all of it (GDAL: SPARSE_OK=FALSE)."
+            "The TIFF is sparse: parts of its picture are left out. Save the whole picture (GDAL: SPARSE_OK=FALSE)."
         )
     compression = directory.first(tags.COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
@@ -124,15 +124,15 @@ def inspect(data: bytes) -> TiffInspection:
 
 
 def refuse_canons_raw(data: bytes) -> None:
-    """Refuse a CR2, which says what it is before its first directory."""
+    """Refuse a CR2, which has its signature before its first directory."""
     if data[8:10] == b"CR":
-        raise UnsupportedFormat("The file is a camera's raw file, not a supported image. Develop it to a JPEG.")
+        raise UnsupportedFormat("The file is a camera's raw file, not a supported image. Export it as a JPEG.")
 
 
 def _has_planes(directory: Directory) -> bool:
-    """Say whether channels lie one after another; refuse what would be taken for another picture then.
+    """Say whether the channels are stored in planes; refuse planes that would be decoded as another picture.
 
-    One channel is a plane as well, and is taken for one where Pillow would read it in one order of bytes alone.
+    A single channel is a plane as well, and is treated as one if Pillow supports its pixels in only one byte order.
     """
     photometric, depth = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO), directory.first(tags.BITS, 1)
     shape = photometric, depth, directory.first(tags.SAMPLES, 1)
@@ -153,9 +153,9 @@ def _has_separable_channels(directory: Directory) -> bool:
 
 
 def _refuse_many_scans(directory: Directory) -> None:
-    """Count the scans in each JPEG inside; what a strip has not in its own bytes, no decoder reads."""
+    """Count the scans in each embedded JPEG; a decoder reads only bytes within the strip itself."""
     pieces, data = directory.pieces(), directory.data
     if not pieces or sum(size for _, size in pieces) > len(data):
         raise broken()
     if any(data.count(_START_OF_SCAN, at, at + size) > _MAX_SCANS for at, size in pieces):
-        raise UnsupportedFormat("The TIFF holds a progressive JPEG, which it may not. Save it as a JPEG.")
+        raise UnsupportedFormat("The TIFF holds a progressive JPEG, which a TIFF must not hold. Save it as a JPEG.")

@@ -1,4 +1,4 @@
-"""Decides who decodes a TIFF: Pillow at once, channel by channel, or who decodes a JPEG, if that is a DNG's preview."""
+"""Decides how a TIFF is decoded: by Pillow at once, channel by channel, or, for a DNG's preview, as a JPEG."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def pass_on(source: JpegInspection) -> bytes:
-    """Return the preview of a DNG without its metadata, once it is found intact."""
+    """Return the preview of a DNG without its metadata, once it is found to be intact."""
     return jpeg_integrity.pass_on(source)
 
 
 def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image:
-    """Open the page that is the picture, or the preview of a DNG; refuse pixels of an unknown kind by name."""
+    """Open the picture's page, or the preview of a DNG; refuse pixels of an unsupported kind by name."""
     if isinstance(source, JpegInspection):
         return jpeg_integrity.decode(source, scale)
     source = _with_its_page_first(source)
@@ -41,7 +41,7 @@ def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image
 
 
 def _with_its_page_first(source: TiffInspection) -> TiffInspection:
-    """Let the file begin with the page that is the picture: decoders read the first one."""
+    """Make the file begin with the picture's page: decoders use the first one."""
     directory = source.directory
     start = struct.pack(directory.order + "I", directory.start)
     if source.data[4:8] == start:

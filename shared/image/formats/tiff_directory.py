@@ -1,8 +1,8 @@
-"""Decides what the directory of a page says (TIFF 6.0, section 2), and whether it is a bomb.
+"""Reads the directory of a page (TIFF 6.0, section 2), and refuses one that would overload a decoder.
 
-Pillow copies the value of every entry, wherever its offset points, and warns of every one that it does not: thousands
-of lines in the log. Valid values do not overlap, so together they are not larger than the file; and what is one number
-is written as one, once, or Pillow would warn again and take another than libtiff.
+Pillow copies the value of every entry, wherever its offset points, and warns of every entry that it cannot copy:
+thousands of log lines. Valid values do not overlap, so together they are no larger than the file. A tag with one number
+must be stored as one number, once: otherwise Pillow would warn as well, and use another value than libtiff.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from shared.image.formats import tiff_tags as tags
 from shared.image.formats import tiff_words
 
 _ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
-"""Kinds of alpha channels: 1 where the colours are multiplied by it, 2 where not; and one program's own word for 2."""
+"""Kinds of alpha channels: 1 if the colours are premultiplied, 2 if not; 999 is Corel's number for 2."""
 
 Entry = tuple[int, int, bytes]
-"""Its kind, how many values it has, and these as they are stored."""
+"""An entry's type, its number of values, and its values as stored."""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """What is said of one page: each entry as its kind, how many values it has, and where they stand.
+    """The entries of one page, by tag.
 
-    `start` is where it begins, and `next_start` where the next page's directory does, 0 where there is none.
+    `start` is the directory's offset, and `next_start` that of the next page's directory, 0 for none.
     """
 
     data: bytes
@@ -36,7 +36,7 @@ class Directory:
 
     @classmethod
     def read(cls, data: bytes, start: int | None = None) -> Directory:
-        """Read the first directory, or the one that begins at `start`; refuse one that is a bomb."""
+        """Read the first directory, or the one at `start`; refuse one that would overload a decoder."""
         order = "<" if data.startswith(b"II") else ">"
         try:
             if start is None:
@@ -52,11 +52,11 @@ class Directory:
         apart = 0
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
-            if not tag:  # some writers leave room for more
+            if not tag:  # some writers reserve more
                 continue
             is_twice = tag in entries or (tag in tags.SINGLE and number != 1)
             if is_twice or (tag == tags.PROFILE and kind not in {tags.BYTE, tags.UNDEFINED}):
-                raise CorruptImage("The TIFF is damaged: its directory holds something twice. Save it again.")
+                raise CorruptImage("The TIFF is damaged: an entry occurs twice in its directory. Save it again.")
             at, size = entry + 8, number * tags.NUMBER_BYTES.get(kind, 1)
             if size > 4:  # noqa: PLR2004 - what fits in the entry itself
                 (at,) = struct.unpack_from(order + "I", data, at)
@@ -69,7 +69,7 @@ class Directory:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return width and height in pixels, 0 where they are not stated."""
+        """Return width and height in pixels, 0 if they are not stated."""
         return self.first(tags.WIDTH, 0), self.first(tags.HEIGHT, 0)
 
     def first(self, tag: int, default: int) -> int:
@@ -81,28 +81,28 @@ class Directory:
         return int(value)
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Return all values of an entry of numbers, none where there is no such entry."""
+        """Return all numbers of an entry, or none if the entry is missing."""
         kind, count, at = self.entries.get(tag, (tags.SHORT, 0, 0))
         if kind not in {tags.SHORT, tags.LONG, tags.IFD}:
             raise broken()
         return struct.unpack_from(f"{self.order}{count}{'H' if kind == tags.SHORT else 'I'}", self.data, at)
 
     def pieces(self) -> list[tuple[int, int]]:
-        """Return where the strips and tiles begin, and how many bytes each has."""
+        """Return the offset of each strip or tile, and its length in bytes."""
         return [piece for pair in tags.PIECES for piece in zip(*map(self.numbers, pair), strict=False)]
 
     def bytes_of(self, tag: int) -> bytes:
-        """Return the values of an entry as they are stored, none where there is no such entry."""
+        """Return the values of an entry as stored, or nothing if the entry is missing."""
         kind, count, at = self.entries.get(tag, (tags.BYTE, 0, 0))
         return self.data[at : at + count * tags.NUMBER_BYTES.get(kind, 1)]
 
     def entry(self, tag: int) -> Entry:
-        """Return an entry as `file_of` takes it."""
+        """Return an entry as `file_of` expects it."""
         kind, count, _ = self.entries.get(tag, (tags.BYTE, 0, 0))
         return kind, count, self.bytes_of(tag)
 
     def alpha(self, colours: int) -> tuple[int, int] | None:
-        """Return which channel says how transparent the others are, and of which kind it is (ExtraSamples)."""
+        """Return the index of the alpha channel and its kind (ExtraSamples)."""
         extra = self.numbers(tags.EXTRA_SAMPLES)
         if not extra and self.first(tags.PHOTOMETRIC, 0) == tags.RGB and self.first(tags.SAMPLES, 1) == colours + 1:
             return colours, _UNASSOCIATED
@@ -112,9 +112,9 @@ class Directory:
         return None
 
     def unsupported_pixels(self) -> UnsupportedFormat:
-        """Say what pixels it has."""
-        colours = tiff_words.COLOURS.get(self.first(tags.PHOTOMETRIC, 0), "pixels of a rare kind")
-        further = " and further channels" if tags.EXTRA_SAMPLES in self.entries else ""
+        """Return an error that names the kind of pixels."""
+        colours = tiff_words.COLOURS.get(self.first(tags.PHOTOMETRIC, 0), "pixels of an unknown kind")
+        further = " and additional channels" if tags.EXTRA_SAMPLES in self.entries else ""
         bits = max(self.numbers(tags.BITS) or (1,))
         order = "little" if self.order == "<" else "big"
         numbers = tiff_words.NUMBERS.get(max(self.numbers(tags.SAMPLE_FORMAT) or (1,)), "numbers")
@@ -124,14 +124,16 @@ class Directory:
         )
 
     def has_alike_integers(self) -> bool:
-        """Say whether all channels hold numbers of as many bits, from 0 on."""
+        """Say whether all channels hold unsigned integers with the same number of bits."""
         return len(set(self.numbers(tags.BITS))) <= 1 and set(self.numbers(tags.SAMPLE_FORMAT)) <= {1}
 
 
 NOTHING = Directory(b"", "<", {}, 0)
-"""What nothing is said by."""
+"""A directory without entries."""
 
 
 def broken() -> CorruptImage:
-    """Say that it points to what is not there."""
-    return CorruptImage("The TIFF is damaged or cut short: its directory points outside it. Upload the whole file.")
+    """Return the error for an offset outside the file."""
+    return CorruptImage(
+        "The TIFF is damaged or cut short: its directory points outside the file. Upload the whole file."
+    )

@@ -1,12 +1,12 @@
-"""Decides whether the pixels of a TIFF are all there, before they are decoded.
+"""Decides whether all pixels of a TIFF are present, before they are decoded.
 
-libtiff repairs what it can and looks at no byte that it does not need. So each strip or tile is looked at by itself:
-a JPEG as one that comes alone, deflated ones by their checksum, faxes by what libtiff has to warn of, LZW and PackBits
-by their length: one that is damaged hardly ever yields exactly as many bytes as it should. What yields too few, libtiff
-says while it decodes.
+libtiff repairs what it can, and does not look at bytes that it does not need. So each strip or tile is checked by
+itself: an embedded JPEG like a standalone one, deflated data by its checksum, faxes by libtiff's warnings, LZW and
+PackBits by their length, as damaged data hardly ever yields the exact number of bytes. Data that yields too few bytes
+is reported by libtiff during decoding.
 
-What stays unseen is damage that changes no length: where nothing is compressed, in the literal bytes of PackBits, and
-in a JPEG where as many blocks come out as there were.
+Damage that changes no length stays undetected: in uncompressed data, in the literal bytes of PackBits, and in a JPEG
+that yields the same number of blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.image.formats.tiff_directory import Directory
 
 _FAXES = {2, 3, 4}
-"""Rows as run lengths, and fax's groups 3 and 4."""
+"""Run-length-encoded rows, and fax groups 3 and 4."""
 
 _LZW, _JPEG, _PACKBITS = 5, 7, 32_773
 _DEFLATED = {8, 32_946}
@@ -34,18 +34,18 @@ _INFLATE_BYTES = 1_048_576
 _START = b"\xff\xd8"
 _MAX_CHECKED = 1_024
 _SURPLUS = {_LZW: 1, _PACKBITS: 4}
-"""How many bytes too many are damage: LZW says where it ends, PackBits may be padded."""
+"""How many surplus bytes are damage: LZW marks its end, PackBits may be padded."""
 
 _LOWEST_BIT_FIRST = 2
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def demand_intact(source: TiffInspection) -> None:
-    """Refuse a page whose strips or tiles are found to be damaged."""
+    """Refuse a page whose strips or tiles are damaged."""
     directory = source.directory
     compression = directory.first(tags.COMPRESSION, 1)
     if compression in _FAXES and libtiff.fax_complaints(source.data):
-        raise CorruptImage("The TIFF is damaged: rows of its fax are missing, or too long or too short. Scan it again.")
+        raise CorruptImage("The TIFF is damaged: rows of its fax are missing, too long or too short. Scan it again.")
     if compression == _JPEG:
         _demand_intact_jpegs(directory)
     if compression in _DEFLATED:
@@ -56,18 +56,18 @@ def demand_intact(source: TiffInspection) -> None:
 
 
 def _demand_intact_jpegs(directory: Directory) -> None:
-    """Check each JPEG of a page as one that comes alone (TIFF Technical Note 2)."""
+    """Check each JPEG of a page like a standalone one (TIFF Technical Note 2)."""
     tables = directory.bytes_of(tags.JPEG_TABLES)[:-2] or _START
     for start, end in _checked(directory):
         try:
             inspection = jpeg.inspect(tables + directory.data[start + 2 : end])
         except UnsupportedFormat:
-            return  # which libtiff may read all the same
+            return  # libtiff may still decode it
         jpeg_integrity.pass_on(inspection)
 
 
 def _demand_checksums(directory: Directory) -> None:
-    """Compare the checksum at the end of each deflated piece, at which libtiff does not look."""
+    """Compare the checksum at the end of each deflated piece, which libtiff ignores."""
     view = memoryview(directory.data)
     is_reversed = directory.first(tags.FILL_ORDER, 1) == _LOWEST_BIT_FIRST
     for start, end in _checked(directory):
@@ -84,7 +84,7 @@ def _demand_checksums(directory: Directory) -> None:
 
 
 def _demand_lengths(source: TiffInspection, surplus: int) -> None:
-    """Let libtiff read each piece as rows of a byte each, of which there are more than there should be."""
+    """Have libtiff decode each piece as rows of one byte, more of them than it should contain."""
     directory = source.directory
     places, sizes = zip(*directory.pieces()[: source.piece_count], strict=True)
     most = source.piece_bytes + surplus
@@ -105,6 +105,6 @@ def _demand_lengths(source: TiffInspection, surplus: int) -> None:
 
 
 def _checked(directory: Directory) -> Iterator[tuple[int, int]]:
-    """Yield where the strips or tiles are that are checked one by one: all, or every n-th where they are many."""
+    """Yield the ranges of the strips or tiles to check: all, or every n-th if there are many."""
     pieces = directory.pieces()
     yield from ((start, start + size) for start, size in pieces[:: 1 + len(pieces) // _MAX_CHECKED])

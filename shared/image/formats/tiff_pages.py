@@ -1,8 +1,8 @@
-"""Decides which page of a TIFF is its picture: the first one, unless that shows another one smaller.
+"""Decides which page of a TIFF is its picture: the first one, unless that is a thumbnail of another page.
 
-TIFF/EP (ISO 12234-2), scanners and some exporters write a thumbnail first; the picture is then a later page, or one
-that a page names as its own (SubIFDs). What kind of page each is, it says itself: NewSubFileType, or the older
-SubFileType (TIFF 6.0, page 36 and 40). Some thumbnails do not say it; their shape and size do.
+TIFF/EP (ISO 12234-2), scanners and some exporters write a thumbnail first; the picture is then a later page, or a
+sub-page (SubIFDs). A page states its own kind in NewSubFileType, or the older SubFileType (TIFF 6.0, page 36 and 40).
+Some thumbnails do not state it, but are recognized by their shape and size.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PAGES = 32
-"""How many are looked at."""
+"""How many pages are read."""
 
 _REDUCED, _OF_A_DOCUMENT = 1, 2
 _OLD_KINDS = {2: _REDUCED, 3: _OF_A_DOCUMENT}
 _SENSORS = {32_803, 34_892}
-"""Pixels of a raw file (PhotometricInterpretation): as a sensor saw them."""
+"""The pixels of a raw file (PhotometricInterpretation), as recorded by a sensor."""
 
 _THUMBNAIL_SIDE = 512
 _LEAST_SCALE = 2
-"""How large a thumbnail is at the most that does not say so, and how much larger its picture is at the least."""
+"""The maximum size of an unmarked thumbnail, and how much larger its picture is at least."""
 
 
 def pages(first: Directory) -> Iterator[tuple[Directory, bool]]:
-    """Yield the pages that are readable, each once, and whether it is one of those that follow the first."""
+    """Yield the readable pages, each once, and whether it is in the main sequence of pages."""
     waiting, seen = [(first, True)], {first.start}
     while waiting:
         page, is_main = waiting.pop(0)
@@ -47,14 +47,14 @@ def pages(first: Directory) -> Iterator[tuple[Directory, bool]]:
 
 
 def main_page(first: Directory) -> Directory:
-    """Return the page that is the picture; refuse camera raws, which hold none, and what is nothing but a preview."""
+    """Return the page that is the picture; refuse camera raw files and files that hold only a preview."""
     if _kind(first) & _REDUCED:
         found = [(page, is_main) for page, is_main in pages(first) if not _kind(page) & ~_OF_A_DOCUMENT]
         following = [page for page, is_main in found if is_main]
         picture = following[0] if following else max((page for page, _ in found), key=_pixels, default=None)
         if not picture or picture.first(tags.PHOTOMETRIC, 0) in _SENSORS:
             raise UnsupportedFormat(
-                "The TIFF holds a small preview, but not the picture itself, as cameras' raw files do. Export it to a "
+                "The TIFF holds a small preview, but not the picture itself, as cameras' raw files do. Export it as a "
                 "JPEG."
             )
         return picture
@@ -74,7 +74,7 @@ def _pixels(page: Directory) -> int:
 
 
 def _is_enlarged(thumbnail: Directory, page: Directory) -> bool:
-    """Say whether a page has the shape of a thumbnail, whose sides were rounded, and is much larger."""
+    """Say whether a page has the shape of a thumbnail, within rounding, and is much larger."""
     (width, height), (across, down) = thumbnail.size, page.size
     is_larger = across >= _LEAST_SCALE * width and down >= _LEAST_SCALE * height
     return is_larger and abs(across * height - down * width) <= max(across, down)

@@ -1,9 +1,8 @@
-"""Reads a TIFF channel by channel, of which each is a grey picture of its own, and puts the picture together of them.
+"""Reads a TIFF channel by channel, each as a grey picture of its own, and merges the channels.
 
-PlanarConfiguration 2 (TIFF 6.0, page 38) is what GDAL calls INTERLEAVE=BAND. Pillow takes some of such planes for
-pixels of another depth or order, so each is given to it as a file of one channel. Channels that lie side by side are
-taken apart before, where Pillow has no name for them. Those that are neither a colour nor transparency, such as near
-infrared, are left out.
+PlanarConfiguration 2 (TIFF 6.0, page 38) is what GDAL calls INTERLEAVE=BAND. Pillow mistakes some such planes for
+pixels of another depth or order, so each plane is decoded as a file of one channel. Interleaved channels are extracted
+first if Pillow does not support them. Channels that are neither colour nor alpha, such as near infrared, are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _MODES = {
     tags.LAB: "LAB",
 }
 _TRANSPARENT_MODES = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
-"""By what ExtraSamples says of the alpha channel: 1 where the colours are multiplied by it."""
+"""By the alpha channel's kind in ExtraSamples: 1 if the colours are premultiplied."""
 
 _COPIED = (
     tags.WIDTH,
@@ -47,11 +46,11 @@ _COPIED = (
     tags.TILE_HEIGHT,
     tags.JPEG_TABLES,
 )
-"""What says of each plane what it says of all."""
+"""The entries that are the same for each plane as for the whole page."""
 
 
 def assemble(source: TiffInspection) -> Image.Image:
-    """Decode the channels that are shown, and return the picture that they make, of 8 bits a channel."""
+    """Decode the visible channels, and return the picture made of them, with 8 bits per channel."""
     directory = source.directory
     photometric = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO)
     if photometric not in _MODES or (photometric == tags.YCBCR and directory.numbers(tags.SUBSAMPLING) not in _WHOLE):
@@ -84,21 +83,21 @@ def _planes(source: TiffInspection, numbers: list[int]) -> list[Image.Image]:
 
 
 def _plane(source: TiffInspection, number: int) -> Image.Image:
-    """Decode one plane; reduce it to 8 bits at once, for the others need their room."""
+    """Decode one plane, and reduce it to 8 bits at once, to make room for the others."""
     image = FirstPage(BytesIO(_file_of_plane(source, number)))
     image.load()
-    plane = image._new(image.im)  # noqa: SLF001 - nothing public lets go of a decoder
+    plane = image._new(image.im)  # noqa: SLF001 - no public method releases a decoder
     if _is_palette(source.directory, number):
         return plane
     return to_8_bits(plane, source.depth) if plane.mode.startswith("I;16") else plane.convert("L")
 
 
 def _file_of_plane(source: TiffInspection, number: int) -> bytes:
-    """Return a TIFF that holds one plane alone."""
+    """Return a TIFF of one plane only."""
     directory = source.directory
     count, rest = divmod(len(directory.pieces()), directory.first(tags.SAMPLES, 1))
     if rest or not count:
-        raise CorruptImage("The TIFF is damaged: its planes do not have as many parts as its directory says.")
+        raise CorruptImage("The TIFF is damaged: the number of parts of its planes does not match its directory.")
     entries = {
         **{tag: directory.entry(tag) for tag in _COPIED if tag in directory.entries},
         tags.BITS: longs(directory.order, source.depth),

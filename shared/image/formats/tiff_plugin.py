@@ -1,7 +1,7 @@
-"""Pillow's TIFF plugin without what it does after loading, and with an ear for what libtiff says meanwhile.
+"""Pillow's TIFF plugin without its steps after loading, and with libtiff's errors taken into account.
 
-After loading, the plugin reads EXIF and its sub-directories, which nobody has checked, and turns the picture; here that
-is a step like for every other format.
+After loading, the plugin would read EXIF and its sub-directories, which were not checked, and rotate the picture; here,
+rotation is a step, as for every other format.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _PACKBITS = 32_773
 
 
 class FirstPage(TiffImageFile):
-    """The first page of a TIFF, as it is stored."""
+    """The first page of a TIFF, as stored."""
 
     def _setup(self) -> None:
-        """Tell pixels that Pillow has no name for from a damaged file.
+        """Tell pixels that Pillow does not support from a damaged file.
 
-        Of what is not compressed, Pillow reads no pixels that share their colour, and few whose bits are in reverse.
-        libtiff reads all of them; it is used for what is compressed, and believes the file alone.
+        Of uncompressed data, Pillow supports no subsampled pixels, and few with reversed bit order. libtiff supports
+        all of them; it decodes compressed data, and takes the layout from the file itself.
         """
         is_reversed = self.tag_v2.get(tags.FILL_ORDER, 1) != 1
         self.tag_v2[tags.FILL_ORDER] = 1
@@ -38,7 +38,7 @@ class FirstPage(TiffImageFile):
             raise UnknownPixels from error
 
     def load(self) -> Any:
-        """Refuse what libtiff had to repair: it is damaged, and Pillow takes it for good."""
+        """Refuse a picture that libtiff had to repair: it is damaged, and Pillow would accept it."""
         with libtiff.listening() as errors:
             loaded = super().load()
         if errors():
@@ -46,8 +46,8 @@ class FirstPage(TiffImageFile):
         return loaded
 
     def load_end(self) -> None:
-        """Leave the picture as it lies."""
+        """Do not rotate the picture."""
 
 
 class UnknownPixels(Exception):
-    """Pillow has no name for the pixels."""
+    """Pillow does not support the pixels."""

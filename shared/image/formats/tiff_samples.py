@@ -1,7 +1,7 @@
-"""Takes single channels out of a TIFF whose channels lie side by side, where Pillow has no name for all of them.
+"""Extracts single channels from a TIFF with interleaved channels, if Pillow does not support their combination.
 
-It knows few kinds of pixels with further channels, and of 16 bits nearly none: no grey with transparency, no five. So
-libtiff unpacks each strip or tile, and the channels that are shown are picked from its bytes.
+Pillow supports few kinds of pixels with additional channels, and with 16 bits hardly any: no grey with alpha, no five
+channels. So libtiff decompresses each strip or tile, and the visible channels are extracted from its bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PIECE_PIXELS = 100_000
 
 
 def channels(source: TiffInspection, numbers: Sequence[int]) -> list[Image.Image]:
-    """Return some of the channels as pictures of 8 bits; refuse all of them by name where libtiff cannot be found."""
+    """Return some channels as pictures of 8 bits; refuse the pixels by name if libtiff was not found."""
     directory, (width, height) = source.directory, source.directory.size
     samples = directory.first(tags.SAMPLES, 1)
     if not libtiff.is_found() or max(numbers) >= samples:
@@ -49,7 +49,7 @@ def channels(source: TiffInspection, numbers: Sequence[int]) -> list[Image.Image
 
 
 def _channel(pixels: bytes, number: int, samples: int, depth: int, width: int) -> Image.Image:
-    """Return one channel of some rows, of which libtiff has put each number as this machine has it."""
+    """Return one channel of some rows; libtiff has converted each number to this machine's byte order."""
     height = len(pixels) * 8 // (depth * samples * width)
     if depth == 8:  # noqa: PLR2004 - bits
         return Image.frombytes("L", (width, height), pixels[number::samples])

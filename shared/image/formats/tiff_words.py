@@ -1,4 +1,4 @@
-"""What is said of a TIFF that is not supported: its pixels and its compression by their names."""
+"""Names the pixels and the compression of a TIFF that is not supported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = {
     8: "Lab",
     9: "Lab (ICC)",
     10: "Lab (ITU)",
-    32_803: "the raw pixels of a sensor",
+    32_803: "raw sensor pixels",
     32_844: "LogL",
     32_845: "LogLuv",
     34_892: "linear raw pixels",
@@ -31,7 +31,7 @@ _COMPRESSIONS = {
     10: "JBIG",
     32_766: "NeXT's run lengths",
     32_767: "Sony's raw compression",
-    32_771: "run lengths in words",
+    32_771: "16-bit run lengths",
     32_809: "ThunderScan",
     33_003: "JPEG 2000",
     33_005: "JPEG 2000",
@@ -54,6 +54,6 @@ _COMPRESSIONS = {
 
 
 def compression(number: int) -> str:
-    """Return how pixels are compressed, as a part of a sentence."""
+    """Return the compression as a part of a sentence."""
     name = _COMPRESSIONS.get(number)
-    return f"with {name} ({number})" if name else f"in a way that no program here knows ({number})"
+    return f"with {name} ({number})" if name else f"with an unknown method ({number})"

@@ -1,4 +1,4 @@
-"""Writes a TIFF of one page, of parts of another one, for a decoder that would take the whole for something else."""
+"""Writes a TIFF of one page from parts of another one, for a decoder that would misinterpret the whole file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def longs(order: str, *numbers: int) -> Entry:
 
 
 def file_of(order: str, pixels: bytes | memoryview, entries: dict[int, Entry]) -> bytes:
-    """Write a TIFF of one directory, whose pixels stand at 8."""
+    """Write a TIFF of one directory, whose pixels begin at offset 8."""
     start = 8 + len(pixels) + len(pixels) % 2
     at = start + 6 + 12 * len(entries)
     head, values = struct.pack(order + "H", len(entries)), b""
@@ -33,7 +33,7 @@ def file_of(order: str, pixels: bytes | memoryview, entries: dict[int, Entry]) -
 
 
 def file_of_pieces(directory: Directory, pieces: list[tuple[int, int]], entries: dict[int, Entry]) -> bytes:
-    """Write a TIFF that holds some of the strips or tiles of a page, and of its entries those that are given."""
+    """Write a TIFF with some of a page's strips or tiles, and with the given entries."""
     where, sizes = next(pair for pair in tags.PIECES if directory.numbers(pair[0]))
     if sum(size for _, size in pieces) > len(directory.data):
         raise broken()
