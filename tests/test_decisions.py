@@ -1,4 +1,4 @@
-"""Every rule about a drop: what is done with an attempt, which of two results stays, and when to try again."""
+"""Every rule about a drop: what an attempt does, which of two results stays, and when to retry."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ DROP = Drop(str(uuid.UUID(int=1)), "a.png")
 
 
 def version(second: int = 0, etag: str = "0x1", blob: str = "a.png", content: str = "") -> Version:
-    """Return a version that was written in that second."""
+    """Return a version written in the given second."""
     return Version(NOW - timedelta(hours=1) + timedelta(seconds=second), etag, blob, content or f"content of {etag}")
 
 
 def recorded(status: str, of: Version | None = None, *, attempts: int = 1, waits_s: float | None = None) -> Recorded:
-    """Return what the results container holds of a version."""
+    """Return the content of the results container for a version."""
     source = {
         "etag": of.etag if of else None,
         "lastModified": of.last_modified.isoformat() if of else None,
@@ -63,7 +63,7 @@ def recorded(status: str, of: Version | None = None, *, attempts: int = 1, waits
 
 
 def entry(up: Version | None = None, *, ago_s: float = 3600, busy_s: float | None = None) -> Entry:
-    """Return what the ledger says: what is up, since when, and for how long another call is in progress."""
+    """Return a ledger entry: what was uploaded, when, and for how long another call is in progress."""
     document = {"status": "uploaded"}
     upload = Upload(up, NOW - timedelta(seconds=ago_s), document) if up else None
     return Entry(upload, None if busy_s is None else NOW + timedelta(seconds=busy_s), {}, "tag")
@@ -108,7 +108,7 @@ OTHER = version(100, "0x5")
         (EVENT, V, NOTHING, entry(OLDER, ago_s=4), Action.WAIT),
         (EVENT, V, NOTHING, entry(OLDER, ago_s=5), Action.UPLOAD),
         (EVENT, V, NOTHING, entry(OLDER, ago_s=-1e9), Action.UPLOAD),
-        # Of two versions of one blob within a second, storage has the later, whatever their ETags are.
+        # Of two versions of one blob within a second, the one in storage is the later one, whatever their ETags.
         (EVENT, V, NOTHING, entry(version(0, "0x9")), Action.UPLOAD),
         (EVENT, V, NOTHING, entry(version(0, "0x0")), Action.UPLOAD),
         # Of two blobs within a second, the ETags decide.
@@ -119,13 +119,13 @@ OTHER = version(100, "0x5")
 def test_what_is_done_with_an_attempt(
     attempt: Attempt, found: Version, known: Recorded, up: Entry, action: Action
 ) -> None:
-    """By the first row of the module's table that holds."""
+    """By the first row of the module's table that applies."""
     target = version_for(attempt, found, known)
     assert decide(attempt, target, known, up, now=NOW, spacing=SPACING).action is action
 
 
 def test_what_storage_has_no_longer_is_left_alone() -> None:
-    """The later version of the same second has an event of its own."""
+    """The later version of the same second has its own event."""
     up = entry(version(0, "0x9"))
     assert decide(EVENT, V, NOTHING, up, is_current=False, now=NOW, spacing=SPACING).action is Action.IGNORE
 
@@ -134,30 +134,35 @@ def test_what_storage_has_no_longer_is_left_alone() -> None:
     ("attempt", "found", "known", "expected"),
     [
         (EVENT, V, NOTHING, V),
-        (EVENT, TOUCHED, recorded("uploaded", V), TOUCHED),  # an event is a new drop, even of the same bytes
+        (EVENT, TOUCHED, recorded("uploaded", V), TOUCHED),  # an event is a new drop, even with the same bytes
         (THIRD, TOUCHED, NOTHING, V),
         (THIRD, TOUCHED, recorded("retrying", V), V),
         (THIRD, OTHER, recorded("retrying", V), OTHER),
         (REPLAY, TOUCHED, recorded("uploaded", V), V),
         (REPLAY, OTHER, recorded("uploaded", V), OTHER),
         (OWN_REPLAY, TOUCHED, NOTHING, V),
-        (Attempt(DROP, 2, NOW), TOUCHED, recorded("uploaded", V), TOUCHED),  # nobody could read what it was sent for
+        (
+            Attempt(DROP, 2, NOW),
+            TOUCHED,
+            recorded("uploaded", V),
+            TOUCHED,
+        ),  # the version that the message is about could never be read
         (Attempt(DROP, 1, NOW, "0x1"), TOUCHED, recorded("retrying", V), V),  # the host's message, which has an ETag
-        (replace(THIRD, last_modified=NOW), V, NOTHING, V),  # the same ETag under another date
-        (replace(THIRD, content=""), TOUCHED, recorded("retrying", V), V),  # of an earlier release
+        (replace(THIRD, last_modified=NOW), V, NOTHING, V),  # the same ETag with another date
+        (replace(THIRD, content=""), TOUCHED, recorded("retrying", V), V),  # from an earlier release
         (replace(THIRD, content=""), TOUCHED, NOTHING, TOUCHED),
     ],
 )
 def test_a_touched_blob_is_the_same_drop_to_its_messages(
     attempt: Attempt, found: Version, known: Recorded, expected: Version
 ) -> None:
-    """Setting metadata changes ETag and date, and raises no event; the content tells."""
+    """Setting metadata changes the ETag and the date without an event; the content decides."""
     target = version_for(attempt, found, known)
     assert (target, target.content) == (expected, expected.content)
 
 
 def test_an_attempt_whose_time_has_come_is_made() -> None:
-    """Nobody is kept from it by clocks that differ a little; a duplicate of it is."""
+    """A small clock skew keeps no drop from being uploaded; a duplicate is ignored."""
     waiting = recorded("retrying", V, attempts=2, waits_s=9)
     assert not is_settled(THIRD, waiting, NOW)
     assert is_settled(replace(THIRD, number=2), waiting, NOW)
@@ -165,14 +170,14 @@ def test_an_attempt_whose_time_has_come_is_made() -> None:
 
 
 def test_an_itwin_rests_after_an_upload() -> None:
-    """A burst costs an upload per pause, not one per drop."""
+    """A burst costs one upload per pause, not one per drop."""
     up = entry(version(3599), ago_s=2)
     fresh = version(3599, "0x9")
     assert decide(EVENT, fresh, NOTHING, up, now=NOW, spacing=SPACING).wait_s == 3 + 1
 
 
 def test_of_those_that_wait_the_younger_come_first() -> None:
-    """Then the older find a newer one up and need not be sent; none waits much longer than the others."""
+    """So older drops find a newer one uploaded and need not be sent; none waits much longer than the others."""
     waits_s = [
         decide(EVENT, version(3600 - age_s), NOTHING, entry(busy_s=9), now=NOW, spacing=SPACING).wait_s
         for age_s in (0, 1, 20, 10**6, -5)
@@ -181,7 +186,7 @@ def test_of_those_that_wait_the_younger_come_first() -> None:
 
 
 def test_what_is_unsettled_matters_to_all_other_versions() -> None:
-    """Until the last of them is over; the same content shown late does no harm."""
+    """Until the last of them is over; the same content uploaded late does no harm."""
     later = NOW + timedelta(seconds=9)
     unsettled = Entry(unsettled={V.content: later, NEWER.content: NOW})
     assert unsettled_until(V, unsettled) == NOW
@@ -222,12 +227,12 @@ SECOND = version(1, "0x0")
     ],
 )
 def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
-    """Neither `retrying` nor what came late from an older version replaces it; only that it is up after all."""
+    """Neither `retrying` nor a late result of an older version replaces it; only an upload of the same version does."""
     assert replaces(new, old) is replaced
 
 
 def test_a_replay_replaces_its_own_final_result() -> None:
-    """An operator who replays a drop wants to see what came of it."""
+    """An operator who replays a drop wants to see the outcome."""
 
     def replayed(old: Recorded, new: Recorded) -> bool:
         return replaces(new, old, is_replay=True)
@@ -245,7 +250,7 @@ def test_a_replay_replaces_its_own_final_result() -> None:
 
 @pytest.mark.parametrize("status", ["retrying", "uploaded"])
 def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status: str) -> None:
-    """Dates have whole seconds, and ETags no order; the older one, which nobody has any more, never comes back."""
+    """Dates are in whole seconds, and ETags have no order; the older version, which no longer exists, never returns."""
     for one, other in [("0x1", "0x9"), ("0x9", "0x1")]:
         old, new = recorded("uploaded", version(0, one)), recorded(status, version(0, other))
         assert replaces(new, old, is_current=True)
@@ -253,7 +258,7 @@ def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status
 
 
 POLICY = RetryPolicy()
-LEAST, MOST = min, max  # the ends of what is drawn
+LEAST, MOST = min, max  # the ends of the random range
 
 policies = st.builds(
     RetryPolicy,
@@ -277,7 +282,7 @@ errors = st.builds(
 def test_a_delay_is_never_longer_than_what_is_left(
     error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, seed: int
 ) -> None:
-    """Whatever happened, there is an attempt before or at the horizon, or none; only what may pass is tried."""
+    """Every attempt is scheduled at or before the horizon, and only errors that may pass are retried."""
     delay_s = retry_delay_s(error, attempt, elapsed_s, policy, random.Random(seed).uniform)  # noqa: S311
     if not isinstance(error, NeedsTime | NeedsOperator) or elapsed_s >= policy.horizon_s:
         assert delay_s is None
@@ -288,9 +293,9 @@ def test_a_delay_is_never_longer_than_what_is_left(
 
 @given(st.floats(0, 999_999_999), st.integers(1, 100), policies, st.integers())
 def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
-    """Nobody comes back before Retry-After is over, nor hurries because it is 0, nor waits much longer.
+    """A retry never comes before Retry-After is over, at once because it is 0, or much later.
 
-    RETRY_MAX_DELAY_S bounds it, spread and all: a peer that says a week is asked again before.
+    RETRY_MAX_DELAY_S limits it, spread included: a peer that says a week is called again earlier.
     """
     throttled = PlatformThrottled("x", response=PlatformResponse(429, retry_after_s=asked_s))
     delay_s = retry_delay_s(throttled, attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
@@ -304,7 +309,7 @@ def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy
 def test_without_a_response_delays_grow_within_their_bounds(
     kind: type[DropError], attempt: int, policy: RetryPolicy, seed: int
 ) -> None:
-    """Each is drawn between the shortest and twice as much as the one before, up to the longest."""
+    """Each delay is random between the shortest one and twice the previous one, up to the longest."""
     delay_s = retry_delay_s(kind("x"), attempt, 0, policy, random.Random(seed).uniform)  # noqa: S311
     assert delay_s is not None
     least_s = policy.min_delay_s * (OPERATOR_FACTOR if kind is PlatformForbidden else 1)
@@ -313,7 +318,7 @@ def test_without_a_response_delays_grow_within_their_bounds(
 
 
 def test_the_defaults_are_what_the_documents_say() -> None:
-    """From 5 seconds to an hour, for 24 hours; an operator has a minute before the first attempt."""
+    """From 5 seconds to an hour, for 24 hours; with an operator error, the first retry comes after a minute."""
     assert retry_delay_s(PlatformUnavailable("x"), 1, 0, POLICY, MOST) == 5
     assert retry_delay_s(PlatformUnavailable("x"), 2, 0, POLICY, MOST) == 10
     assert retry_delay_s(PlatformUnavailable("x"), 99, 0, POLICY, MOST) == 3600
@@ -323,7 +328,7 @@ def test_the_defaults_are_what_the_documents_say() -> None:
 
 
 def test_an_itwin_that_is_not_known_is_tried_for_minutes_and_not_for_a_day() -> None:
-    """It may be new, or the app's role on it; with backoff as everything that time may cure."""
+    """The iTwin may be new, or the app's role on it; retried with backoff like every error that time may fix."""
     assert retry_delay_s(ITwinNotFound("x"), 1, 0, POLICY, MOST) == 5
     assert retry_delay_s(ITwinNotFound("x"), 99, 899, POLICY, MOST) == 1
     assert retry_delay_s(ITwinNotFound("x"), 99, 900, POLICY, MOST) is None

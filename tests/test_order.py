@@ -1,4 +1,4 @@
-"""The newest stays and no drop is lost, in whatever order things happen and whatever fails."""
+"""The newest drop stays and no drop is lost, in whatever order events occur and whatever fails."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ fates = st.builds(
 )
 
 
-# The platform does what the older drop asked for when all others have ended, be its process dead or told nothing.
+# The platform carries out the older upload only after all others, whether its process died or got no response.
 DIED, UNSURE, UP = Answer("crash", late_s=200), Answer(504, late_s=200), Answer(201, late_s=None)
 
 
 def written(*after_s: float) -> list[Write]:
-    """Return legal drops, of a blob each."""
+    """Return legal drops, each of its own blob."""
     return [Write(blob, each, legal=True, announced_after_s=[0]) for blob, each in zip("abc", after_s, strict=False)]
 
 
@@ -71,14 +71,14 @@ FOUND = {
         written(0, 30, 0), answers=[UP, DIED], writes_held_up_s=[0, 0, 0, 60]
     ),
     "the message to send it again is poison": Fate(written(0, 5), answers=[UNSURE], doomed={3: 1}),
-    # The process dies before it writes that the drop is up, and its message comes back when the blob has gone.
+    # The process dies before it records the upload, and its message is redelivered after the blob was deleted.
     "a drop is deleted that waits to be sent again": Fate(
         written(0, 5),
         deletions=[Deletion("b", at_s=243)],
         answers=[UNSURE, UP, Answer(503, late_s=None)],
         strikes={33: Strike("crash", seconds=3000)},
     ),
-    # Whoever lets the drop wait is slower to say so than the drop is deleted, tried again and found to have gone.
+    # The attempt that makes the drop wait publishes that only after the blob was deleted and found missing by a retry.
     "a drop is deleted while its result is being written": Fate(
         written(0),
         deletions=[Deletion("a", at_s=1)],
@@ -94,14 +94,14 @@ FOUND = {
         deletions=[Deletion("a", at_s=1)],
         answers=[Answer(None, late_s=None)],
     ),
-    # What is up cannot be recorded; so an overwritten version, read before, is sent over it.
+    # The upload cannot be recorded; so an overwritten version that was read earlier is sent after it.
     "the message to send it again is poison, and the ledger knows nothing": Fate(
         [Write("a", after_s, legal=True, announced_after_s=[0]) for after_s in (0, 0.05)],
         writes_held_up_s=[60],
         strikes={13: Strike("outage", seconds=0.05)},
         doomed={2: 1},
     ),
-    # It is told apart from the one that is up, of the same second, by asking storage, which has neither any longer.
+    # It is compared with the uploaded version of the same second by asking storage, which no longer has either.
     "a drop is deleted between its read and its decision": Fate(
         [
             Write("a", 30, legal=True, announced_after_s=[1]),
@@ -113,13 +113,13 @@ FOUND = {
         answers=[UP, Answer(None, late_s=None)],
         strikes={61: Strike("pause", seconds=5)},
     ),
-    # Storage has an ETag that neither result names, and a content that both do.
+    # Storage has an ETag that neither result names, and content that both name.
     "the same bytes are written twice within a second and touched": Fate(
         [Write("a", after_s, legal=False, announced_after_s=[0]) for after_s in (0, 0.05)],
         touches=[Touch("a", at_s=1)],
         writes_held_up_s=[1],
     ),
-    # The first result is late, and nobody can tell it from that of the third.
+    # The first result is late, and cannot be told from that of the third.
     "the same bytes are written again within a second, others between them": Fate(
         [
             Write("a", 0, legal=False, announced_after_s=[0]),
@@ -128,7 +128,7 @@ FOUND = {
         ],
         writes_held_up_s=[1],
     ),
-    # Nobody could read yet of which version it is; and when it is poison, the ledger cannot be read.
+    # The version could not be read yet; and when the message is poisoned, the ledger cannot be read.
     "a drop is poison while storage fails": Fate(
         written(0), strikes={0: Strike("busy", seconds=0), 14: Strike("busy", seconds=0)}, doomed={1: 1}
     ),
@@ -137,16 +137,16 @@ FOUND = {
 
 @pytest.mark.parametrize("fate", FOUND.values(), ids=FOUND)
 def test_what_went_wrong_once_goes_well(fate: Fate) -> None:
-    """Found by chance, and kept from coming back by design."""
+    """Random runs found these cases; each is kept as a regression test."""
     assert judge(World(fate).run()) == []
 
 
 @given(fates)
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_whatever_happens_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> None:
-    """Whatever is tried, fails, dies or comes late, in whatever order.
+    """Whatever is attempted, fails, dies or arrives late, in any order.
 
-    A mishap may cost each drop two uploads more: the one that it spoils, and one more when it is settled.
+    A failure may cost each drop two more uploads: the one that fails, and one when the unsettled call is over.
     """
     world = World(fate)
     assert judge(world.run()) == []
@@ -154,7 +154,7 @@ def test_whatever_happens_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> No
 
 
 def test_a_burst_on_one_itwin_costs_few_uploads() -> None:
-    """The iTwin rests between two uploads, and the younger drops come first: of 200 a handful is sent."""
+    """Uploads to an iTwin are spaced out, and newer drops come first: of 200 drops only a handful is sent."""
     burst = [Write(f"{number}.png", 0.05, legal=True, announced_after_s=[1.0]) for number in range(200)]
     evidence = World(Fate(burst)).run()
     assert judge(evidence) == []
@@ -165,7 +165,7 @@ def test_a_burst_on_one_itwin_costs_few_uploads() -> None:
 
 
 def test_storage_in_memory_answers_as_the_emulator_does(azurite: Azurite) -> None:
-    """Else the model would prove nothing: ETags and conditions, met and not met."""
+    """Otherwise the model would prove nothing: ETags and conditions, met and not met."""
     account = Account(clock=lambda: datetime.now(UTC))
     in_memory = cast("BlobServiceClient", BlobService(account, lambda do, _: do()))
     with BlobServiceClient.from_connection_string(azurite.connection_string, retry_total=0) as storage:
@@ -174,7 +174,7 @@ def test_storage_in_memory_answers_as_the_emulator_does(azurite: Azurite) -> Non
 
 
 def answers_of(storage: BlobServiceClient, container: str) -> list[object]:
-    """Put a blob through its life, and return what came of each request."""
+    """Run the operations on a blob, and return the outcome of each request."""
     blob = storage.get_container_client(container).get_blob_client("a.json")
     tags: list[str] = []
 

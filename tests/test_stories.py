@@ -1,4 +1,4 @@
-"""The whole way, as its users see it: a blob is written, and what became of it can be read."""
+"""End to end, as users see it: a blob is written, and its outcome can be read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PHOTO = encode(building_site(320, 240), "JPEG")
 
 
 def drop(cloud: LocalCloud, itwin_id: str, name: str = "photo.jpg", content: bytes = PHOTO) -> dict[str, Any]:
-    """Drop a blob and return its result, which always is what the schema promises."""
+    """Drop a blob and return its result, which always matches the schema."""
     return check_result(cloud.result(cloud.drop(itwin_id, name, content)))
 
 
@@ -50,12 +50,12 @@ def first_result(cloud: LocalCloud, dropped: DroppedFile) -> dict[str, Any]:
 
 
 def uploads(cloud: LocalCloud, itwin_id: str) -> list[int]:
-    """Return the statuses that the platform answered to uploads for the iTwin."""
+    """Return the statuses of the platform's responses to uploads for the iTwin."""
     return [r.status for r in cloud.platform.requests() if r.path == f"/itwins/{itwin_id}/image"]
 
 
 def test_a_dropped_image_ends_on_its_itwin(cloud: LocalCloud) -> None:
-    """What is legal arrives byte for byte, and the result says so in the platform's own words."""
+    """A legal image is uploaded byte for byte, and the result contains the platform's own image object."""
     itwin_id = cloud.itwin()
     result = drop(cloud, itwin_id)
     assert result["status"] == "uploaded"
@@ -66,7 +66,7 @@ def test_a_dropped_image_ends_on_its_itwin(cloud: LocalCloud) -> None:
 
 
 def test_a_phone_photo_arrives_upright_and_without_its_place(cloud: LocalCloud) -> None:
-    """The picture that leaves is turned, and nothing in it says where it was taken."""
+    """The uploaded picture is rotated, and contains no location."""
     itwin_id = cloud.itwin()
     result = drop(cloud, itwin_id, "phone.jpg", make_samples()["phone.jpg"])
     assert (result["sent"]["width"], result["sent"]["height"]) == (1500, 2000)
@@ -88,12 +88,12 @@ def test_the_newest_content_of_a_blob_is_what_arrives(cloud: LocalCloud) -> None
 
 @pytest.mark.parametrize("name", ["site 1/größe 100%+#?.jpg", "a&b=c;d~e'f.jpg", "日本/写真.jpg", "%20%2F.jpg"])
 def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
-    """The result has the blob's own name, whatever is in it."""
+    """The result has the blob's own name, whatever characters it contains."""
     assert drop(cloud, cloud.itwin(), name)["source"]["blob"] == name
 
 
 def test_what_is_not_an_image_is_rejected_without_a_call(cloud: LocalCloud) -> None:
-    """The uploader learns what it is and what to send."""
+    """The uploader learns what the file is and what to send instead."""
     itwin_id = cloud.itwin()
     result = drop(cloud, itwin_id, "notes.jpg", b"Tuesday: pour the second floor.")
     assert (result["status"], result["error"]["code"]) == ("rejected", "UnsupportedFormat")
@@ -101,7 +101,7 @@ def test_what_is_not_an_image_is_rejected_without_a_call(cloud: LocalCloud) -> N
 
 
 def test_an_unknown_itwin_is_rejected_in_the_platforms_words(cloud: LocalCloud) -> None:
-    """A GUID that names no iTwin is the uploader's to fix."""
+    """For a GUID that is not an iTwin's, the uploader gets an error."""
     itwin_id = str(uuid.uuid4())
     result = drop(cloud, itwin_id)
     assert result["status"] == "rejected"
@@ -110,7 +110,7 @@ def test_an_unknown_itwin_is_rejected_in_the_platforms_words(cloud: LocalCloud) 
 
 
 def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
-    """Whoever misspelt an ID learns it, and the platform hears nothing."""
+    """A misspelt ID is reported in the result, and the platform is not called."""
     before = len(cloud.platform.requests())
     result = drop(cloud, "town-hall")
     assert (result["status"], result["error"]["code"]) == ("rejected", "ContainerNotAnITwin")
@@ -118,7 +118,7 @@ def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
 
 
 def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
-    """403 is for the operator: the result says which permission, and who needs it."""
+    """403 is the operator's to fix: the result says which permission is missing, and for whom."""
     itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_view"]})
     result = first_result(cloud, cloud.drop(itwin_id, "photo.jpg", PHOTO))
     assert (result["status"], result["response"]["httpStatus"]) == ("retrying", 403)
@@ -126,7 +126,7 @@ def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
 
 
 def test_of_two_drops_in_one_second_the_later_stays(cloud: LocalCloud) -> None:
-    """However they are called, and in whichever order their events come."""
+    """Whatever the blobs' names, and in whatever order their events arrive."""
     later = encode(building_site(320, 240), "PNG")
     for name in ("a", "z"):
         itwin_id = cloud.itwin()
@@ -139,7 +139,7 @@ def test_of_two_drops_in_one_second_the_later_stays(cloud: LocalCloud) -> None:
 
 
 def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
-    """A folder that is copied whole brings files that nobody meant."""
+    """A folder that is copied as a whole contains system files."""
     itwin_id = cloud.itwin()
     cloud.drop(itwin_id, ".DS_Store", b"\0\0\0\1Bud1")
     cloud.drop(itwin_id, "site/", b"")
@@ -149,7 +149,7 @@ def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
 
 
 def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
-    """The result says that it is tried again, why and when; then the image arrives."""
+    """The result says that the drop is retried, why and when; then the image is uploaded."""
     itwin_id = cloud.itwin()
     path = f"/itwins/{itwin_id}/image"
     cloud.platform.script(
@@ -164,7 +164,7 @@ def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
 
 
 def test_an_expired_token_is_replaced_once(cloud: LocalCloud) -> None:
-    """After a 401 a new token is fetched, and the drop does not notice."""
+    """After a 401, a new token is fetched, and the drop is not affected."""
     itwin_id = cloud.itwin()
     cloud.platform.script([ScriptedResponse(401, path=f"/itwins/{itwin_id}/image")])
     before = cloud.identity.requests
@@ -175,7 +175,7 @@ def test_an_expired_token_is_replaced_once(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize("status", [302, 303, 307, 308])
 def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
-    """A redirect would carry the token to another host, or turn the upload into a false success."""
+    """A redirect would send the token to another host, or turn the upload into a false success."""
     heard: list[str] = []
 
     async def elsewhere(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -193,7 +193,7 @@ def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
 
 
 def test_a_drop_on_which_the_host_stopped_trying_comes_back(cloud: LocalCloud) -> None:
-    """The poison queue of the blob trigger, in the host's own words, ends in a document, which says when."""
+    """A message in the blob trigger's poison queue, as the host writes it, ends in a result with a timestamp."""
     itwin_id = str(uuid.uuid4())
     message = {
         "Type": "BlobTrigger",
@@ -227,7 +227,7 @@ def wait_for_document(cloud: LocalCloud, name: str) -> dict[str, Any]:
 
 
 def test_a_setting_that_is_missing_ends_in_a_result(functions_host: HostKind) -> None:
-    """A wrong login setting is said in every result, and nothing is sent."""
+    """Every result reports an invalid login setting, and nothing is sent."""
     settings = {
         "ITWIN_LOGIN": "client-credentials",
         "ITWIN_CLIENT_ID": "service-app",
@@ -240,9 +240,9 @@ def test_a_setting_that_is_missing_ends_in_a_result(functions_host: HostKind) ->
 
 
 def test_client_credentials_reach_the_platform_and_no_log(functions_host: HostKind) -> None:
-    """The other login goes the whole way too; neither its secret nor a token is in a log or a result.
+    """The other login works end to end as well; neither its secret nor a token is in a log or a result.
 
-    When the secret is rotated, and the tokens of the old one are revoked, the app goes on without a restart.
+    When the secret is rotated and old tokens are revoked, the app continues without a restart.
     """
     lines: list[str] = []
     with LocalCloud(host=functions_host, login="client-credentials", on_line=lines.append) as cloud:
@@ -258,17 +258,17 @@ def test_client_credentials_reach_the_platform_and_no_log(functions_host: HostKi
     assert "eyJ" not in written
 
 
-# Longer than the host's five attempts take when nothing holds on.
+# Longer than the host's five attempts take if no attempt waits.
 OUTAGE_S = 12.0
 
 
 def is_of_the_app(exchange: Exchange) -> bool:
-    """Whether a request to storage is the app's own, and not its host's."""
+    """Whether a request to storage is the app's own, rather than the host's."""
     return exchange.headers.get("User-Agent", "").startswith("azsdk-python")
 
 
 def test_storage_that_refuses_the_app_for_a_while_costs_no_drop(functions_host: HostKind) -> None:
-    """A firewall or a role that is set wrong and mended: nothing was wrong with the drops, so all are uploaded."""
+    """After a firewall or a role is misconfigured and fixed, all drops are uploaded: they were not at fault."""
     ports = Ports(blob=free_port(), queue=free_port())
     outage = threading.Event()
 
