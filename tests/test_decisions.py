@@ -124,7 +124,7 @@ def test_what_is_done_with_an_attempt(
     assert decide(attempt, target, known, up, now=NOW, spacing=SPACING).action is action
 
 
-def test_what_storage_has_no_longer_is_left_alone() -> None:
+def test_a_version_that_storage_no_longer_has_is_ignored() -> None:
     """The later version of the same second has its own event."""
     up = entry(version(0, "0x9"))
     assert decide(EVENT, V, NOTHING, up, is_current=False, now=NOW, spacing=SPACING).action is Action.IGNORE
@@ -153,7 +153,7 @@ def test_what_storage_has_no_longer_is_left_alone() -> None:
         (replace(THIRD, content=""), TOUCHED, NOTHING, TOUCHED),
     ],
 )
-def test_a_touched_blob_is_the_same_drop_to_its_messages(
+def test_a_blob_whose_metadata_was_set_is_the_same_drop_to_its_messages(
     attempt: Attempt, found: Version, known: Recorded, expected: Version
 ) -> None:
     """Setting metadata changes the ETag and the date without an event; the content decides."""
@@ -161,7 +161,7 @@ def test_a_touched_blob_is_the_same_drop_to_its_messages(
     assert (target, target.content) == (expected, expected.content)
 
 
-def test_an_attempt_whose_time_has_come_is_made() -> None:
+def test_an_attempt_that_is_due_is_made() -> None:
     """A small clock skew keeps no drop from being uploaded; a duplicate is ignored."""
     waiting = recorded("retrying", V, attempts=2, waits_s=9)
     assert not is_settled(THIRD, waiting, NOW)
@@ -169,14 +169,14 @@ def test_an_attempt_whose_time_has_come_is_made() -> None:
     assert is_settled(replace(THIRD, number=9, etag="0x0"), waiting, NOW)
 
 
-def test_an_itwin_rests_after_an_upload() -> None:
+def test_uploads_to_an_itwin_are_spaced_out() -> None:
     """A burst costs one upload per pause, not one per drop."""
     up = entry(version(3599), ago_s=2)
     fresh = version(3599, "0x9")
     assert decide(EVENT, fresh, NOTHING, up, now=NOW, spacing=SPACING).wait_s == 3 + 1
 
 
-def test_of_those_that_wait_the_younger_come_first() -> None:
+def test_newer_drops_wait_less_than_older_ones() -> None:
     """So older drops find a newer one uploaded and need not be sent; none waits much longer than the others."""
     waits_s = [
         decide(EVENT, version(3600 - age_s), NOTHING, entry(busy_s=9), now=NOW, spacing=SPACING).wait_s
@@ -185,7 +185,7 @@ def test_of_those_that_wait_the_younger_come_first() -> None:
     assert waits_s == [5, 6, 25, 5 + 5 * MAX_RANK_DELAYS, 5]
 
 
-def test_what_is_unsettled_matters_to_all_other_versions() -> None:
+def test_an_unsettled_upload_affects_all_other_versions() -> None:
     """Until the last of them is over; the same content uploaded late does no harm."""
     later = NOW + timedelta(seconds=9)
     unsettled = Entry(unsettled={V.content: later, NEWER.content: NOW})
@@ -226,7 +226,7 @@ SECOND = version(1, "0x0")
         (recorded("uploaded", V), recorded("uploaded", SECOND), True),
     ],
 )
-def test_a_final_result_gives_way_to_a_later_version_alone(old: Recorded, new: Recorded, *, replaced: bool) -> None:
+def test_a_final_result_is_replaced_only_by_a_later_version(old: Recorded, new: Recorded, *, replaced: bool) -> None:
     """Neither `retrying` nor a late result of an older version replaces it; only an upload of the same version does."""
     assert replaces(new, old) is replaced
 
@@ -249,7 +249,7 @@ def test_a_replay_replaces_its_own_final_result() -> None:
 
 
 @pytest.mark.parametrize("status", ["retrying", "uploaded"])
-def test_of_two_versions_within_a_second_the_one_that_storage_has_is_told(status: str) -> None:
+def test_of_two_versions_within_a_second_the_one_in_storage_has_the_result(status: str) -> None:
     """Dates are in whole seconds, and ETags have no order; the older version, which no longer exists, never returns."""
     for one, other in [("0x1", "0x9"), ("0x9", "0x1")]:
         old, new = recorded("uploaded", version(0, one)), recorded(status, version(0, other))
@@ -279,7 +279,7 @@ errors = st.builds(
 
 
 @given(errors, st.integers(1, 10**9), st.floats(0, 10**7), policies, st.integers())
-def test_a_delay_is_never_longer_than_what_is_left(
+def test_a_delay_never_exceeds_the_remaining_time(
     error: DropError, attempt: int, elapsed_s: float, policy: RetryPolicy, seed: int
 ) -> None:
     """Every attempt is scheduled at or before the horizon, and only errors that may pass are retried."""
@@ -292,7 +292,7 @@ def test_a_delay_is_never_longer_than_what_is_left(
 
 
 @given(st.floats(0, 999_999_999), st.integers(1, 100), policies, st.integers())
-def test_what_the_platform_asks_for_is_kept(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
+def test_retry_after_is_respected(asked_s: float, attempt: int, policy: RetryPolicy, seed: int) -> None:
     """A retry never comes before Retry-After is over, at once because it is 0, or much later.
 
     RETRY_MAX_DELAY_S limits it, spread included: a peer that says a week is called again earlier.
@@ -317,7 +317,7 @@ def test_without_a_response_delays_grow_within_their_bounds(
     assert min(least_s, most_s, policy.horizon_s) <= delay_s <= most_s
 
 
-def test_the_defaults_are_what_the_documents_say() -> None:
+def test_the_defaults_match_the_documentation() -> None:
     """From 5 seconds to an hour, for 24 hours; with an operator error, the first retry comes after a minute."""
     assert retry_delay_s(PlatformUnavailable("x"), 1, 0, POLICY, MOST) == 5
     assert retry_delay_s(PlatformUnavailable("x"), 2, 0, POLICY, MOST) == 10
@@ -327,7 +327,7 @@ def test_the_defaults_are_what_the_documents_say() -> None:
     assert retry_delay_s(PlatformUnavailable("x"), 99, 86_400, POLICY, MOST) is None
 
 
-def test_an_itwin_that_is_not_known_is_tried_for_minutes_and_not_for_a_day() -> None:
+def test_an_unknown_itwin_is_retried_for_minutes_and_not_for_a_day() -> None:
     """The iTwin may be new, or the app's role on it; retried with backoff like every error that time may fix."""
     assert retry_delay_s(ITwinNotFound("x"), 1, 0, POLICY, MOST) == 5
     assert retry_delay_s(ITwinNotFound("x"), 99, 899, POLICY, MOST) == 1

@@ -90,7 +90,7 @@ def test_no_result_is_called_longer_than_a_blob_may_be(length: int) -> None:
     ],
     ids=lambda name: f"{name[:20]} ({len(name)})".encode("ascii", "backslashreplace").decode(),
 )
-def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
+def test_any_blob_name_works_end_to_end(cloud: LocalCloud, name: str) -> None:
     """Sub-folders, blanks, signs that mean something in addresses, every script, and 1,024 characters."""
     result = check_result(cloud.result(cloud.drop(cloud.itwin(), name, PHOTO)))
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)

@@ -136,14 +136,14 @@ FOUND = {
 
 
 @pytest.mark.parametrize("fate", FOUND.values(), ids=FOUND)
-def test_what_went_wrong_once_goes_well(fate: Fate) -> None:
+def test_past_failures_do_not_recur(fate: Fate) -> None:
     """Random runs found these cases; each is kept as a regression test."""
     assert judge(World(fate).run()) == []
 
 
 @given(fates)
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_whatever_happens_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> None:
+def test_no_drop_is_lost_and_the_newest_stays(fate: Fate) -> None:
     """Whatever is attempted, fails, dies or arrives late, in any order.
 
     A failure may cost each drop two more uploads: the one that fails, and one when the unsettled call is over.

@@ -1,4 +1,4 @@
-"""The story of a drop, told without a host: real storage, a real platform stand-in, and the queue drained by hand."""
+"""The life of a drop without a host: real storage, a real platform stand-in, and a queue drained by the test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 
 def event(drop: Drop) -> Attempt:
-    """Return the attempt that a drop's event makes."""
+    """Return the attempt that a drop's event starts."""
     return Attempt.event(drop)
 
 
@@ -65,29 +65,29 @@ SLOW = ScriptedResponse(delay_s=1.5)
 
 
 def refusal(status: int) -> ScriptedResponse:
-    """Return a refusal in the platform's own form."""
+    """Return an error response in the platform's own form."""
     error = {"code": "iTwinNotFound" if status == 404 else "Odd", "message": "As it pleases."}
     return ScriptedResponse(status, body=json.dumps({"error": error}).encode())
 
 
 class SkippingClock:
-    """A clock on which nothing that waits takes any time."""
+    """A clock on which waiting takes no real time."""
 
     def __init__(self) -> None:
         self._skipped_s = 0.0
 
     def monotonic(self) -> float:
-        """Return seconds."""
+        """Return the time in seconds."""
         return time.monotonic() + self._skipped_s
 
     def sleep(self, seconds: float) -> None:
-        """Let them have passed."""
+        """Advance the clock."""
         self._skipped_s += seconds
 
 
 @dataclass
 class Bench:
-    """The app's services on a table: what they do to storage and to the platform can be watched and hindered."""
+    """The app's services in a test setting: their calls to storage and to the platform can be watched and changed."""
 
     services: Services
     environ: dict[str, str]
@@ -101,35 +101,35 @@ class Bench:
     local_time: Callable[[], datetime] = utc_now
 
     def now(self) -> datetime:
-        """Return the time that the app believes."""
+        """Return the app's current time."""
         return self.local_time()
 
     def settle_briefly(self, call_s: float = 1) -> None:
-        """Let calls be over, and settled, in seconds."""
+        """Let calls end, and be settled, within seconds."""
         ledger = Ledger(self.services.storage, utc_now, call_s=call_s, unsettled_s=2)
         self.services = replace(self.services, app_or_problem=replace(self.services.app(), ledger=ledger))
 
     def ask_storage_once(self) -> None:
-        """Let the storage SDK try nothing again: its waits are not what the test is about."""
+        """Disable the storage SDK's retries: their delays are not what the test is about."""
         storage = BlobServiceClient.from_connection_string(self.environ["DropStorage"], retry_total=0)
         results = ResultStore(storage, self.services.results_container)
         self.services = replace(self.services, storage=storage, results=results)
 
     def asked(self) -> list[tuple[str, str]]:
-        """Return the requests to storage: the method, and what was asked for."""
+        """Return the requests to storage: method and target."""
         kinds = {self.services.results_container: "results", LEDGER_CONTAINER: "ledger", RETRY_QUEUE: "retries"}
         names = [exchange.target.split("/")[2].partition("?")[0] for exchange in self.exchanges]
         return [(e.method, kinds.get(name, "drop")) for e, name in zip(self.exchanges, names, strict=True)]
 
     def version(self, drop: Drop) -> Version:
-        """Return the version that storage has."""
+        """Return the version in storage."""
         properties = self.storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
         assert properties.last_modified
         assert properties.etag
         return Version(properties.last_modified, properties.etag.strip('"'), drop.blob, "content")
 
     def write(self, content: bytes, drop: Drop | None = None) -> Drop:
-        """Drop an image, on an iTwin of its own unless told otherwise."""
+        """Drop an image, on a new iTwin unless one is given."""
         drop = drop or Drop(self.platform.add_itwin(), "photo.png")
         with contextlib.suppress(ResourceExistsError):
             self.storage.create_container(drop.container)
@@ -137,14 +137,14 @@ class Bench:
         return drop
 
     def seconds(self) -> Iterator[None]:
-        """Wait for the start of one second after the other, so that what comes next has all of it."""
+        """Wait for the start of each second, so that what follows has all of it."""
         ends_at = time.monotonic() + HANG_S
         while time.monotonic() < ends_at:
             assert wait_until(lambda: utc_now().microsecond < 100_000, timeout_s=HANG_S)
             yield
 
     def write_later(self, content: bytes, drop: Drop, than: Drop) -> Drop:
-        """Drop an image in a later second than another one was, so that nobody has to ask which is the later."""
+        """Drop an image in a later second than another one, so that their order is known without asking storage."""
         earlier = self.last_modified(than)
         assert wait_until(
             lambda: self.last_modified(self.write(content, drop)) > earlier, timeout_s=HANG_S, interval_s=0.1
@@ -152,7 +152,7 @@ class Bench:
         return drop
 
     def last_modified(self, drop: Drop) -> datetime:
-        """Return when storage says that the blob was written."""
+        """Return when the blob was written, according to storage."""
         properties = self.storage.get_blob_client(drop.container, drop.blob).get_blob_properties()
         assert properties.last_modified
         return properties.last_modified
@@ -163,16 +163,16 @@ class Bench:
         return self.result(drop)
 
     def result(self, drop: Drop) -> dict[str, Any]:
-        """Return the result as it is, which always is what the schema promises."""
+        """Return the current result, which always matches the schema."""
         blob = self.storage.get_blob_client(self.services.results_container, result_name(drop))
         return check_result(json.loads(blob.download_blob().readall()))
 
     def has_result(self, drop: Drop) -> bool:
-        """Whether anything was said of the blob."""
+        """Whether the blob has a result."""
         return self.services.results.read(drop).tag is not None
 
     def drain(self) -> int:
-        """Make every attempt that waits, and those that come of it; return how many."""
+        """Make every waiting attempt, and those that follow from it; return how many."""
         made = 0
 
         def is_empty() -> bool:
@@ -184,7 +184,7 @@ class Bench:
         return made
 
     def make_due_attempts(self) -> int:
-        """Make the attempts whose time has come; return how many."""
+        """Make the attempts that are due; return how many."""
         messages = list(self.queue.receive_messages(visibility_timeout=60))
         for message in messages:
             process_drop(Attempt.from_message(message.content), self.services)
@@ -192,11 +192,11 @@ class Bench:
         return len(messages)
 
     def waiting(self) -> int:
-        """Return how many messages wait."""
+        """Return how many messages are waiting."""
         return self.queue.get_queue_properties().approximate_message_count or 0
 
     def calls(self, drop: Drop) -> list[int]:
-        """Return what the platform answered to uploads for the drop's iTwin."""
+        """Return the statuses of the platform's responses to uploads for the drop's iTwin."""
         return [r.status for r in self.platform.requests() if r.path == f"/itwins/{drop.container}/image"]
 
     def shows(self, drop: Drop) -> bytes:
@@ -205,7 +205,7 @@ class Bench:
         return image[0] if image else b""
 
     def ledger_entry(self, drop: Drop) -> Any:
-        """Return the client of the iTwin's entry."""
+        """Return the blob client of the iTwin's ledger entry."""
         return self.storage.get_blob_client(LEDGER_CONTAINER, f"{drop.container}.json")
 
 
@@ -221,7 +221,7 @@ def normalize() -> Iterator[Normalize]:
 def bench(
     azurite: Azurite, readable_vault: ReadableVault, normalize: Normalize, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
-    """Lay the services out; every request of theirs to storage passes a proxy."""
+    """Set up the services; all of their requests to storage pass through a proxy."""
     for name, value in readable_vault.identity.items():
         monkeypatch.setenv(name, value)
     direct = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
@@ -272,15 +272,15 @@ def bench(
 UPLOAD_REQUESTS = [
     ("GET", "results"),  # has this version ended already?
     ("GET", "drop"),  # the image itself
-    ("GET", "ledger"),  # is a newer one up, or one on its way?
+    ("GET", "ledger"),  # is a newer one uploaded, or being uploaded?
     ("PUT", "ledger"),  # one upload at a time
-    ("PUT", "ledger"),  # what is up now
+    ("PUT", "ledger"),  # what is uploaded now
     ("PUT", "results"),
 ]
 
 
 def test_an_upload_costs_six_requests_to_storage(bench: Bench) -> None:
-    """The first of an iTwin and each later one alike."""
+    """The first drop of an iTwin and each later one alike."""
     first = bench.write(PICTURES[0])
     bench.process(first)
     assert bench.asked() == UPLOAD_REQUESTS
@@ -294,8 +294,8 @@ def test_an_upload_costs_six_requests_to_storage(bench: Bench) -> None:
     assert bench.asked() == UPLOAD_REQUESTS
 
 
-def test_a_drop_delivered_again_after_its_end_sends_nothing(bench: Bench) -> None:
-    """The result stays as it is; storage hears two questions and the platform none."""
+def test_a_drop_redelivered_after_its_end_sends_nothing(bench: Bench) -> None:
+    """The result is left as it is; storage gets two requests and the platform none."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.exchanges.clear()
@@ -306,7 +306,7 @@ def test_a_drop_delivered_again_after_its_end_sends_nothing(bench: Bench) -> Non
 
 
 def test_two_deliveries_at_once_make_one_upload(bench: Bench) -> None:
-    """Whoever comes second finds a call in progress, waits, and finds that it is done."""
+    """The second delivery finds a call in progress, waits, and then finds the drop uploaded."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([SLOW])
     with ThreadPoolExecutor(4) as pool:
@@ -317,8 +317,8 @@ def test_two_deliveries_at_once_make_one_upload(bench: Bench) -> None:
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_what_is_up_after_all_is_told_so(bench: Bench) -> None:
-    """Of two deliveries at once one is refused and the other goes up: nobody reads that the image was refused."""
+def test_a_late_upload_is_reported_as_uploaded(bench: Bench) -> None:
+    """Of two simultaneous deliveries, one is refused and one uploads: the result is not the refusal."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([refusal(404)])
 
@@ -333,8 +333,8 @@ def test_what_is_up_after_all_is_told_so(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", ["none", "refused", "platform"])
-def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) -> None:
-    """At once, not when the garbage is collected some day: until then they would fill the memory."""
+def test_files_are_released_when_their_drops_have_ended(bench: Bench, fault: str) -> None:
+    """At once, not at some later garbage collection: until then they would fill the memory."""
     size = 5_000_000
     content = b"not an image" if fault == "refused" else PICTURES[0]
     bench.process(bench.write(content))
@@ -353,7 +353,7 @@ def test_files_are_let_go_when_their_drops_have_ended(bench: Bench, fault: str) 
 
 
 def test_an_older_drop_is_neither_decoded_nor_sent(bench: Bench) -> None:
-    """What is up is newer, so nobody looks whether the older one is an image at all."""
+    """A newer drop is uploaded, so the older one is not even checked for being an image."""
     older = bench.write(b"not an image")
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     bench.process(newer)
@@ -363,7 +363,7 @@ def test_an_older_drop_is_neither_decoded_nor_sent(bench: Bench) -> None:
     assert bench.shows(older) == PICTURES[1]
 
 
-def test_a_newer_drop_of_another_name_replaces_what_is_up(bench: Bench) -> None:
+def test_a_newer_drop_of_another_name_replaces_the_uploaded_one(bench: Bench) -> None:
     """All blobs of a container are for the same iTwin."""
     older = bench.write(PICTURES[0])
     bench.process(older)
@@ -391,8 +391,8 @@ def test_of_two_versions_within_a_second_the_last_one_stays(bench: Bench) -> Non
     pytest.fail("In none of many seconds was there time to write twice.")
 
 
-def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench: Bench) -> None:
-    """An attempt that was held up learns from storage that its version has gone."""
+def test_a_stale_result_never_replaces_the_later_one_of_its_second(bench: Bench) -> None:
+    """A delayed attempt learns from storage that its version no longer exists."""
     for _ in bench.seconds():
         drop = bench.write(PICTURES[0])
         stale = check_result(bench.process(drop))
@@ -408,8 +408,8 @@ def test_a_stale_result_never_comes_back_over_the_later_one_of_its_second(bench:
     pytest.fail("In none of many seconds was there time to write twice.")
 
 
-def test_a_touch_does_not_make_the_later_version_of_a_second_another(bench: Bench) -> None:
-    """It raises no event: neither the attempt nor its result may be left to one."""
+def test_setting_metadata_does_not_change_which_version_of_a_second_is_later(bench: Bench) -> None:
+    """Setting metadata raises no event: neither the attempt nor its result may rely on one."""
     for _ in bench.seconds():
         drop = bench.write(PICTURES[0])
         bench.process(drop)
@@ -439,7 +439,7 @@ def test_a_touch_does_not_make_the_later_version_of_a_second_another(bench: Benc
 
 
 def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
-    """The older ends when it has had its time; its image may be shown over the newer, which is sent again."""
+    """The older upload ends when its time is over; its image may replace the newer one, which is then resent."""
     bench.settle_briefly(call_s=0.5)
     older = bench.write(PICTURES[0])
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
@@ -452,7 +452,7 @@ def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: B
             lambda: not ledger.read(older.container).is_busy(utc_now()), timeout_s=HANG_S, interval_s=0.05
         )
         assert bench.process(newer)["status"] == "uploaded"
-        # The platform was slow to do what the older drop asked for.
+        # The platform carried out the older upload late.
         put_image(bench, older, PICTURES[0])
         slow.result()
     bench.drain()
@@ -462,10 +462,10 @@ def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: B
 
 
 @pytest.mark.parametrize("fate", ["waits", "is overwritten", "is deleted", "is poisoned", "its message is lost"])
-def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(bench: Bench, fate: str) -> None:
-    """Nobody knows whether the platform still does what it did not answer; so the newer is sent again.
+def test_an_upload_without_a_response_ends_with_the_newest_on_the_platform(bench: Bench, fate: str) -> None:
+    """A call without a response may still be carried out, so the newer image is resent.
 
-    The ledger has it, so it holds whatever becomes of the older drop.
+    The ledger records that, so it holds whatever happens to the older drop.
     """
     bench.settle_briefly()
     older = bench.write(PICTURES[0])
@@ -496,7 +496,7 @@ def test_an_upload_that_nobody_answered_ends_with_the_newest_on_the_platform(ben
 
 
 def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
-    """A call that was noted and never recorded may still be applied."""
+    """A call that was noted but never recorded may still be applied."""
     bench.settle_briefly(call_s=0.5)
     older = bench.write(PICTURES[0])
     noted = bench.services.app().ledger.begin(older.container, Entry(), bench.version(older)).noted
@@ -510,7 +510,7 @@ def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Be
 
 
 def test_an_upload_that_is_applied_after_all_is_not_sent_again(bench: Bench) -> None:
-    """A late upload of the same image does no harm, so one lost answer costs one call more."""
+    """A late upload of the same image does no harm, so a lost response costs only one more call."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(reset=True)])
@@ -521,7 +521,7 @@ def test_an_upload_that_is_applied_after_all_is_not_sent_again(bench: Bench) -> 
 
 
 def test_an_upload_that_was_sent_on_two_connections_stays_unsettled(bench: Bench) -> None:
-    """A kept connection broke without a response: the image is up, and the platform may still apply the first call."""
+    """A reused connection broke without a response: the image is uploaded, and the first call may still be applied."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(500, reset=True)])
@@ -530,8 +530,8 @@ def test_an_upload_that_was_sent_on_two_connections_stays_unsettled(bench: Bench
     assert json.loads(bench.ledger_entry(drop).download_blob().readall())["unsettled"]
 
 
-def test_many_unsettled_calls_cost_one_upload_more(bench: Bench) -> None:
-    """However many older drops were not answered, the newest is sent twice."""
+def test_many_unsettled_calls_cost_one_more_upload(bench: Bench) -> None:
+    """However many older drops got no response, the newest is sent twice."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
     older = [drop, *(bench.write(PICTURES[n], Drop(drop.container, f"{n}.png")) for n in (1, 2))]
@@ -545,8 +545,8 @@ def test_many_unsettled_calls_cost_one_upload_more(bench: Bench) -> None:
     assert [bench.result(each)["status"] for each in older] == ["superseded"] * 3
 
 
-def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_again(bench: Bench) -> None:
-    """The platform has said 201, and the result says so too, even if the blob is deleted before the ledger knows."""
+def test_an_upload_that_could_not_be_recorded_is_reported_and_resent(bench: Bench) -> None:
+    """The result reports the 201 even if the blob is deleted before the ledger is updated."""
     bench.settle_briefly()
     drop = bench.write(PICTURES[0])
 
@@ -565,7 +565,7 @@ def test_what_is_up_but_could_not_be_recorded_is_told_and_sent_again(bench: Benc
 
 
 def test_a_clock_that_is_set_back_during_an_upload_leaves_it_known(bench: Bench) -> None:
-    """Else the entry would count as damaged, and an older drop could come over what is up."""
+    """Otherwise the entry would count as damaged, and an older drop could replace the uploaded one."""
     drop = bench.write(PICTURES[0])
     bench.local_time = lambda: utc_now() - timedelta(hours=5 if bench.calls(drop) else 0)
     assert bench.process(drop)["status"] == "uploaded"
@@ -575,7 +575,7 @@ def test_a_clock_that_is_set_back_during_an_upload_leaves_it_known(bench: Bench)
 
 
 def test_an_upload_ends_when_the_ledger_no_longer_calls_the_itwin_busy(bench: Bench) -> None:
-    """Also where the note was dated by a clock that was a little late: another drop begins then."""
+    """Even if a slow clock dated the note, so that another drop begins then."""
     bench.settle_briefly(call_s=60)
     drop = bench.write(PICTURES[0])
 
@@ -591,8 +591,8 @@ def test_an_upload_ends_when_the_ledger_no_longer_calls_the_itwin_busy(bench: Be
 
 
 @pytest.mark.parametrize("write", [0, 1])
-def test_a_write_to_the_ledger_that_the_sdk_sent_twice_is_known_for_ones_own(bench: Bench, write: int) -> None:
-    """Storage had carried it out before it failed: nobody else has written, so nobody is waited for."""
+def test_a_ledger_write_that_the_sdk_sent_twice_is_recognized_as_its_own(bench: Bench, write: int) -> None:
+    """Storage carried out the write before it failed: there was no other writer, so nothing has to wait."""
     drop = bench.write(PICTURES[0])
     faults: list[Fault | None] = [*([None] * write), "busy-afterwards"]
 
@@ -605,8 +605,8 @@ def test_a_write_to_the_ledger_that_the_sdk_sent_twice_is_known_for_ones_own(ben
     assert (bench.calls(drop), bench.waiting()) == ([201], 0)
 
 
-def test_a_condition_that_fails_although_nobody_wrote_is_storages_error(bench: Bench) -> None:
-    """No other upload is told of that nobody has begun."""
+def test_a_failed_condition_without_another_writer_is_a_storage_error(bench: Bench) -> None:
+    """No other upload is reported, as none has begun."""
     drop = bench.write(PICTURES[0])
 
     def refuse(exchange: Exchange) -> Fault | None:
@@ -617,7 +617,7 @@ def test_a_condition_that_fails_although_nobody_wrote_is_storages_error(bench: B
 
 
 def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None:
-    """Somebody holds a lease on the result: that is an error of storage, and no reason to try without end."""
+    """The result is leased by someone: that is a storage error, and not a reason to retry endlessly."""
     drop = bench.write(PICTURES[0])
     blob = bench.storage.get_blob_client(bench.services.results_container, result_name(drop))
     blob.upload_blob(b"{}")
@@ -630,8 +630,8 @@ def test_a_result_that_may_not_be_written_ends_the_attempt(bench: Bench) -> None
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_a_drop_that_is_written_again_after_it_had_gone_is_told_of(bench: Bench) -> None:
-    """What is said of no version gives way to what is said of one, be it that it waits."""
+def test_a_blob_that_is_written_again_after_its_deletion_gets_a_result(bench: Bench) -> None:
+    """A result without a version is replaced by one with a version, even if that is still waiting."""
     drop = bench.write(PICTURES[0])
     blob = bench.storage.get_blob_client(drop.container, drop.blob)
     blob.delete_blob()
@@ -642,8 +642,8 @@ def test_a_drop_that_is_written_again_after_it_had_gone_is_told_of(bench: Bench)
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_what_was_known_of_a_drop_that_has_gone_is_kept(bench: Bench) -> None:
-    """Also where an event that names no version finds it out; then no slower attempt's word comes over it."""
+def test_the_result_of_a_deleted_drop_keeps_its_version(bench: Bench) -> None:
+    """Even if an event without a version finds out; after that, a slower attempt cannot replace the result."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     waiting = bench.process(drop)
@@ -654,7 +654,7 @@ def test_what_was_known_of_a_drop_that_has_gone_is_kept(bench: Bench) -> None:
 
 
 def test_a_folder_in_a_misspelt_container_has_no_result(bench: Bench) -> None:
-    """Markers of folders are no drops; what lies in the folder is told that the container names no iTwin."""
+    """Folder markers are not drops; a blob in the folder gets a result saying that the container names no iTwin."""
     container = f"site-{uuid.uuid4().hex[:12]}"
     folder, photo = bench.write(b"", Drop(container, "roof/")), bench.write(PICTURES[0], Drop(container, "roof/a.png"))
     process_drop(event(folder), bench.services)
@@ -664,14 +664,14 @@ def test_a_folder_in_a_misspelt_container_has_no_result(bench: Bench) -> None:
 
 
 def put_image(bench: Bench, drop: Drop, content: bytes) -> None:
-    """Have the platform show an image, as an upload does that comes late."""
+    """Let the platform show an image, as a late upload does."""
     headers = {"Authorization": f"Bearer {bench.platform.token('the-app')}", "Content-Type": "image/png"}
     address = f"{bench.platform_address}/itwins/{drop.container}/image"
     assert requests.put(address, data=content, headers=headers, timeout=HANG_S).status_code == 201
 
 
-def test_a_crash_after_the_upload_is_not_an_upload_more(bench: Bench) -> None:
-    """The ledger has the result, whoever died before writing it."""
+def test_a_crash_after_the_upload_costs_no_second_upload(bench: Bench) -> None:
+    """The ledger has the result, even if the process died before writing it."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
@@ -679,7 +679,7 @@ def test_a_crash_after_the_upload_is_not_an_upload_more(bench: Bench) -> None:
     assert bench.calls(drop) == [201]
 
 
-def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: Bench) -> None:
+def test_an_upload_whose_result_could_not_be_written_is_published_later(bench: Bench) -> None:
     """Storage fails between the upload and its result; the retry finds it in the ledger."""
     drop = bench.write(PICTURES[0])
     results = f"/{ACCOUNT}/{bench.services.results_container}/"
@@ -692,8 +692,8 @@ def test_an_upload_that_could_not_be_written_down_is_written_down_later(bench: B
     assert bench.calls(drop) == [201]
 
 
-def test_a_drop_for_an_itwin_that_is_made_a_moment_later_goes_up(bench: Bench) -> None:
-    """The platform's own 404 is not final at once where the operator allows for new iTwins."""
+def test_a_drop_for_an_itwin_that_is_created_a_moment_later_is_uploaded(bench: Bench) -> None:
+    """The platform's own 404 is not final at once if the operator allows for new iTwins."""
     policy = replace(bench.services.app().settings.retries, brief_horizon_s=900)
     settings = replace(bench.services.app().settings, retries=policy)
     app = replace(bench.services.app(), settings=settings)
@@ -707,7 +707,7 @@ def test_a_drop_for_an_itwin_that_is_made_a_moment_later_goes_up(bench: Bench) -
 
 
 def test_a_404_after_an_hour_of_throttling_is_not_final_at_once(bench: Bench) -> None:
-    """What is retried for minutes has its minutes from its first time on, not from the first attempt."""
+    """The minutes for which a 404 is retried begin with the first 404, not with the first attempt."""
     policy = replace(bench.services.app().settings.retries, brief_horizon_s=900)
     settings = replace(bench.services.app().settings, retries=policy)
     bench.services = replace(bench.services, app_or_problem=replace(bench.services.app(), settings=settings))
@@ -722,7 +722,7 @@ def test_a_404_after_an_hour_of_throttling_is_not_final_at_once(bench: Bench) ->
 
 @pytest.mark.parametrize("status", [404, 413, 415, 422, 400])
 def test_what_the_platform_refuses_is_final_at_once(bench: Bench, status: int) -> None:
-    """The same request would be refused again, so nothing waits."""
+    """The same request would be refused again, so nothing is retried."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([refusal(status)])
     assert bench.process(drop)["status"] == "rejected"
@@ -740,8 +740,8 @@ def test_what_the_platform_refuses_is_final_at_once(bench: Bench, status: int) -
     ],
     ids=lambda answer: f"{answer.status}{answer.body[:1]!r}",
 )
-def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: ScriptedResponse) -> None:
-    """The result says `retrying`, why and when; one message waits; in the end the image is there."""
+def test_temporary_errors_are_retried_without_raising(bench: Bench, answer: ScriptedResponse) -> None:
+    """The result says `retrying`, why and when; one message waits; in the end the image is uploaded."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([answer])
     began = datetime.now(UTC)
@@ -755,7 +755,7 @@ def test_what_may_pass_is_tried_again_without_raising(bench: Bench, answer: Scri
 
 
 def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
-    """After a 429 the next drop goes back to the queue without a call, and both come when Retry-After is over."""
+    """After a 429, the next drop returns to the queue without a call, and both are retried when Retry-After is over."""
     throttled, other = bench.write(PICTURES[0]), bench.write(PICTURES[1])
     bench.platform.script([ScriptedResponse(429, {"Retry-After": "2"})])
     assert bench.process(throttled)["response"]["httpStatus"] == 429
@@ -767,7 +767,7 @@ def test_a_throttle_keeps_other_drops_from_calling(bench: Bench) -> None:
 
 
 def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -> None:
-    """Nobody waits for ever."""
+    """No drop is retried forever."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     old = replace(event(drop), number=9, first_at=datetime.now(UTC) - timedelta(days=2))
@@ -777,8 +777,8 @@ def test_after_the_horizon_a_drop_has_failed_for_the_last_reason(bench: Bench) -
     assert bench.waiting() == 0
 
 
-def test_a_retry_of_a_drop_that_has_gone_ends(bench: Bench) -> None:
-    """Whoever deleted the blob is told what became of it."""
+def test_a_retry_of_a_deleted_drop_ends(bench: Bench) -> None:
+    """The result says that the blob was deleted."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     etag = bench.process(drop)["source"]["etag"]
@@ -788,8 +788,8 @@ def test_a_retry_of_a_drop_that_has_gone_ends(bench: Bench) -> None:
     assert (result["status"], result["error"]["code"], result["source"]["etag"]) == ("rejected", "DropGone", etag)
 
 
-def test_a_retry_of_a_drop_that_has_changed_is_the_first_of_the_new_one(bench: Bench) -> None:
-    """The new version has its own count, and its own time until it has failed."""
+def test_a_retry_of_an_overwritten_drop_is_the_first_attempt_at_the_new_one(bench: Bench) -> None:
+    """The new version has its own count of attempts, and its own horizon."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     bench.process(drop)
@@ -800,8 +800,8 @@ def test_a_retry_of_a_drop_that_has_changed_is_the_first_of_the_new_one(bench: B
     assert bench.shows(drop) == PICTURES[1]
 
 
-def test_a_replayed_drop_that_has_gone_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """There is nothing left to send, which the log says, and what was up was up."""
+def test_a_replayed_drop_that_was_deleted_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing left to send, which the log says; the earlier upload still counts."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(drop.container, drop.blob).delete_blob()
@@ -811,8 +811,8 @@ def test_a_replayed_drop_that_has_gone_stays_uploaded(bench: Bench, caplog: pyte
     assert '"error": "DropGone"' in caplog.text
 
 
-def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> None:
-    """A final result never gives way to `retrying`."""
+def test_a_replayed_drop_keeps_its_result_until_it_has_another(bench: Bench) -> None:
+    """A final result is never replaced by `retrying`."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([ScriptedResponse(503)])
@@ -826,8 +826,8 @@ def test_a_replayed_drop_keeps_its_end_until_it_has_another(bench: Bench) -> Non
     assert again["response"]["correlationId"] != result["response"]["correlationId"]
 
 
-def test_a_replayed_drop_in_vain_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """The platform did take it once; that it would not do so again is said in the log."""
+def test_a_drop_whose_replay_fails_stays_uploaded(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The platform accepted it once; that the replay was refused is only logged."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.platform.script([refusal(413)])
@@ -858,7 +858,7 @@ DAMAGED_ENTRIES = [
 
 @pytest.mark.parametrize("damage", DAMAGED_ENTRIES)
 def test_a_damaged_ledger_stops_no_drop(bench: Bench, damage: bytes) -> None:
-    """What somebody broke by hand counts as nothing known."""
+    """A manually damaged entry is treated as empty."""
     drop = bench.write(PICTURES[0])
     bench.ledger_entry(drop).upload_blob(damage)
     assert bench.process(drop)["status"] == "uploaded"
@@ -866,8 +866,8 @@ def test_a_damaged_ledger_stops_no_drop(bench: Bench, damage: bytes) -> None:
 
 
 @pytest.mark.parametrize("damaged_result", [{}, {"status": "uploaded"}, {"status": "uploaded", "source": {}}, 7])
-def test_a_ledger_without_the_result_of_what_is_up_counts_as_empty(bench: Bench, damaged_result: object) -> None:
-    """Nothing is told of a version that its own entry does not know."""
+def test_a_ledger_without_the_result_of_its_upload_counts_as_empty(bench: Bench, damaged_result: object) -> None:
+    """A result without a version, or of another one, is not reported."""
     drop = bench.write(PICTURES[0])
     bench.process(drop)
     entry = json.loads(bench.ledger_entry(drop).download_blob().readall())
@@ -883,8 +883,8 @@ def test_a_ledger_without_the_result_of_what_is_up_counts_as_empty(bench: Bench,
     [{"at": "9999-12-31T23:59:59+00:00"}, {"lastModified": "2999-01-01T00:00:00+00:00"}],
     ids=lambda damage: next(iter(damage)),
 )
-def test_a_ledger_of_another_time_stops_no_drop(bench: Bench, damage: dict[str, str]) -> None:
-    """An upload to come keeps nobody waiting, and an image that was written after its upload is none."""
+def test_a_ledger_with_impossible_times_stops_no_drop(bench: Bench, damage: dict[str, str]) -> None:
+    """An upload dated in the future delays no drop, and an image that was written after its upload is ignored."""
     older = bench.write(PICTURES[0])
     bench.process(older)
     entry = json.loads(bench.ledger_entry(older).download_blob().readall())
@@ -908,15 +908,15 @@ DAMAGED_RESULTS = [
 
 @pytest.mark.parametrize("damage", DAMAGED_RESULTS)
 def test_a_damaged_result_stops_no_drop(bench: Bench, damage: bytes) -> None:
-    """It neither counts as an end nor gets into a header."""
+    """It neither counts as final nor reaches a header."""
     drop = bench.write(PICTURES[0])
     name = result_name(drop)
     bench.storage.get_blob_client(bench.services.results_container, name).upload_blob(damage)
     assert bench.process(drop)["status"] == "uploaded"
 
 
-def test_a_result_that_the_sdk_wrote_twice_is_told_in_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Storage did it and said that it was busy; the second try finds another ETag, which is the drop's own."""
+def test_a_result_that_the_sdk_wrote_twice_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Storage applied the write, but reported an error; the SDK's retry finds another ETag, which is the drop's own."""
     drop = bench.write(PICTURES[0])
     faults: list[Fault] = ["busy-afterwards"]
     results = f"/{bench.services.results_container}/"
@@ -928,13 +928,13 @@ def test_a_result_that_the_sdk_wrote_twice_is_told_in_the_log(bench: Bench, capl
 
 
 def poison(attempt: Attempt, bench: Bench) -> dict[str, Any]:
-    """Deliver what the host stopped trying, and return the result."""
+    """Deliver the message that the host stopped retrying, and return the result."""
     drop_poisoned(attempt, bench.services)
     return bench.result(attempt.drop)
 
 
-def test_what_the_host_stopped_trying_is_tried_again_first(bench: Bench) -> None:
-    """An exception is never the end: nothing is wrong with the drop, so it is uploaded in the end."""
+def test_a_drop_that_the_host_stopped_retrying_is_retried_first(bench: Bench) -> None:
+    """An exception never ends a drop: nothing is wrong with it, so it is uploaded in the end."""
     drop = bench.write(PICTURES[0])
     result = poison(event(drop), bench)
     assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")
@@ -943,8 +943,8 @@ def test_what_the_host_stopped_trying_is_tried_again_first(bench: Bench) -> None
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
-    """Twice it goes back to the retry queue, counted in the message; then the operator is told."""
+def test_repeated_crashes_are_called_a_bug(bench: Bench) -> None:
+    """It returns to the retry queue twice, counted in the message; then it fails, and the operator is alerted."""
     drop = bench.write(PICTURES[0])
     poison(event(drop), bench)
     for turn in range(2):
@@ -964,16 +964,16 @@ def test_what_fails_again_and_again_is_called_a_bug(bench: Bench) -> None:
     assert bench.waiting() == 0
 
 
-def test_a_count_that_no_record_bears_out_is_not_believed(bench: Bench) -> None:
-    """Whoever may write to the poison queue does not end a drop before its first attempt."""
+def test_an_unrecorded_count_is_not_trusted(bench: Bench) -> None:
+    """Write access to the poison queue does not suffice to end a drop before its first attempt."""
     drop = bench.write(PICTURES[0])
     assert poison(replace(event(drop), poisoned=99), bench)["error"]["code"] == "AttemptsInterrupted"
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_what_storage_refuses_while_it_is_poison_is_not_a_bug(bench: Bench) -> None:
-    """Only what fails while storage works is called one."""
+def test_a_storage_error_on_a_poisoned_message_is_not_a_bug(bench: Bench) -> None:
+    """Only a failure while storage works is called a bug."""
     bench.ask_storage_once()
     drop = bench.write(PICTURES[0])
     attempt = replace(event(drop), poisoned=2)
@@ -985,7 +985,7 @@ def test_what_storage_refuses_while_it_is_poison_is_not_a_bug(bench: Bench) -> N
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_an_attempt_that_storage_refuses_holds_on(bench: Bench) -> None:
+def test_an_attempt_waits_while_storage_refuses_it(bench: Bench) -> None:
     """Half a minute without storage costs none of the host's five attempts."""
     drop = bench.write(PICTURES[0])
     ends_at = bench.clock.monotonic() + 30
@@ -997,7 +997,7 @@ def test_an_attempt_that_storage_refuses_holds_on(bench: Bench) -> None:
 
 
 def test_an_attempt_that_storage_refuses_for_long_raises_before_the_host_would_end_it(bench: Bench) -> None:
-    """Then the host tries again; its own limit, which would end the worker and all its drops, lies above."""
+    """Then the host retries; its own time limit, which would end the worker and all of its drops, is higher."""
     drop = bench.write(PICTURES[0])
     bench.hinder = lambda _: "refused"
     began = bench.clock.monotonic()
@@ -1011,7 +1011,7 @@ def test_an_attempt_that_storage_refuses_for_long_raises_before_the_host_would_e
 
 
 def test_a_file_is_not_read_before_there_is_room_for_it(bench: Bench) -> None:
-    """Files that wait would fill an instance that decodes one at a time; the next is read while an image is sent."""
+    """Waiting files would fill an instance that decodes one at a time; the next is read while an image is sent."""
     files, free_at_upload = Admission(1), []
     bench.services = replace(bench.services, app_or_problem=replace(bench.services.app(), files=files))
     drop = bench.write(PICTURES[0])
@@ -1031,7 +1031,7 @@ def test_a_file_is_not_read_before_there_is_room_for_it(bench: Bench) -> None:
 
 
 def test_an_attempt_that_takes_too_long_is_postponed(bench: Bench) -> None:
-    """Whatever it waits for: it comes back by message, and says so."""
+    """Whatever it waits for, it is postponed by message, and its result says so."""
     drop = bench.write(PICTURES[0])
 
     def take_long(exchange: Exchange) -> None:
@@ -1048,7 +1048,7 @@ def test_an_attempt_that_takes_too_long_is_postponed(bench: Bench) -> None:
 
 
 def test_an_upload_whose_time_is_over_before_it_begins_is_not_sent(bench: Bench) -> None:
-    """The process stood still after it had noted the call: another may have begun its own since."""
+    """The process hung after it had noted the call: another one may have begun a call of its own since."""
     drop = bench.write(PICTURES[0])
     began = utc_now()
     bench.local_time = lambda: began
@@ -1062,8 +1062,8 @@ def test_an_upload_whose_time_is_over_before_it_begins_is_not_sent(bench: Bench)
     assert bench.calls(drop) == []
 
 
-def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(bench: Bench) -> None:
-    """Whoever may write to the queue can neither end a drop nor keep it from its end."""
+def test_a_recorded_count_and_time_override_those_in_a_message(bench: Bench) -> None:
+    """Write access to the queue suffices neither to end a drop nor to keep it from ending."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503, times=2)])
     first = bench.process(drop)
@@ -1077,8 +1077,8 @@ def test_a_number_and_a_time_in_a_message_are_not_believed_against_the_record(be
 
 
 @pytest.mark.parametrize("skew", [timedelta(hours=5), timedelta(hours=-5)], ids=str)
-def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew: timedelta) -> None:
-    """From its first drop on: else another instance would take its times for something else."""
+def test_an_instance_whose_clock_is_wrong_uses_storages_time(bench: Bench, skew: timedelta) -> None:
+    """From its first drop on: otherwise other instances would misread its times."""
     normalize = bench.services.app().normalize
     wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew, normalizer=lambda _: normalize)
     drop = bench.write(PICTURES[0])
@@ -1096,8 +1096,8 @@ def test_an_instance_whose_clock_is_wrong_tells_storages_time(bench: Bench, skew
 
 
 @pytest.mark.parametrize("skew", [timedelta(days=2), timedelta(days=-2)], ids=str)
-def test_nothing_is_late_before_storage_has_told_the_time(bench: Bench, skew: timedelta) -> None:
-    """An instance whose clock is days off ends no drop by it, nor dates it, while storage refuses to respond."""
+def test_no_drop_is_late_before_storage_has_reported_the_time(bench: Bench, skew: timedelta) -> None:
+    """A clock that is days off neither ends a drop nor dates it while storage does not respond."""
     wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew)
     drop = bench.write(PICTURES[0])
     bench.hinder = lambda exchange: "refused" if exchange.method == "GET" else None
@@ -1112,7 +1112,7 @@ def test_nothing_is_late_before_storage_has_told_the_time(bench: Bench, skew: ti
 
 
 def test_no_message_ends_a_drop_that_waits(bench: Bench) -> None:
-    """Whoever may write to the poison queues may say what they like of it: its time comes first."""
+    """A poisoned message may claim anything: the scheduled retry comes first."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     waiting = bench.process(drop)
@@ -1123,8 +1123,8 @@ def test_no_message_ends_a_drop_that_waits(bench: Bench) -> None:
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_no_message_sets_a_drop_before_those_that_come_after_it(bench: Bench) -> None:
-    """A date in the future would keep every later result of the blob from being written."""
+def test_no_message_moves_a_drop_ahead_of_later_ones(bench: Bench) -> None:
+    """A date in the future would prevent every later result of the blob from being written."""
     drop = bench.write(PICTURES[0])
     content = hashlib.sha256(PICTURES[0]).hexdigest()
     said = replace(event(drop), etag="0x0", last_modified=utc_now() + timedelta(days=999), content=content)
@@ -1142,8 +1142,8 @@ def touch(bench: Bench, drop: Drop) -> str:
     return str(properties["etag"]).strip('"')
 
 
-def test_a_drop_that_is_touched_while_it_waits_is_the_same_drop(bench: Bench) -> None:
-    """Its ETag and its place in the order stay: an older drop never comes over a newer one for being touched."""
+def test_setting_metadata_while_a_drop_waits_does_not_make_it_another(bench: Bench) -> None:
+    """Its ETag and its place in the order stay: setting its metadata never lets an older drop replace a newer one."""
     older = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     waiting = bench.process(older)
@@ -1160,8 +1160,8 @@ def test_a_drop_that_is_touched_while_it_waits_is_the_same_drop(bench: Bench) ->
     assert bench.shows(newer) == PICTURES[1]
 
 
-def test_a_drop_that_is_touched_before_it_is_given_back_has_a_result(bench: Bench) -> None:
-    """The host's message has the ETag of the event; the blob has another."""
+def test_setting_metadata_before_a_message_is_poisoned_does_not_lose_the_result(bench: Bench) -> None:
+    """The host's message has the ETag of the event; the blob has another one."""
     drop = bench.write(PICTURES[0])
     etag = bench.version(drop).etag
     touch(bench, drop)
@@ -1170,7 +1170,7 @@ def test_a_drop_that_is_touched_before_it_is_given_back_has_a_result(bench: Benc
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_what_waits_never_comes_over_what_is_up_of_a_blob_touched_within_a_second(bench: Bench) -> None:
+def test_a_waiting_drop_never_replaces_a_later_one_of_its_second_whose_metadata_was_set(bench: Bench) -> None:
     """Both have the same content and the same date; storage has the later one's ETag."""
     for _ in bench.seconds():
         drop = bench.write(PICTURES[0])
@@ -1198,7 +1198,7 @@ def test_the_same_bytes_written_again_are_a_new_drop(bench: Bench) -> None:
     assert (second["status"], bench.calls(drop)) == ("uploaded", [201, 201])
 
 
-def test_a_picture_that_comes_back_after_another_is_shown(bench: Bench) -> None:
+def test_a_picture_that_returns_after_another_is_shown(bench: Bench) -> None:
     """A, B, and A again: each is a drop of its own."""
     drop = bench.write(PICTURES[0])
     bench.process(drop)
@@ -1212,7 +1212,7 @@ def test_a_picture_that_comes_back_after_another_is_shown(bench: Bench) -> None:
 
 @pytest.mark.parametrize("blob_type", ["AppendBlob", "PageBlob"])
 def test_a_blob_that_is_written_after_its_event_is_refused_by_its_type(bench: Bench, blob_type: str) -> None:
-    """Nobody can tell when its content is whole; the writer learns what to write instead."""
+    """The app cannot tell when its content is complete; the result says which blob type to use instead."""
     drop = Drop(bench.platform.add_itwin(), "photo.png")
     bench.storage.create_container(drop.container)
     blob = bench.storage.get_blob_client(drop.container, drop.blob)
@@ -1223,7 +1223,7 @@ def test_a_blob_that_is_written_after_its_event_is_refused_by_its_type(bench: Be
 
 
 def test_an_empty_blob_may_be_about_to_be_written(bench: Bench) -> None:
-    """Some tools create a blob first; what stays empty is told so."""
+    """Some tools create a blob first; one that stays empty is rejected in the end."""
     drop = bench.write(b"")
     assert bench.process(drop)["error"]["code"] == "SourceNotReady"
     bench.write(PICTURES[0], drop)
@@ -1236,7 +1236,7 @@ def test_an_empty_blob_may_be_about_to_be_written(bench: Bench) -> None:
 
 
 def test_a_drop_poisoned_after_its_end_stays_as_it_ended(bench: Bench) -> None:
-    """A duplicate that crashed says nothing of the first."""
+    """A duplicate that crashed says nothing about the first delivery."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     drop_poisoned(event(drop), bench.services)
@@ -1245,7 +1245,7 @@ def test_a_drop_poisoned_after_its_end_stays_as_it_ended(bench: Bench) -> None:
 
 @pytest.mark.parametrize("poisoned", [0, 2])
 def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench, poisoned: int) -> None:
-    """The crashes may have come after the platform had it; the ledger knows."""
+    """The crashes may have happened after the upload; the ledger knows."""
     drop = bench.write(PICTURES[0])
     result = bench.process(drop)
     bench.storage.get_blob_client(bench.services.results_container, result_name(drop)).delete_blob()
@@ -1256,7 +1256,7 @@ def test_a_drop_poisoned_after_its_upload_was_uploaded(bench: Bench, poisoned: i
 
 
 def test_a_drop_poisoned_while_it_waits_goes_on_waiting(bench: Bench) -> None:
-    """Its message comes, so it has not failed yet."""
+    """Its message is still to come, so the drop has not failed yet."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(503)])
     bench.process(drop)
@@ -1266,8 +1266,8 @@ def test_a_drop_poisoned_while_it_waits_goes_on_waiting(bench: Bench) -> None:
     assert bench.result(drop)["status"] == "uploaded"
 
 
-def test_a_drop_poisoned_that_has_gone_still_has_a_result(bench: Bench) -> None:
-    """Not even a deleted blob ends in silence."""
+def test_a_poisoned_drop_that_was_deleted_still_has_a_result(bench: Bench) -> None:
+    """Even a deleted blob gets a result."""
     drop = Drop(bench.write(PICTURES[0]).container, "gone.png")
     drop_poisoned(Attempt(drop, 1, utc_now(), "0x1"), bench.services)
     assert bench.result(drop)["status"] == "retrying"
@@ -1277,7 +1277,7 @@ def test_a_drop_poisoned_that_has_gone_still_has_a_result(bench: Bench) -> None:
 
 
 def test_a_duplicate_of_a_message_does_nothing_while_its_successor_waits(bench: Bench) -> None:
-    """A host that dies after the attempt leaves its message behind; two chains of retries become one again."""
+    """If a host dies after the attempt, its message is redelivered; two chains of retries become one again."""
     drop = bench.write(PICTURES[0])
     bench.platform.script([ScriptedResponse(403, times=2)])
     first = event(drop)

@@ -65,7 +65,7 @@ def test_a_dropped_image_ends_on_its_itwin(cloud: LocalCloud) -> None:
     assert result["image"]["smallImageName"] == f"small_{result['image']['id']}.jpeg"
 
 
-def test_a_phone_photo_arrives_upright_and_without_its_place(cloud: LocalCloud) -> None:
+def test_a_phone_photo_arrives_upright_and_without_its_location(cloud: LocalCloud) -> None:
     """The uploaded picture is rotated, and contains no location."""
     itwin_id = cloud.itwin()
     result = drop(cloud, itwin_id, "phone.jpg", make_samples()["phone.jpg"])
@@ -77,7 +77,7 @@ def test_a_phone_photo_arrives_upright_and_without_its_place(cloud: LocalCloud) 
     assert b"Telephone" not in image[0]
 
 
-def test_the_newest_content_of_a_blob_is_what_arrives(cloud: LocalCloud) -> None:
+def test_the_newest_content_of_a_blob_is_uploaded(cloud: LocalCloud) -> None:
     """Writing the same name again is a new drop."""
     itwin_id = cloud.itwin()
     drop(cloud, itwin_id)
@@ -87,7 +87,7 @@ def test_the_newest_content_of_a_blob_is_what_arrives(cloud: LocalCloud) -> None
 
 
 @pytest.mark.parametrize("name", ["site 1/größe 100%+#?.jpg", "a&b=c;d~e'f.jpg", "日本/写真.jpg", "%20%2F.jpg"])
-def test_names_go_the_whole_way(cloud: LocalCloud, name: str) -> None:
+def test_any_blob_name_works_end_to_end(cloud: LocalCloud, name: str) -> None:
     """The result has the blob's own name, whatever characters it contains."""
     assert drop(cloud, cloud.itwin(), name)["source"]["blob"] == name
 
@@ -109,7 +109,7 @@ def test_an_unknown_itwin_is_rejected_in_the_platforms_words(cloud: LocalCloud) 
     assert result["response"]["httpStatus"] == 404
 
 
-def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
+def test_a_container_that_names_no_itwin_is_reported(cloud: LocalCloud) -> None:
     """A misspelt ID is reported in the result, and the platform is not called."""
     before = len(cloud.platform.requests())
     result = drop(cloud, "town-hall")
@@ -117,7 +117,7 @@ def test_a_container_that_names_no_itwin_is_told_so(cloud: LocalCloud) -> None:
     assert len(cloud.platform.requests()) == before
 
 
-def test_a_role_that_is_missing_is_named(cloud: LocalCloud) -> None:
+def test_a_missing_role_is_named(cloud: LocalCloud) -> None:
     """403 is the operator's to fix: the result says which permission is missing, and for whom."""
     itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_view"]})
     result = first_result(cloud, cloud.drop(itwin_id, "photo.jpg", PHOTO))
@@ -148,7 +148,7 @@ def test_housekeeping_files_leave_no_trace(cloud: LocalCloud) -> None:
     assert [blob.name for blob in results.list_blobs(itwin_id)] == [f"{itwin_id}/later.jpg.json"]
 
 
-def test_an_outage_ends_as_if_nothing_had_been(cloud: LocalCloud) -> None:
+def test_a_drop_survives_an_outage(cloud: LocalCloud) -> None:
     """The result says that the drop is retried, why and when; then the image is uploaded."""
     itwin_id = cloud.itwin()
     path = f"/itwins/{itwin_id}/image"
@@ -192,7 +192,7 @@ def test_no_redirect_is_followed(cloud: LocalCloud, status: int) -> None:
     assert heard == []
 
 
-def test_a_drop_on_which_the_host_stopped_trying_comes_back(cloud: LocalCloud) -> None:
+def test_a_drop_that_the_host_dead_lettered_is_retried(cloud: LocalCloud) -> None:
     """A message in the blob trigger's poison queue, as the host writes it, ends in a result with a timestamp."""
     itwin_id = str(uuid.uuid4())
     message = {
@@ -226,7 +226,7 @@ def wait_for_document(cloud: LocalCloud, name: str) -> dict[str, Any]:
     return check_result(found[0])
 
 
-def test_a_setting_that_is_missing_ends_in_a_result(functions_host: HostKind) -> None:
+def test_a_missing_setting_is_reported_in_every_result(functions_host: HostKind) -> None:
     """Every result reports an invalid login setting, and nothing is sent."""
     settings = {
         "ITWIN_LOGIN": "client-credentials",
@@ -267,7 +267,7 @@ def is_of_the_app(exchange: Exchange) -> bool:
     return exchange.headers.get("User-Agent", "").startswith("azsdk-python")
 
 
-def test_storage_that_refuses_the_app_for_a_while_costs_no_drop(functions_host: HostKind) -> None:
+def test_no_drop_is_lost_while_storage_refuses_the_app(functions_host: HostKind) -> None:
     """After a firewall or a role is misconfigured and fixed, all drops are uploaded: they were not at fault."""
     ports = Ports(blob=free_port(), queue=free_port())
     outage = threading.Event()
