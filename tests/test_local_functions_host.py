@@ -299,10 +299,10 @@ def test_an_async_function_runs_on_the_event_loop(probe: Probe) -> None:
     ("function", "reason"),
     [
         ("token_in_container", "Container paths cannot contain {resolve} tokens."),
-        ("wants_bytes", "SDK types only"),
+        ("wants_bytes", "passes only SDK types"),
         ("polls", "set source=EventGrid"),
         ("unconnected", "'Nowhere' does not exist"),
-        ("on_time", "no timerTrigger"),
+        ("on_time", "does not support timerTrigger"),
     ],
 )
 def test_a_function_that_cannot_run_is_in_error_and_the_others_go_on(probe: Probe, function: str, reason: str) -> None:

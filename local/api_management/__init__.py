@@ -1,4 +1,4 @@
-"""The gateway of Azure API Management that is deployed with the login `gateway`: it executes the policy of `infra`."""
+"""The Azure API Management gateway that is deployed with the login `gateway`: it executes the policy in `infra`."""
 
 from local.api_management.gateway import Gateway, deployed_policy
 

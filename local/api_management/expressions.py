@@ -1,6 +1,6 @@
 """Policy expressions: the part of C# that the gateway's policy uses, with its types.
 
-An expression is compiled when the policy is read. What is not in the tables below is refused there, as the real gateway
+An expression is compiled when the policy is read. What is not in the tables below is refused then, as the real gateway
 refuses what does not compile: https://learn.microsoft.com/azure/api-management/api-management-policy-expressions
 """
 
@@ -27,16 +27,16 @@ TOKEN = re.compile(
 
 
 class PolicyError(Exception):
-    """The policy has something that this stand-in does not know; the message says what."""
+    """The policy uses something that this stand-in does not support; the message says what."""
 
 
 class ExpressionError(Exception):
-    """An expression that could not be evaluated, as an exception in C#."""
+    """An expression could not be evaluated, like an exception in C#."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled expression: the type of its value, and how the value is found from the `context`."""
+    """A compiled expression: the type of its value, and a function from the `context` to the value."""
 
     type: str
     evaluate: Callable[[Any], Any]
@@ -44,9 +44,9 @@ class Expression:
 
 @dataclass(frozen=True)
 class Member:
-    """A property, a method or an indexer: the types of its arguments and of its value, and what it does.
+    """A property, a method or an indexer: the types of its arguments and of its value, and its implementation.
 
-    `options` are arguments that may be given, by name.
+    `options` are optional arguments, by name.
     """
 
     takes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Member:
 
 
 class JsonObject:
-    """Newtonsoft's JObject: what it does not have is null."""
+    """Newtonsoft's JObject: a missing property is null."""
 
     def __init__(self, text: bytes) -> None:
         try:
@@ -68,7 +68,7 @@ class JsonObject:
         self._found: dict[str, Any] = found
 
     def get(self, name: str) -> Any:
-        """Return the value; None where there is none, or null."""
+        """Return the value, or None if it is missing or null."""
         return self._found.get(name)
 
 
@@ -76,7 +76,7 @@ def _text_of(token: Any) -> str:
     if token is None:
         raise ExpressionError("Object reference not set to an instance of an object.")
     if not isinstance(token, str):
-        raise PolicyError(f"The stand-in of API Management does not know how {token!r} is written as a string.")
+        raise PolicyError(f"The stand-in of API Management does not support {token!r} as a string.")
     return token
 
 
@@ -152,12 +152,12 @@ BINARY: dict[tuple[str, str, str], tuple[str, Callable[[Any, Any], Any]]] = {
     ("int", ">=", "int"): ("bool", lambda left, right: left >= right),
     ("string", "==", "string"): ("bool", lambda left, right: left == right),
 }
-# Of operators on the same level the left one comes first.
+# Operators on the same level are left-associative.
 PRECEDENCE = {"==": 1, "!=": 1, ">=": 2, "+": 3, "-": 3}
 
 
 def compile_expression(text: str) -> Expression:
-    """Compile what stands between `@(` and `)`. Raises PolicyError where it has anything that is not known here."""
+    """Compile the text between `@(` and `)`. Raises PolicyError if it contains anything that is not supported."""
     return _Parser(text).parse()
 
 
@@ -283,7 +283,7 @@ class _Parser:
 
     def _next(self) -> tuple[str, str]:
         if self._at == len(self._tokens):
-            raise self._unknown("its end")
+            raise self._unknown("an end here")
         self._at += 1
         return self._tokens[self._at - 1]
 
@@ -294,7 +294,7 @@ class _Parser:
         return text
 
     def _unknown(self, what: str) -> PolicyError:
-        return PolicyError(f"The stand-in of API Management does not know {what}, in the expression {self._text!r}.")
+        return PolicyError(f"The stand-in of API Management does not support {what}, in the expression {self._text!r}.")
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -311,6 +311,6 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 
 def _not_null(value: Any, kind: str) -> Any:
-    if value is None and kind != "JToken":  # a method of a token answers for itself
+    if value is None and kind != "JToken":  # a token's own methods handle null themselves
         raise ExpressionError("Object reference not set to an instance of an object.")
     return value

@@ -1,4 +1,4 @@
-"""What is put together: one API behind one policy, the cache, and the gateway's own identity."""
+"""Puts the gateway together: one API behind one policy, the cache, and the gateway's own identity."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from local.api_management.policy import Response
     from local.tokens import TokenIssuer
 
-# The server that this gateway runs on sets its own.
+# The server that runs this gateway sets its own.
 SET_BY_SERVER = frozenset({"date", "server", "transfer-encoding"})
 NOT_FOUND = 404
 
 
 def deployed_policy() -> str:
-    """Return the policy document that is deployed."""
+    """Return the deployed policy document."""
     return (PROJECT / "infra" / "gateway-policy.xml").read_text()
 
 
 class Gateway:
-    """One API Management gateway with the API that is deployed; `app` is its ASGI application.
+    """One API Management gateway with the deployed API; `app` is its ASGI application.
 
-    `named_values` are what the policy names in `{{...}}`, `backend_url` is where the API is; `entra` issues the tokens
-    that it takes, and its own, in which `principal_id` is the subject. For tests, `policy` may be another document, and
-    `timeout_scale` shortens every timeout in it.
+    `named_values` are the values that the policy refers to as `{{...}}`; `backend_url` is the API's address; `entra`
+    issues the tokens that the gateway accepts, and its own, whose subject is `principal_id`. For tests, `policy` may be
+    another document, and `timeout_scale` shortens every timeout in it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Gateway:
         )
 
     def claims_of(self, token: str, *, tenant_id: str, audiences: Sequence[str]) -> Mapping[str, Any]:
-        """Return the claims of a token that the tenant has issued; raises jwt.InvalidTokenError."""
+        """Return the claims of a token issued by the tenant; raises jwt.InvalidTokenError."""
         if self._entra.issuer != f"https://sts.windows.net/{tenant_id}/":
             raise jwt.InvalidIssuerError("The keys of this tenant are not known.")
         return self._entra.verify(token, audience=audiences)
@@ -75,16 +75,16 @@ class Gateway:
         return self._entra.issue(subject=self._principal_id, audience=resource)
 
     def look_up(self, key: str) -> str | None:
-        """Return what the cache has; None where it has nothing."""
+        """Return a cached value, or None."""
         value, until = self._cache.get(key, (None, 0.0))
         return value if until > self._clock() else None
 
     def store(self, key: str, value: str, duration_s: int) -> None:
-        """Put into the cache."""
+        """Put a value into the cache."""
         self._cache[key] = (value, self._clock() + duration_s)
 
     def remove(self, key: str) -> None:
-        """Take out of the cache."""
+        """Remove a value from the cache."""
         self._cache.pop(key, None)
 
     async def _answer(self, request: Request) -> StreamingResponse:

@@ -1,4 +1,4 @@
-"""One request over a connection of its own, whose body and whose response's body pass through piece by piece."""
+"""Makes one request over a connection of its own, streaming the request's and the response's body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HTTP_PORT = 80
 
 
 class NoResponseError(Exception):
-    """No response came; `reason` is API Management's word for why."""
+    """No response came; `reason` is API Management's name for the cause."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class NoResponseError(Exception):
 
 @dataclass
 class Response:
-    """A response whose body has yet to be read, which must be done to its end or to `aclose`."""
+    """A response whose body must be read to its end, or closed with `aclose`."""
 
     status: int
     headers: Headers
@@ -36,14 +36,14 @@ class Response:
 
 
 async def send(method: str, url: str, headers: Headers, body: AsyncIterator[bytes], *, timeout_s: float) -> Response:
-    """Send a request to a loopback `url`; return the response whose head came in time. Raises NoResponseError."""
+    """Send a request to a loopback `url`; return the response when its headers arrive. Raises NoResponseError."""
     with _without_response():
         async with asyncio.timeout(timeout_s):
             return await _exchange(method, url, headers, body)
 
 
 async def fetch(method: str, url: str, headers: Headers, content: bytes, *, timeout_s: float) -> tuple[Response, bytes]:
-    """Send a request to a loopback `url`; return the response and its body, all in time. Raises NoResponseError."""
+    """Send a request to a loopback `url`; return the response and its body, both in time. Raises NoResponseError."""
     with _without_response():
         async with asyncio.timeout(timeout_s):
             response = await _exchange(method, url, [*headers, ("Content-Length", str(len(content)))], pieces(content))
@@ -52,7 +52,7 @@ async def fetch(method: str, url: str, headers: Headers, content: bytes, *, time
 
 
 async def pieces(*parts: bytes) -> AsyncGenerator[bytes]:
-    """Give the parts of a body that is known already."""
+    """Yield the parts of a body that is already known."""
     for part in parts:
         yield part
 
@@ -91,7 +91,7 @@ class _Exchange:
         self._reader, self._writer = await asyncio.open_connection(host, port)
 
     async def respond(self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes]) -> Response:
-        # A server may answer before it has the whole body, as with 413.
+        # A server may respond before it has received the whole body, as with 413.
         self._sending = asyncio.create_task(self._send(method, target, headers, body))
         event = await self._next()
         while isinstance(event, h11.InformationalResponse):

@@ -1,4 +1,4 @@
-"""The policy document: what is read into statements, and what each of them does to a call.
+"""The policy document: how it is read into statements, and what each of them does to a call.
 
 The elements, attributes and values below are those that the gateway's policy uses. Anything else is refused when the
 document is read: https://learn.microsoft.com/azure/api-management/api-management-policies
@@ -27,30 +27,30 @@ HOP_BY_HOP = frozenset({"connection", "keep-alive", "host", "expect", "te", "upg
 
 
 class Services(Protocol):
-    """What a gateway has for its policy."""
+    """What a gateway provides for its policy."""
 
     backend_url: str
     timeout_scale: float
 
     def claims_of(self, token: str, *, tenant_id: str, audiences: Sequence[str]) -> Mapping[str, Any]:
-        """Return the claims of a token that Entra has issued; raises jwt.InvalidTokenError."""
+        """Return the claims of a token issued by Entra; raises jwt.InvalidTokenError."""
 
     def identity_token(self, resource: str) -> str:
         """Return a token of the gateway's own identity."""
 
     def look_up(self, key: str) -> str | None:
-        """Return what the cache has; None where it has nothing."""
+        """Return a cached value, or None."""
 
     def store(self, key: str, value: str, duration_s: int) -> None:
-        """Put into the cache."""
+        """Put a value into the cache."""
 
     def remove(self, key: str) -> None:
-        """Take out of the cache."""
+        """Remove a value from the cache."""
 
 
 @dataclass(frozen=True)
 class LastError:
-    """What `context.LastError` tells of a failure."""
+    """What `context.LastError` says about a failure."""
 
     source: str
     reason: str
@@ -61,15 +61,15 @@ class LastError:
 
 @dataclass
 class Response:
-    """A response as expressions see it; `content` is None where it passes through or was read already."""
+    """A response as expressions see it; `content` is None if it is streamed or has been read already."""
 
     status: int
     headers: Headers
     body: AsyncIterator[bytes]
     content: bytes | None = None
 
-    def read(self, preserve: bool) -> bytes:  # noqa: FBT001 - as expressions give it
-        """Return the body, which is gone thereafter unless it is to be preserved."""
+    def read(self, preserve: bool) -> bytes:  # noqa: FBT001 - as in expressions
+        """Return the body, which is gone afterwards unless it is to be preserved."""
         if self.content is None:
             raise ExpressionError("The body is no longer there.")
         content = self.content
@@ -80,7 +80,7 @@ class Response:
 
 @dataclass
 class Call:
-    """One request on its way: what expressions know as `context`, and what carries it."""
+    """One request in progress: what expressions know as `context`, and its state."""
 
     services: Services
     method: str
@@ -101,7 +101,7 @@ class Returned(Exception):
 
 
 class Failure(Exception):
-    """A statement failed: the call goes on in `on-error`, with this status unless that has another."""
+    """A statement failed: the call continues in `on-error`, with this status unless that section sets another."""
 
     def __init__(self, status: int, error: LastError) -> None:
         super().__init__(error.message)
@@ -114,7 +114,7 @@ Value = Callable[[Call], Any]
 
 
 class Policy:
-    """The statements of a policy document. Raises PolicyError where it has anything that is not known here."""
+    """The statements of a policy document. Raises PolicyError if it contains anything that is not supported."""
 
     def __init__(self, document: str, named_values: Mapping[str, str]) -> None:
         try:
@@ -124,11 +124,11 @@ class Policy:
         _check_named_values(document, named_values)
         _fill_in(root, named_values)
         if root.tag != "policies" or tuple(child.tag for child in root) != SECTIONS:
-            raise PolicyError(f"A policy for this stand-in has the sections {', '.join(SECTIONS)}.")
+            raise PolicyError(f"A policy for this stand-in must have the sections {', '.join(SECTIONS)}.")
         self._sections = {section.tag: _Reader(section.tag).read(section) for section in root}
 
     async def run(self, call: Call) -> Response:
-        """Carry a call through the sections."""
+        """Run a call through the sections."""
         try:
             try:
                 for section in ("inbound", "backend", "outbound"):
@@ -144,7 +144,7 @@ class Policy:
 
 
 def told(status: int, message: str) -> Response:
-    """Make a response of API Management itself."""
+    """Create a response of API Management itself."""
     content = json.dumps({"statusCode": status, "message": message}).encode()
     return _response(status, [("Content-Type", "application/json")], content)
 
@@ -159,14 +159,14 @@ async def _run(statements: Iterable[Statement], call: Call) -> None:
 
 
 def _check_named_values(document: str, named_values: Mapping[str, str]) -> None:
-    """Hold what stands in double braces against the named values: in comments too, which API Management may read."""
+    """Check all named values in double braces, even in comments, which API Management may read."""
     for name in (rest.partition("}}")[0] for rest in document.split("{{")[1:]):
         if name not in named_values:
             raise PolicyError(f"The policy uses the named value {name!r}, which does not exist.")
 
 
 def _fill_in(root: ET.Element, named_values: Mapping[str, str]) -> None:
-    """Put the named values where `{{their names}}` stand."""
+    """Replace `{{names}}` by the named values."""
 
     def fill(text: str) -> str:
         for name, value in named_values.items():
@@ -197,7 +197,7 @@ class _Reader:
         return [self._statement(child) for child in parent if child.tag != "base" or not self._base(child)]
 
     def _base(self, element: ET.Element) -> bool:
-        """Nothing stands in the scopes above this API's, but for the forwarding that it does itself."""
+        """Accept `<base>`: the scopes above contain only the forwarding, which this stand-in does itself."""
         _attributes(element)
         _children(element)
         return True
@@ -218,7 +218,7 @@ class _Reader:
         sections, reader = readers.get(element.tag, ((), None))
         if reader is None or self._section not in sections:
             raise PolicyError(
-                f"The stand-in of API Management does not know <{element.tag}> in the section {self._section}."
+                f"The stand-in of API Management does not support <{element.tag}> in the section {self._section}."
             )
         policy_id = element.attrib.pop("id", None)
         statement = reader(element)
@@ -402,12 +402,12 @@ class _Reader:
 
 
 def _attributes(element: ET.Element, *names: str) -> Mapping[str, str]:
-    """Return the attributes, which must be these."""
+    """Return the attributes, which must be exactly these."""
     if set(element.attrib) != set(names):
         odd = sorted(set(element.attrib) ^ set(names))
         raise PolicyError(
-            f"The stand-in of API Management knows <{element.tag}> with the attributes {', '.join(names) or 'none'}; "
-            f"here {', '.join(odd)} is more or less."
+            f"The stand-in of API Management supports <{element.tag}> with the attributes "
+            f"{', '.join(names) or 'none'}; here {', '.join(odd)} is missing or unexpected."
         )
     return element.attrib
 
@@ -415,32 +415,33 @@ def _attributes(element: ET.Element, *names: str) -> Mapping[str, str]:
 def _only(element: ET.Element, name: str, found: str, *known: str) -> None:
     if found not in known:
         raise PolicyError(
-            f"The stand-in of API Management knows {' and '.join(known)} for {name} of <{element.tag}>, not {found!r}."
+            f"The stand-in of API Management supports {' and '.join(known)} for {name} of <{element.tag}>, "
+            f"not {found!r}."
         )
 
 
 def _children(element: ET.Element, *tags: str) -> list[ET.Element]:
-    """Return the children, which must be these, in this order."""
+    """Return the children, which must be exactly these, in this order."""
     found = [child.tag for child in element]
     if found != list(tags):
         raise PolicyError(
-            f"The stand-in of API Management knows <{element.tag}> with {', '.join(tags) or 'nothing'} in it, "
+            f"The stand-in of API Management supports <{element.tag}> with {', '.join(tags) or 'nothing'} in it, "
             f"not with {', '.join(found) or 'nothing'}."
         )
     return list(element)
 
 
 def _entries(element: ET.Element, tag: str) -> list[ET.Element]:
-    """Return the children, at least one, all of which must be of the tag."""
+    """Return the children, of which there must be at least one, all with this tag."""
     return _children(element, *[tag] * max(len(element), 1))
 
 
 def _in_order(element: ET.Element, *tags: str) -> dict[str, list[ET.Element]]:
-    """Return the children by tag: any number of each, in this order, as the pages of the policies want it."""
+    """Return the children by tag: any number of each, in this order, as the policies' documentation demands."""
     positions = [tags.index(child.tag) if child.tag in tags else -1 for child in element]
     if -1 in positions or positions != sorted(positions):
         raise PolicyError(
-            f"The stand-in of API Management knows <{element.tag}> with {', '.join(tags)} in it, in this order, "
+            f"The stand-in of API Management supports <{element.tag}> with {', '.join(tags)} in it, in this order, "
             f"not with {', '.join(child.tag for child in element)}."
         )
     return {tag: element.findall(tag) for tag in tags}
@@ -469,6 +470,6 @@ def _value(text: str, kind: str) -> Value:
             raise PolicyError(f"The expression {text} is of the type {expression.type} where {kind} is expected.")
         return expression.evaluate
     if text.startswith("@"):
-        raise PolicyError(f"The stand-in of API Management knows expressions in @(...) only, not {text!r}.")
+        raise PolicyError(f"The stand-in of API Management supports only expressions in @(...), not {text!r}.")
     literal: Any = int(text) if kind == "int" else text
     return lambda _: literal

@@ -1,4 +1,4 @@
-"""The embedded Functions host: what Azure Functions does with `function_app.app`, where it matters, on a laptop.
+"""The embedded Functions host: does on a laptop what Azure Functions does with `function_app.app`, where it matters.
 
 Its behaviour follows the sources of the storage and Event Grid extensions, see
 https://github.com/Azure/azure-sdk-for-net/tree/main/sdk/storage/Microsoft.Azure.WebJobs.Extensions.Storage.Blobs and

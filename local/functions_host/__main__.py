@@ -33,7 +33,7 @@ log = logging.getLogger("local.functions_host")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; 0 after an orderly end, 1 when it could not start."""
+    """Run until SIGTERM or SIGINT; 0 after an orderly end, 1 if it could not start."""
     options = _parse(arguments)
     log_to_stdout()
     stopping = threading.Event()
@@ -74,14 +74,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _end_with_input() -> None:
-    # Not through sys.stdin: its lock, held here, would abort the interpreter when it ends.
+    # Not through sys.stdin: its lock, held here, would abort the interpreter at exit.
     while os.read(0, 1024):
         pass
     os._exit(1)
 
 
 if __name__ == "__main__":
-    # Threads of the app that still run must not hold up the end.
+    # Threads of the app that still run must not delay the exit.
     code = main()
     sys.stdout.flush()
     os._exit(code)

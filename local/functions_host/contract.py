@@ -1,4 +1,4 @@
-"""What the starter of the host must know: where it receives events, and which variables hold its keys."""
+"""What the program that starts the host must know: where it receives events, and which variables hold its keys."""
 
 from __future__ import annotations
 

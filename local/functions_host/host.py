@@ -32,7 +32,7 @@ log = logging.getLogger("local.functions_host")
 
 
 class FunctionsHost:
-    """Reads the app when it is made; LocalCloudError says why it cannot."""
+    """Loads the app when it is created; raises LocalCloudError if it cannot."""
 
     def __init__(self, app_folder: Path, *, keys: HostKeys, visibility_timeout_s: float) -> None:
         self._options = read_host_options(app_folder, os.environ)
@@ -51,12 +51,12 @@ class FunctionsHost:
         )
 
     def start(self) -> None:
-        """Begin to take messages."""
+        """Begin to receive messages."""
         for listener in self._listeners:
             listener.start()
 
     def stop(self, grace_s: float) -> None:
-        """Take no more messages and let functions that run finish, for at most `grace_s`."""
+        """Stop receiving messages and let running functions finish, for at most `grace_s`."""
         stoppers = [threading.Thread(target=listener.stop, args=(grace_s,)) for listener in self._listeners]
         for stopper in stoppers:
             stopper.start()
@@ -121,7 +121,7 @@ def _index(app_folder: Path) -> list[IndexedFunction]:
         try:
             indexed.append(index_function(function, app_folder, os.environ))
         except FunctionInError as error:
-            log.error("The '%s' function is in error: %s", name, error)  # noqa: TRY400 - its text says all
+            log.error("The '%s' function is in error: %s", name, error)  # noqa: TRY400 - its text says everything
     log.info("Functions:")
     for runnable in indexed:
         log.info("        %s: %s", runnable.name, runnable.kind)

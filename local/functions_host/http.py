@@ -46,13 +46,13 @@ class HostKeys:
     function: str = field(repr=False)
 
     def refuse_webhook(self, key: str) -> int | None:
-        """Return the status that the blob extension's webhook refuses `key` with; None where it opens."""
+        """Return the status with which the blob extension's webhook refuses `key`, or None if it accepts it."""
         if hmac.compare_digest(key.encode(), self.blobs_extension.encode()):
             return None
         return 403 if self._is_function_key(key) else 401
 
     def open_function(self, key: str, auth_level: str) -> bool:
-        """Whether `key` opens an HTTP trigger of that level."""
+        """Whether an HTTP trigger of that level accepts `key`."""
         return auth_level == "anonymous" or self._is_function_key(key)
 
     def _is_function_key(self, key: str) -> bool:
@@ -67,7 +67,7 @@ def host_app(
     route_prefix: str,
     enqueue: Callable[[bytes], None],
 ) -> Starlette:
-    """Make the host's web app; `enqueue` puts a trigger message into the host's queue."""
+    """Create the host's web app; `enqueue` puts a trigger message into the host's queue."""
 
     async def webhook(request: Request) -> Response:
         return await _receive_events(request, keys, enqueue)
@@ -106,7 +106,7 @@ async def _receive_events(request: Request, keys: HostKeys, enqueue: Callable[[b
                 return Response(status_code=202 if kind == "unsubscribe" else 400)
     except (ValueError, KeyError, TypeError, IndexError):
         log.exception("The webhook was sent something that is not an event.")
-        return Response(status_code=500)  # as the real one, which does not catch it
+        return Response(status_code=500)  # as in the real extension, which does not catch it
 
 
 def _read_events(body: bytes) -> list[dict[str, Any]]:
@@ -115,10 +115,10 @@ def _read_events(body: bytes) -> list[dict[str, Any]]:
 
 
 def trigger_message(event: dict[str, Any], function_id: str | None) -> bytes:
-    """Make the trigger message for an event, as BlobTriggerMessage.cs serializes it.
+    """Create the trigger message for an event, as BlobTriggerMessage.cs serializes it.
 
-    Raises ValueError, KeyError or TypeError where the webhook responds with 500: without a URL, or with an unknown
-    blob type.
+    Raises ValueError, KeyError or TypeError if the webhook responds with 500: without a URL, or with an unknown blob
+    type.
     """
     data = event["data"]
     container, blob = parse_blob_url(data["url"])
@@ -136,7 +136,7 @@ def trigger_message(event: dict[str, Any], function_id: str | None) -> bytes:
 
 
 def parse_blob_url(url: str) -> tuple[str, str]:
-    """Return container and blob of an address; where the host is an IP address the account comes first."""
+    """Return the container and the blob of a URL; if its host is an IP address, the account comes first in the path."""
     parts = urlsplit(url)
     path = parts.path.removeprefix("/")
     if _is_ip_address(parts.hostname or ""):
@@ -167,7 +167,7 @@ def _http_route(function: IndexedFunction, *, worker: Worker, keys: HostKeys, pr
         reason = "This function was programmatically called via the host APIs."
         try:
             result = await asyncio.wrap_future(worker.submit(function, argument, reason))
-        except Exception:  # noqa: BLE001 - whatever a function raises is a 500, and the worker logged it
+        except Exception:  # noqa: BLE001 - any exception of a function is a 500, and the worker has logged it
             return Response(status_code=500)
         return _http_response(result)
 

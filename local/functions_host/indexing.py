@@ -1,6 +1,6 @@
-"""Which functions an app has and which of them can run: decided once, when the host starts.
+"""Decides which functions an app has and which of them can run, once, when the host starts.
 
-A function that cannot run is "in error": it never fires, while the others go on.
+A function that cannot run is "in error": it is never triggered, while the others run.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def load_functions(app_folder: Path) -> list[func.decorators.function_app.Functi
 def index_function(
     function: func.decorators.function_app.Function, app_folder: Path, environment: Mapping[str, str]
 ) -> IndexedFunction:
-    """Check a function as the host and the worker do; raises FunctionInError where it cannot run."""
+    """Check a function as the host and the worker do; raises FunctionInError if it cannot run."""
     name = str(function.get_function_name())
     call = function.get_user_function()
     bindings = [json.loads(binding) for binding in function.get_raw_bindings()]
@@ -88,10 +88,12 @@ def index_function(
         raise FunctionInError("A function must have exactly one trigger.")
     trigger = triggers[0]
     if trigger["type"] not in {BLOB_TRIGGER, QUEUE_TRIGGER, HTTP_TRIGGER}:
-        raise FunctionInError(f"The embedded host knows no {trigger['type']}: use Azure Functions Core Tools.")
+        raise FunctionInError(f"The embedded host does not support {trigger['type']}: use Azure Functions Core Tools.")
     others = [binding["type"] for binding in bindings if binding is not trigger and binding["type"] != "http"]
     if others:
-        raise FunctionInError(f"The embedded host knows no {others[0]} binding: use Azure Functions Core Tools.")
+        raise FunctionInError(
+            f"The embedded host does not support the {others[0]} binding: use Azure Functions Core Tools."
+        )
     parameters = dict(inspect.signature(call).parameters)
     takes_context = parameters.pop("context", None) is not None
     if set(parameters) != {trigger["name"]}:
@@ -115,7 +117,7 @@ def _check_trigger(function: IndexedFunction) -> None:
         if function.trigger.get("source") != "EventGrid":
             raise FunctionInError("Flex Consumption has no polling blob trigger: set source=EventGrid.")
         if not get_binding_registry().check_supported_type(function.parameter_type):
-            raise FunctionInError("The embedded host hands over SDK types only: annotate it as blob.BlobClient.")
+            raise FunctionInError("The embedded host passes only SDK types: annotate it as blob.BlobClient.")
         blob_service(function.connection).close()
         queue_service(function.connection).close()
     if function.kind == QUEUE_TRIGGER:
@@ -123,7 +125,7 @@ def _check_trigger(function: IndexedFunction) -> None:
 
 
 def check_path(path: str) -> None:
-    """Refuse what the extension refuses, in its words (BlobPathSource.cs)."""
+    """Refuse what the extension refuses, with its messages (BlobPathSource.cs)."""
     container, slash, blob = path.partition("/")
     if (slash and not (container and blob)) or "\\" in container:
         raise FunctionInError(f"Invalid blob trigger path '{path}'. Paths must be in the format 'container/blob'.")

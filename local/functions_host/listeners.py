@@ -1,7 +1,8 @@
-"""How messages become invocations: batches, visibility, attempts, and where poison goes.
+"""Turns messages into invocations: batches, visibility, attempts, and poison queues.
 
-As QueueListener, QueueProcessor, BlobQueueTriggerExecutor and SharedBlobQueueListenerFactory of the storage extensions:
-a failed attempt is visible again at once, a crash when the visibility timeout is over, and both count.
+It behaves like QueueListener, QueueProcessor, BlobQueueTriggerExecutor and SharedBlobQueueListenerFactory of the
+storage extensions: the message of a failed attempt is visible again at once, that of a crash when the visibility
+timeout is over, and both count.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ MAX_QUEUE_NAME_LENGTH = 63
 VISIBILITY_TIMEOUT_S = 600.0
 MAX_VISIBILITY_TIMEOUT_S = 7 * 24 * 3600  # https://learn.microsoft.com/rest/api/storageservices/get-messages
 MIN_POLLING_INTERVAL_S = 0.1
-HEADS_PER_ATTEMPT = 3  # as the extension asks, for whoever counts requests
+HEADS_PER_ATTEMPT = 3  # as many as the extension sends, for anyone who counts requests
 
 log = logging.getLogger("local.functions_host")
 
 
 class QueueListener:
-    """Takes messages of one queue and hands each to `execute`, which returns a running function or None to drop it."""
+    """Receives messages of one queue; `execute` returns a running function for each, or None to drop it."""
 
     def __init__(
         self,
@@ -68,15 +69,15 @@ class QueueListener:
         self._thread = threading.Thread(target=self._listen, daemon=True, name=f"{queue.queue_name} listener")
 
     def start(self) -> None:
-        """Begin to take messages."""
+        """Begin to receive messages."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Look for messages now instead of when the polling interval is over."""
+        """Look for messages now instead of at the end of the polling interval."""
         self._woken.set()
 
     def stop(self, timeout_s: float) -> None:
-        """Take no more messages and let those that are being processed finish, for at most `timeout_s`."""
+        """Stop receiving messages and let those in progress finish, for at most `timeout_s`."""
         self._stopping.set()
         self._woken.set()
         self._thread.join(timeout_s)
@@ -94,7 +95,7 @@ class QueueListener:
                 self._wait_for_threshold()
             else:
                 self._woken.wait(interval_s)
-                jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls, protects nothing
+                jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads polls, not a secret
                 interval_s = min(interval_s * 2 * jitter, self._options.max_polling_interval_s)
 
     def _receive(self) -> list[QueueMessage]:
@@ -140,12 +141,12 @@ class QueueListener:
         elif self._poison_queue(body):
             self._update(message, self._options.visibility_timeout_s)
             self.notify()
-        # As in the extension: without a poison queue, a message comes back when its ten minutes are over.
+        # As in the extension: without a poison queue, a message is redelivered after ten minutes.
 
     def _succeeds(self, message: QueueMessage, body: bytes) -> bool:
         future = self._execute(message, body)
         while future is not None:
-            # Renewed when it is halfway to being visible again.
+            # Renewed halfway to the timeout.
             done, _ = wait([future], timeout=self._visibility_timeout_s / 2)
             if done:
                 return future.exception() is None
@@ -155,22 +156,22 @@ class QueueListener:
     def _poison(self, message: QueueMessage, body: bytes) -> None:
         poison_queue = self._poison_queue(body)
         if poison_queue is None:
-            return  # as in the extension: the message comes back when its ten minutes are over, until it expires
+            return  # as in the extension: the message is redelivered after ten minutes, until it expires
         log.warning(
             "Message has reached MaxDequeueCount of %d. Moving message to queue '%s'.",
             self._options.max_dequeue_count,
             poison_queue.queue_name,
         )
-        send(poison_queue, message.content)  # as it stands, also where it could not be decoded
+        send(poison_queue, message.content)  # unchanged, even if it could not be decoded
         self._delete(message)
         self._on_poison(poison_queue.queue_name)
 
     def _delete(self, message: QueueMessage) -> None:
-        with contextlib.suppress(HttpResponseError):  # taken over by someone else, or gone
+        with contextlib.suppress(HttpResponseError):  # received by another host, or deleted
             self.queue.delete_message(message)
 
     def _update(self, message: QueueMessage, visible_in_s: float) -> None:
-        with contextlib.suppress(HttpResponseError):  # taken over by someone else, or gone
+        with contextlib.suppress(HttpResponseError):  # received by another host, or deleted
             updated = self.queue.update_message(message, visibility_timeout=int(visible_in_s))
             message.pop_receipt = updated.pop_receipt
 
@@ -186,7 +187,7 @@ def listen_to_blobs(
     on_poison: Callable[[str], None],
     visibility_timeout_s: float,
 ) -> QueueListener:
-    """Make the one listener that all blob triggers share; services are keyed by connection."""
+    """Create the one listener that all blob triggers share; services are keyed by connection."""
     by_id = {function.id: function for function in functions}
 
     def execute(message: QueueMessage, body: bytes) -> Future[Any] | None:
@@ -234,7 +235,7 @@ def listen_to_queue(
     on_poison: Callable[[str], None],
     visibility_timeout_s: float,
 ) -> QueueListener:
-    """Make the listener of a queue trigger."""
+    """Create the listener of a queue trigger."""
     name = str(function.trigger["queueName"]).lower()
     poison_name = name + POISON_SUFFIX
 
@@ -263,17 +264,17 @@ def listen_to_queue(
 
 
 def send(queue: QueueClient, content: str) -> None:
-    """Add a message, and the queue where there is none yet."""
+    """Add a message, and create the queue if it does not exist."""
     try:
         queue.send_message(content)
     except ResourceNotFoundError:
-        with contextlib.suppress(HttpResponseError):  # made by someone else meanwhile
+        with contextlib.suppress(HttpResponseError):  # created by another host meanwhile
             queue.create_queue()
         queue.send_message(content)
 
 
 def decode_body(content: str, *, base64_encoded: bool) -> bytes:
-    """Undo the message encoding; raises ValueError where the content does not have it."""
+    """Undo the message encoding; raises ValueError if the content is not encoded like that."""
     if not base64_encoded:
         return content.encode()
     try:

@@ -1,4 +1,4 @@
-"""What the host reads: `host.json` with its overrides in app settings, and connections by the name of a setting."""
+"""Reads the host's settings: `host.json` with its overrides in app settings, and connections by a setting's name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DEFAULT_CONNECTION = "AzureWebJobsStorage"
 MAX_BATCH_SIZE = 32
 _OVERRIDE = "AzureFunctionsJobHost__"
 
-# The host's own requests are no business of the app's logs.
+# The host's own requests do not belong in the app's log.
 _storage_log = logging.getLogger("local.functions_host.storage")
 _storage_log.setLevel(logging.WARNING)
 
-# Short waits between tries, as in the .NET SDK; the Python one begins with 15 s.
+# Short delays between retries, as in the .NET SDK; the Python SDK begins with 15 s.
 _CLIENT_OPTIONS: dict[str, Any] = {
-    "user_agent": "functions-host",  # which tells its requests from the app's
+    "user_agent": "functions-host",  # distinguishes its requests from the app's
     "logger": _storage_log,
     "initial_backoff": 1,
     "increment_base": 2,
@@ -41,7 +41,7 @@ _CLIENT_OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class QueueOptions:
-    """How a queue is listened to, named as in host.json.
+    """The settings of a queue's listener, named as in host.json.
 
     https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue#hostjson-settings
     """
@@ -56,7 +56,7 @@ class QueueOptions:
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What the host takes from host.json and its overrides."""
+    """What the host uses of host.json and its overrides."""
 
     blobs: QueueOptions
     queues: QueueOptions
@@ -64,7 +64,7 @@ class HostOptions:
 
 
 def read_host_options(app_folder: Path, environment: Mapping[str, str]) -> HostOptions:
-    """Read host.json; LocalCloudError names the setting that is wrong."""
+    """Read host.json; raises LocalCloudError, which names the invalid setting."""
     path = app_folder / "host.json"
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -114,7 +114,7 @@ def queue_service(connection: str) -> QueueServiceClient:
 
 
 def _find_connection(connection: str, service: str) -> tuple[str, str | None]:
-    """Return the setting's name and its service address, which is None where it is a connection string."""
+    """Return the setting's name and its service address, or None for the latter if it is a connection string."""
     for name in (f"AzureWebJobs{connection}", connection):
         if os.environ.get(name):
             return name, None
@@ -160,7 +160,7 @@ def _queue_options(section: _Section) -> QueueOptions:
 
 
 class _Section:
-    """One object of host.json; names are found whatever their case, as .NET finds them."""
+    """One object of host.json; names are case-insensitive, as in .NET."""
 
     def __init__(self, parent: Mapping[str, Any], name: str) -> None:
         self.path = name

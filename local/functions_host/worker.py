@@ -1,6 +1,6 @@
-"""How a function is called: what it is handed, on which thread or loop, and what of it is logged.
+"""Calls functions as the Python worker does: with which arguments, on which thread or event loop, and with which logs.
 
-What the Python worker does: https://github.com/Azure/azure-functions-python-worker
+The worker's source: https://github.com/Azure/azure-functions-python-worker
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _invocation_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("inv
 
 @dataclass(frozen=True)
 class ModelBindingData:
-    """What crosses from the host to the worker for an SDK type: a reference, no content."""
+    """What is passed from the host to the worker for an SDK type: a reference, without content."""
 
     version: str
     source: str
@@ -70,7 +70,7 @@ class RetryContext:
 
 @dataclass(frozen=True)
 class Context:
-    """What a parameter named `context` is handed; `azure.functions.Context` describes it."""
+    """The argument for a parameter named `context`; `azure.functions.Context` describes it."""
 
     invocation_id: str
     function_name: str
@@ -101,7 +101,7 @@ class Worker:
         return self._pool.submit(_run, function, arguments, invocation_id, reason)
 
     def close(self) -> None:
-        """Take no more; what runs is abandoned with the process."""
+        """Accept no more calls; running functions are abandoned with the process."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
@@ -118,7 +118,7 @@ class Worker:
 
 
 def bind_blob(function: IndexedFunction, container: str, blob: str) -> Any:
-    """Make the SDK type for a blob with the extension's own converter; only names cross, no content."""
+    """Create the SDK type for a blob with the extension's own converter; only names are passed, no content."""
     content = {"Connection": function.connection, "ContainerName": container, "BlobName": blob}
     reference = ModelBindingData("1.0", "AzureStorageBlobs", "application/json", json.dumps(content).encode())
     converter: Any = get_sdk_type_registry().get(function.kind)
@@ -128,7 +128,7 @@ def bind_blob(function: IndexedFunction, container: str, blob: str) -> Any:
 
 
 def bind_queue_message(function: IndexedFunction, message: QueueMessage, body: bytes) -> Any:
-    """Make what a queue trigger is handed: text, bytes or a QueueMessage, as its annotation says."""
+    """Create the argument of a queue trigger: a string, bytes or a QueueMessage, according to the annotation."""
     if function.parameter_type is bytes:
         return body
     text = body.decode("utf-8")
@@ -188,7 +188,7 @@ def _logged(function: IndexedFunction, invocation_id: str, reason: str) -> Itera
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    # The real host's own requests are made by another process; here the app's SDK must not be confused with it.
+    # The real host's own requests are made by another process; here they must not be mistaken for the app's.
     return not record.name.startswith("azure.") or _invocation_id.get() is not None
 
 
@@ -197,11 +197,11 @@ class _Formatter(logging.Formatter):
         super().__init__("[%(asctime)s] %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - inherited
-        """Keep to one line, whatever a blob in the message is called."""
+        """Keep to one line, whatever a blob in the message is named."""
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - inherited
-        """Indent each line, so that none of an error's text can pass for a line of the log."""
+        """Indent each line, so that no line of an error's text looks like a line of the log."""
         return "\n".join(f"    {printable(line)}" for line in super().formatException(ei).splitlines())
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - inherited

@@ -1,19 +1,19 @@
-"""An emulator of the iTwin Platform's image API, for whoever writes a client for it: a library and a program.
+"""An emulator of the iTwin Platform's image API, for developers of clients: a library and a program.
 
-Where the platform documents nothing, this decides for the response that a client must survive: what the real one might
-refuse is refused here. Each module decides one thing::
+Where the platform's behaviour is not documented, the emulator responds in the way that is harder on a client: it
+refuses what the real platform might refuse. Each module decides one thing::
 
-    platform        what is put together: ITwinPlatform, the library
-    routes          the operations of the API, and the signed URLs that it hands out
-    errors          what a refusal says
+    platform        ITwinPlatform, the library, which puts the parts together
+    routes          the operations of the API, and the signed URLs that it issues
+    errors          the error responses
     authorization   who calls, and what they may do to an iTwin
     token_endpoint  who gets a token for a client id and secret
     image           what is accepted as an iTwin's image, and what its thumbnail looks like
-    itwins          what the platform knows: iTwins and their images
-    folder          how they are kept from one run to the next
-    signed_urls     who may read an image: whoever holds a link that has not expired
+    itwins          the platform's state: iTwins and their images
+    folder          how that is kept from one run to the next
+    signed_urls     who may read an image: anyone with a link that has not expired
     rate_limit      how often a client may call
-    exchanges       what every response has, what is remembered of a request, and what a script responds with instead
+    exchanges       what all responses have in common, which requests are recorded, and scripted responses
     control         the same as the library, over HTTP, under /_control
     program         the same for a shell: `python -m local.itwin_platform`
 
@@ -43,7 +43,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is used when it is first used: the program must hear Ctrl-C before all this is imported."""
+    """Import a name on first use: the program must handle Ctrl-C before all modules are imported."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""`python -m local.itwin_platform`: starts the program, which can be interrupted before it is there."""
+"""`python -m local.itwin_platform`: starts the program, which can be interrupted even while it is being loaded."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Authentication:
         self._identity_audience = identity_audience
 
     def subject_of(self, authorization: str | None) -> str:
-        """Return who sent this `Authorization` header; raises Refusal (401)."""
+        """Return the sender of this `Authorization` header; raises Refusal (401)."""
         if authorization is None:
             raise errors.no_authorization()
         scheme, _, token = authorization.strip().partition(" ")
@@ -62,9 +62,9 @@ class Authentication:
 
 
 def permissions_on(itwin: ITwin, subject: str, administrators: Collection[str]) -> list[str] | None:
-    """Return what `subject` may do; None where they do not even see the iTwin.
+    """Return what `subject` may do, or None if the iTwin is not even visible to it.
 
-    `administrators` are those of the organization that owns the iTwin; they may modify each of them.
+    `administrators` are those of the organization that owns the iTwin; they may modify all of its iTwins.
     """
     if itwin.permissions is None:
         return [MODIFY]
@@ -75,5 +75,5 @@ def permissions_on(itwin: ITwin, subject: str, administrators: Collection[str]) 
 
 
 def may_delete(itwin: ITwin, subject: str, administrators: Collection[str]) -> bool:
-    """Tell whether `subject` may delete the iTwin: its owner may, and the organization's administrators."""
+    """Say whether `subject` may delete the iTwin: its owner and the organization's administrators may."""
     return subject == itwin.owner or subject in administrators

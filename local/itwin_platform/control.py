@@ -1,13 +1,13 @@
 """The same as the library, over HTTP: `/_control/...`, for other processes and without authentication.
 
-So it serves this machine alone, and no web page that is open on it::
+Therefore it serves only this machine, and no web page that is open on it::
 
     GET    /_control/itwins             every iTwin, with its image's name, type, size and digest
-    PUT    /_control/itwins/{id}        make it, or change it: {"displayName"?, "permissions"?, "organization"?}
+    PUT    /_control/itwins/{id}        create or change it: {"displayName"?, "permissions"?, "organization"?}
     GET    /_control/itwins/{id}/image  the bytes exactly as they were uploaded
-    GET    /_control/requests           the requests received; DELETE forgets them
-    GET    /_control/script             what is left of the script; PUT replaces it, DELETE drops it
-    POST   /_control/reset              be as new
+    GET    /_control/requests           the requests received; DELETE clears them
+    GET    /_control/script             the remaining script; PUT replaces it, DELETE removes it
+    POST   /_control/reset              return to the initial state
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _control(path: str, **by_method: Callable[[Request], Awaitable[Response]]) -
 
 
 def _is_of_this_machine(request: Request) -> bool:
-    """Whether a program here sent it; what a browser sends for a page has the name or the origin of that page."""
+    """Whether a local program sent it; a browser's request for a page has the host name or the origin of that page."""
     host = request.headers.get("host", "")
     return (
         request.client is not None
@@ -177,7 +177,7 @@ def _parse_script(found: dict[str, Any]) -> list[ScriptedResponse]:
 
 
 def _parse_response(found: dict[str, Any]) -> ScriptedResponse:
-    """Read the fields of ScriptedResponse, where `body` is text or any JSON, or `body_base64` stands for it."""
+    """Read the fields of ScriptedResponse; `body` is a string or any JSON, or `body_base64` replaces it."""
     given = dict(found)
     if "body_base64" in given:
         given["body"] = base64.b64decode(str(given.pop("body_base64")), validate=True)

@@ -1,7 +1,7 @@
-"""What the API says when it refuses: `{"error": {"code", "message", "target"?, "details"?}}`.
+"""The API's error responses: `{"error": {"code", "message", "target"?, "details"?}}`.
 
-Codes and texts are those of the API's pages; a docstring says where a code is not documented. A client is well advised
-to branch on the status.
+Codes and messages are those of the API's documentation; a docstring says where a code is not documented. A client
+should rather branch on the status.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Problem:
     target: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        """Shape it as the API does; a target that is not known is left out."""
+        """Shape it as the API does; an unknown target is left out."""
         found = {"code": self.code, "message": self.message, "target": self.target}
         return {name: value for name, value in found.items() if value is not None}
 
 
 class Refusal(Exception):
-    """A response other than the one that was asked for."""
+    """A response other than the successful one."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Refusal(Exception):
         self.headers = headers
 
     def to_response(self) -> JSONResponse:
-        """Make the response."""
+        """Create the response."""
         return JSONResponse({"error": self.error}, self.status, headers=self.headers)
 
 
@@ -72,23 +72,23 @@ def token_refused(reason: str) -> Refusal:
 
 
 def insufficient_permissions() -> Refusal:
-    """Refuse a caller who sees the iTwin, but may not do this to it."""
+    """Refuse a caller who may see the iTwin, but may not do this to it."""
     message = "The user has insufficient permissions for the requested operation."
     return Refusal(403, "InsufficientPermissions", message)
 
 
 def itwin_not_found() -> Refusal:
-    """Refuse where there is no such iTwin, or none that the caller may see."""
+    """Refuse if the iTwin does not exist, or is not visible to the caller."""
     return Refusal(404, "iTwinNotFound", "Requested iTwin is not available.")
 
 
 def image_not_found() -> Refusal:
-    """Refuse where the iTwin has no image; the code is that of the platform's other image operations."""
+    """Refuse if the iTwin has no image; the code is that of the platform's other image operations."""
     return Refusal(404, "ImageNotFound", "Requested image is not available.")
 
 
 def operation_not_found() -> Refusal:
-    """Refuse a path, or a version in `Accept`, that is none of the API's."""
+    """Refuse a path, or a version in `Accept`, that the API does not have."""
     message = "The requested resource was not found. Verify the API URL and the Accept header."
     unmatched = Problem("OperationNotFound", "Unable to match incoming request to an operation.")
     return Refusal(404, "ResourceNotFound", message, details=[unmatched])
@@ -111,7 +111,7 @@ def invalid_itwin(problems: Sequence[Problem]) -> Refusal:
 
 
 def itwin_exists() -> Refusal:
-    """Refuse a number that another iTwin has."""
+    """Refuse a number that is already in use by another iTwin."""
     repeated = Problem("InvalidValue", "The number is already in use by another iTwin.", "number")
     return Refusal(409, "iTwinExists", "iTwin already exists.", details=[repeated])
 
@@ -124,7 +124,7 @@ def too_many_requests(retry_after_s: int) -> Refusal:
 
 async def respond_to_refusal(_: Request, error: Exception) -> JSONResponse:
     """Turn a refusal into its response."""
-    assert isinstance(error, Refusal)  # noqa: S101 - what it is registered for
+    assert isinstance(error, Refusal)  # noqa: S101 - it is registered for this class
     return error.to_response()
 
 
@@ -135,16 +135,16 @@ async def respond_to_unknown_path(_request: Request, _error: Exception) -> JSONR
 
 async def respond_to_wrong_method(request: Request, error: Exception) -> JSONResponse:
     """Refuse a method that the path does not have."""
-    allowed: HTTPException = error  # type: ignore[assignment]  # what it is registered for
+    allowed: HTTPException = error  # type: ignore[assignment]  # it is registered for this class
     message = f"{request.method} is not allowed here."
     return Refusal(405, "MethodNotAllowed", message, headers=allowed.headers).to_response()
 
 
 async def respond_to_bug(_request: Request, _error: Exception) -> JSONResponse:
-    """Respond where this program itself has failed; the server logs the rest."""
+    """Respond to a failure of this program itself; the server logs the details."""
     return Refusal(500, "InternalServerError", "The iTwin Platform stand-in has failed.").to_response()
 
 
 async def respond_to_nobody(_request: Request, _error: Exception) -> JSONResponse:
-    """Respond to a client that left before its request was complete: for the log, since nobody listens."""
+    """Respond to a client that disconnected before its request was complete: only for the log."""
     return Refusal(400, "IncompleteRequest", "The request was not complete.").to_response()

@@ -1,8 +1,8 @@
-"""What every response has, what is remembered of a request, and what a script responds with instead.
+"""What all responses have in common, which requests are recorded, and scripted responses.
 
-Outermost of all, so that a refusal, a scripted fault and the stand-in's own failure are treated alike. A response is
-held back until its request has come in whole: a client that sends without listening then reads the response instead of
-stumbling over a closed connection.
+This is the outermost layer, so that a refusal, a scripted fault and the stand-in's own failure are treated alike. A
+response is held back until its request has arrived completely: a client that sends without reading then gets the
+response instead of a broken connection.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MAX_DRAINED_BYTES = 100_000_000
 CONTROL_PATH = "/_control"
 WITHOUT_CONTENT = (204, 304)
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # RFC 9110, 5.5, without what is only there for old times' sake
-CLOSING_WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, what is unsent is lost
+HEADER_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # RFC 9110, 5.5, without what is only there for historical reasons
+CLOSING_WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close without a farewell, and discard unsent data
 
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """What is remembered of a request: neither its token nor its query, which may hold a signature."""
+    """What is recorded of a request: neither its token nor its query, which may contain a signature."""
 
     time: datetime
     method: str
@@ -59,10 +59,10 @@ class ReceivedRequest:
 class ScriptedResponse:
     """A response to the next `times` requests whose method and path match, as shell patterns.
 
-    With `status` None the platform responds itself, and `late_s` passes before it does what it was asked, whether its
-    client still waits or not. `delay_s` passes before the response. `reset` breaks the connection in the middle of the
-    response's body, and before its first byte where it has none: after the work was done where the platform responds
-    itself, which is how an upload succeeds without its client learning it.
+    With `status` None, the platform itself responds, and carries out the request `late_s` later, whether its client
+    still waits or not. `delay_s` passes before the response. `reset` breaks the connection in the middle of the
+    response's body, or before its first byte if it has none: if the platform itself responds, after the request was
+    carried out, which is how an upload succeeds without its client learning it.
     """
 
     status: int | None = None
@@ -77,10 +77,10 @@ class ScriptedResponse:
 
     def __post_init__(self) -> None:
         """Refuse what no server could send; raises ValueError."""
-        if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - what a final response may have
+        if self.status is not None and not 200 <= self.status <= 599:  # noqa: PLR2004 - the statuses of final responses
             raise ValueError(f"A scripted response cannot have the status {self.status}.")
         if self.late_s and self.status is not None:
-            raise ValueError("A scripted response with a status has no work that could be late.")
+            raise ValueError("A scripted response with a status has nothing to carry out late.")
         if self.times < 1 or self.delay_s < 0 or self.late_s < 0:
             raise ValueError("A scripted response is sent at least once, and its delays cannot be negative.")
         if self.body and self.status in WITHOUT_CONTENT:
@@ -119,12 +119,12 @@ class Exchanges:
             self._script = list(responses)
 
     def remaining_script(self) -> list[ScriptedResponse]:
-        """Return the responses that were not given yet."""
+        """Return the responses that were not used yet."""
         with self._lock:
             return list(self._script)
 
     def next_response(self, method: str, path: str) -> ScriptedResponse | None:
-        """Take the first response that matches from the script."""
+        """Remove the first matching response from the script, and return it."""
         with self._lock:
             for position, response in enumerate(self._script):
                 if fnmatchcase(method, response.method) and fnmatchcase(path, response.path):
@@ -142,7 +142,7 @@ class ExchangeMiddleware:
         self._exchanges = exchanges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the script or the platform respond; then remember the request, and send."""
+        """Let the script or the platform respond; then record the request, and send the response."""
         if scope["type"] != "http":
             return
         scripted = None if _is_control(scope) else self._exchanges.next_response(scope["method"], scope["path"])
@@ -177,7 +177,7 @@ class ExchangeMiddleware:
 
 
 class _Incoming:
-    """A request on its way in: measured as it comes, and kept only where it is read later."""
+    """A request on its way in: its size is counted, and its content is kept only if it is read later."""
 
     def __init__(self, receive: Receive) -> None:
         self.raw_receive = receive
@@ -202,7 +202,7 @@ class _Incoming:
         return message
 
     async def drain(self, *, keep: bool = False) -> None:
-        """Take in what nobody has read, within reason."""
+        """Receive the rest of the body, within reason."""
         taken: list[Message] = []
         while not self._ended and self.body_bytes <= MAX_DRAINED_BYTES:
             message = await self.receive()
@@ -263,12 +263,12 @@ def _remembered(scope: Scope, request: _Incoming, response: _Outgoing) -> Receiv
 
 
 async def _reset_connection(request: _Incoming) -> None:
-    """Break the connection. ASGI has no word for it; the cycle of uvicorn, whose `receive` this is, has the socket."""
+    """Break the connection. ASGI has no call for it; uvicorn's cycle, to which `receive` belongs, has the socket."""
     cycle = getattr(request.raw_receive, "__self__", None)
     transport: asyncio.Transport | None = getattr(cycle, "transport", None)
     if transport is None:
         raise RuntimeError("Only uvicorn's connections can be reset.")
-    with contextlib.suppress(OSError):  # the client was quicker
+    with contextlib.suppress(OSError):  # the client was faster
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSING_WITH_RESET)
     transport.abort()
     while (await request.raw_receive())["type"] != "http.disconnect":

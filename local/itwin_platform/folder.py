@@ -18,10 +18,10 @@ CONTENT = ("data", "thumbnail")
 
 
 class ITwinFolder:
-    """The files of one platform; whoever uses it sees to it that nobody else does."""
+    """The files of one platform; the caller makes sure that no other process uses them."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder where it is not there. Raises LocalCloudError."""
+        """Create the folder if it does not exist. Raises LocalCloudError."""
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class ITwinFolder:
             raise LocalCloudError(f"The folder {folder} cannot be used ({error.strerror}).") from error
 
     def read(self) -> list[ITwin]:
-        """Return what was kept, in the order in which it was made. Raises LocalCloudError."""
+        """Return what was kept, in the order of creation. Raises LocalCloudError."""
         found = []
         for file in self._folder.glob("*.json"):
             try:
@@ -43,7 +43,7 @@ class ITwinFolder:
         return sorted(found, key=lambda itwin: itwin.created_at)
 
     def keep(self, itwin_id: str, itwin: ITwin | None) -> None:
-        """Keep the iTwin as it is now, None where it is gone; whatever interrupts that, no file is cut short."""
+        """Keep the iTwin's current state, or delete it if None; even if interrupted, no file is truncated."""
         file = self._folder / f"{itwin_id}.json"
         if itwin is None:
             file.unlink(missing_ok=True)

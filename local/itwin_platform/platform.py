@@ -1,4 +1,4 @@
-"""What is put together: the platform as a library, and its ASGI application."""
+"""The platform as a library, and its ASGI application."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class ITwinPlatform:
         permissions: Mapping[str, Sequence[str]] | None = None,
         organization: str = ORGANIZATION,
     ) -> str:
-        """Make an iTwin, or change the one with that id, and return its id in lower case.
+        """Create an iTwin, or change the one with that id, and return its id in lower case.
 
-        `permissions` by subject, like `{"my-client": ["itwins_modify"]}`; None gives everybody `itwins_modify`.
-        Raises ValueError where the id is not a GUID.
+        `permissions` by subject, like `{"my-client": ["itwins_modify"]}`; None gives everybody `itwins_modify`. Raises
+        ValueError if the id is not a GUID.
         """
         itwin_id, _ = self._itwins.put(
             itwin_id, display_name=display_name, permissions=permissions, organization=organization
@@ -96,7 +96,7 @@ class ITwinPlatform:
         return itwin_id
 
     def keep_in(self, folder: Path) -> None:
-        """Know again the iTwins that an earlier platform kept in this folder, and keep there those of this one.
+        """Load the iTwins that an earlier platform kept in this folder, and keep those of this one there.
 
         Raises LocalCloudError.
         """
@@ -104,16 +104,16 @@ class ITwinPlatform:
         self._itwins.keep(kept.read(), kept.keep)
 
     def itwins(self) -> list[ITwin]:
-        """Return the iTwins with their images, in the order in which they were made."""
+        """Return the iTwins with their images, in the order of creation."""
         return self._itwins.all()
 
     def image(self, itwin_id: str) -> tuple[bytes, str] | None:
-        """Return the image's bytes and media type exactly as they were uploaded; None where there is none."""
+        """Return the image's bytes and media type exactly as they were uploaded, or None if there is no image."""
         itwin = self._itwins.find(itwin_id)
         return None if itwin is None or itwin.image is None else (itwin.image.data, itwin.image.media_type)
 
     def token(self, subject: str, *, scope: str | None = SCOPE, lifetime_s: float = LIFETIME_S) -> str:
-        """Issue an access token as the token endpoint does, to whomever; a negative lifetime makes an expired one."""
+        """Issue an access token to any subject, as the token endpoint does; a negative lifetime makes it expired."""
         return self._tokens.issue(subject=subject, audience=AUDIENCE, scope=scope, lifetime_s=lifetime_s)
 
     def set_secrets(self, client_id: str, *secrets: str) -> None:
@@ -121,7 +121,7 @@ class ITwinPlatform:
         self._token_endpoint.set_secrets(client_id, *secrets)
 
     def requests(self) -> list[ReceivedRequest]:
-        """Return the last 10,000 requests responded to, oldest first; those under /_control are not among them."""
+        """Return the last 10,000 requests, oldest first, except those under /_control."""
         return self._exchanges.received()
 
     def forget_requests(self) -> None:
@@ -129,15 +129,15 @@ class ITwinPlatform:
         self._exchanges.forget()
 
     def script(self, responses: Iterable[ScriptedResponse]) -> None:
-        """Respond to the next matching requests like this; replaces what is left of an earlier script."""
+        """Respond to the next matching requests like this; replaces the remaining script."""
         self._exchanges.script(responses)
 
     def remaining_script(self) -> list[ScriptedResponse]:
-        """Return the scripted responses that were not given yet."""
+        """Return the scripted responses that were not used yet."""
         return self._exchanges.remaining_script()
 
     def reset(self) -> None:
-        """Be as new: no iTwins, no requests, no script; tokens stay valid."""
+        """Return to the initial state: no iTwins, no requests, no script; tokens stay valid."""
         self._itwins.clear()
         self._exchanges.forget()
         self._exchanges.script([])

@@ -39,12 +39,12 @@ curl -X PUT {address}/_control/script \\
 
 
 def read(arguments: Sequence[str]) -> Callable[[], int]:
-    """Read a command line; return what runs it."""
+    """Parse a command line; return a function that runs it."""
     return partial(_serve, _parser().parse_args(arguments))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    """Serve until interrupted; 1 where it cannot."""
+    """Serve until interrupted; 1 if it cannot."""
     platform = ITwinPlatform(
         clients={arguments.client_id: arguments.client_secret},
         organization_administrators=arguments.administrator,

@@ -28,7 +28,7 @@ class RateLimit:
         self._calls: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def count(self, client: str) -> int | None:
-        """Count one call; return after how many seconds to come back where there were too many."""
+        """Count one call; if there were too many, return after how many seconds to retry."""
         now = self._clock()
         with self._lock:
             calls = self._calls[client]

@@ -1,4 +1,4 @@
-"""The operations of the API, and the signed URLs that it hands out.
+"""The operations of the API, and the signed URLs that it issues.
 
 https://developer.bentley.com/apis/itwins/operations and https://developer.bentley.com/apis/access-control-v2/operations
 """
@@ -54,12 +54,12 @@ WRITABLE_PROPERTIES = (
 )
 MAX_JSON_BYTES = 1_000_000
 VERSION_ASKED_FOR = re.compile(r"application/vnd\.bentley\.itwin-platform\.(\w+)\+json", re.IGNORECASE)
-VERSIONS, VERSIONS_OF_ACCESS_CONTROL = ("v1",), ("v1", "v2")  # the latter's own client asks for v2
+VERSIONS, VERSIONS_OF_ACCESS_CONTROL = ("v1",), ("v1", "v2")  # the documentation's own client requests v2
 THUMBNAILS, IMAGES = "/context-thumbnails", "/context-images"
 
 
 class Api:
-    """The operations, on what the platform knows."""
+    """The operations, on the platform's state."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Api:
         return Response(status_code=204)
 
     async def _get_permissions(self, request: Request) -> Response:
-        """Tell anybody their own permissions, none included: here a stranger learns that the iTwin exists."""
+        """Return any caller's own permissions, even if there are none: here, anyone can learn that the iTwin exists."""
         subject = self._admit(request, VERSIONS_OF_ACCESS_CONTROL)
         itwin = self._itwins.find(request.path_params["id"])
         if itwin is None:
@@ -154,7 +154,7 @@ class Api:
         return JSONResponse({"permissions": permissions_on(itwin, subject, self._administrators_of(itwin)) or []})
 
     async def _download(self, request: Request) -> Response:
-        """Respond like Azure Storage, where the links of the real platform lead."""
+        """Respond like Azure Storage, to which the real platform's links lead."""
         if not self._urls.allow(request.url.path, request.query_params):
             message = (
                 "Server failed to authenticate the request. Make sure the signature is correct and has not expired."
@@ -174,7 +174,7 @@ class Api:
         return itwin
 
     def _visible_itwin(self, request: Request) -> tuple[ITwin, str]:
-        """Return the iTwin of the path and who asks for it; one that they may not see is none."""
+        """Return the iTwin of the path and its caller; an iTwin that is not visible to the caller counts as missing."""
         subject = self._admit(request)
         itwin = self._itwins.find(request.path_params["id"])
         if itwin is None or permissions_on(itwin, subject, self._administrators_of(itwin)) is None:
@@ -182,7 +182,7 @@ class Api:
         return itwin, subject
 
     def _admit(self, request: Request, known_versions: Collection[str] = VERSIONS) -> str:
-        """Return who calls; raises Refusal for a bad token (401), too many calls (429), an unknown version (404)."""
+        """Return the caller; raises Refusal for a bad token (401), too many calls (429), an unknown version (404)."""
         subject = self._authentication.subject_of(request.headers.get("authorization"))
         retry_after_s = self._rate_limit.count(subject)
         if retry_after_s is not None:

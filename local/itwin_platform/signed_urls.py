@@ -1,4 +1,4 @@
-"""Who may read an image: whoever holds a link to it that has not expired.
+"""Decides who may read an image: anyone with a link to it that has not expired.
 
 The links look like the platform's, which are shared access signatures of Azure Storage, and are as secret.
 https://learn.microsoft.com/rest/api/storageservices/create-service-sas
@@ -23,7 +23,7 @@ VERSION = "2018-03-28"
 
 
 class SignedUrls:
-    """Signs paths and knows its own signatures."""
+    """Signs paths and verifies its own signatures."""
 
     def __init__(self, lifetime_s: float, clock: Callable[[], float]) -> None:
         self._key = secrets.token_bytes(32)
@@ -39,7 +39,7 @@ class SignedUrls:
         return f"{origin}{path}?{query}"
 
     def allow(self, path: str, query: Mapping[str, str]) -> bool:
-        """Tell whether the query of a link to `path` is ours, unchanged, and still valid."""
+        """Say whether the query of a link to `path` was signed here, is unchanged, and has not expired."""
         fields = {name: query.get(name, "") for name in ("sv", "sr", "se", "sp")}
         if not hmac.compare_digest(query.get("sig", "").encode(), self._signature(path, fields).encode()):
             return False

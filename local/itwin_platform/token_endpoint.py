@@ -50,7 +50,7 @@ class TokenEndpoint:
         self.routes = [Route("/connect/token", self._respond, methods=["POST"])]
 
     def set_secrets(self, client_id: str, *secrets: str) -> None:
-        """Let a client authenticate with any of these secrets and no other, as while one replaces another."""
+        """Let a client authenticate with any of these secrets and no other, as during a rotation."""
         self._secrets[client_id] = secrets
 
     async def _respond(self, request: Request) -> JSONResponse:

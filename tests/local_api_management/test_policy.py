@@ -22,8 +22,12 @@ CHANGES = {
         "<set-header> in the section outbound",
     ),
     "a mode": ('mode="new"', 'mode="copy"', "mode of <send-request>, not 'copy'"),
-    "another attribute": ('mode="new"', 'mode="new" ignore-error="true"', "ignore-error is more or less"),
-    "a missing attribute": (' failed-validation-httpcode="401"', "", "failed-validation-httpcode is more or less"),
+    "another attribute": ('mode="new"', 'mode="new" ignore-error="true"', "ignore-error is missing or unexpected"),
+    "a missing attribute": (
+        ' failed-validation-httpcode="401"',
+        "",
+        "failed-validation-httpcode is missing or unexpected",
+    ),
     "another cache": ('caching-type="internal"', 'caching-type="external"', "caching-type of <cache-lookup-value>"),
     "redirects": ('follow-redirects="false"', 'follow-redirects="true"', "follow-redirects of <forward-request>"),
     "another header for the token": ('header-name="Authorization"', 'header-name="X-Token"', "header-name of"),
@@ -48,7 +52,11 @@ CHANGES = {
         "the named value 'nobody', which does not exist",
     ),
     "double braces in a comment": ("<!-- As", "<!-- {{...}} as", "the named value '...', which does not exist"),
-    "statements in an expression": ("<set-url>{{", "<set-url>@{return 1;}{{", "expressions in @(...) only, not '@{"),
+    "statements in an expression": (
+        "<set-url>{{",
+        "<set-url>@{return 1;}{{",
+        "only expressions in @(...), not '@{",
+    ),
     "XML that is none": ("</policies>", "", "not well-formed XML"),
     # Expressions
     "another property": ("context.Response.StatusCode", "context.Response.StatusReason", "IResponse.StatusReason"),
@@ -68,9 +76,13 @@ CHANGES = {
         "@(&quot;yes&quot;)",
         "of the type string where",
     ),
-    "an expression that ends early": ("StatusCode == 401)", "StatusCode ==)", "does not know its end"),
-    "an expression that goes on": ("StatusCode == 401)", "StatusCode == 401 1)", "does not know 1, in the expression"),
-    "a parenthesis that stays open": ('("Bearer "', '(("Bearer "', "does not know its end"),
+    "an expression that ends early": ("StatusCode == 401)", "StatusCode ==)", "does not support an end here"),
+    "an expression that goes on": (
+        "StatusCode == 401)",
+        "StatusCode == 401 1)",
+        "does not support 1, in the expression",
+    ),
+    "a parenthesis that stays open": ('("Bearer "', '(("Bearer "', "does not support an end here"),
 }
 
 
