@@ -1,4 +1,4 @@
-"""The order of a run: measure what was asked for, remember the figures, and make tables and plots of all there are."""
+"""The order of a run: measure what was asked for, store the figures, and write tables and plots of all figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
 
 
 def main() -> None:
-    """Run what was asked for; everything, where nothing was."""
+    """Run what was asked for, or everything."""
     asked = _arguments()
     known: dict[str, Any] = {}
     for name in asked.names or BENCHMARKS:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def render(known: Mapping[str, Any]) -> str:
-    """Return the tables of all figures there are, the demands first."""
+    """Return the tables of all stored figures, the demands first."""
     sections = {name: module.report(known[name]["figures"]) for name, module in BENCHMARKS.items() if name in known}
     demands = [demand for section in sections.values() for demand in section.demands]
     parts = ["### What is demanded", demands_table(demands)]

@@ -1,6 +1,7 @@
-"""Decides what the cage costs: CPU for a legal JPEG that is normalized in it, beside the same in this process.
+"""Measures what the cage costs: CPU time for a legal JPEG, normalized in the cage and in this process.
 
-Both by turns, in the same run. The cage's CPU is that of all its processes: the app, the template and the children.
+Both take turns in the same run. The cage's CPU time is that of all its processes: the app, the template and the
+children.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WARM_UP = 5
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return CPU per file of both, for a file of 200 kB and one of 2 MB."""
+    """Return the CPU time per file of both, for a file of 200 kB and one of 2 MB."""
     names = (SMALL,) if quick else (TWO_HUNDRED_KILOBYTES, TWO_MEGABYTES)
     blocks, block = (1, QUICK_BLOCK) if quick else (BLOCKS, BLOCK)
     images = open_images(ImageLimits(), CageLimits())
@@ -35,13 +36,13 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say what it costs, and how much more that is."""
+    """Return the figures, and the additional cost."""
     rows, demands = [], []
     for name, figure in figures.items():
         plain_ms, caged_ms = figure["cpu_ms"]["plain"], figure["cpu_ms"]["caged"]
         size, more_ms = f"{figure['bytes'] / 1e6:.1f} MB", caged_ms - plain_ms
         rows.append([size, f"{plain_ms:.2f}", f"{caged_ms:.2f}", f"{more_ms:+.2f}", f"{caged_ms / plain_ms:.2f}"])
-        if name != TWO_MEGABYTES:  # which the warm path judges
+        if name != TWO_MEGABYTES:  # judged by the warm path
             demands.append(Demand(f"cage: CPU in ms more for a legal JPEG of {size}", more_ms, MOST_MORE_MS))
     head = ["a legal JPEG of", "in the process", "in the cage", "more", "ratio"]
     return Section("Cage", f"CPU in ms per file, of all processes.\n\n{table(head, rows)}", tuple(demands))

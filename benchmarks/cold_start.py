@@ -1,8 +1,8 @@
-"""Decides what the host waits for before it knows the functions, and what the first drop pays after that.
+"""Measures what the host waits for before it knows the functions, and the additional cost of the first drop.
 
-Every figure is of a fresh interpreter, by turns, CPU time of the imports alone: what the interpreter itself takes to
-start would only flatter. The first drop goes over https with a managed identity, as deployed, to services that answer
-at once: what the network takes comes on top of it.
+Every figure is from a fresh interpreter, in turns, and counts only the CPU time of the imports: the interpreter's own
+start would make the ratio look better. The first drop uses https with a managed identity, as deployed, and services
+that respond at once: network latency is not included.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BLOB = "site/camera 1.jpg"
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return what imports cost, and what the first drop pays."""
+    """Return the cost of the imports, and that of the first drop."""
     seen: dict[str, list[dict[str, Any]]] = {name: [] for name in IMPORTS}
     for _ in range(QUICK_ROUNDS if quick else ROUNDS):
         for name, code in IMPORTS.items():
@@ -70,7 +70,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say what indexing costs beside its libraries, and list what the first drop pays."""
+    """Compare indexing with its libraries, and list the cost of the first drop."""
     ms = figures["cpu_ms"]
     extra = figures["extra_modules"]
     rows = [[name, f"{ms[name]:.0f}", f"{ms[name] / ms[BARE]:.2f}"] for name in IMPORTS]
@@ -102,7 +102,7 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]
 
 
 def pay_step_by_step(name: str, *containers: str) -> dict[str, float]:
-    """Return CPU seconds of each step of a first drop; what is paid once is the first time less the second."""
+    """Return the CPU seconds of each step of a first drop; one-time cost is the first time minus the second."""
     paid: dict[str, float] = {}
 
     def pay(step: str, act: Callable[[], Any]) -> Any:
@@ -114,7 +114,7 @@ def pay_step_by_step(name: str, *containers: str) -> dict[str, float]:
     def soon() -> float:
         return time.monotonic() + 60
 
-    import function_app  # noqa: F401, PLC0415 - what indexing has paid already
+    import function_app  # noqa: F401, PLC0415 - imported during indexing already
 
     def import_what_a_drop_needs() -> None:
         from shared import deliveries  # noqa: F401, PLC0415 - measured

@@ -1,6 +1,6 @@
-"""Many drops through a whole local cloud: written so that the host never waits, each awaited to its final result.
+"""Sends many drops through a whole local cloud: written so that the host never idles, each awaited until it is final.
 
-What is awaited is seen in storage's access log, so that waiting costs one read per result, for every app alike.
+Results are seen in storage's access log, so that waiting costs one read per result, for every app alike.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 APPS = Path(__file__).parent / "apps"
 WRITERS = 2
 BACKLOG = 8
-"""So many drops have been written and have no result yet: twice what the host does at once."""
+"""How many drops have been written without a result yet: twice as many as the host processes at once."""
 
 _RESULT = re.compile(rf'"PUT /\w+/{RESULTS_CONTAINER}/(\S+)\.json(?:\?\S*)? HTTP/[\d.]+" 201 ')
 
 
 @dataclass
 class Deluge:
-    """What came of the drops so far."""
+    """The outcome of the drops so far."""
 
     seconds: list[float] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Deluge:
 
 @contextlib.contextmanager
 def opened(app: str | None, settings: Mapping[str, str], itwins: int) -> Iterator[Pourer]:
-    """Start a cloud with one of the apps here, or the project's own, under the project's own host.json."""
+    """Start a cloud with one of the apps here, or the project's own, with the project's own host.json."""
     with TemporaryDirectory(prefix="benchmark-") as folder:
         if app:
             shutil.copy(APPS / app / "function_app.py", folder)
@@ -65,7 +65,7 @@ def opened(app: str | None, settings: Mapping[str, str], itwins: int) -> Iterato
 
 
 class Pourer:
-    """Pours drops into one cloud."""
+    """Sends drops to one cloud."""
 
     def __init__(self) -> None:
         self.deluge = Deluge()
@@ -75,7 +75,7 @@ class Pourer:
         self._poured = 0
 
     def take(self, cloud: LocalCloud, itwins: int) -> None:
-        """Make the iTwins' containers, and begin to watch."""
+        """Create the iTwins' containers, and begin to watch."""
         self._cloud = cloud
         self._itwins = [str(uuid.uuid4()) for _ in range(itwins)]
         for itwin_id in self._itwins:
@@ -90,7 +90,7 @@ class Pourer:
     def pour(
         self, pictures: Sequence[tuple[str, bytes]], count: int, *, timeout_s: float, at_once: bool = False
     ) -> None:
-        """Write so many drops, to each iTwin in turn, and wait until each has its final result."""
+        """Write this many drops, to each iTwin in turn, and wait until each has its final result."""
         numbers = range(self._poured, self._poured + count)
         self._poured += count
         before, began = self._used(), time.monotonic()

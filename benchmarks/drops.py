@@ -1,7 +1,7 @@
-"""The pictures that are dropped: what the benchmarks send, made once and kept in `.local/bench/drops`.
+"""The pictures that the benchmarks drop, created once and kept in `.local/bench/drops`.
 
-Half of the mixed ones are legal already, as telephones and the cameras of a site send them; the others are what people
-have as well: telephones held upright, a drone's 48 MP, screenshots and scans.
+Half of the mixed ones are legal already, as phones and site cameras send them; the others are typical as well: phones
+held upright, a drone's 48 MP, screenshots and scans.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def picture(name: str) -> bytes:
 
 
 def mixed() -> list[tuple[str, bytes]]:
-    """Return name and content of the mixed pictures, a legal one and another by turns."""
+    """Return the name and content of the mixed pictures, alternating between legal ones and others."""
     return [(name, picture(name)) for pair in zip(LEGAL, OTHERS, strict=True) for name in pair]
 
 
@@ -63,7 +63,7 @@ def _saved(width: int, height: int, kind: str, **options: Any) -> Callable[[], b
 
 
 def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], bytes]:
-    """Make a picture that is large and costs its sender nothing."""
+    """Create a picture that is large, but cheap for its sender."""
 
     def make() -> bytes:
         buffer = BytesIO()
@@ -74,7 +74,7 @@ def _flat(width: int, height: int, kind: str, **options: Any) -> Callable[[], by
 
 
 def _noise(width: int, height: int, kind: str, **options: Any) -> Callable[[], bytes]:
-    """Make a picture that is large as a file as well: one channel of fine noise."""
+    """Create a picture whose file is large as well: one channel of fine noise."""
 
     def make() -> bytes:
         buffer, flat = BytesIO(), Image.new("L", (width, height), 128)

@@ -1,7 +1,7 @@
-"""Decides whether a drop costs more where there is more: more iTwins that were uploaded to, or more results.
+"""Measures whether a drop costs more as data grows: more iTwins with an image, or more results.
 
-The app's own CPU and its requests: the services answer from memory, in a process of their own, and cost the same
-however much they hold. Every scale has services and clients of its own, and they take turns.
+It counts the app's own CPU time and its requests: the services respond from memory, in a process of their own, and cost
+the same however much they hold. Every size has services and clients of its own, and they take turns.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ QUICK_SCALES: Mapping[str, Sequence[int]] = {"iTwins": (10, 100), "results": (10
 ROUNDS, QUICK_ROUNDS = 30, 2
 BLOCK = 10
 MOST_GROWTH = 1.1
-# Shorter than a round, so that every iTwin has rested when its next drop comes.
+# Shorter than a round, so that no iTwin has to wait when its next drop comes.
 REST_S = 1
 
 
 @dataclass
 class Scale:
-    """One size of what is there already."""
+    """One amount of existing data."""
 
     stand_in: StandIn
     services: Services
@@ -46,7 +46,7 @@ class Scale:
     sends: int = 0
 
     def fill(self, kind: str, count: int) -> None:
-        """Put that much there, made by the app itself."""
+        """Create that much data, by the app itself."""
         self.stand_in.put("seed/photo.jpg", picture(SMALL))
         self.send(self.itwins[:1])
         made = self.itwins[0]
@@ -57,7 +57,7 @@ class Scale:
             self.stand_in.copy(f"results/{made}/new 1.jpg.json", names)
 
     def send(self, itwins: list[str]) -> float:
-        """Send one drop to each; return CPU seconds per drop."""
+        """Send one drop to each; return the CPU seconds per drop."""
         self.sends += 1
         drops = [Drop(itwin_id, f"new {self.sends}.jpg") for itwin_id in itwins]
         self.stand_in.copy("seed/photo.jpg", (f"{drop.container}/{drop.blob}" for drop in drops))
@@ -68,7 +68,7 @@ class Scale:
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return CPU and requests per drop for each size of each kind."""
+    """Return the CPU time and requests per drop, for each size of each kind."""
     scales = QUICK_SCALES if quick else SCALES
     figures: dict[str, Any] = {kind: {} for kind in scales}
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say what a drop costs at each size."""
+    """Return the cost of a drop at each size."""
     rows, demands = [], []
     for kind, sizes in figures.items():
         (least, first), *_, (most, last) = sizes.items()
@@ -125,5 +125,5 @@ def _open(stack: ExitStack, kind: str, count: int) -> Scale:
     with environment(stand_in.settings() | {"RETRY_MIN_DELAY_S": str(REST_S)}):
         services = Services.from_environ(os.environ)
         scale = Scale(stand_in, services, itwins)
-        scale.fill(kind, count)  # the token is fetched here, and kept
+        scale.fill(kind, count)  # the token is fetched here, and cached
     return scale

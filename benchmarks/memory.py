@@ -1,11 +1,11 @@
-"""Decides the most memory that worker, template and children hold: many large pictures, and hostile ones at once.
+"""Measures the peak memory of worker, template and children: with many large pictures, and with hostile ones.
 
-The formula: what they hold after a first small drop, the budget that admission gives to images, and a file for each
-drop that runs. How many pixels come at once, or how hostile they are, is not in it. The machine may have more memory
-than the instance that is judged: the budget is set to what that has to spare.
+The limit: their memory after a first small drop, the budget that admission gives to images, and one file per running
+drop. It does not depend on how many pixels arrive at once, or how hostile they are. The machine may have more memory
+than the instance to judge: the budget is set to what that instance can spare.
 
-The embedded host and the worker are one process here, so that what it holds before the first drop is more than a
-worker's alone.
+The embedded host and the worker are one process here, so its memory before the first drop is more than a worker's
+alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 INSTANCE_BYTES = 2_048 * 1024 * 1024
 BUDGET_BYTES = limits_for(INSTANCE_BYTES, max_source_bytes=100_000_000).budget_bytes
-# What the Functions host itself, which is .NET, is given beside the worker.
+# The share of the Functions host itself, a .NET process beside the worker.
 HOST_BYTES = 400 * 1024 * 1024
 TIMEOUT_S = 1200.0
 DEPLOYED = "as deployed"
-# The project's host.json: so many drops at once, each with its file.
+# The number of drops at once in the project's host.json, each with its file.
 PARALLELISM = 4
 LOADED, MIXED, LARGE_ONES, PLAIN_ONES, HOSTILE_ONES = (
     "after a small one",
@@ -41,7 +41,7 @@ COUNTS = {LOADED: 1, MIXED: 40, LARGE_ONES: 12, PLAIN_ONES: 12, HOSTILE_ONES: 10
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return the peak of each run, each in a worker that has done those before."""
+    """Return the peak of each run, each in a worker that has done the previous runs."""
     kinds = {
         LOADED: [(SMALL, picture(SMALL))],
         MIXED: [(PLAN, picture(PLAN))] if quick else mixed(),
@@ -75,7 +75,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say the peaks, and whether the default instance holds them."""
+    """Return the peaks, and whether the default instance has enough memory for them."""
     bound = (INSTANCE_BYTES - HOST_BYTES) / 2**20
     demands, rows = [], []
     for name, figure in figures.items():

@@ -1,6 +1,6 @@
-"""One picture per benchmark, made of the figures: `python -m benchmarks.plots FIGURES FOLDER`.
+"""Draws one picture per benchmark from the figures: `python -m benchmarks.plots FIGURES FOLDER`.
 
-On white, with dark lines, so that they can be read on light pages and on dark ones.
+On white, with dark lines, so that they are readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STYLE = {
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> None:
-    """Draw what there are figures of."""
+    """Draw what there are figures for."""
     folder.mkdir(exist_ok=True)
     for name, plot in PLOTS.items():
         if name in figures:

@@ -1,4 +1,4 @@
-"""What the app's processes have used, as Linux tells it: CPU time, and the memory that they hold together."""
+"""The resources of the app's processes, as Linux reports them: CPU time, and the memory that they hold together."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CAGE = "shared.cage"
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time of all threads so far, and of the processes that decode images."""
+    """Return the CPU time so far of all threads, and of the processes that decode images."""
     total = psutil.Process(pid).cpu_times()
     used = total.user + total.system
     for template in decoding(pid, recursive=False):
-        times = psutil.Process(template).cpu_times()  # its children's are those that have ended
+        times = psutil.Process(template).cpu_times()  # that of its children is the time of those that have ended
         used += times.user + times.system + times.children_user + times.children_system
     return float(used)
 
@@ -39,7 +39,7 @@ def decoding(pid: int, *, recursive: bool = True) -> list[int]:
 
 
 def held_bytes(*pids: int) -> int:
-    """Return the memory that processes hold: each page once (PSS), and what lies in memory that has a descriptor."""
+    """Return the memory of processes: each page once (PSS), including memory that only a descriptor holds."""
     total, files = 0, {}
     for pid in pids:
         try:
@@ -56,7 +56,7 @@ def held_bytes(*pids: int) -> int:
 
 
 class Peak:
-    """The most that an app and its processes held at once while a block ran."""
+    """The peak memory of an app and its processes while a block runs."""
 
     def __init__(self, pid: int, *, only_decoding: bool = False) -> None:
         self._pid = pid
@@ -79,7 +79,7 @@ class Peak:
         while True:
             processes = decoding(self._pid)
             held = held_bytes(*self._own, *processes)
-            # On a busy machine one ends, and the next begins, while others are looked at: those were not there at once.
+            # On a busy machine, one process may end and another begin during the measurement: they never coexisted.
             if set(processes) <= set(decoding(self._pid)):
                 self.bytes = max(self.bytes, held)
             if self._is_over.wait(_EVERY_S):

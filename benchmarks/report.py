@@ -1,4 +1,4 @@
-"""How figures become tables, and what a demand is: measured, and held against its bound."""
+"""Turns figures into tables, and checks demands against their bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 @dataclass(frozen=True)
 class Demand:
-    """One promise: what was measured may be at most, or must be at least, so much."""
+    """One demand: the measured value may be at most, or must be at least, a bound."""
 
     what: str
     measured: float
@@ -23,7 +23,7 @@ class Demand:
 
     @property
     def holds(self) -> bool:
-        """Whether it is kept; the bound itself is still good."""
+        """Whether it is met; the bound itself is allowed."""
         within = self.most is None or self.measured <= self.most
         return within and (self.least is None or self.measured >= self.least)
 
@@ -35,7 +35,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Section:
-    """What one benchmark has to say."""
+    """The report of one benchmark."""
 
     title: str
     text: str
@@ -55,12 +55,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def write_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a file."""
+    """Replace the text between the markers in a file."""
     before, _, rest = path.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", "utf-8")
 
 
 def between_markers(path: Path) -> str:
-    """Return what stands between the markers of a file."""
+    """Return the text between the markers in a file."""
     return path.read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()

@@ -1,1 +1,1 @@
-"""What the host runs in place of the app: its peer, and the app itself with stopwatches."""
+"""What the host runs instead of the app: its peer, and the app itself with stopwatches."""

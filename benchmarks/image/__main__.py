@@ -1,7 +1,7 @@
-"""The order of a run: make the pictures, measure each job in interleaved rounds, then memory, and write it down.
+"""The order of a run: create the pictures, measure each job in interleaved rounds, then memory, and store the figures.
 
-A run may be done in pieces, each while the machine is quiet: `--write` writes what was measured now, and what an
-earlier piece measured of what was not asked for.
+A run may be split into parts, each while the machine is quiet: `--write` writes what was measured now, and what an
+earlier part measured of the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _README = Path("benchmarks/README.md")
 
 
 def main() -> None:
-    """Run what was asked for; everything, where nothing was."""
+    """Run what was asked for, or everything."""
     asked = _arguments()
     rounds.pin()
     load = "" if not hasattr(os, "getloadavg") else f", load {os.getloadavg()[0]:.1f} before"
@@ -62,9 +62,9 @@ def _keep(name: str, piece: object) -> None:
 
 
 def _recall(name: str) -> Any:
-    """Return what was kept, by this program on this machine; None where nothing was."""
+    """Return the figures stored by this program on this machine, or None."""
     path = _PIECES / name
-    return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301 - our own, as above
+    return pickle.loads(path.read_bytes()) if path.exists() else None  # noqa: S301 - our own file, as above
 
 
 def _measure(job: Job, engines: list[str], count: int, versions: dict[str, str], *, memory: bool) -> Measured:
@@ -97,7 +97,7 @@ def _measure(job: Job, engines: list[str], count: int, versions: dict[str, str],
 
 
 def _tell(measured: Measured, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Let ours do it first; return what the peers are told."""
+    """Let our engine do it first; return what the peers are told."""
     job = measured.job
     with Worker(OURS, _CACHE / "outputs") as worker:
         answer = _warm_up(worker, request | {"told": None})
@@ -161,7 +161,7 @@ def _accepts(worker: Worker, path: Path, limits: dict[str, Any]) -> bool:
 
 
 def _run(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
-    """Run one of the modules in a process of its own, with more in its environment; return what it says."""
+    """Run one of the modules in a process of its own, with additional environment variables; return its output."""
     command = [sys.executable, "-m", f"benchmarks.image.{module}", *map(str, arguments)]
     variables = {**os.environ, **(environment or {})}
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, env=variables, check=True).stdout)  # noqa: S603 - our own

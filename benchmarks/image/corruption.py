@@ -1,8 +1,8 @@
-"""Decides what a harmful corruption is: `python -m benchmarks.image.corruption FOLDER PHOTOS` makes a corpus of them.
+"""Defines harmful corruptions: `python -m benchmarks.image.corruption FOLDER PHOTOS` creates a corpus of them.
 
-Sound JPEGs of every build are damaged as disks, cables and interrupted copies do: a byte changed, a run zeroed, a run
-lost, the end cut off and an end marker put back. What libvips still decodes, but visibly differently, is harmful; what
-no decoder opens, or what cannot be seen, proves nothing about verification and is left out.
+Intact JPEGs of every kind are damaged as by disks, cables and interrupted copies: a byte changed, a run zeroed, a run
+lost, or the end cut off and an end marker appended. What libvips still decodes, but visibly differently, is harmful;
+what no decoder opens, or what cannot be seen, proves nothing about verification and is left out.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _VISIBLE_SHARE = 0.01
 
 
 def make_corpus(folder: Path, photos: tuple[Path, ...]) -> None:
-    """Write intact files and harmful ones, the same every time."""
+    """Write intact and harmful files, the same in every run."""
     folder.mkdir(parents=True, exist_ok=True)
-    random = Random(0)  # noqa: S311 - the same corpus every time
+    random = Random(0)  # noqa: S311 - the same corpus in every run
     sound = [_sound(size, build, photos, seed) for seed, size in enumerate(_SIZES) for build in _BUILDS]
     sound.append(_sound(_SIZES[0], {"quality": 85}, photos, 0, mode="L"))
     for number, data in enumerate(sound):
@@ -54,7 +54,7 @@ def make_corpus(folder: Path, photos: tuple[Path, ...]) -> None:
 
 
 def is_harmful(data: bytes, sound: Any) -> bool:
-    """Say whether a hundredth of the picture or more can be seen to be another, in squares of 8 x 8 pixels."""
+    """Say whether a hundredth of the picture or more differs visibly, in blocks of 8 x 8 pixels."""
     try:
         damaged = seen(data)
     except _vips().Error:
@@ -96,12 +96,12 @@ _DAMAGES = (_changed, _zeroed, _lost, _cut)
 
 
 def _anywhere(data: bytes, random: Random) -> int:
-    """Return a place among the pixels."""
+    """Return an offset within the pixel data."""
     return random.randrange(_HEADER_BYTES, len(data) - len(_END) - 1)
 
 
 def seen(data: bytes) -> Any:
-    """Return what a reader sees who is told of no warning, a pixel for each 8 x 8."""
+    """Return the picture as decoded without regard to warnings, one pixel for each 8 x 8."""
     image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="none")
     return image.shrink(_BLOCK, _BLOCK).copy_memory()
 

@@ -1,7 +1,7 @@
 """Counts full encodes: `python -m benchmarks.image.encodes PHOTOS`.
 
-The size that a quality comes to can only be known by encoding; who searches for it pays for every try. A try on a part
-of the picture is not a full encode.
+Only encoding reveals the size at a given quality; a search for the quality pays for every attempt. Encoding a part of
+the picture does not count as a full encode.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FULL = 0.9
 
 
 def count_full_encodes(data: bytes) -> int:
-    """Return how many encodes of as many pixels as were sent it took."""
+    """Return how many encodes of the full output size were needed."""
     with watched_encodes() as sizes:
         normalized = normalize_image(data, ImageLimits(max_output_pixels=UNCAPPED_PIXELS))
     return sum(width * height >= _FULL * normalized.width * normalized.height for width, height in sizes)
@@ -45,7 +45,7 @@ def count_full_encodes(data: bytes) -> int:
 
 @contextmanager
 def watched_encodes() -> Iterator[list[tuple[int, int]]]:
-    """Yield the sizes of all pictures that this thread encodes in the block, as the interpreter itself sees it."""
+    """Yield the sizes of all pictures that this thread encodes in the block, as the interpreter sees them."""
     sizes: list[tuple[int, int]] = []
 
     def see(frame: FrameType, event: str, _: object) -> None:

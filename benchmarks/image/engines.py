@@ -1,7 +1,7 @@
-"""What each engine that is written in Python, or run by it, does with a picture.
+"""How each engine that is written in Python, or run by it, processes a picture.
 
-Peers are told what ours decided (size and quality), so that they have nothing to search for; to pass a picture they do
-the least that reads all of it. Two are not: straightforward Pillow, and ImageMagick by itself.
+Peers are told our decisions (size and quality), so that they need not search for them; to pass a picture through, they
+do the minimum that reads all of it. Two are not told: straightforward Pillow, and ImageMagick by itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EIGHTH = 8
 
 @dataclass(frozen=True)
 class Told:
-    """What ours made of the picture."""
+    """Our output for the picture."""
 
     width: int
     height: int
@@ -34,7 +34,7 @@ class Told:
 
 
 class Engine:
-    """Something that can do the jobs."""
+    """An engine that can do the jobs."""
 
     version = ""
 
@@ -44,7 +44,7 @@ class Engine:
         self.made: dict[str, Any] | None = None
 
     def prepare(self, job: dict[str, Any], source: Path, told: dict[str, Any] | None) -> None:
-        """Read the source: what disks cost is not measured."""
+        """Read the source: disk access is not measured."""
         self.job, self.path, self.data = job, source, source.read_bytes()
         self.told = Told(**told) if told else None
 
@@ -55,26 +55,26 @@ class Engine:
         return self.transform()
 
     def verify(self) -> bytes | None:
-        """Read all of the picture, and raise where it is damaged."""
+        """Read all of the picture, and raise an error if it is damaged."""
         raise NotImplementedError
 
     def transform(self) -> bytes:
-        """Make a legal picture of it."""
+        """Create a legal picture from it."""
         raise NotImplementedError
 
     @property
     def target(self) -> Told:
-        """What ours made of it, which must be known."""
+        """Our output, which must be known."""
         if self.told is None:
             raise LookupError("ours has made nothing of it")
         return self.told
 
 
 class Ours(Engine):
-    """`normalize_image`; its `made` is what the others are told."""
+    """`normalize_image`; the others are told its `made`."""
 
     def __init__(self, folder: Path) -> None:
-        from shared.image import normalize_image  # noqa: PLC0415 - the others do without
+        from shared.image import normalize_image  # noqa: PLC0415 - the others do not need it
 
         super().__init__(folder)
         self.version = f"Pillow {PIL.__version__}"
@@ -94,7 +94,7 @@ class Ours(Engine):
 
 
 class Limit(Engine):
-    """One Pillow decode at the scale that is needed, and one encode of the pixels that leave."""
+    """One Pillow decode at the necessary scale, and one encode of the output pixels."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -104,21 +104,21 @@ class Limit(Engine):
         _open_heif()
 
     def prepare(self, job: dict[str, Any], source: Path, told: dict[str, Any] | None) -> None:
-        """Have the pixels ready that leave."""
+        """Prepare the output pixels."""
         super().prepare(job, source, told)
         if self.told and not job["passes"]:
             self._leaving = Image.open(self.folder / f"{job['name']}.ours")
             self._leaving.load()
 
     def verify(self) -> None:
-        """Decode in grey at an eighth; a PNG, which has no such thing, as it is."""
+        """Decode in grey at an eighth; a PNG, which cannot be scaled, as it is."""
         image = Image.open(BytesIO(self.data))
         if self.job["source"].endswith(".jpg"):
             image.draft("L", (image.width // _EIGHTH, image.height // _EIGHTH))
         image.load()
 
     def transform(self) -> bytes:
-        """Decode, forget it, and encode what was prepared."""
+        """Decode, discard, and encode what was prepared."""
         image = Image.open(BytesIO(self.data))
         if not self.job["turns"]:
             image.draft(None, self._leaving.size)
@@ -133,7 +133,7 @@ class Limit(Engine):
 
 
 class Straightforward(Engine):
-    """What one finds in most programs: a quality that falls until the bytes fit."""
+    """As in most programs: the quality is lowered until the file fits."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -145,7 +145,7 @@ class Straightforward(Engine):
         Image.open(BytesIO(self.data)).load()
 
     def transform(self) -> bytes:
-        """Turn, convert, resize or pad, and save until it fits."""
+        """Rotate, convert, resize or pad, and save until it fits."""
         image = ImageOps.exif_transpose(Image.open(BytesIO(self.data))).convert("RGB")
         size = self.target.width, self.target.height
         if self.job["pads"]:
@@ -163,7 +163,7 @@ class Straightforward(Engine):
 
 
 class Libvips(Engine):
-    """libvips by its Python binding."""
+    """libvips through its Python binding."""
 
     def __init__(self, folder: Path) -> None:
         import pyvips  # noqa: PLC0415 - may be missing
@@ -179,7 +179,7 @@ class Libvips(Engine):
         self._vips.Image.new_from_buffer(self.data, "", access="sequential", fail_on="warning", **options).avg()
 
     def transform(self) -> bytes:
-        """Stream where the picture need not be turned."""
+        """Stream, unless the picture must be rotated."""
         target = self.target
         if self.job["turns"] or self.job["pads"]:
             image = self._vips.Image.new_from_buffer(
@@ -198,7 +198,7 @@ class Libvips(Engine):
 
 
 class ImageMagick(Engine):
-    """ImageMagick's command line, a process each time."""
+    """ImageMagick's command line, one process per run."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -211,7 +211,7 @@ class ImageMagick(Engine):
         return None
 
     def transform(self) -> bytes:
-        """Say it all in one command."""
+        """Do everything in one command."""
         target = self.target
         size = f"{target.width}x{target.height}"
         arguments: list[str | Path] = [self.path, "-auto-orient"]
@@ -240,14 +240,14 @@ class ImageMagick(Engine):
 
 
 class ImageMagickAlone(ImageMagick):
-    """The same, as it is used: one command for whatever comes, which has to find out by itself how it fits."""
+    """The same as commonly used: one command for any input, which has to find out by itself how it fits."""
 
     def verify(self) -> bytes | None:
-        """Make a legal picture of it: it has no other way to be sure of one, nor to leave metadata out."""
+        """Create a legal picture: this is its only way to ensure that, and to remove metadata."""
         return self.transform()
 
     def transform(self) -> bytes:
-        """Turn it, bring it under the cap, pad it, and search for the quality that fits."""
+        """Rotate it, scale it down to the cap, pad it, and search for the quality that fits."""
         arguments: list[str | Path] = [self.path, "-auto-orient", "-resize", f"{self.job['max_output_pixels']}@>"]
         if self.job["pads"]:
             size = f"{self.target.width}x{self.target.height}"
@@ -259,7 +259,7 @@ class ImageMagickAlone(ImageMagick):
 
 
 def start(name: str, folder: Path) -> Engine:
-    """Return an engine; raise ImportError or OSError where it is not installed."""
+    """Return an engine; raise ImportError or OSError if it is not installed."""
     engines: dict[str, type[Engine]] = {
         "ours": Ours,
         "pooled": Ours,
@@ -273,7 +273,7 @@ def start(name: str, folder: Path) -> Engine:
 
 
 def _find_imagemagick() -> tuple[str, str]:
-    """Return the program itself: what is called `convert` may be something else, or a wrapper that costs time."""
+    """Return the program itself: `convert` may be another program, or a slow wrapper."""
     for name in ("magick", "convert-im6.q16", "convert-im7.q16", "convert"):
         program = shutil.which(name)
         if program:

@@ -1,7 +1,7 @@
-"""Makes the pictures that are measured, once: `python -m benchmarks.image.inputs FOLDER PHOTO_FOLDER`.
+"""Creates the pictures to measure, once: `python -m benchmarks.image.inputs FOLDER PHOTO_FOLDER`.
 
-Photos are laid side by side at the size they were taken at, until the size of the job is filled: their noise and detail
-stay what a camera made them. Where there are no photos, pictures with a sensor's kind of noise are drawn.
+Photos are tiled at their original size until the job's size is filled: their noise and detail stay as the camera made
+them. Without photos, pictures with a sensor's kind of noise are drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PATCH = 1_200, 900
 _MIN_PHOTO_PIXELS = 2_000_000
 _MIN_PHOTO_BITS = 1.3
-"""Per pixel: photos that were compressed harder have lost the noise that makes work."""
+"""Bytes per pixel: more strongly compressed photos have lost the noise that makes encoding hard."""
 
 _DRAWN = 6
 _GRAIN = 1.5
@@ -31,7 +31,7 @@ _ORIENTATION, _MAKE, _GPS_IFD = 0x0112, 0x010F, 0x8825
 
 
 def make_all(folder: Path, photos: list[Path]) -> list[str]:
-    """Make every picture that is not there yet; return the names of those that cannot be made here."""
+    """Create every missing picture; return the names of those that cannot be created here."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = []
     for name, make in _PICTURES.items():
@@ -48,7 +48,7 @@ def make_all(folder: Path, photos: list[Path]) -> list[str]:
 def compose(width: int, height: int, photos: tuple[Path, ...], seed: int = 0) -> Image.Image:
     """Return a picture of that size, filled with patches of the photos."""
     sources = range(len(photos) or _DRAWN)
-    random = Random(seed)  # noqa: S311 - the same pictures every time
+    random = Random(seed)  # noqa: S311 - the same pictures in every run
     canvas = Image.new("RGB", (width, height))
     for top in range(0, height, _PATCH[1]):
         for left in range(0, width, _PATCH[0]):
@@ -59,7 +59,7 @@ def compose(width: int, height: int, photos: tuple[Path, ...], seed: int = 0) ->
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """Return the JPEGs of a folder that are large, and still hold what a camera saw."""
+    """Return the JPEGs of a folder that are large, and only slightly compressed."""
     photos = []
     for path in sorted(folder.rglob("*.jpg")):
         if path.is_file() and not path.is_symlink() and _NO_PHOTOS not in path.parts:
@@ -77,7 +77,7 @@ def _source(photos: tuple[Path, ...], number: int) -> Image.Image:
 
 def _drawn(seed: int) -> Image.Image:
     """Draw light, shapes, texture at every scale, and noise that grows finer than a pixel."""
-    random = Random(seed)  # noqa: S311 - the same pictures every time
+    random = Random(seed)  # noqa: S311 - the same pictures in every run
     size = 2_400, 1_800
     channels = []
     for _ in range(3):
@@ -99,7 +99,7 @@ def _drawn(seed: int) -> Image.Image:
 def _jpeg(
     width: int, height: int, megabytes: float, quality: int, orientation: int = 1, **options: Any
 ) -> Callable[..., bytes]:
-    """Make a JPEG of at most that many bytes, with the metadata that a telephone writes."""
+    """Create a JPEG of at most that many bytes, with the metadata of a phone."""
 
     def make(photos: tuple[Path, ...]) -> bytes:
         exif = Image.Exif()
@@ -118,7 +118,7 @@ def _png(width: int, height: int, megabytes: float) -> Callable[..., bytes]:
 def _soft_enough(
     width: int, height: int, megabytes: float, photos: tuple[Path, ...], kind: str, **options: Any
 ) -> Image.Image:
-    """Return a picture that comes to so many bytes: as soft as what small lenses see, with a sensor's grain on it."""
+    """Return a picture with a file of that size: as soft as from a small lens, with a sensor's grain."""
 
     def soften(softness: float, part: int) -> Image.Image:
         picture = compose(round(width / part / softness), round(height / part / softness), photos)
@@ -140,7 +140,7 @@ def _soft_enough(
 
 
 def _cmyk(photos: tuple[Path, ...]) -> bytes:
-    """Make a CMYK JPEG through the press profile that libvips brings along."""
+    """Create a CMYK JPEG with the press profile that libvips includes."""
     import pyvips  # noqa: PLC0415 - may be missing
 
     picture = compose(4_032, 3_024, photos)

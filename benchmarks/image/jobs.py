@@ -1,4 +1,4 @@
-"""Decides what is measured: the jobs, who does them, and which ratios are demanded."""
+"""Decides what is measured: the jobs, which engines do them, and which ratios are demanded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Job:
-    """One picture and what has to become of it.
+    """One picture and what to do with it.
 
     `most` and `most_pooled` are the demanded ratios to the limit, without and with Pillow's block pool.
     """
@@ -47,7 +47,7 @@ class Job:
         return self.source.endswith(".jpg")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a worker is told of it."""
+        """Return what a worker is told about it."""
         return asdict(self)
 
 

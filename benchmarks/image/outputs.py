@@ -1,6 +1,6 @@
-"""Decides whether what came out is legal, and the same picture still: `python -m benchmarks.image.outputs OURS PATH`.
+"""Decides whether an output is legal, and still the same picture: `python -m benchmarks.image.outputs OURS PATH`.
 
-The judge is libvips, which shares no code with Pillow but the JPEG library itself; Pillow, where libvips is missing.
+The judge is libvips, which shares no code with Pillow except the JPEG library itself; or Pillow if libvips is missing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _decodes(data: bytes) -> bool:
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
-    """Return by how many of 256 levels two pictures differ at a glance."""
+    """Return by how many of 256 levels two scaled-down pictures differ."""
     for image in (one, other):
         image.draft("RGB", _THUMBNAIL)
     small = [image.convert("RGB").resize(_THUMBNAIL, Image.Resampling.BOX) for image in (one, other)]
@@ -67,7 +67,7 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def _quality(image: Image.Image) -> int | None:
-    """Return the quality that Pillow writes this luma table for; None where there is none."""
+    """Return the quality for which Pillow writes this luma table, or None."""
     tables = getattr(image, "quantization", None)
     if not tables:
         return None

@@ -1,4 +1,4 @@
-"""Decides what a run proves: the tables, and which demands are met."""
+"""Creates the tables of a run, and decides which demands are met."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Demand:
-    """One promise, what was measured, and whether it holds; None where it could not be measured."""
+    """One demand, the measured value, and whether it is met; None if it could not be measured."""
 
     what: str
     wanted: str
@@ -52,13 +52,13 @@ class Demand:
 
     @property
     def verdict(self) -> str:
-        """Say it in a word."""
+        """Return the verdict as a word."""
         return {True: "pass", False: "**missed**", None: "not measured"}[self.holds]
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """How many harmful files each engine accepts, and how many sound ones it refuses."""
+    """How many harmful files each engine accepts, and how many intact ones it refuses."""
 
     harmful: int
     sound: int
@@ -68,7 +68,7 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Others:
-    """What is not a job: full encodes by picture, the gain of a second thread by job, and corruptions."""
+    """Other measurements: full encodes by picture, the gain of a second thread by job, and corruptions."""
 
     full_encodes: list[int] = field(default_factory=list)
     thread_gains: dict[str, float] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Others:
 
 
 def demands(jobs: Iterable[Measured], others: Others) -> Iterator[Demand]:
-    """Yield every demand on the jobs that were run, and on what else was measured."""
+    """Yield every demand on the jobs that were run, and on the other measurements."""
     for measured in jobs:
         yield from _job_demands(measured)
     if others.full_encodes:
@@ -126,7 +126,7 @@ def memory_table(jobs: Sequence[Measured]) -> str:
 
 
 def outputs_table(jobs: Sequence[Measured]) -> str:
-    """Return what ours made, and what is wrong with what any engine made."""
+    """Return our output, and what is wrong with any engine's output."""
     rows = []
     for measured in jobs:
         ours = measured.outputs.get(OURS)
@@ -146,7 +146,7 @@ def demands_table(listed: Iterable[Demand]) -> str:
 
 
 def corruption_table(corruption: Corruption) -> str:
-    """Return who accepts how many of the harmful corruptions."""
+    """Return how many of the harmful corruptions each engine accepts."""
     rows = (
         [engine, f"{accepted} ({100 * accepted / corruption.harmful:.1f} %)", corruption.false_alarms[engine]]
         for engine, accepted in corruption.accepted.items()
@@ -156,7 +156,7 @@ def corruption_table(corruption: Corruption) -> str:
 
 
 def write_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a file."""
+    """Replace the text between the markers in a file."""
     before, _, rest = path.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}")

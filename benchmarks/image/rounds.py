@@ -1,7 +1,7 @@
-"""Decides how time is measured: every engine in a process of its own, all on one core, in rounds that take turns.
+"""Decides how time is measured: every engine in a process of its own, all on one core, taking turns in rounds.
 
-CPU time, not time on the clock: what else the machine does costs less of it. The order changes with every round, so
-that none always follows the same neighbour. The middle of the rounds counts.
+CPU time is measured, not wall-clock time, as other load affects it less. The order changes with every round, so that no
+engine always follows the same one. The median of the rounds counts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Worker:
     said: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        """Start it and hear what it is."""
+        """Start it and read what it is."""
         command = [sys.executable, "-m", "benchmarks.image.worker", OURS if self.engine == POOLED else self.engine]
         if self.engine == SHARP:
             command = ["node", str(_HERE / "sharp.mjs")]
@@ -58,17 +58,17 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it end by itself; it has nothing more to be asked."""
+        """Close its input and let it exit."""
         if hasattr(self, "_process"):
             self._process.communicate()
 
     @property
     def is_missing(self) -> bool:
-        """Whether this machine does not have it."""
+        """Whether it is not installed on this machine."""
         return "missing" in self.said
 
     def ask(self, op: str, **details: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer."""
+        """Send one request and wait for its response."""
         if self._process.stdin is None:
             raise BrokenPipeError
         self._process.stdin.write(json.dumps({"op": op, **details}, default=str) + "\n")
@@ -92,7 +92,7 @@ def interleave(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[flo
 
 
 def turn(names: list[str], number: int) -> list[str]:
-    """Return the order of a round, which begins one further in every round."""
+    """Return the order of a round, rotated by one in every round."""
     first = number % max(1, len(names))
     return names[first:] + names[:first]
 
@@ -103,12 +103,12 @@ def is_enough(runs: list[float]) -> bool:
 
 
 def middle(runs: list[float]) -> float | None:
-    """Return the median, or None where nothing was measured."""
+    """Return the median, or None if nothing was measured."""
     return median(runs) if runs else None
 
 
 def pin(cores: int = 1) -> bool:
-    """Keep this process, and all that it starts, on so many cores; return whether this machine can."""
+    """Keep this process, and all that it starts, on this many cores; return whether the machine can do that."""
     if not hasattr(os, "sched_setaffinity"):
         return False
     allowed = sorted(_ALLOWED)

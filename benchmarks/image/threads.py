@@ -1,6 +1,6 @@
-"""Measures what a second thread on a second core is good for: `python -m benchmarks.image.threads PICTURE ...`.
+"""Measures the gain of a second thread on a second core: `python -m benchmarks.image.threads PICTURE ...`.
 
-Time on the clock, and the best of several tries: what else the machine does can only make it longer.
+It takes the best wall-clock time of several runs: other load can only make a run longer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRIES = 25
 
 
 def gain(data: bytes) -> float:
-    """Return how many times the work of one thread two do."""
+    """Return how many times the work of one thread two threads do."""
     limits = ImageLimits(max_output_pixels=UNCAPPED_PIXELS)
 
     def seconds(threads: int) -> float:

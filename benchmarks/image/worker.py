@@ -1,13 +1,13 @@
-"""One engine in a process of its own, asked line by line: `python -m benchmarks.image.worker ENGINE FOLDER`.
+"""One engine in a process of its own, controlled line by line: `python -m benchmarks.image.worker ENGINE FOLDER`.
 
-It answers its first line unasked: what it is, or why it is missing. Then each request is one JSON object in a line, and
-so is its answer:
+Its first line is unsolicited: what it is, or why it is missing. Then each request is one line of JSON, and so is each
+response:
 
-- `prepare`: a job, its source, and what ours made of it, as far as peers are told;
-- `run`: do it once; the answer holds the CPU seconds of all threads and children, and the bytes of what came out;
-- `save`: write what came out last.
+- `prepare`: a job, its source, and our output, as far as peers are told;
+- `run`: do it once; the response has the CPU seconds of all threads and children, and the size of the output in bytes;
+- `save`: write the last output.
 
-sharp.mjs speaks the same.
+sharp.mjs uses the same protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(engine_name: str, folder: Path) -> None:
-    """Answer until there are no more requests."""
+    """Respond until there are no more requests."""
     from benchmarks.image import engines  # noqa: PLC0415 - only a process of its own may import them
 
     try:
@@ -39,7 +39,7 @@ def main(engine_name: str, folder: Path) -> None:
     for line in sys.stdin:
         try:
             _answer(_obey(engine, json.loads(line)))
-        except Exception as error:  # noqa: BLE001 - whatever an engine throws at a picture is its answer
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises is its response
             _answer({"error": f"{type(error).__name__}: {error}"[:300]})
 
 
@@ -65,9 +65,10 @@ def _obey(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _give_memory_back() -> None:
-    """Have each run begin without the memory that the last one freed, where the C library can.
+    """Return freed memory to the system before each run, if the C library can.
 
-    Else chance decides who finds it still mapped: it depends on what lies on the heap above it, and is worth a fifth.
+    Otherwise chance decides which engine finds memory still mapped: it depends on the heap's layout, and matters by a
+    fifth.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -80,9 +81,9 @@ def cpu_seconds() -> float:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process, or one of its children, has had.
+    """Return the peak memory of this process, or of one of its children.
 
-    `ru_maxrss` of a process counts what its parent had when it was forked; the kernel's high-water mark does not.
+    `ru_maxrss` of a process includes its parent's memory when it was forked; the kernel's high-water mark does not.
     """
     status = Path("/proc/self/status")
     if status.exists():

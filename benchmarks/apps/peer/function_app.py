@@ -1,4 +1,4 @@
-"""A plain function for the same task, as one would write it first: read, open and save with Pillow, PUT, write JSON."""
+"""A plain function for the same task, as in a first version: read, open and save with Pillow, PUT, write JSON."""
 
 import io
 import json
@@ -23,7 +23,7 @@ credential = ManagedIdentityCredential()
     arg_name="reference", path="drops/{name}", connection="DropStorage", source=func.BlobSource.EVENT_GRID
 )
 def process_drop(reference: blob.BlobClient) -> None:
-    """Take a blob to its iTwin."""
+    """Upload a blob to its iTwin."""
     with Image.open(io.BytesIO(reference.download_blob().readall())) as image:
         picture = ImageOps.exif_transpose(image).convert("RGB")
     answer = requests.put(
