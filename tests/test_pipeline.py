@@ -451,6 +451,7 @@ def test_a_call_that_ends_too_late_ends_with_the_newest_on_the_platform(bench: B
         assert wait_until(
             lambda: not ledger.read(older.container).is_busy(utc_now()), timeout_s=HANG_S, interval_s=0.05
         )
+        bench.settle_briefly(call_s=HANG_S)
         assert bench.process(newer)["status"] == "uploaded"
         # The platform carried out the older upload late.
         put_image(bench, older, PICTURES[0])

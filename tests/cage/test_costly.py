@@ -78,7 +78,7 @@ def test_a_costly_file_ends_within_the_limits(crowd: Crowd, kind: str) -> None:
     """It becomes an image if that can be had within them, and is refused in true words else."""
     code, words = crowd.outcomes[kind]
     assert code in ENDS.get(kind, {"image"})
-    assert (code == "TooDemanding") == bool(re.search(r"took more than \d.* (CPU|memory);", words))
+    assert (code == "TooDemanding") == bool(re.search(r"took more than \d.* (CPU time|memory);", words))
     assert crowd.processes[kind]
     for process in crowd.processes[kind]:
         assert process.ended
