@@ -1,4 +1,4 @@
-"""Files that cost far more than their headers say, most of them valid, end within the limits and hold nobody up."""
+"""Files that cost far more than their headers suggest end within the limits and delay no others; most are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code can still do that has taken over a decoder: each attack is tried from inside, in a real child."""
+"""What code that has taken over a decoder can still do: each attack is tried from inside, in a real child."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def cage() -> Iterator[Cage]:
 
 @pytest.fixture
 def images(cage: Cage) -> Images:
-    """Hand it files."""
+    """Return the app's side of it."""
     return Images(LIMITS, CAGE, cage)
 
 
@@ -76,12 +76,12 @@ def victim() -> Iterator[int]:
 
 
 def order(attack: str, **more: object) -> bytes:
-    """Return a file that makes a child try something."""
+    """Return a file that makes a child attempt an attack."""
     return json.dumps({"attack": attack, **more}).encode()
 
 
 def saying(said: object, **more: object) -> bytes:
-    """Return a file that makes a child say something."""
+    """Return a file that makes a child send a message."""
     return json.dumps({"says": said, **more}).encode()
 
 
@@ -91,7 +91,7 @@ def saying(said: object, **more: object) -> bytes:
     REACHING,
 )
 def test_a_child_reaches_nothing_but_the_app(images: Images, victim: int, attack: str, needs: int) -> None:
-    """No file, no network, no process: neither another's memory nor its environment, nor a child of its own."""
+    """No file, no network, no process: neither another one's memory nor its environment, nor a child of its own."""
     with pytest.raises(CorruptImage, match=r"PermissionError|OSError"):
         images.normalize(order(attack, victim=victim, needs=needs))
 
@@ -116,7 +116,7 @@ cage.close()
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; else all tests run so")
 def test_a_child_reaches_nothing_where_the_app_is_not_root_either() -> None:
-    """It has the app's own user there, and what it could do to its processes is forbidden by the filter of calls."""
+    """There the child runs as the app's own user, and the system call filter prevents what that user could do."""
     victim = Popen(["sleep", "1000"], env={"SECRET": "told"}, user=NOBODY, group=NOBODY)
     try:
         command = [sys.executable, "-I", "-c", AS_ANOTHER, json.dumps(sys.path), str(victim.pid), *REACHING]
@@ -134,13 +134,13 @@ def test_a_child_reaches_nothing_where_the_app_is_not_root_either() -> None:
 
 
 def test_a_child_makes_no_code(images: Images) -> None:
-    """Memory that can be executed cannot be had."""
+    """Memory cannot be made executable."""
     with pytest.raises(CorruptImage, match="PermissionError"):
         images.normalize(order("code"))
 
 
 def test_a_child_does_not_raise_its_own_limits(images: Images) -> None:
-    """Not even to what it may have later."""
+    """Not even to its later limit."""
     with pytest.raises(CorruptImage, match=r"PermissionError|ValueError"):
         images.normalize(order("raise limits"))
 
@@ -152,7 +152,7 @@ HEAP_MB = 2
 @pytest.mark.parametrize("attack", ["memory", "mapped memory"])
 @pytest.mark.parametrize(("needs", "most"), [(0, 64), (1_000_000, 34), (200_000_000, 200)])
 def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most: int) -> None:
-    """Whichever way it is taken: that of the examination, that of what was predicted, and never more than there is."""
+    """However it is allocated: neither beyond the limit of the examination, nor beyond what was predicted."""
     with pytest.raises(CorruptImage) as refusal:
         images.normalize(order(attack, needs=needs))
     taken = int(str(refusal.value).split()[-2])
@@ -162,14 +162,14 @@ def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most:
 @pytest.mark.parametrize("attack", ["spin", "spin and ignore the signal"])
 @pytest.mark.parametrize(("needs", "most"), [(0, "2 s"), (1_000_000, "1 s")], ids=["examining", "decoding"])
 def test_cpu_ends_at_the_limit(images: Images, attack: str, needs: int, most: str) -> None:
-    """The soft limit ends it, and the hard one if it takes no notice."""
+    """The soft limit ends it, or the hard limit if it ignores the signal."""
     with pytest.raises(TooDemanding, match=f"more than {most} of CPU"):
         images.normalize(order(attack, needs=needs))
 
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
-    """It uses no CPU, so the clock on the wall does it; the file is tried later, for it may not be at fault."""
+    """It uses no CPU time, so the time limit ends it; the drop is retried, as the file may not be at fault."""
     with pytest.raises(ResourcesExhausted, match="after 1 s"):
         Images(LIMITS, replace(CAGE, wall_s=1), cage).normalize(order("wait", needs=needs))
 
@@ -177,14 +177,14 @@ def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 @pytest.mark.parametrize("attack", ["crash", "abort", "leave", "leave with a status"])
 def test_a_crash_is_called_a_crash(images: Images, attack: str, needs: int) -> None:
-    """At the second time, and never damage."""
+    """After the second crash, and never as damage."""
     with pytest.raises(DecoderCrashed, match="crashed on the file twice"):
         images.normalize(order(attack, needs=needs))
 
 
 @pytest.mark.parametrize("needs", [1_000_000, 200_000_000])
 def test_a_crash_for_want_of_memory_is_called_by_its_cause(images: Images, needs: int) -> None:
-    """With more memory it comes later; or there was less than was predicted."""
+    """With more memory, the crash comes later; or it had less memory than predicted."""
     with pytest.raises(TooDemanding, match="Decoding the file took more than 200 MB of memory"):
         images.normalize(order("crash where memory ends", needs=needs))
 
@@ -224,28 +224,28 @@ def test_a_crash_for_want_of_memory_is_called_by_its_cause(images: Images, needs
     ids=json.dumps,
 )
 def test_nothing_is_believed_that_no_child_of_ours_would_say(images: Images, said: Any) -> None:
-    """It is taken for a crash: the file is refused, and nothing of what was said comes further."""
+    """It counts as a crash: the file is refused, and nothing from the message is used."""
     with pytest.raises(DecoderCrashed) as refusal:
         images.normalize(saying(said, leaves=JPEG.hex()))
     assert "door" not in str(refusal.value)
 
 
 def test_what_a_child_says_does_not_reach_a_terminal_as_commands(images: Images) -> None:
-    """Its text is only text."""
+    """The message's text is treated as plain text."""
     with pytest.raises(CorruptImage) as refusal:
         images.normalize(saying({"refused": "CorruptImage", "message": "\x1b[2Jhello"}))
     assert str(refusal.value) == "?[2Jhello"
 
 
 def test_a_child_may_say_what_is_legal(images: Images) -> None:
-    """The tests above fail for what they are about, and not for what they share."""
+    """This proves that the tests above fail for the reason that they state."""
     image = images.normalize(saying({"image": SAID}, leaves=JPEG.hex(), needs=1))
     assert (image.data, image.media_type, image.width, image.source.width) == (JPEG, "image/jpeg", 10, 10)
 
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 def test_a_child_that_was_killed_from_outside_says_nothing_about_its_file(cage: Cage, needs: int) -> None:
-    """As the system kills when memory runs out: that is exhaustion, and the drop is tried again later."""
+    """As the system does when memory runs out: that is exhaustion, and the drop is retried later."""
     watched = Watched(cage)
     images = Images(LIMITS, CAGE, watched)
     with ThreadPoolExecutor() as pool:

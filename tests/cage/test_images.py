@@ -1,4 +1,4 @@
-"""What comes out of the cage is what the plain function makes, and every process in it is accounted for."""
+"""The cage returns what the plain function returns, and accounts for every process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def images(request: pytest.FixtureRequest) -> Iterator[Images]:
 
 
 def outcome(normalize: object, data: bytes) -> NormalizedImage | tuple[str, str]:
-    """Return the image, or how it was refused."""
+    """Return the image, or the refusal."""
     assert callable(normalize)
     try:
         image: NormalizedImage = normalize(data)
@@ -55,7 +55,7 @@ def outcome(normalize: object, data: bytes) -> NormalizedImage | tuple[str, str]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cage_changes_nothing_about_what_becomes_of_a_file(images: Images, kind: str) -> None:
-    """Nothing is left to be imported, opened or built in it; damaged files are refused in the same words."""
+    """The child imports, opens and builds nothing more; damaged files are refused with the same messages."""
     data = intact()[kind]
     limits = images._limits
     for file in (data, data[: len(data) // 2], data[:20] + b"\xff\xff" + data[22:]):
@@ -78,7 +78,7 @@ COLOURS = {
 
 @pytest.mark.parametrize("kind", COLOURS)
 def test_what_is_rare_needs_nothing_in_the_cage_that_is_not_there(images: Images, kind: str) -> None:
-    """No module, no codec and no callback is made once a process holds a file."""
+    """A process that holds a file loads no module, no codec and no callback."""
     data = COLOURS[kind]()
     limits = images._limits
     made = outcome(images.normalize, data)
@@ -87,7 +87,7 @@ def test_what_is_rare_needs_nothing_in_the_cage_that_is_not_there(images: Images
 
 
 def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
-    """They are not even copied back."""
+    """The bytes are not even copied back."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "JPEG")
     assert images.normalize(data).data is data
@@ -95,13 +95,13 @@ def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
 
 
 def test_an_image_is_not_waited_for_when_the_attempts_time_is_over(images: Images) -> None:
-    """It comes back by message; the process that had it ends."""
+    """The drop is postponed by message; the process that had its file ends."""
     with pytest.raises(OutOfTime):
         images.normalize(encoded(photo(), "JPEG"), time.monotonic())
 
 
 def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
-    """More of them than processes, good and bad."""
+    """More files than processes, valid and invalid."""
     files = [*intact().values()] * 2
     limits = images._limits
     with ThreadPoolExecutor(8) as pool:
@@ -110,7 +110,7 @@ def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
 
 
 def test_a_template_that_was_killed_is_replaced() -> None:
-    """The next drop does not notice."""
+    """The next drop is not affected."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
@@ -121,7 +121,7 @@ def test_a_template_that_was_killed_is_replaced() -> None:
 
 
 def test_a_template_that_is_starved_is_replaced() -> None:
-    """Its children could not even take their files, whatever those are: no file is called a crash for that."""
+    """Its children could not even receive their files: that is not reported as a crash of the decoder."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
@@ -134,7 +134,7 @@ def test_a_template_that_is_starved_is_replaced() -> None:
 
 
 def test_a_template_that_stands_still_is_replaced() -> None:
-    """It is ended as soon as it was waited for long enough."""
+    """It is killed when its time is over."""
     images = open_images(LIMITS, CageLimits(wall_s=10))
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
@@ -145,7 +145,7 @@ def test_a_template_that_stands_still_is_replaced() -> None:
 
 
 def test_no_process_is_left_when_it_is_closed() -> None:
-    """Neither the template nor a child that it keeps ready."""
+    """Neither the template nor the child that it keeps ready."""
     images = open_images(LIMITS, CAGE)
     images.normalize(encoded(photo(), "BMP"))
     started = descendants(os.getpid(), "shared.cage")
@@ -171,7 +171,7 @@ sys.stdin.read()
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_app(ending: signal.Signals, *, stopped: bool) -> None:
-    """However it ends, and even where they stand still."""
+    """However the app ends, and even if the processes hang."""
     command = [sys.executable, "-c", APP.format(project=str(PROJECT))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout
@@ -185,14 +185,14 @@ def test_no_process_outlives_the_app(ending: signal.Signals, *, stopped: bool) -
 
 
 def test_the_app_imports_no_decoder() -> None:
-    """Its memory and its start are the smaller for it."""
+    """This keeps its memory and its start small."""
     imports = "import sys, shared.cage.caged, shared.services; print(*sys.modules, sep='\\n')"
     run = subprocess.run([sys.executable, "-c", imports], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert {"PIL", "PIL.Image", "pi_heif"}.isdisjoint(run.stdout.splitlines())
 
 
 def test_packages_that_the_app_alone_knows_are_found(tmp_path: Path) -> None:
-    """As deployed: they lie in `.python_packages`, which the Functions worker puts on `sys.path`."""
+    """As deployed: they are in `.python_packages`, which the Functions worker puts on `sys.path`."""
     packages = tmp_path / ".python_packages" / "lib" / "site-packages"
     packages.parent.mkdir(parents=True)
     import PIL  # noqa: PLC0415 - where it is, is all that is wanted
@@ -239,7 +239,7 @@ images.close()
 
 
 def test_it_works_where_there_is_no_cage() -> None:
-    """On a system without `memfd_create`, `fork`, `resource` and descriptors over sockets: a process per file."""
+    """On a system without `memfd_create`, `fork`, `resource` and descriptors over sockets: one process per file."""
     files = [encoded(photo(), "JPEG"), intact()["bmp"], intact()["heic"], b"", encoded(photo(), "JPEG")[:5_000]]
     command = [sys.executable, "-c", WITHOUT.format(project=str(PROJECT), wall_s=int(HANG_S))]
     run = subprocess.run(
@@ -250,7 +250,7 @@ def test_it_works_where_there_is_no_cage() -> None:
 
 
 def descendants(pid: int, named: str) -> list[int]:
-    """Return the processes below one in whose command line a name stands."""
+    """Return the descendants of a process whose command line contains a name."""
     below: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
@@ -259,7 +259,7 @@ def descendants(pid: int, named: str) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Say whether a process is there, and no zombie."""
+    """Say whether a process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

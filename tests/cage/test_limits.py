@@ -1,4 +1,4 @@
-"""What hits a limit is told so, whatever its decoder makes of it: every decoder is starved of memory."""
+"""A file that hits a limit is refused for that, whatever its decoder reports: every decoder is run out of memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENOUGH = CageLimits(wall_s=int(HANG_S))
 
 
 def transparent() -> Image.Image:
-    """Return a photo of which parts can be seen through."""
+    """Return a photo that is partly transparent."""
     picture = photo(WIDTH, HEIGHT, "RGBA")
     picture.putalpha(Image.linear_gradient("L").resize((WIDTH, HEIGHT)))
     return picture
@@ -57,13 +57,13 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 @made_once
 def file(kind: str) -> bytes:
-    """Return one of the files, which are slower to make than to read."""
+    """Return one of the files, which take longer to create than to read."""
     return FILES[kind]()
 
 
 @pytest.fixture(scope="module", params=[2, 3, 4, 8, 16, 32], ids=lambda megabytes: f"{megabytes} MB")
 def starved(request: pytest.FixtureRequest) -> Iterator[Images]:
-    """Give a file less than it needs."""
+    """Give a file less memory than it needs."""
     images = open_images(LIMITS, CageLimits(budget_bytes=request.param * 1_000_000, wall_s=int(HANG_S)))
     yield images
     images.close()
@@ -71,7 +71,7 @@ def starved(request: pytest.FixtureRequest) -> Iterator[Images]:
 
 @pytest.fixture(scope="module")
 def roomy() -> Iterator[Images]:
-    """Give a file all that it needs."""
+    """Give a file all the memory that it needs."""
     images = open_images(LIMITS, ENOUGH)
     yield images
     images.close()
@@ -81,7 +81,7 @@ def roomy() -> Iterator[Images]:
 def test_a_decoder_that_gets_no_memory_does_not_call_its_file_damaged(
     kind: str, starved: Images, roomy: Images, request: pytest.FixtureRequest
 ) -> None:
-    """It says so of what it has decoded up to then; but the file is whole, and with enough memory it is an image."""
+    """A decoder may report damage then; but the file is intact, and with enough memory it becomes an image."""
     budget = request.node.callspec.params["starved"]
     refusal, image = outcome(starved, file(kind))
     if refusal:
@@ -91,7 +91,7 @@ def test_a_decoder_that_gets_no_memory_does_not_call_its_file_damaged(
 
 
 def test_least_memory_is_too_little_for_most_kinds() -> None:
-    """Else nothing would have starved; what a template holds free of its own may do for a small file."""
+    """Otherwise no allocation would have failed; for a small file, a template's own free memory may suffice."""
     images = open_images(LIMITS, CageLimits(budget_bytes=2_000_000, wall_s=int(HANG_S)))
     refused = [kind for kind in FILES if outcome(images, file(kind))[0]]
     images.close()

@@ -1,4 +1,4 @@
-"""A file that is only mapped: it is read where it lies, and stands in for bytes."""
+"""A file that is only mapped is read in place, and replaces bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shared.image import examine_image
 from tests.cage.test_limits import FILES, file
 
 READ_WHOLE = {kind for kind in FILES if kind.startswith("avif")}
-"""A reader of AV1 walks over all of an item."""
+"""The AV1 parser reads all of an item."""
 
 
 class Watched(MappedFile):
-    """A mapped file that notes the most that was copied of it at once."""
+    """A mapped file that records the largest copy made of it."""
 
     most = 0
 
@@ -30,7 +30,7 @@ class Watched(MappedFile):
 
 @pytest.mark.parametrize("kind", sorted(FILES.keys() - READ_WHOLE))
 def test_examining_a_file_copies_next_to_nothing_of_it(kind: str) -> None:
-    """Each page of a copy would cost the process that has the file about as much as a page of the file itself."""
+    """Each page of a copy would take the process as much memory as a page of the file itself."""
     content = file(kind)
     descriptor = os.memfd_create("file")
     os.write(descriptor, content)

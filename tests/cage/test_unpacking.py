@@ -1,4 +1,4 @@
-"""What was stored as a website's files are is unpacked in the cage, and taken as it is where it only seems to be."""
+"""A blob stored gzipped is unpacked in the cage; one that only claims to be is taken as it is."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def cage() -> Iterator[Watched]:
 
 @pytest.fixture(params=["cage", "plain"])
 def images(request: pytest.FixtureRequest, cage: Watched) -> Images:
-    """Hand files to it, and to the processes that there are where there is no cage."""
+    """Return the app's side of the cage, and of the processes of systems without one."""
     return Images(LIMITS, CAGE, cage if request.param == "cage" else PlainProcesses(LIMITS))
 
 
 def outcome(images: Images, data: bytes, most_unpacked: int = 0) -> NormalizedImage | tuple[str, str]:
-    """Return the image, or how it was refused."""
+    """Return the image, or the refusal."""
     try:
         return images.normalize(data, most_unpacked=most_unpacked)
     except DropError as error:
@@ -55,14 +55,14 @@ def outcome(images: Images, data: bytes, most_unpacked: int = 0) -> NormalizedIm
 
 
 def test_a_legal_image_that_was_packed_leaves_as_what_was_packed(images: Images) -> None:
-    """Its own bytes, and no change of them is told."""
+    """The image's own bytes are sent, and no change is reported."""
     image = images.normalize(PACKED, most_unpacked=MOST)
     assert (image.data, image.changes) == (JPEG, ())
 
 
 @pytest.mark.parametrize("data", [BMP, encoded(photo(1_200, 900), "PNG"), JPEG[:-5_000], b"", b"text"])
 def test_a_packed_file_becomes_what_it_would_without_that(images: Images, data: bytes) -> None:
-    """Images that leave as others, files that are refused, and those too large to leave as they are."""
+    """Images that are passed through, files that are refused, and images that are too large to pass through."""
     assert outcome(images, gzip.compress(data, mtime=0), MOST) == outcome(images, data)
 
 
@@ -70,24 +70,24 @@ def test_a_packed_file_becomes_what_it_would_without_that(images: Images, data: 
     "data", [JPEG, BMP, b"", b"text", PACKED[:-9], PACKED[:5_000], zlib.compress(JPEG), PACKED[:40] + JPEG]
 )
 def test_a_label_that_is_wrong_is_ignored(images: Images, data: bytes) -> None:
-    """What is there is taken as it is, and says itself what it is."""
+    """The content is taken as it is, and tells its own format."""
     assert outcome(images, data, MOST) == outcome(images, data)
 
 
 def test_what_stands_behind_the_end_is_left_out(images: Images) -> None:
-    """As every program that unpacks does."""
+    """As every decompressor does."""
     assert images.normalize(PACKED + bytes(100), most_unpacked=MOST).data == JPEG
 
 
 def test_what_was_packed_twice_is_unpacked_once(images: Images) -> None:
-    """The label says no more; what is left says itself that it is packed."""
+    """The label stands for one layer only; the remaining content is recognized as an archive."""
     with pytest.raises(UnsupportedFormat, match="gzip archive"):
         images.normalize(gzip.compress(PACKED), most_unpacked=MOST)
 
 
 @pytest.mark.parametrize("end", [None, 5_000])
 def test_what_unpacks_to_more_than_the_limit_is_refused(images: Images, end: int | None) -> None:
-    """However little is stored, whole or not, and no further than to the limit."""
+    """However little is stored, complete or not, and never beyond the limit."""
     bomb = gzip.compress(bytes(50_000_000), 9, mtime=0)[:end]
     with pytest.raises(SourceTooLarge, match=r"larger than MAX_SOURCE_BYTES allows once it is unpacked"):
         images.normalize(bomb, most_unpacked=MOST)
@@ -101,14 +101,14 @@ def test_the_limit_itself_is_not_more_than_it(images: Images) -> None:
 
 
 def test_what_takes_long_to_unpack_is_too_demanding(cage: Watched) -> None:
-    """Blocks in which nothing is cost their sender little."""
+    """Empty blocks cost their sender little."""
     slow = b"\x1f\x8b\x08" + bytes(7) + empty_blocks(60_000_000)
     with pytest.raises(TooDemanding, match="Unpacking the file took more than 2 s of CPU"):
         Images(LIMITS, CAGE, cage).normalize(slow, most_unpacked=MOST)
 
 
 def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
-    """It is written where it stays, piece by piece."""
+    """The output is written in place, piece by piece."""
     began = len(cage.seen)
     for size in (1_000_000, 50_000_000):
         with pytest.raises(UnsupportedFormat):
@@ -119,12 +119,12 @@ def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
 
 @pytest.mark.parametrize("size", [-1, 12, 2**70, True, 1.5, "1", [1]])
 def test_no_size_is_believed_that_cannot_be(size: object) -> None:
-    """As nothing else is that a process says which has a file."""
+    """Like every other message of a process that has a file."""
     with pytest.raises(InvalidMessage):
         unpacked_bytes({"unpacked": size}, 10)
 
 
 @pytest.mark.parametrize("size", [None, 0, 10, 11])
 def test_a_size_that_can_be_is_believed(size: int | None) -> None:
-    """One more than the most stands for all that is larger."""
+    """One more than the limit stands for anything larger."""
     assert unpacked_bytes({"unpacked": size}, 10) == size

@@ -18,7 +18,7 @@ SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alon
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is made for Linux on x86_64 alone")
 def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
-    """Thousands of mutated files, each refused or made legal, and nothing left behind that broke it."""
+    """Thousands of mutated files, each refused or made legal, and no failure left behind."""
     run = subprocess.run(
         [sys.executable, "-m", "tools.fuzz_normalize_image", "5", str(tmp_path)],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_has_no_fuzzer_says_so() -> None:
-    """One sentence, and no traceback."""
+    """One sentence without a traceback."""
     without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_module('tools.fuzz_normalize_image')"
     run = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (1, SENTENCE)

@@ -1,4 +1,4 @@
-"""A hostile file costs its own result and nothing else: a corpus that is made here, and what each of it may cost."""
+"""A hostile file costs its own result and nothing else: a generated corpus, and the most that each file may cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_REFUSAL_BYTES = 10_000_000
 
 @cache
 def intact(*, small: bool = False) -> dict[str, bytes]:
-    """Return one intact file of every kind that is read."""
+    """Return one intact file of every supported kind."""
     size, side = ((48, 36), 16) if small else ((160, 120), 64)
     picture, grey = photo(*size), photo(*size, "L")
     deep = Image.new("I;16", (side, side))
@@ -69,7 +69,7 @@ KINDS = tuple(intact(small=True))  # which is sooner made
 
 
 def damaged(data: bytes, seed: int) -> Iterator[bytes]:
-    """Yield a file cut short, bit-flipped, overwritten, torn, doubled and with every size in it swapped."""
+    """Yield a file truncated, with flipped bits, overwritten, split, doubled, and with every size in it swapped."""
     yield from map(noted, _damaged(data, seed))
 
 
@@ -95,14 +95,14 @@ def _damaged(data: bytes, seed: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_intact_file_of_every_kind_comes_out_legal(kind: str) -> None:
-    """The corpus is worth nothing if its seeds are refused."""
+    """The corpus proves nothing if its seeds are refused."""
     normalized = normalize_image(intact()[kind])
     assert legal(normalized.data) == (normalized.width, normalized.height)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) -> None:
-    """No other exception, no output that another decoder objects to."""
+    """No other exception, and no output that another decoder rejects."""
     for data in damaged(intact()[kind], seed=len(kind)):
         with suppress(ImageRefused):
             normalized = normalize_image(data)
@@ -111,7 +111,7 @@ def test_whatever_is_done_to_a_file_it_is_refused_or_comes_out_legal(kind: str) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
-    """All the damaged ones together cost less than sixty photos, so that no single one holds a worker for long."""
+    """All damaged files together cost less than sixty photos, so no single one occupies a worker for long."""
     files = list(damaged(intact()[kind], seed=len(kind)))
     noted(intact()[kind])
 
@@ -140,7 +140,7 @@ def test_whatever_is_done_to_a_file_it_costs_little(kind: str) -> None:
 def test_a_refusal_says_what_the_decoder_said_and_nothing_more(
     said: str, error: type[ImageRefused], words: str
 ) -> None:
-    """No cause that nobody established."""
+    """The message names no cause that is not established."""
     with pytest.raises(error, match=words) as refused, as_corrupt_image("TIFF"):
         raise OSError(said)
     assert str(refused.value).startswith("The TIFF ")
@@ -149,7 +149,7 @@ def test_a_refusal_says_what_the_decoder_said_and_nothing_more(
 
 @pytest.mark.parametrize("name", [b"mif2", b"mif3", b"unif", b"avci", b"vvic", b"j2ki"])
 def test_an_image_of_another_brand_is_no_video(name: bytes) -> None:
-    """Its container is that of videos; its first name says what it is."""
+    """Its container is that of videos; its brand says what it is."""
     with pytest.raises(UnsupportedFormat, match=f"image.*{name.decode()}"):
         normalize_image(box(b"ftyp", name, bytes(4), name, b"miaf") + box(b"meta", bytes(60)))
 
@@ -158,7 +158,7 @@ def test_an_image_of_another_brand_is_no_video(name: bytes) -> None:
     ("kind", "words"), [(b"unci", "uncompressed pixels"), (b"avc1", "AVC"), (b"j2k1", "JPEG 2000")]
 )
 def test_a_heif_whose_pixels_no_decoder_here_knows_is_refused_by_name(kind: bytes, words: str) -> None:
-    """It is intact, and says of which kind it is."""
+    """It is intact, and states its kind."""
     data = intact()["heic"]
     at = data.index(b"iinf")
     with pytest.raises(UnsupportedFormat, match=words):
@@ -180,7 +180,7 @@ def test_a_file_that_was_cut_in_half_is_refused(kind: str) -> None:
     "magic", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF____WEBPVP8 "]
 )
 def test_a_wrong_magic_is_refused(magic: bytes, name: str) -> None:
-    """What a file says it is decides which decoder it is shown to, and that one alone."""
+    """A file's signature decides which single decoder gets to see it."""
     data = intact()[name]
     if data.startswith(magic[:2]):
         data = b"\0" * 16 + data
@@ -336,7 +336,7 @@ def test_of_what_a_png_repeats_one_is_read(repeated: bytes) -> None:
 
 
 def test_a_jpeg_with_a_hundred_thousand_restarts_costs_no_more_than_a_decode() -> None:
-    """Each run is checked with several calls, but not every one where there are too many."""
+    """Each run takes several calls to check, so not every one is checked if there are too many."""
     data = encoded(photo(2400, 2400), "JPEG", restart_marker_blocks=1)
     assert normalize_image(data).data is data
     assert cost(lambda: normalize_image(data), lambda: decode(data)) < 8
@@ -361,12 +361,12 @@ def test_an_avif_whose_exif_points_everywhere_costs_nothing() -> None:
 
 
 def test_a_webp_of_28_bytes_is_intact_while_it_is_small() -> None:
-    """The bomb above is refused for its size, not because it were damaged."""
+    """The bomb above is refused because of its size, not because of damage."""
     assert normalize_image(webp_of_one_colour(64, 64)).width == 64
 
 
 def test_a_text_that_inflates_without_end_is_cut_off_unread() -> None:
-    """Compressed text in a PNG is metadata: nobody inflates it."""
+    """Compressed text in a PNG is metadata: it is never inflated."""
     data = encoded(photo(), "PNG")
     normalized = normalize_image(data[:33] + chunk(b"zTXt", b"Comment\0\0" + deflated_zeros()) + data[33:])
     assert normalized.data == data
@@ -384,7 +384,7 @@ def test_an_exif_that_points_everywhere_is_cut_off_unread() -> None:
 @pytest.mark.parametrize("first", ["baseline", "png"])
 @pytest.mark.parametrize("second", [b"<script>alert(1)</script>", b"PK\3\4", b"%PDF-1.7"])
 def test_a_polyglot_leaves_as_an_image_and_nothing_else(first: str, second: bytes) -> None:
-    """A file that is two things at once is one when it leaves."""
+    """A file that is valid in two formats is sent as one only."""
     normalized = normalize_image(intact()[first] + second)
     assert second not in normalized.data
     legal(normalized.data)
@@ -392,7 +392,7 @@ def test_a_polyglot_leaves_as_an_image_and_nothing_else(first: str, second: byte
 
 @pytest.mark.parametrize("kind", ["tiff lzw", "tiff jpeg", "tiff deflate", "heic", "avif", "progressive"])
 def test_native_libraries_do_not_flood_the_log(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Libtiff prints every error that it finds, Pillow warns, and a log line costs money."""
+    """Libtiff prints every error that it finds, Pillow warns, and log lines cost money."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         for data in damaged(intact()[kind], seed=1):
@@ -470,7 +470,7 @@ def heic_of_tiles(
 
 
 def test_a_heic_may_be_put_together_of_tiles() -> None:
-    """Telephones write them so."""
+    """Phones write them like that."""
     normalized = normalize_image(heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64)))
     assert (normalized.width, normalized.height) == (96, 64)
 
@@ -482,7 +482,7 @@ def test_a_heic_whose_items_share_their_bytes_is_read() -> None:
 
 
 def test_a_heic_whose_items_lie_beyond_its_end_is_cut_short() -> None:
-    """It names bytes that are not there."""
+    """It refers to bytes that do not exist."""
     data = heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64))
     with pytest.raises(CorruptImage, match="more bytes than it has"):
         normalize_image(data[: -3 * len(data) // 5])
@@ -518,7 +518,7 @@ def test_a_tiff_that_holds_a_jpeg_of_many_scans_is_refused() -> None:
 
 
 def test_a_jpeg_with_more_restarts_than_it_announces_is_refused_at_the_first() -> None:
-    """25 million of them would take 6 s to walk over."""
+    """25 million of them would take 6 s to read."""
     data = encoded(photo(64, 64), "JPEG")
     bomb = data[:-2] + b"".join(b"\xff" + bytes((0xD0 + turn % 8,)) for turn in range(8)) * 1_000_000 + data[-2:]
     assert cost_in_photos(lambda: refuse(bomb)) < 1
@@ -597,7 +597,7 @@ def test_a_progressive_jpeg_is_named_where_it_lies_at_offsets_of_directories() -
 
 @pytest.mark.parametrize("pieces", [{}, {273: (), 279: ()}])
 def test_a_tiff_that_does_not_say_where_its_pixels_are_is_damaged(pieces: dict[int, tuple[int, ...]]) -> None:
-    """Its pixels are of no rare kind."""
+    """The message does not claim that its pixels are of an unusual kind."""
     entries = {256: (64,), 257: (64,), 258: (8,), 259: (1,), 262: (1,), 277: (1,), 278: (64,)}
     with pytest.raises(CorruptImage, match="where its pixels are"):
         normalize_image(tiff({**entries, **pieces}, bytes(4_096)))
@@ -613,7 +613,7 @@ def test_a_tiff_that_says_twice_what_is_one_is_refused(twice: dict[int, tuple[in
 
 
 def test_a_tiff_with_two_widths_is_refused() -> None:
-    """Or what is looked at beforehand were not what is decoded."""
+    """Otherwise the inspected page would not be the one that is decoded."""
     entries = {256: (64,), 257: (64,), 258: (8,), 259: (1,), 262: (1,), 273: (8,), 277: (1,), 278: (64,), 279: (4_096,)}
     data = tiff(entries, bytes(4_096)).replace(struct.pack("<HHI", 257, 4, 1), struct.pack("<HHI", 256, 4, 1))
     with pytest.raises(CorruptImage, match="twice"):
@@ -622,7 +622,7 @@ def test_a_tiff_with_two_widths_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [32_771, 34_925, 50_000, 50_001])
 def test_a_tiff_of_a_rare_compression_is_refused_unread(number: int) -> None:
-    """Each is one decoder more that hostile bytes could reach."""
+    """Each would be one more decoder that hostile bytes could reach."""
     entries = {256: (1,), 257: (1,), 258: (8,), 259: (number,), 262: (1,), 273: (8,), 277: (1,), 278: (1,), 279: (1,)}
     with pytest.raises(UnsupportedFormat, match=f"compressed.*{number}"):
         normalize_image(tiff(entries, b"x"))
@@ -643,7 +643,7 @@ def test_megabytes_of_padding_in_a_jpeg_cost_nothing(place: int, padding: bytes)
 
 @pytest.mark.parametrize("length", [0, 7, 51, 800])
 def test_a_png_whose_palette_is_none_is_refused(length: int) -> None:
-    """Pillow opens it, others do not: no colours, a part of one, or more than 4 bits can name."""
+    """Pillow opens it, others do not: no colours, an incomplete one, or more than 4 bits can index."""
     rows = zlib.compress(bytes(64 * 33))
     data = png_header(64, 64, 4, 3) + chunk(b"PLTE", bytes(length)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     with pytest.raises(CorruptImage, match="palette"):
@@ -662,7 +662,7 @@ def test_a_png_that_understates_its_window_is_refused() -> None:
 
 
 def test_a_png_with_a_profile_beyond_all_measure_is_refused_by_name() -> None:
-    """It is not damaged; Pillow would call it so."""
+    """It is not damaged, although Pillow would say so."""
     profile = bytes(36) + b"acsp" + random.Random(1).randbytes(5_000_000)  # noqa: S311 - no secret
     with pytest.raises(UnsupportedFormat, match="profile has more than 4 MB"):
         normalize_image(png_with(chunk(b"iCCP", b"p\0\0" + zlib.compress(profile)), 1))

@@ -1,4 +1,4 @@
-"""The one door: what it passes, what it converts, what it refuses."""
+"""The entry point: what it passes through, converts and refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_legal_image_leaves_as_the_very_bytes_that_came(kind: str) -> None:
-    """Nothing to cut means nothing is copied."""
+    """Without metadata to remove, nothing is copied."""
     data = encoded(photo(), kind)
     normalized = normalize_image(data)
     assert normalized.data is data
@@ -35,14 +35,14 @@ def test_a_legal_image_leaves_as_the_very_bytes_that_came(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "becomes"), [("BMP", "png"), ("TIFF", "png"), ("WEBP", "jpeg"), ("AVIF", "jpeg")])
 def test_a_photo_in_another_format_is_converted(kind: str, becomes: str) -> None:
-    """The API takes JPEG and PNG alone; a PNG where nothing was lost before."""
+    """The API accepts only JPEG and PNG; lossless sources become a PNG."""
     normalized = normalize_image(encoded(photo(), kind))
     assert (normalized.media_type, normalized.width, normalized.height) == (f"image/{becomes}", 320, 240)
     assert normalized.changes == ("converted",)
 
 
 def test_a_panorama_is_padded_to_five_to_one() -> None:
-    """The default policy loses nothing of the picture."""
+    """The default policy keeps all of the picture."""
     normalized = normalize_image(encoded(photo(1000, 100), "JPEG"))
     assert (normalized.width, normalized.height) == (1000, 200)
     assert normalized.changes == ("padded", "recompressed")
@@ -80,6 +80,6 @@ def test_a_file_that_is_cut_short_is_refused(kind: str) -> None:
 
 
 def test_too_many_pixels_are_refused_unseen() -> None:
-    """The header is enough to refuse."""
+    """The header is enough to refuse it."""
     with pytest.raises(TooManyPixels, match="at most 0"):
         normalize_image(encoded(photo(), "PNG"), ImageLimits(max_source_pixels=1000))

@@ -1,4 +1,4 @@
-"""A picture that is visibly damaged is refused, though its file still decodes."""
+"""A visibly damaged picture is refused, although its file still decodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def scenery() -> Image.Image:
-    """Return a picture with edges, smooth parts and noise, as a photo has them."""
+    """Return a picture with edges, smooth areas and noise, like a photo."""
     waves = Image.effect_mandelbrot((480, 320), (-2.2, -1.2, 1.0, 1.2), 60)
     smooth = Image.radial_gradient("L").resize((480, 320))
     noise = Image.effect_noise((480, 320), 30).filter(ImageFilter.GaussianBlur(1))
@@ -57,7 +57,7 @@ def corruptions(data: bytes, seed: int) -> Iterator[bytes]:
 
 
 def shows_damage(data: bytes, whole: pyvips.Image) -> bool:
-    """Say whether libvips, which repairs what it can, shows one pixel in two hundred clearly otherwise."""
+    """Say whether libvips, which repairs what it can, shows one pixel in two hundred clearly differently."""
     try:
         image = pyvips.Image.new_from_buffer(data, "", fail_on="none")
         different = ((image - whole).abs() > 24).bandor()
@@ -67,7 +67,7 @@ def shows_damage(data: bytes, whole: pyvips.Image) -> bool:
 
 
 def test_nine_of_ten_harmful_corruptions_are_refused() -> None:
-    """Of a corpus of more than 250; Pillow alone refuses one in six, as the second figure shows."""
+    """Of a corpus of more than 250 files; Pillow alone refuses one in six, as the second figure shows."""
     harmful = accepted = accepted_by_pillow = 0
     for seed, options in enumerate((*KINDS.values(), *KINDS.values())):
         original = encoded(scenery(), "JPEG", **options)
@@ -94,7 +94,7 @@ def is_accepted(data: bytes) -> bool:
 
 
 def is_accepted_by_pillow(data: bytes) -> bool:
-    """Say whether Pillow decodes it without a complaint."""
+    """Say whether Pillow decodes it without an error."""
     try:
         Image.open(BytesIO(data)).load()
     except (OSError, ValueError, SyntaxError):
@@ -107,7 +107,7 @@ def is_accepted_by_pillow(data: bytes) -> bool:
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 9), (300, 200)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_no_intact_jpeg_is_refused(options: dict[str, Any], quality: int, size: tuple[int, int], mode: str) -> None:
-    """Flat and busy, tiny and large: its very bytes are passed on."""
+    """Flat and busy, tiny and large: the very same bytes are passed through."""
     for picture in (photo(*size, mode), Image.new(mode, size), Image.linear_gradient("L").resize(size).convert(mode)):
         ratio = max(size) / min(size)
         data = encoded(picture, "JPEG", **{**options, "quality": quality})
@@ -122,7 +122,7 @@ def test_a_restart_marker_after_every_block_is_intact(blocks: int) -> None:
 
 
 def test_fill_bytes_before_a_marker_are_intact() -> None:
-    """The format allows any number of 0xFF there, and zeros of some cameras do no harm."""
+    """The format allows any number of 0xFF bytes there, and some cameras' zeros do no harm."""
     data = encoded(photo(), "JPEG")
     normalized = normalize_image(data[:-2] + b"\xff\xff\xff" + data[-2:])
     assert normalized.changes == ()
@@ -132,7 +132,7 @@ def test_fill_bytes_before_a_marker_are_intact() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_a_restart_marker_directly_before_the_end_is_intact(rows: int) -> None:
-    """Cameras write one behind the last block, whatever number is next."""
+    """Cameras write one after the last block, whatever number is next."""
     data = encoded(photo(), "JPEG", **({"restart_marker_rows": rows} if rows else {}))
     written = len(re.findall(rb"\xff[\xd0-\xd7]", data))
     padded = data[:-2] + bytes((0xFF, 0xD0 + written % 8)) + data[-2:]
@@ -149,7 +149,7 @@ def with_orientation(data: bytes) -> bytes:
 @pytest.mark.parametrize("junk", [b"\0\1", b"ab", b"\xff\0x", b"\xff\0\xff\0", bytes(range(200)) * 20])
 @pytest.mark.parametrize("place", ["first", "second", "last"])
 def test_bytes_between_the_segments_of_a_jpegs_header_are_left_out(place: str, junk: bytes) -> None:
-    """Some programs leave them there, and every decoder skips them."""
+    """Some programs leave such bytes there, and every decoder skips them."""
     data = encoded(photo(), "JPEG")
     at = {"first": 20, "second": data.index(b"\xff\xc0"), "last": data.index(b"\xff\xda")}[place]
     normalized = normalize_image(data[:at] + junk + data[at:])
@@ -157,7 +157,7 @@ def test_bytes_between_the_segments_of_a_jpegs_header_are_left_out(place: str, j
 
 
 def test_bytes_between_the_scans_of_a_jpeg_are_damage() -> None:
-    """There, something is missing."""
+    """There, they mean that something is missing."""
     data = encoded(photo(), "JPEG", progressive=True)
     at = data.index(b"\xff\xc4", data.index(b"\xff\xda"))
     with pytest.raises(CorruptImage):
@@ -186,14 +186,14 @@ CONVERSIONS: dict[str, Callable[[bytes], bytes]] = {
     ],
 )
 def test_a_jpeg_that_was_transferred_as_a_text_is_recognized(conversion: str, size: tuple[int, int]) -> None:
-    """By what is left of its line ends."""
+    """By its remaining line ends."""
     data = encoded(photo(*size), "JPEG", quality=95)
     with pytest.raises(CorruptImage, match="text mode"):
         normalize_image(CONVERSIONS[conversion](data))
 
 
 def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
-    """Small ones have none or one that could be missing."""
+    """In small pictures, the missing byte may be absent anyway."""
     data = random.Random(3).randbytes(2_000_000)  # noqa: S311 - no secret
     assert not has_converted_line_ends(data)
     assert has_converted_line_ends(CONVERSIONS["both to line feeds"](data))
@@ -201,7 +201,7 @@ def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
 
 
 def test_what_line_ends_push_out_of_a_segment_is_no_junk() -> None:
-    """The bytes that seem to lie behind it were its last ones, and its first ones others than they are."""
+    """The bytes that seem to follow it were its last ones, and have shifted."""
     tables = [[*range(1, 65)], [20] * 64]
     made = (encoded(photo(16, 12), "JPEG", optimize=True, qtables=tables) for _ in range(99))
     data = next(data for data in made if data.count(b"\n") == 1)
@@ -210,7 +210,7 @@ def test_what_line_ends_push_out_of_a_segment_is_no_junk() -> None:
 
 
 def test_a_note_of_many_lines_is_none() -> None:
-    """A small picture may have no line feed but those of its comment."""
+    """A small picture may have no line feed except those in its comment."""
     note = b"one\r\ntwo\r\nthree\r\nfour\r\n"
     made = (
         encoded(Image.new("L", (8, 8)), "JPEG", optimize=True, comment=note, quality=quality) for quality in range(99)
@@ -220,7 +220,7 @@ def test_a_note_of_many_lines_is_none() -> None:
 
 
 def test_no_intact_jpeg_is_taken_for_a_text() -> None:
-    """Nor is one that is flat, tiny or repeats itself."""
+    """Nor is a picture that is flat, tiny or repetitive."""
     for seed in range(60):
         picture = photo(8 * (seed % 20) + 8, 8 * (seed % 7) + 8)
         for image in (picture, Image.new("RGB", picture.size, (seed, 10, 13)), picture.quantize(4).convert("RGB")):
@@ -231,7 +231,7 @@ def test_no_intact_jpeg_is_taken_for_a_text() -> None:
 
 
 def test_a_png_that_was_transferred_as_a_text_is_refused_by_name() -> None:
-    """Its first bytes are made for that."""
+    """Its signature was designed for that."""
     data = encoded(photo(), "PNG")
     for conversion in CONVERSIONS.values():
         with pytest.raises(UnsupportedFormat, match="text mode"):
@@ -239,7 +239,7 @@ def test_a_png_that_was_transferred_as_a_text_is_refused_by_name() -> None:
 
 
 def test_a_damaged_jpeg_that_must_be_re_encoded_is_refused_as_well() -> None:
-    """Or grey rubbish would be baked into a legal picture."""
+    """Otherwise grey rubbish would become part of a legal picture."""
     data = encoded(photo(1000, 100), "JPEG")
     body = data.index(b"\xff\xda") + 14
     middle = (body + len(data)) // 2
@@ -249,7 +249,7 @@ def test_a_damaged_jpeg_that_must_be_re_encoded_is_refused_as_well() -> None:
 
 @pytest.mark.parametrize("at", [50, 1_000, -14])
 def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
-    """Its checksums see to it, also where it must be re-encoded."""
+    """Its checksums ensure that, even if it must be re-encoded."""
     for picture in (photo(), photo(1000, 100)):
         data = bytearray(encoded(picture, "PNG"))
         data[at] ^= 1
@@ -258,7 +258,7 @@ def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
 
 
 def fax(group: str, *, both: bool = False) -> bytes:
-    """Return a TIFF of a written page as a fax machine makes it; of group 3 in one dimension or in both."""
+    """Return a TIFF of a written page as a fax machine makes it, of group 3 in one dimension or in both."""
     page = Image.new("1", (800, 600), 1)
     draw = ImageDraw.Draw(page)
     for row in range(20):
@@ -279,9 +279,9 @@ PAGES = {
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_tiff_whose_pixels_are_damaged_is_refused(kind: str) -> None:
-    """Pillow publishes all of them but those of LZW: libtiff repairs what it can, and tells nobody but who listens.
+    """Pillow accepts all of them except the LZW ones: libtiff repairs what it can, and reports it only to its handlers.
 
-    In the small JPEGs of strips, what is in the midst of one may pass for pixels, as in any other JPEG.
+    In the small JPEGs of strips, damage in the middle may pass for pixels, as in any other JPEG.
     """
     data = PAGES[kind]()
     assert normalize_image(data).width
@@ -296,7 +296,7 @@ def test_a_tiff_whose_pixels_are_damaged_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (1, 2), (4, 2)])
 def test_a_tiff_may_share_colours_among_pixels_without_compression(subsampling: tuple[int, int]) -> None:
-    """Scanners write it; Pillow reads it as if each pixel had its own."""
+    """Scanners write it; Pillow decodes it as if it were not subsampled."""
     across, down = subsampling
     unit = bytes([150] * (across * down) + [90, 160])
     pixels = unit * (64 // across * (32 // down))

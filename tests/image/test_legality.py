@@ -1,4 +1,4 @@
-"""Whatever sane picture comes, what leaves is legal: properties over pictures, formats and limits."""
+"""Whatever valid picture comes in, the output is legal: properties over pictures, formats and limits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ limits = st.builds(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pictures, limits)
 def test_every_output_is_legal(picture: tuple[tuple[str, str], int, int, int, bool], limits: ImageLimits) -> None:
-    """JPEG or PNG, small enough, compact enough, 8 bit, and decodable to the end by libvips."""
+    """JPEG or PNG, within the limits of size and ratio, 8 bits, and decodable to the end by libvips."""
     (name, mode), width, height, orientation, flat = picture
     kind, options, _ = FORMATS[name]
     image = Image.new(mode, (width, height)) if flat else photo(width, height).convert(mode if mode != "I;16" else "I")
@@ -69,7 +69,7 @@ def test_every_output_is_legal(picture: tuple[tuple[str, str], int, int, int, bo
 
 
 def assert_legal(normalized: NormalizedImage, limits: ImageLimits) -> None:
-    """Judge an output by the rules of the API, and by what it says of itself."""
+    """Check an output against the API's rules, and against its own description."""
     assert len(normalized.data) <= limits.max_output_bytes
     assert normalized.media_type == ("image/png" if normalized.data.startswith(b"\x89PNG") else "image/jpeg")
     width, height = legal(normalized.data)
@@ -83,7 +83,7 @@ def assert_legal(normalized: NormalizedImage, limits: ImageLimits) -> None:
     st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"])
 )
 def test_any_bytes_are_refused_or_legal(data: bytes, magic: bytes) -> None:
-    """No other exception escapes, whatever a plugin throws."""
+    """No other exception escapes, whatever a plugin raises."""
     try:
         normalized = normalize_image(magic + data)
     except Rejected:
@@ -92,7 +92,7 @@ def test_any_bytes_are_refused_or_legal(data: bytes, magic: bytes) -> None:
 
 
 def test_an_output_is_the_same_every_time() -> None:
-    """A redelivered drop gives the same bytes, so that its checksum can be compared."""
+    """A redelivered drop yields the same bytes, so that checksums can be compared."""
     data = encoded(photo(1000, 900), "TIFF")
     small = ImageLimits(max_output_bytes=100_000)
     assert normalize_image(data, small).data == normalize_image(data, small).data
@@ -100,7 +100,7 @@ def test_an_output_is_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("max_bytes", [150_000, 300_000, 600_000])
 def test_the_limit_is_used(max_bytes: int) -> None:
-    """A smaller file than need be is a worse picture than need be."""
+    """A file that is smaller than necessary is a picture that is worse than necessary."""
     data = encoded(photo(1600, 1200), "TIFF")
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
     assert 0.80 * max_bytes <= len(normalized.data) <= max_bytes
@@ -114,7 +114,7 @@ def test_the_limit_is_used(max_bytes: int) -> None:
 def test_what_fits_the_ratio_still_fits_it_when_it_is_smaller(
     limits: dict[str, int], size: tuple[int, int], policy: Any
 ) -> None:
-    """Both sides are rounded, and at exactly 5:1 that may be too much of the short one."""
+    """Both sides are rounded, and at exactly 5:1 that may make the short side too short."""
     chosen = ImageLimits(aspect_policy=policy, **limits)
     normalized = normalize_image(encoded(photo(*size), "TIFF"), chosen)
     assert normalized.changes == ("resized", "converted")
@@ -123,7 +123,7 @@ def test_what_fits_the_ratio_still_fits_it_when_it_is_smaller(
 
 @pytest.mark.parametrize("quality", [1, 5, 10, 15, 17, 25, 40, 60, 75])
 def test_quality_is_never_above_the_sources(quality: int) -> None:
-    """What a JPEG has lost is not found again by more bytes; nor is more lost than need be."""
+    """A JPEG's losses are not undone by more bytes; nor is more lost than necessary."""
     data = encoded(photo(1000, 100), "JPEG", quality=quality)
     normalized = normalize_image(data)
     assert "recompressed" in normalized.changes
@@ -131,7 +131,7 @@ def test_quality_is_never_above_the_sources(quality: int) -> None:
 
 
 def test_quality_is_below_that_of_a_source_with_other_tables() -> None:
-    """Cameras have their own, which no quality is exactly like."""
+    """Cameras have tables of their own, which match no quality exactly."""
     table = [min(255, 20 + 3 * at) for at in range(64)]
     data = encoded(photo(1000, 100), "JPEG", qtables=[table, table])
     tables = [luma_table(encoded(photo(16, 16), "JPEG", quality=quality)) for quality in range(1, 101)]
@@ -145,7 +145,7 @@ def luma_table(data: bytes) -> int:
 
 
 def test_pixels_go_before_quality_falls_below_the_floor() -> None:
-    """A small sharp picture shows more than a large smeared one."""
+    """A small sharp picture shows more than a large blurred one."""
     data = encoded(photo(1600, 1200), "TIFF")
     normalized = normalize_image(data, ImageLimits(max_output_bytes=60_000))
     assert "resized" in normalized.changes
@@ -157,7 +157,7 @@ WIDE, HIGH = 1610, 1403
 
 @cache
 def partly_noise(share: float, mode: str = "RGB") -> Image.Image:
-    """Return a picture that is noise at the left and flat elsewhere."""
+    """Return a picture with noise on the left, and flat elsewhere."""
     picture = Image.new("RGB", (WIDE, HIGH), (200, 210, 220))
     picture.paste(photo(int(WIDE * share), HIGH), (0, 0))
     return picture.convert(mode)
@@ -170,7 +170,7 @@ def few_colours() -> Image.Image:
 
 
 def profile(size: int) -> bytes:
-    """Return bytes that are a profile for RGB as far as anybody looks."""
+    """Return bytes that look like an RGB profile."""
     return bytes(16) + b"RGB " + bytes(16) + b"acsp" + random.Random(1).randbytes(size)  # noqa: S311 - no secret
 
 
@@ -188,17 +188,17 @@ def profile(size: int) -> bytes:
 def test_no_picture_is_encoded_more_than_twice(
     picture: Callable[[], Image.Image], options: dict[str, Any], max_bytes: int
 ) -> None:
-    """Its size is predicted instead of searched for; what was tried in vain, as a PNG or a JPEG, counts."""
+    """Its size is predicted instead of searched for; failed attempts, as a PNG or a JPEG, count as well."""
     assert 1 <= full_encodes(encoded(picture(), "TIFF", **options), max_bytes) <= 2
 
 
 def test_a_large_picture_is_encoded_once() -> None:
-    """The first encode fits, as far as anything can be predicted."""
+    """The first encode fits, as far as that can be predicted."""
     assert full_encodes(encoded(photo(2400, 1810), "JPEG", quality=95), 700_000) == 1
 
 
 def full_encodes(data: bytes, max_bytes: int) -> int:
-    """Count what was encoded on the way to a legal output, but for mosaics, which are whole tiles of 32 x 32."""
+    """Count the encodes of a legal output, except mosaics, which consist of whole tiles of 32 x 32."""
     limits = ImageLimits(max_output_bytes=max_bytes)
     with watched_encodes() as sizes:
         normalized = normalize_image(data, limits)
@@ -207,7 +207,7 @@ def full_encodes(data: bytes, max_bytes: int) -> int:
 
 
 def test_changes_are_told_in_their_order() -> None:
-    """Also where a picture was flattened before it turned out to be too large."""
+    """Even if a flattened picture turned out to be too large only then."""
     picture = photo(600, 600)
     picture.putalpha(Image.linear_gradient("L").resize((600, 600)))
     normalized = normalize_image(encoded(picture, "WEBP", lossless=True), ImageLimits(max_output_bytes=20_000))
@@ -215,7 +215,7 @@ def test_changes_are_told_in_their_order() -> None:
 
 
 def test_threads_do_not_disturb_one_another() -> None:
-    """Several drops are worked on at once in one process."""
+    """Several drops are processed at once in one process."""
     sources = [encoded(photo(600, 100 + 10 * turn), "TIFF", compression="tiff_lzw") for turn in range(8)]
     alone = [normalize_image(source).data for source in sources]
     together: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""How much memory an image takes is known before it is decoded."""
+"""How much memory an image takes is predicted before it is decoded."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ SMALL = ImageLimits(max_output_pixels=2_000_000)
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Return a picture that does not compress, quickly made."""
+    """Return a picture that does not compress, created quickly."""
     return photo(500, 500).resize((width, height), Image.Resampling.NEAREST).convert(mode)
 
 
 def transparent(width: int, height: int) -> Image.Image:
-    """Return a picture of which every pixel is transparent to another degree."""
+    """Return a picture whose pixels all have different transparency."""
     picture = noise(width, height)
     picture.putalpha(Image.linear_gradient("L").resize((width, height)))
     return picture
 
 
 def tiff_of_one_strip(side: int) -> bytes:
-    """Return a TIFF of RGB in one strip, which libtiff unpacks beside the picture; of runs of 128 zeros (PackBits)."""
+    """Return an RGB TIFF of one strip, which libtiff decompresses as a whole; runs of 128 zeros (PackBits)."""
     pixels = b"\x81\0" * (3 * side * side // 128)
     shape = {256: (side,), 257: (side,), 258: (8,) * 3, 259: (32_773,), 262: (2,), 277: (3,), 278: (side,)}
     return tiff({**shape, 273: (8,), 279: (len(pixels),)}, pixels)
 
 
 def tiff_of_planes(side: int, planes: int, depth: int = 8) -> bytes:
-    """Return a TIFF whose channels lie one after another, each of runs of 128 zeros (PackBits)."""
+    """Return a TIFF with separate planes, each of runs of 128 zeros (PackBits)."""
     size = 2 * side * side * depth // 8 // 128
     shape = {
         256: (side,),
@@ -68,7 +68,7 @@ def tiff_of_planes(side: int, planes: int, depth: int = 8) -> bytes:
 
 
 def tiff_of_many_channels(side: int, count: int, rows: int) -> bytes:
-    """Return a TIFF of 16-bit RGB and further channels, of runs of 128 zeros (PackBits)."""
+    """Return a TIFF of 16-bit RGB with additional channels, of runs of 128 zeros (PackBits)."""
     size = 4 * rows * side * count // 128
     shape = {256: (side,), 257: (side,), 258: (16,) * count, 259: (32_773,), 262: (2,), 277: (count,), 278: (rows,)}
     starts = tuple(8 + strip * size for strip in range(side // rows))
@@ -77,7 +77,7 @@ def tiff_of_many_channels(side: int, count: int, rows: int) -> bytes:
 
 
 def deep_png(width: int, height: int, extra: bytes) -> bytes:
-    """Return a PNG of 16-bit RGB, in which nothing is alike."""
+    """Return a PNG of 16-bit RGB noise."""
     rows = b"".join(b"\0" + random.Random(row).randbytes(6 * width) for row in range(20)) * (height // 20)  # noqa: S311
     data = png_header(width, height, 16, 2) + extra + chunk(b"IDAT", zlib.compress(rows, 1))
     return data + chunk(b"IEND", b"")
@@ -123,13 +123,13 @@ SOURCES: dict[str, Callable[[], bytes]] = {
 
 @made_once
 def source(name: str) -> bytes:
-    """Return one of the sources, which are slower to make than to read."""
+    """Return one of the sources, which take longer to create than to read."""
     return SOURCES[name]()
 
 
 @pytest.fixture(scope="module")
 def scale() -> Iterator[Popen[str]]:
-    """Run a process that has read every format, and measures each file that it is told of in a child of its own."""
+    """Run a process that has decoded every format, and measures each given file in a child of its own."""
     with Popen([sys.executable, "-c", MEASURE], cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as process:
         yield process
 
@@ -139,7 +139,7 @@ def scale() -> Iterator[Popen[str]]:
 def test_no_image_takes_more_memory_than_was_predicted(
     name: str, limits: ImageLimits, scale: Popen[str], tmp_path: Path
 ) -> None:
-    """And the predicted is not idle: of the same order as what was taken."""
+    """And the prediction is not useless: it is of the same order as the memory used."""
     path = tmp_path / "source"
     path.write_bytes(source(name))
     print(json.dumps([str(path), limits.max_output_pixels]), file=scale.stdin, flush=True)
