@@ -1,7 +1,7 @@
-"""Storage, platform and managed identity that answer at once, in a process of their own, and count what they are asked.
+"""Storage, platform and managed identity that respond at once, in a process of their own, and count requests.
 
-Just as much of the wire as a drop needs, in memory: what they cost is not the app's, and neither grows with what they
-hold. There is no listing: whoever asks for one gets 501.
+Only the part of the wire protocol that a drop needs, in memory: its cost is not the app's, and does not grow with the
+amount of data. Listing is not supported: the response is 501.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ACCOUNT = "devstoreaccount1"
-# Signatures are made as ever, and not looked at. The key is the public one of the storage emulator.
+# Requests are signed as usual, but signatures are not checked. The key is the storage emulator's public one.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 CONTROL = "/_control/"
 TOKEN_LIFETIME_S = 24 * 3600
@@ -55,7 +55,7 @@ QUEUED = (
 
 
 class StandIn:
-    """A running stand-in; with `tls` it speaks https, and the app logs in with its managed identity, as deployed."""
+    """A running stand-in; with `tls`, it serves https, and the app uses its managed identity, as deployed."""
 
     def __init__(self, *, tls: bool = False) -> None:
         self._tls = tls
@@ -76,7 +76,7 @@ class StandIn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it with its input."""
+        """Stop it by closing its input."""
         self._process.communicate()
         if self._tls:
             self._folder.cleanup()
@@ -114,11 +114,11 @@ class StandIn:
         return answer.content
 
     def copy(self, name: str, to: Iterable[str]) -> None:
-        """Make blobs of the same content, which they share."""
+        """Create blobs that share the same content."""
         self._control("copy", {"from": name, "to": list(to)})
 
     def count(self) -> Counter[str]:
-        """Return how often each kind of request came, and how many connections, since it started."""
+        """Return how many requests of each kind, and how many connections, there were since it started."""
         return Counter(self._control("count", {}))
 
     def _control(self, verb: str, order: Mapping[str, Any]) -> Any:
@@ -158,7 +158,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Cloud:
-    """What the stand-in holds, and how it answers."""
+    """The stand-in's data, and its responses."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -166,7 +166,7 @@ class Cloud:
         self._written = 0
 
     def answer(self, request: Request) -> Answer:
-        """Answer one request."""
+        """Respond to one request."""
         if request.path.startswith(CONTROL):
             return self._obey(request.path.removeprefix(CONTROL), json.loads(request.body))
         account = f"/{ACCOUNT}/"
@@ -271,11 +271,11 @@ class Connection(asyncio.Protocol):
         self._is_counted = False
 
     def connection_made(self, transport: Any) -> None:
-        """Keep what answers are written to."""
+        """Keep the transport for responses."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Respond to all complete requests."""
         self._received += data
         if not self._end_of_request:
             end = self._received.find(b"\r\n\r\n")
@@ -319,7 +319,7 @@ async def _serve(certificates: Path | None) -> None:
         listening["tls"] = secure.sockets[0].getsockname()[1]
     sys.stdout.write(json.dumps(listening) + "\n")
     sys.stdout.flush()
-    # Not a thread that waits for the input: it would have to be ended as well.
+    # Not a thread that waits for the input: it would have to be stopped as well.
     ended = asyncio.Event()
     await loop.connect_read_pipe(lambda: _EndOfInput(ended), sys.stdin)
     await ended.wait()

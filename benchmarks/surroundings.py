@@ -1,4 +1,4 @@
-"""What the app finds around it when it runs inside a benchmark: its settings, and a log that goes nowhere."""
+"""The settings of an app inside a benchmark, and a log that is discarded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set what the SDKs read for themselves: where the identity is, and whom to trust."""
+    """Set what the SDKs read for themselves: the identity's address, and the trusted certificates."""
     before = dict(os.environ)
     os.environ.update(settings)
     try:

@@ -1,7 +1,7 @@
-"""Decides how many drops a second go through, beside a plain function: same host, parallelism, storage and platform.
+"""Measures drops per second, compared with a plain function: same host, parallelism, storage and platform.
 
-One in two pictures is legal already; 200 iTwins get theirs in turn, so that each has rested when its next one comes, as
-where 200 cameras send by turns. Backlogged: eight drops always wait or run. The app and its peers take turns.
+Every second picture is legal already; 200 iTwins take turns, so that no iTwin has to wait for its next upload, as with
+200 cameras. Under load, eight drops always wait or run. The app and its peers take turns.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 LEAST_RATIO = 2.0
 ROUNDS = 20
 OURS, PEER, LENIENT_PEER = "the app", "plain function", "plain function, `optimize=False`"
-# Peers are slower, and a rate needs fewer drops: each has every picture equally often.
+# Peers are slower, and a rate needs fewer drops: each gets every picture equally often.
 DROPS = {OURS: 100, PEER: 8, LENIENT_PEER: 8}
 QUICK_DROPS = {OURS: 8, PEER: 8}
 ITWINS, QUICK_ITWINS = 200, 8
 POUR_TIMEOUT_S = 100.0
-# No round is begun after this: a busy machine does fewer drops, and the table says how many.
+# No round begins after this: a busy machine processes fewer drops, and the table says how many.
 BEGIN_WITHIN_S = 900.0
 APPS: Mapping[str, tuple[str | None, Mapping[str, str]]] = {
     OURS: (None, {}),
@@ -39,7 +39,7 @@ APPS: Mapping[str, tuple[str | None, Mapping[str, str]]] = {
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return what each contestant took for how many drops."""
+    """Return the time and the number of drops of each contestant."""
     pictures = [(SMALL, picture(SMALL))] if quick else mixed()
     drops = QUICK_DROPS if quick else DROPS
     with ExitStack() as stack:
@@ -58,7 +58,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say how many drops a second, how long one takes, and whose time it is."""
+    """Return drops per second, the time of one drop, and the CPU time per process."""
     rows = []
     for name, figure in figures.items():
         statuses = ", ".join(f"{count:,} {status}" for status, count in figure["statuses"].items() if count)

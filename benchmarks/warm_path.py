@@ -1,7 +1,7 @@
-"""Decides what the app itself costs: CPU per drop of a legal 2 MB JPEG, beside the image work and the bare calls.
+"""Measures the app's own cost: CPU time per drop of a legal 2 MB JPEG, minus the image work and the bare calls.
 
-All three run in this process, one thread, by turns; what answers them is in another. The bare calls are the app's, in
-its order and with its bodies, made with the same SDK and `requests` and nothing around them.
+All three run in this process, in one thread, in turns; the services are in another process. The bare calls are the
+app's, in its order and with its bodies, made with the same SDK and `requests` and nothing around them.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 MOST_BEYOND = 0.15
 DROPS, QUICK_DROPS = 1_000, 40
 BLOCKS = {"image": 5, "bare": 10, "app": 40}
-"""So many drops of each kind by turns."""
+"""How many drops of each kind run in one turn."""
 WARM_UP = 5
 SETUPS = {"http, account key": False, "https, managed identity (as deployed)": True}
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return CPU per drop of all three, and what 1,000 drops have opened and asked for."""
+    """Return the CPU time per drop of all three, and the connections and requests of 1,000 drops."""
     content = picture(SMALL if quick else TWO_MEGABYTES)
     drops = QUICK_DROPS if quick else DROPS
     return {"bytes": len(content)} | {name: _measure(content, drops, tls=tls) for name, tls in SETUPS.items()}
 
 
 def report(figures: Mapping[str, Any]) -> Section:
-    """Say what the app costs beyond what must be."""
+    """Return the app's cost beyond the minimum."""
     rows, demands = [], []
     for name in SETUPS:
         ms = figures[name]["cpu_ms"]
@@ -108,7 +108,7 @@ def _measure(content: bytes, drops: int, *, tls: bool) -> dict[str, Any]:
 
 
 def _run(send: Callable[[Drop], object], drops: list[Drop]) -> float:
-    """Return CPU seconds per drop, in whichever process of the app they are used."""
+    """Return the CPU seconds per drop, in all processes of the app."""
     began = cpu_s(os.getpid())
     for drop in drops:
         send(drop)
@@ -133,7 +133,7 @@ class App:
 
 
 def _bare_storage(stand_in: StandIn) -> BlobServiceClient:
-    """Open the SDK's client as its documentation does."""
+    """Open the SDK's client as in its documentation."""
     string = stand_in.settings().get("DropStorage")
     if string:
         return BlobServiceClient.from_connection_string(string)
@@ -141,7 +141,7 @@ def _bare_storage(stand_in: StandIn) -> BlobServiceClient:
 
 
 class Bare:
-    """The same requests, and nothing around them."""
+    """The same requests, with nothing around them."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
@@ -154,7 +154,7 @@ class Bare:
         self._as_json = ContentSettings(content_type="application/json")
 
     def learn(self, drop: Drop, app: App) -> None:
-        """Let the app do one, and send what it sent from then on."""
+        """Let the app process one drop, and from then on send what it sent."""
         app.send(drop)
         self._document = self._stand_in.get(f"results/{drop.container}/{drop.blob}.json")
         self._entry = self._stand_in.get(f"ledger/{drop.container}.json")

@@ -4,7 +4,7 @@
 
     __main__   the order of a run
     scenarios  what is tried
-    report     tables and plot, and what is demanded
+    report     tables, plot and demands
     run        one scenario: the world put together, and what is counted in it
     instances  processes that take messages, crash and come again
     services   storage and platform as a process sees them

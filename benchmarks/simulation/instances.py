@@ -1,7 +1,8 @@
-"""The Functions host, many times: processes whose threads take messages, crash and come again.
+"""The Functions host on many machines: processes whose threads process messages, crash and are restarted.
 
-An instance takes events and retries alike, one core does its image work, and its threads wait for storage and platform
-at the same time. What a crashed process had in hand comes back later; what fails five times goes to its poison queue.
+An instance handles events and retries alike; one core does its image work, and its threads wait for storage and the
+platform concurrently. The messages of a crashed process are redelivered later; one that fails five times goes to its
+poison queue.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ if TYPE_CHECKING:
     from benchmarks.simulation.run import World
 
 HEADER = ImageHeader("image/jpeg", 1600, 1200)
-# As host.json has it, for both triggers.
+# As in host.json, for both triggers.
 MAX_DELIVERIES = 5
-# Assumed, seconds of a core: what host and worker cost beside the image work; a picture that passes, one that does not.
+# Assumed, seconds of a core: the cost of host and worker besides the image work; an image passed through; another one.
 DELIVERY_S = 0.01
 PASSING_S, ENCODING_S = 0.04, 0.3
 STARTS_IN_S = 10.0
-# A message of which nothing is heard is visible again within ten minutes.
+# A message without a result is visible again within ten minutes.
 COMES_BACK_S = (300.0, 600.0)
 
-# A blob's event names its index; a retry is the app's own text. With it goes how often it was delivered.
+# A blob's event holds its index; a retry is the app's own text. Both come with their number of deliveries.
 Message = tuple[int | str, int]
 
 
 class Thread(greenlet):  # type: ignore[misc]  # it comes without types
-    """One thread of a process; what it has in hand comes back if it dies."""
+    """One thread of a process; its message is redelivered if it dies."""
 
     def __init__(self, process: Process) -> None:
         super().__init__(self._work)
@@ -101,7 +102,7 @@ class Process:
             thread.switch()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for something outside."""
+        """Wait for something outside the instance."""
         if self.is_dead:
             raise Crash
         self.world.loop.sleep(seconds)
@@ -113,16 +114,16 @@ class Process:
         self.sleep(self._core_is_free_at - now)
 
     def normalize(self, content: bytes, *_: float) -> NormalizedImage:
-        """Take the time of the core that an image takes."""
+        """Use the core for as long as an image takes."""
         self.compute(self.world.chance.choice((PASSING_S, ENCODING_S)))
         return NormalizedImage(content, "image/jpeg", HEADER.width, HEADER.height, (), HEADER)
 
     def send_message(self, text: str, *, visibility_timeout: int, **_: object) -> None:
-        """Have a message delivered after a while."""
+        """Have a message delivered later."""
         self.request_storage(partial(self.world.instances.send, text, visibility_timeout))
 
     def request_storage(self, do: Callable[[], Any], has_condition: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - as the storage calls it
-        """Ask the drop account something. Raises AzureError where it has no answer."""
+        """Make a request to the drop account. Raises AzureError if there is no response."""
         world = self.world
         world.tally.storage_requests += 1
         self.sleep(world.chance.uniform(*STORAGE_S))
@@ -132,7 +133,7 @@ class Process:
         return do()
 
     def crash(self) -> None:
-        """End without a word."""
+        """Crash."""
         self.is_dead = True
         for thread in self._threads:
             if thread.in_hand is not None:
@@ -169,25 +170,25 @@ class Instances:
         self._world.loop.at(self._world.loop.now + STARTS_IN_S, self._start_process)
 
     def send(self, payload: int | str, delay_s: float = 0) -> None:
-        """Put a message into its queue, to be seen after the delay."""
+        """Put a message into its queue, visible after the delay."""
         self._unsettled += 1
         self._show_later((payload, 1), delay_s)
 
     def give_back(self, message: Message, delay_s: float = 0) -> None:
-        """Have a message delivered once more."""
+        """Redeliver a message."""
         payload, deliveries = message
         if deliveries > MAX_DELIVERIES:
             self._world.tally.given_up.append(json.dumps(payload))
         self._show_later((payload, deliveries + 1), delay_s)
 
     def settle(self) -> None:
-        """Note that a message is done with."""
+        """Mark a message as completed."""
         self._unsettled -= 1
         if not self._unsettled and self._world.all_written:
             self._world.loop.is_over = True
 
     def take(self, thread: Thread) -> Message:
-        """Return the next message for a thread, once there is one; events and retries take turns."""
+        """Return the next message for a thread, once there is one; events and retries alternate."""
         first, second = self._events, self._retries
         self._events_first = not self._events_first
         if not self._events_first:

@@ -1,6 +1,6 @@
-"""Simulated time: what happens next, and code that waits in it without knowing.
+"""Simulated time: the next event, and code that waits in simulated time without knowing it.
 
-Each simulated thread is a greenlet, so that the app's own code runs unchanged; where it would wait, the loop goes on
+Each simulated thread is a greenlet, so that the app's own code runs unchanged; where it would wait, the loop continues
 with whatever is due next.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """What is to happen, in the order of time."""
+    """The scheduled events, in the order of time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,20 +27,20 @@ class Loop:
         self._order = itertools.count()
 
     def at(self, when: float, action: Callable[[], object]) -> None:
-        """Have something done at a time."""
+        """Schedule a call."""
         heapq.heappush(self._due, (when, next(self._order), action))
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass for the greenlet that runs."""
+        """Let time pass for the running greenlet."""
         self.at(self.now + seconds, getcurrent().switch)
         self._hub.switch()
 
     def wait(self) -> Any:
-        """Stop the greenlet that runs until somebody switches to it, and return what it is told."""
+        """Suspend the running greenlet until another one switches to it, and return the value passed."""
         return self._hub.switch()
 
     def run(self, until: float) -> None:
-        """Do what is due until it is over, nothing is left, or the time has come."""
+        """Run what is due until the time limit, or until nothing is left."""
         while self._due and not self.is_over and self._due[0][0] <= until:
             self.now, _, action = heapq.heappop(self._due)
             action()

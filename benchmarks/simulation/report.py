@@ -1,4 +1,4 @@
-"""What is told of a scenario, the tables and the plot made of it, and what is demanded."""
+"""The figures of a scenario, the tables and the plot made from them, and the demands on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 
 
 def simulate(scenario: Scenario, seed: int) -> Figures:
-    """Run one scenario, and say on stderr how long it took."""
+    """Run one scenario, and print on stderr how long it took."""
     began = time.monotonic()
     told = figures(run(scenario, seed))
     sys.stderr.write(f"{scenario.name}: {time.monotonic() - began:.0f} s\n")
@@ -29,7 +29,7 @@ def simulate(scenario: Scenario, seed: int) -> Figures:
 
 
 def figures(outcome: Outcome) -> Figures:
-    """Return what is told of a scenario. Times are in minutes, `after_s` in seconds from a drop to its result."""
+    """Return the figures of a scenario. Times are in minutes, `after_s` in seconds from a drop to its result."""
     scenario, tally, ended_at = outcome.scenario, outcome.tally, outcome.ended_at
     calls = max(tally.calls, 1)
     minutes = range(max(tally.passed_in, default=-1) + 1)
@@ -59,7 +59,7 @@ def figures(outcome: Outcome) -> Figures:
 
 
 def render(known: Mapping[str, Figures]) -> str:
-    """Return the tables of all figures that there are, by the names of their scenarios."""
+    """Return the tables of all stored figures, by scenario."""
     full, sweep, smallest = (_of(scenarios, known) for scenarios in (AT_FULL_SIZE, SWEEP, SMALLEST_PLAN))
     parts = [
         "![Past one machine](plots/simulation.png)",
@@ -125,7 +125,7 @@ def _times(figures: Figures) -> str:
 
 
 def demands(known: Mapping[str, Figures]) -> list[Demand]:
-    """Hold what was found against what is demanded."""
+    """Compare the figures with the demands."""
     everything = _of((*AT_FULL_SIZE, *SWEEP, *SMALLEST_PLAN), known)
     bulk = known[AT_FULL_SIZE[0].name]
     return [
@@ -137,8 +137,8 @@ def demands(known: Mapping[str, Figures]) -> list[Demand]:
 
 
 def draw(known: Mapping[str, Figures], path: Path) -> None:
-    """Draw uploads over time, and what the number of instances makes of a bulk. Needs matplotlib."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415 - the tests do without
+    """Draw uploads over time, and the effect of the number of instances on a bulk. Needs matplotlib."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - the tests do not need it
 
     from benchmarks.plots import _STYLE as STYLE  # noqa: PLC0415
     from benchmarks.plots import BLUE, COLOURS, GREY, ORANGE, RED  # noqa: PLC0415

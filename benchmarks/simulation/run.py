@@ -1,4 +1,4 @@
-"""One scenario from its first drop to its last message, and what was counted on the way."""
+"""One scenario from its first drop to its last message, and its counters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from benchmarks.simulation.scenarios import Scenario
 
-# Event Grid's own delay, and when it brings an event a second time; seconds
+# Event Grid's own delay, and when it redelivers an event, in seconds
 EVENT_DELAY_S, DUPLICATE_DELAY_S = 5.0, 600.0
 LONGEST_S = 48 * 3600.0
 
 
 @dataclass
 class Tally:
-    """What was counted."""
+    """The counters."""
 
     attempts: int = 0
     storage_requests: int = 0
@@ -58,27 +58,27 @@ class Outcome:
 
     @property
     def drain_s(self) -> float:
-        """How long it took until the last drop had its final result."""
+        """The time until the last drop had its final result."""
         return self.ended_at[-1] if self.ended_at else 0.0
 
     @property
     def nearly_drained_s(self) -> float:
-        """The same of 99 % of the drops."""
+        """The time until 99 % of the drops had theirs."""
         return self.ended_at[len(self.ended_at) * 99 // 100] if self.ended_at else 0.0
 
     @property
     def wasted(self) -> float:
-        """Which share of the calls was refused, or brought an image that was outdated or there already."""
+        """The share of calls that were refused, or whose image was outdated or already uploaded."""
         tally = self.tally
         return (tally.refused + tally.outdated + tally.repeated) / max(tally.calls, 1)
 
 
 class World:
-    """Everything there is in a scenario."""
+    """Everything in a scenario."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
-        self.chance = random.Random(seed)  # noqa: S311 - it repeats a run
+        self.chance = random.Random(seed)  # noqa: S311 - it makes runs repeatable
         self.loop = Loop()
         self.tally = Tally()
         self.account = Account(self.now, self._note_result)
@@ -97,7 +97,7 @@ class World:
         return EPOCH + timedelta(seconds=self.loop.now)
 
     def _note_result(self, container: str, name: str, content: bytes) -> None:
-        """Note which results are there, and when a drop has its final one."""
+        """Note which results exist, and when a drop has its final one."""
         if container != RESULTS:
             return
         index, status = int(name.rpartition("/")[2].partition(".")[0]), str(json.loads(content)["status"])
@@ -110,7 +110,7 @@ class World:
         self.tally.statuses[status] += 1
 
     def run(self) -> None:
-        """Let everything happen."""
+        """Run the scenario."""
         if self.scenario.lasts_s:
             self._write(0)
         else:
@@ -119,7 +119,7 @@ class World:
         self.loop.run(LONGEST_S)
 
     def _write_all(self) -> None:
-        """Deliver the events of drops that are all there, not quite in their order."""
+        """Deliver the events of a bulk that has been written, not quite in order."""
         span = self.scenario.shuffled_over
         order = sorted(range(self.scenario.drops), key=lambda index: index + self.chance.uniform(0, span))
         for index in order:
@@ -127,7 +127,7 @@ class World:
         self.all_written = True
 
     def _write(self, index: int) -> None:
-        """Write a drop when its time has come, and then the next."""
+        """Write a drop when it is due, and schedule the next."""
         self._announce(index, self.chance.uniform(0, EVENT_DELAY_S))
         following = index + 1
         if following < self.scenario.drops:
@@ -144,7 +144,7 @@ class World:
             self.instances.send(index, delay_s + self.chance.uniform(0, DUPLICATE_DELAY_S))
 
     def outcome(self) -> Outcome:
-        """Hold what is there now against what was promised."""
+        """Compare the final state with what was promised."""
         scenario = self.scenario
         lost = sum(status not in ("uploaded", "superseded") for status in self.statuses)
         newest = (scenario.newest(itwin, LONGEST_S) for itwin in range(scenario.itwins))

@@ -1,4 +1,4 @@
-"""What is tried: how many drops for how many iTwins, on how many instances, under which faults."""
+"""The scenarios: how many drops for how many iTwins, on how many instances, with which faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WRITTEN_A_SECOND = 1000
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong: shares of the platform's calls, of storage requests and of events, and crashes."""
+    """What fails: shares of the platform's calls, of storage requests and of events, and crashes."""
 
     unavailable: float = 0.0
     silent: float = 0.0
@@ -19,7 +19,7 @@ class Faults:
     outage_s: tuple[float, float] = (0.0, 0.0)
 
     def is_out(self, now: float) -> bool:
-        """Whether the platform answers nothing but 503."""
+        """Whether the platform responds only with 503."""
         return self.outage_s[0] <= now < self.outage_s[1]
 
 
@@ -31,10 +31,10 @@ FAULTY = Faults(
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is dropped, who takes it, and what goes wrong.
+    """What is dropped, which instances process it, and what fails.
 
-    Of a bulk (`lasts_s` 0) all is there at the start, folder by folder, and its events come in the order of writing but
-    for a shuffle over so many neighbours; else drops are written steadily, to one iTwin after the other.
+    A bulk (`lasts_s` 0) exists completely at the start, folder by folder, and its events come in the order of writing,
+    except for a shuffle among neighbours; otherwise drops are written steadily, to one iTwin after the other.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Scenario:
 
     @property
     def itwins(self) -> int:
-        """How many iTwins there are."""
+        """The number of iTwins."""
         return self.drops // self.drops_per_itwin
 
     def itwin(self, index: int) -> int:
-        """Return to which iTwin a drop belongs."""
+        """Return the iTwin of a drop."""
         return index % self.itwins if self.lasts_s else index // self.drops_per_itwin
 
     def written_at(self, index: int) -> float:
-        """Return when a drop is written; a bulk before the start."""
+        """Return when a drop is written; before the start for a bulk."""
         return index * self.lasts_s / self.drops if self.lasts_s else (index - self.drops) / WRITTEN_A_SECOND
 
     def newest(self, itwin: int, now: float) -> int:
-        """Return the last drop of an iTwin that is written by then."""
+        """Return the last drop of an iTwin written by then."""
         if not self.lasts_s:
             return (itwin + 1) * self.drops_per_itwin - 1
         written = min(int(now * self.drops / self.lasts_s), self.drops - 1)
@@ -71,13 +71,13 @@ class Scenario:
 
     @property
     def ideal_s(self) -> float:
-        """The least time in which the limits let the last drop of each iTwin through."""
+        """The least time in which the rate limits allow one upload for each iTwin."""
         hours = (self.itwins - 1) // self.calls_per_hour if self.calls_per_hour else 0
         rest = self.itwins - hours * self.calls_per_hour
         return hours * 3600 + max(60 * (rest / self.calls_per_minute - 1), 0)
 
     def scaled(self, factor: float) -> Scenario:
-        """Return the same with so much of everything that there is."""
+        """Return the scenario with all amounts scaled."""
         return replace(
             self,
             drops=round(self.drops * factor),

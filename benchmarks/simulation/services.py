@@ -1,4 +1,4 @@
-"""Storage and the platform as one process of the app sees them: requests that take time, fail, and are counted."""
+"""Storage and the platform as one process of the app sees them: requests take time, may fail, and are counted."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ RESULTS = SETTINGS.storage.results_container
 # Assumed, seconds: a storage request; an upload of some 2 MB (median and spread of a log-normal distribution).
 STORAGE_S = (0.005, 0.02)
 UPLOAD_S, UPLOAD_SPREAD = 0.8, 0.4
-# What the SDK spends on its own tries before the app hears of a failure.
+# The time that the SDK spends on its own retries before the app sees a failure.
 STORAGE_GIVES_UP_S = 10.0
-# How long the platform may still work on a call whose caller has gone.
+# How long the platform may still process a call whose caller has gone.
 LATE_S = 200.0
 
 HOUR_S = 3600
 
 
 class Crash(BaseException):
-    """The process is gone: nothing of it may go on."""
+    """The process has crashed: none of its code may continue."""
 
 
 def version_of(world: World, index: int) -> Version:
-    """Return what storage says of a drop. The order of the indices is that of the writing."""
+    """Return a drop's properties in storage. The indices are in the order of writing."""
     written_at = EPOCH + timedelta(seconds=math.floor(world.scenario.written_at(index)))
     return Version(written_at, f"0x{index:08X}", f"{index}.jpg")
 
 
 def drop_of(world: World, index: int) -> Drop:
-    """Return the drop of an index."""
+    """Return the drop with an index."""
     return Drop(f"{world.scenario.itwin(index):08x}-0000-4000-8000-000000000000", f"{index}.jpg")
 
 
@@ -76,7 +76,7 @@ def index_of(drop: Drop) -> int:
 
 
 def open_services(process: Process) -> Services:
-    """Put together what a process of the app has: its own parts, over the storage in memory."""
+    """Put together the services of one app process: the app's own code, with storage in memory."""
     world = process.world
     storage = cast("BlobServiceClient", BlobService(world.account, process.request_storage))
     queue = cast("QueueClient", process)
@@ -96,16 +96,16 @@ def open_services(process: Process) -> Services:
 
 
 class EverlastingTokens:
-    """Access tokens, always good."""
+    """Access tokens that are always valid."""
 
     def fetch(self, _deadline: float, *, renew: bool) -> Token:  # noqa: ARG002 - as those of a real login
-        """Return one."""
+        """Return a token."""
         return Token("token", lifetime_s=1e9)
 
 
 @dataclass(frozen=True)
 class Wire:
-    """What stands for the app's HTTP client."""
+    """Replaces the app's HTTP client."""
 
     process: Process
 
@@ -118,12 +118,12 @@ class Wire:
         headers: Mapping[str, str] | None = None,  # noqa: ARG002
         body: bytes = b"",
     ) -> Response:
-        """Upload a drop's image. Raises NoResponse where no answer comes."""
+        """Upload a drop's image. Raises NoResponse if there is none."""
         return self.process.world.platform.answer(self.process, int(body))
 
 
 class SimulatedPlatform:
-    """The iTwin Platform: one limit for all who call, and the image that each iTwin shows."""
+    """The iTwin Platform: one rate limit for all callers, and the image of each iTwin."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -136,7 +136,7 @@ class SimulatedPlatform:
         self.shown: dict[int, int] = {}
 
     def answer(self, process: Process, index: int) -> Response:
-        """Answer the upload of a drop. Raises NoResponse where no answer comes."""
+        """Respond to the upload of a drop. Raises NoResponse if there is no response."""
         world = self._world
         chance, faults, tally = world.chance, world.scenario.faults, world.tally
         tally.calls += 1
@@ -144,7 +144,7 @@ class SimulatedPlatform:
         try:
             process.sleep(takes_s * 0.75)
         except Crash:
-            if chance.random() < 0.5:  # noqa: PLR2004 - it had got the whole image, or had not
+            if chance.random() < 0.5:  # noqa: PLR2004 - it had received the whole image, or not
                 self._show_late(index)
             raise
         minute = int(world.loop.now // 60)
@@ -158,7 +158,7 @@ class SimulatedPlatform:
         if fate < faults.unavailable or faults.is_out(world.loop.now):
             return Response(503, {}, b"")
         if fate < faults.unavailable + faults.silent:
-            if chance.random() < 0.5:  # noqa: PLR2004 - the call was lost, or its answer
+            if chance.random() < 0.5:  # noqa: PLR2004 - the call was lost, or its response
                 self._show_late(index)
             process.sleep(SETTINGS.timeout_s - takes_s * 0.75)
             raise NoResponse("It did not respond in time.", "time", may_have_arrived=True)

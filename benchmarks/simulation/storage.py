@@ -1,4 +1,4 @@
-"""A storage account in memory, as the SDK's clients show it to the app: ETags, dates and conditions."""
+"""A storage account in memory, with the interface of the SDK's clients: ETags, dates and conditions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ERRORS: dict[int, type[HttpResponseError]] = {
 
 
 def storage_error(status: int) -> HttpResponseError:
-    """Return what the SDK raises for such a response."""
+    """Return the exception that the SDK raises for such a response."""
     error = ERRORS.get(status, HttpResponseError)(f"Storage responded with {status}.")
     error.status_code = status
     return error
@@ -43,7 +43,7 @@ class Stored:
 
 @dataclass
 class Account:
-    """All blobs, by container and name. As in Azure, ETags grow from write to write, and dates are in seconds."""
+    """All blobs, by container and name. As in Azure, ETags grow with each write, and dates are in whole seconds."""
 
     clock: Callable[[], datetime]
     on_write: Callable[[str, str, bytes], object] = lambda *_: None
@@ -51,13 +51,13 @@ class Account:
     writes: int = 0
 
     def write(self, container: str, name: str, content: bytes) -> Stored:
-        """Write a blob whole."""
+        """Write a whole blob."""
         blob = self.blobs[container, name] = self._stamped(content)
         self.on_write(container, name, content)
         return blob
 
     def touch(self, container: str, name: str) -> Stored | None:
-        """Set a blob's metadata: a new ETag and date for the same content, and no event; None where it has gone."""
+        """Set a blob's metadata: a new ETag and date for the same content, without an event; None if it is gone."""
         blob = self.blobs.get((container, name))
         if blob is None:
             return None
@@ -71,20 +71,21 @@ class Account:
 
 @dataclass(frozen=True)
 class BlobService:
-    """What stands for the SDK's BlobServiceClient.
+    """Replaces the SDK's BlobServiceClient.
 
-    Each request passes `request`, which may do it late or not at all, and hears whether it has a condition.
+    Each request passes through `request`, which may carry it out late or not at all, and is told whether it is
+    conditional.
     """
 
     account: Account
     request: Callable[[Callable[[], Any], bool], Any]
 
     def get_container_client(self, container: str) -> SimpleNamespace:
-        """Return what makes the clients of a container's blobs."""
+        """Return a function that creates the clients of a container's blobs."""
         return SimpleNamespace(get_blob_client=lambda name: self.get_blob_client(container, name))
 
     def get_blob_client(self, container: str, name: str) -> BlobClient:
-        """Return the client of a blob, whether there is one or not."""
+        """Return the client of a blob, whether the blob exists or not."""
         return BlobClient(self, container, name)
 
 
@@ -97,7 +98,7 @@ class BlobClient:
     blob_name: str
 
     def download_blob(self, *, etag: str | None = None, **_: Any) -> SimpleNamespace:
-        """Read it, unless it still is of the version `etag`."""
+        """Read it, unless it still has this `etag`."""
 
         def read() -> Stored:
             found = self._found()
@@ -117,12 +118,12 @@ class BlobClient:
         return SimpleNamespace(properties=properties, readall=lambda: blob.content)
 
     def get_blob_properties(self) -> SimpleNamespace:
-        """Read all but the content."""
+        """Read its properties."""
         blob = self.service.request(self._found, False)  # noqa: FBT003 - as above
         return SimpleNamespace(etag=f'"{blob.etag}"', last_modified=blob.last_modified)
 
     def upload_blob(self, data: bytes, *, overwrite: bool, etag: str | None = None, **_: Any) -> dict[str, Any]:
-        """Write it; where `etag` is given, only over that version."""
+        """Write it; if `etag` is given, only over that version."""
 
         def write() -> Stored:
             blob = self.service.account.blobs.get((self.container_name, self.blob_name))
