@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,18 @@ def to_8_bits(deep: Image.Image, depth: int, space: ColourSpace | None = None) -
     if space and space.lacks_dark_values:
         table = [*space.as_srgb_curve(2**depth), *[255] * (DEEP_VALUES - 2**depth)]
     return deep.convert("I").point(table, "L")
+
+
+def rounded(high: Image.Image, low: Image.Image) -> Image.Image:
+    """Scale 16 bits, given as two halves, to 8, as `to_8_bits` does: it is faster for small images.
+
+    A value v = 256 high + low becomes the nearest integer to v / 257 = high + (low - high) / 257.
+    """
+    up, down = (ImageChops.subtract(*pair).point(_OVER_HALF) for pair in ((low, high), (high, low)))
+    return ImageChops.subtract(ImageChops.add(high, up), down)
+
+
+_OVER_HALF = [int(difference > 128) for difference in range(256)]  # noqa: PLR2004 - half of 257
 
 
 def joined(high: Image.Image, low: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import normalize_image
+from shared.image.depth import joined, rounded, to_8_bits
 from tests.image.pictures import encoded, pattern, pattern_at, seen
 from tests.image.test_hostile import tiff
 from tests.image.test_integrity import is_accepted, scenery, shows_damage
@@ -210,3 +211,11 @@ def test_many_channels_that_cannot_be_picked_are_named() -> None:
     entries = {256: (8,), 257: (8,), 258: (8,) * 9, 259: (7,), 262: (2,), 277: (9,), 278: (8,), 273: (8,), 279: (4,)}
     with pytest.raises(UnsupportedFormat, match="9 channels"):
         normalize_image(tiff(entries, bytes(4)))
+
+
+def test_every_number_of_16_bits_is_rounded_to_the_nearest_of_8() -> None:
+    """By halves as well as by a table."""
+    high = Image.frombytes("L", (256, 256), bytes(range(256)) * 256).transpose(Image.Transpose.TRANSPOSE)
+    low = Image.frombytes("L", (256, 256), bytes(range(256)) * 256)
+    assert rounded(high, low).tobytes() == bytes(round(value / 257) for value in range(65_536))
+    assert to_8_bits(joined(high, low), 16).tobytes() == rounded(high, low).tobytes()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from shared.errors import CorruptImage
-from shared.image.depth import joined, to_8_bits
+from shared.image.depth import rounded
 from shared.image.formats import libtiff
 from shared.image.formats import tiff_tags as tags
 
@@ -54,7 +54,7 @@ def _channel(pixels: bytes, number: int, samples: int, depth: int, width: int) -
     if depth == 8:  # noqa: PLR2004 - bits
         return Image.frombytes("L", (width, height), pixels[number::samples])
     low, high = (Image.frombytes("L", (width, height), pixels[2 * number + half :: 2 * samples]) for half in (0, 1))
-    return to_8_bits(joined(high, low), depth)
+    return rounded(high, low)
 
 
 def _broken() -> CorruptImage:
