@@ -46,7 +46,7 @@ def cmyk_profile() -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_goes_through_its_profile(kind: str) -> None:
-    """A profile whose cyan cannot be seen and whose magenta is black shows just that."""
+    """A profile whose cyan is invisible and whose magenta is black shows just that."""
     picture = Image.new("CMYK", (64, 64), (255, 0, 0, 0))
     picture.paste((0, 255, 0, 0), (32, 0, 64, 64))
     normalized = normalize_image(encoded(picture, kind, icc_profile=cmyk_profile()))
@@ -57,7 +57,7 @@ def test_cmyk_goes_through_its_profile(kind: str) -> None:
 
 
 def test_of_a_profile_with_floating_steps_the_tables_are_followed() -> None:
-    """A megabyte holds thousands of such steps; but its colours are not lost for them."""
+    """A megabyte holds thousands of such steps; but the profile's colours are kept without them."""
     profile = cmyk_profile().replace(b"cprt", b"D2B0", 1)
     normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 0, 0)), "JPEG", icc_profile=profile))
     assert max(seen(normalized.data)[2][0]) < 5
@@ -65,7 +65,7 @@ def test_of_a_profile_with_floating_steps_the_tables_are_followed() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_without_a_profile_is_mixed_as_paint(kind: str) -> None:
-    """Adobe's inverted inks and the TIFF's are both read the right way round."""
+    """Adobe's inverted CMYK and a TIFF's are both decoded correctly."""
     normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), kind))
     _, _, pixels = seen(normalized.data)
     red, green, blue = pixels[0][:3]
@@ -85,14 +85,14 @@ def test_16_bits_are_scaled_not_clipped(kind: str, options: dict[str, Any]) -> N
 
 
 def test_32_bits_are_refused_by_name() -> None:
-    """No scale is known for them."""
+    """Their range of values is unknown."""
     with pytest.raises(UnsupportedFormat, match="32 bits"):
         normalize_image(encoded(Image.new("F", (64, 64), 0.5), "TIFF"))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])
 def test_a_drawing_becomes_a_png_that_is_the_same(kind: str) -> None:
-    """A logo is not smeared by a JPEG."""
+    """A logo is not blurred by a JPEG."""
     options = {"lossless": True} if kind == "WEBP" else {}
     normalized = normalize_image(encoded(pattern(), kind, **options))
     assert normalized.media_type == "image/png"
@@ -101,7 +101,7 @@ def test_a_drawing_becomes_a_png_that_is_the_same(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "options"), [("WEBP", {}), ("AVIF", {}), ("TIFF", {"compression": "jpeg"})])
 def test_a_photo_that_has_had_losses_becomes_a_jpeg(kind: str, options: dict[str, Any]) -> None:
-    """As a PNG it would be five times the size, and no better."""
+    """As a PNG it would be five times the size, and look no better."""
     assert normalize_image(encoded(photo(), kind, **options)).media_type == "image/jpeg"
 
 
@@ -110,7 +110,7 @@ def test_a_photo_that_has_had_losses_becomes_a_jpeg(kind: str, options: dict[str
     [("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})],
 )
 def test_what_came_without_losses_leaves_without_where_it_fits(kind: str, options: dict[str, Any]) -> None:
-    """The limit is a budget; where the picture is too large for it, it is a JPEG."""
+    """The limit is a budget; a picture that is too large for it becomes a JPEG."""
     picture = photo()
     data = encoded(picture, kind, **options)
     normalized = normalize_image(data)
@@ -120,14 +120,14 @@ def test_what_came_without_losses_leaves_without_where_it_fits(kind: str, option
 
 
 def test_a_png_that_is_made_again_keeps_every_pixel() -> None:
-    """Turned or padded, it is the same picture."""
+    """Rotated or padded, it is the same picture."""
     picture = photo()
     normalized = normalize_image(encoded(picture, "PNG", exif=exif(6)))
     assert seen(normalized.data) == seen(encoded(picture.transpose(Image.Transpose.ROTATE_270), "PNG"))
 
 
 def sampling_of(data: bytes) -> tuple[int, int]:
-    """Return how many pixels of a JPEG have one colour, across and down."""
+    """Return how many pixels share one chroma sample in a JPEG, across and down."""
     frame = data.index(b"\xff\xc0")
     luma, colour = data[frame + 11], data[frame + 14]
     return (luma >> 4) // (colour >> 4), (luma & 15) // (colour & 15)
@@ -136,21 +136,21 @@ def sampling_of(data: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize("max_bytes", [5_000_000, 200_000])
 @pytest.mark.parametrize(("subsampling", "sampling"), [("4:4:4", (1, 1)), ("4:2:2", (2, 1)), ("4:2:0", (2, 2))])
 def test_a_jpeg_keeps_its_sampling(subsampling: str, sampling: tuple[int, int], max_bytes: int) -> None:
-    """More would be bytes for nothing, less would smear."""
+    """More chroma would waste bytes, less would blur it."""
     data = encoded(photo(900, 100), "JPEG", quality=90, subsampling=subsampling)
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
     assert sampling_of(normalized.data) == sampling
 
 
 def test_the_sampling_of_a_jpeg_is_turned_with_it() -> None:
-    """Half of the colours in each row become half of them in each column, and all of them are kept instead."""
+    """Chroma halved across would be halved down after the rotation; full chroma is kept instead."""
     data = encoded(photo(), "JPEG", quality=90, subsampling="4:2:2", exif=exif(6))
     assert sampling_of(normalize_image(data).data) == (1, 1)
 
 
 @pytest.mark.parametrize(("max_bytes", "sampling"), [(5_000_000, (1, 1)), (35_000, (2, 2))])
 def test_colours_are_as_sharp_as_shapes_while_there_is_room(max_bytes: int, sampling: tuple[int, int]) -> None:
-    """Red lines and text on a map would smear."""
+    """Red lines and text on a map would blur."""
     data = encoded(photo(400, 300), "AVIF", quality=90)
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
     assert sampling_of(normalized.data) == sampling
@@ -158,7 +158,7 @@ def test_colours_are_as_sharp_as_shapes_while_there_is_room(max_bytes: int, samp
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "AVIF"])
 def test_transparency_stays_while_it_fits(kind: str) -> None:
-    """It is seen on a page of another colour than white."""
+    """It may be shown on a page that is not white."""
     picture = photo(100, 100)
     picture.putalpha(Image.linear_gradient("L").resize((100, 100)))
     normalized = normalize_image(encoded(picture, kind))
@@ -169,7 +169,7 @@ def test_transparency_stays_while_it_fits(kind: str) -> None:
 
 
 def test_transparency_that_does_not_fit_is_laid_on_white() -> None:
-    """A JPEG has none."""
+    """A JPEG has no transparency."""
     picture = photo(400, 400)
     picture.putalpha(Image.new("L", (400, 400), 0))
     normalized = normalize_image(
@@ -197,7 +197,7 @@ def test_padding_is_transparent_where_the_picture_is() -> None:
 
 
 def test_padding_is_white_in_a_jpeg() -> None:
-    """The ends of the short side are filled."""
+    """The short side is extended at both ends."""
     normalized = normalize_image(encoded(Image.new("RGB", (640, 64)), "JPEG"))
     _, height, pixels = seen(normalized.data)
     assert height == 128
@@ -206,7 +206,7 @@ def test_padding_is_white_in_a_jpeg() -> None:
 
 
 def test_cropping_keeps_the_middle() -> None:
-    """Policy `crop` cuts both ends alike."""
+    """Policy `crop` cuts both ends equally."""
     picture = Image.new("RGB", (640, 64), "white")
     picture.paste((0, 0, 0), (160, 0, 480, 64))
     normalized = normalize_image(encoded(picture, "PNG"), ImageLimits(aspect_policy="crop"))
@@ -226,7 +226,7 @@ def test_every_mode_of_png_comes_out_legal_at_any_size(mode: str, size: tuple[in
 
 
 def test_a_key_colour_of_a_16_bit_png_stays_transparent() -> None:
-    """Its value is scaled like the pixels are."""
+    """Its value is scaled like the pixels."""
     picture = Image.new("I;16", (64, 64), 0x1234)
     normalized = normalize_image(encoded(picture, "PNG", transparency=0x1234))
     assert {pixel[-1] for pixel in seen(normalized.data)[2]} == {0}
@@ -234,7 +234,7 @@ def test_a_key_colour_of_a_16_bit_png_stays_transparent() -> None:
 
 @pytest.mark.parametrize("value", [0x0000, 0x00FF, 0x1234, 0x12F0, 0xFF00, 0xFFFF])
 def test_a_key_colour_of_16_bits_is_transparent_and_its_neighbours_are_not(value: int) -> None:
-    """Pixels are rounded on their way to 8 bits, and many become the same."""
+    """Pixels are rounded to 8 bits, and many become equal."""
     picture = Image.new("I;16", (64, 64), value)
     picture.paste(value ^ 1, (32, 0, 64, 64))
     data = encoded(picture, "PNG", transparency=value)
@@ -244,7 +244,7 @@ def test_a_key_colour_of_16_bits_is_transparent_and_its_neighbours_are_not(value
 
 @pytest.mark.parametrize(("depth", "key"), [(1, 1), (2, 1), (2, 2), (4, 7), (4, 15), (8, 200)])
 def test_a_key_colour_of_few_bits_is_transparent_and_its_neighbours_are_not(depth: int, key: int) -> None:
-    """Pillow stretches such pixels over 8 bits, but not the key."""
+    """Pillow scales such pixels to 8 bits, but not the key."""
     rows = bytes((0, *(int(f"{key:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
     rows += bytes((0, *(int(f"{key ^ 1:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
     pieces = chunk(b"tRNS", struct.pack(">H", key)) + chunk(b"eXIf", exif(3)[6:]) + chunk(b"IDAT", zlib.compress(rows))
@@ -255,7 +255,7 @@ def test_a_key_colour_of_few_bits_is_transparent_and_its_neighbours_are_not(dept
 
 
 def test_a_key_colour_of_16_bit_rgb_is_transparent() -> None:
-    """Of such pixels Pillow keeps the upper half alone."""
+    """Pillow keeps only the high byte of such pixels."""
     row = b"\0" + struct.pack(">3H", 0x12F0, 0xFF00, 0x00FF) * 64
     pieces = chunk(b"tRNS", struct.pack(">3H", 0x12F0, 0xFF00, 0x00FF)) + chunk(b"IDAT", zlib.compress(row * 64))
     normalized = normalize_image(png_header(64, 64, 16, 2) + pieces + chunk(b"IEND", b""))
@@ -265,7 +265,7 @@ def test_a_key_colour_of_16_bit_rgb_is_transparent() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kind", ["dithered", "hatched"])
 def test_a_drawing_of_few_colours_stays_as_sharp_as_it_is(kind: str, mode: str) -> None:
-    """No two neighbours are alike, and yet it is none for a JPEG."""
+    """No two neighbours are equal, and yet a JPEG would spoil it."""
     hatching = Image.new("1", (320, 240))
     hatching.putdata([(x + y) % 2 for y in range(240) for x in range(320)])
     picture = photo(mode="1") if kind == "dithered" else hatching
@@ -317,7 +317,7 @@ def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: i
     ],
 )
 def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: str) -> None:
-    """It is not damaged, and whoever made it can save it otherwise."""
+    """It is not damaged, and its writer can save it differently."""
     with pytest.raises(UnsupportedFormat, match=what):
         normalize_image(data)
 
@@ -427,13 +427,13 @@ def test_what_a_png_says_of_its_colours_holds_when_it_is_made_again(
 
 
 def test_a_png_that_is_legal_passes_with_what_it_says_of_its_colours() -> None:
-    """Viewers know what to make of it."""
+    """Viewers know how to handle it."""
     data = with_chunk(encoded(pattern(), "PNG"), LINEAR + P3)
     assert normalize_image(data).data is data
 
 
 def test_other_primaries_become_a_profile() -> None:
-    """No pixel is changed for it."""
+    """No pixel changes."""
     data = with_chunk(encoded(pattern().resize((640, 64)), "PNG"), P3)
     normalized = normalize_image(data)
     assert normalized.changes == ("profile-embedded", "padded", "recompressed")
@@ -453,7 +453,7 @@ def test_the_darks_of_linear_light_are_kept_while_they_have_16_bits(depth: int, 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)])
 def test_paper_is_white_and_what_is_brighter_is_rolled_off(transfer: int, white: int) -> None:
-    """203 cd/m2 of PQ, 75 % of HLG; a brighter picture has all of its highlights."""
+    """203 cd/m2 of PQ, 75 % of HLG; a brighter picture keeps all of its highlights."""
     assert min(middle(png_of(white, cicp(9, transfer), mode="RGB"))) >= 252
     ramp = Image.new("RGB", (640, 64))
     for column in range(64):
@@ -476,7 +476,7 @@ def big_profile(size: int = 1_500_000) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_a_large_profile_is_applied_when_a_picture_is_made_again(kind: str) -> None:
-    """It would take a third of what may leave; and its colours are never lost."""
+    """It would take a third of the output limit; its colours are kept."""
     data = encoded(Image.new("RGB", (640, 64), (90, 120, 200)), kind, icc_profile=big_profile())
     normalized = normalize_image(data)
     assert "colours-converted" in normalized.changes
@@ -516,12 +516,12 @@ def numbered(primaries: int, transfer: int) -> bytes:
     ],
 )
 def test_what_an_avif_says_of_its_colours_is_heeded(primaries: int, transfer: int, changes: tuple[str, ...]) -> None:
-    """By numbers, where it has no profile."""
+    """As numbers, if it has no profile."""
     assert normalize_image(numbered(primaries, transfer)).changes == changes
 
 
 def test_an_avif_whose_container_says_nothing_of_colours_has_those_of_its_stream() -> None:
-    """The header of the sequence says them as well."""
+    """The sequence header states them as well."""
     data = numbered(12, 13).replace(b"colr", b"free", 1)
     assert normalize_image(data).changes == ("converted",)
     start = data.index(b"mdat") + 4
@@ -533,7 +533,7 @@ def test_an_avif_whose_container_says_nothing_of_colours_has_those_of_its_stream
 
 @pytest.mark.parametrize(("size", "offset"), [((80, 60), (0, 0)), ((40, 30), (10, -5))])
 def test_what_was_cropped_away_in_an_avif_does_not_leave(size: tuple[int, int], offset: tuple[int, int]) -> None:
-    """Its container says which part is shown; the file still has all of it."""
+    """Its container states the visible part; the file still contains all of it."""
     picture = Image.new("RGB", (160, 120), (200, 0, 0))
     (width, height), (right, below) = size, offset
     left, top = 80 + right - width // 2, 60 + below - height // 2
@@ -572,7 +572,7 @@ def boxes_in_order(content: bytes) -> list[bytes]:
 
 
 def test_the_transparency_of_an_avif_needs_no_size_of_its_own() -> None:
-    """Older encoders wrote none: it has that of the picture."""
+    """Older encoders left it out: it is that of the picture."""
     picture = pattern()
     picture.putalpha(Image.new("L", picture.size, 128))
     data = encoded(picture, "AVIF", quality=100)
@@ -587,7 +587,7 @@ def test_the_transparency_of_an_avif_needs_no_size_of_its_own() -> None:
 
 
 def test_what_lies_beside_the_first_frame_of_a_gif_is_transparent() -> None:
-    """Pillow fills it with the first colour of the palette."""
+    """Pillow fills it with the palette's first colour."""
     data = encoded(Image.new("P", (20, 10), 0), "GIF").replace(
         struct.pack("<HH", 20, 10), struct.pack("<HH", 60, 40), 1
     )
@@ -624,7 +624,7 @@ def bmp(header_bytes: int, kind: int, *, profile: bytes = b"", gamma: float = 0.
     ],
 )
 def test_what_a_bmp_says_of_its_colours_is_heeded(data: bytes, change: str | None, grey: int) -> None:
-    """By numbers, or by a profile behind its pixels; sRGB and Windows' own colours need no word."""
+    """As numbers, or as a profile after its pixels; sRGB and Windows' own colours need no profile."""
     assert {"colours-converted", "profile-embedded"} & set(normalize_image(data).changes) == (
         {change} if change else set()
     )
@@ -642,7 +642,7 @@ THUMBNAIL = b"JFIF\0\1\2\0\0\1\0\1\1\1" + b"red"
 
 @pytest.mark.parametrize("adobe", [b"", segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")])
 def test_a_jpegs_colours_do_not_depend_on_its_thumbnail(adobe: bytes) -> None:
-    """Without its segment, decoders would take YCbCr for RGB: by Adobe's word, or by the names R, G, B."""
+    """Without its segment, decoders would take YCbCr for RGB: because of Adobe's marker, or of the names R, G, B."""
     plain = encoded(pattern(), "JPEG", quality=95)
     data = with_burdened(plain, THUMBNAIL)
     frame = data.index(b"\xff\xc0")

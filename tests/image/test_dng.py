@@ -1,4 +1,4 @@
-"""Of a DNG, the largest picture that its camera made of it leaves: upright, in its colours, and never the raw."""
+"""A DNG's largest preview is sent: upright, in its own colours, and never the sensor's data."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def jpeg(colour: str, width: int, height: int, **options: Any) -> bytes:
 
 
 def page(kind: int, photometric: int, pixels: bytes, size: tuple[int, int], **more: int) -> tuple[Page, bytes]:
-    """Return the entries of a page but for where its pixels are, and these."""
+    """Return the entries of a page, without the place of its pixels, and these."""
     width, height = size
     entries: Page = {254: (kind,), 256: (width,), 257: (height,), 258: (8, 8, 8), 259: (7,), 262: (photometric,)}
     return {**entries, 277: (3,), 278: (height,), **{int(tag): (value,) for tag, value in more.items()}}, pixels
 
 
 def dng(first: Page, pages: list[tuple[Page, bytes]], order: str = "<", *, chained: bool = False) -> bytes:
-    """Return a DNG: its first page's entries and those of the pages that it has, as its own or behind one another."""
+    """Return a DNG: the entries of its first page, and its other pages, as sub-pages or in sequence."""
     head = b"II*\0" if order == "<" else b"MM\0*"
     body = bytearray(head + bytes(4))
     starts = []
@@ -51,7 +51,7 @@ def dng(first: Page, pages: list[tuple[Page, bytes]], order: str = "<", *, chain
 
 
 def _write(body: bytearray, order: str, entries: Page) -> int:
-    """Append a directory of numbers; return where it begins."""
+    """Append a directory of numbers; return its offset."""
     apart = {}
     for tag, values in entries.items():
         if len(values) > 1:
@@ -75,7 +75,7 @@ THUMBNAIL: Page = {254: (PREVIEW,), 256: (160,), 257: (120,), 258: (8, 8, 8), 25
 @pytest.mark.parametrize("chained", [False, True])
 @pytest.mark.parametrize("pages", [[RAW, SMALL, LARGE], [LARGE, SMALL, RAW]])
 def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], order: str, *, chained: bool) -> None:
-    """Wherever it stands among the pages."""
+    """Wherever it is among the pages."""
     normalized = normalize_image(dng(THUMBNAIL, pages, order, chained=chained))
     assert normalized.data == LARGE[1]
     assert normalized.changes == ("preview-used", "metadata-removed")
@@ -83,7 +83,7 @@ def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], or
 
 
 def test_pages_may_be_named_by_numbers_of_their_own_kind() -> None:
-    """IFD is LONG by another name, which libtiff writes; such files were said to be cut short."""
+    """IFD is another name for LONG, which libtiff writes; such files were refused as cut short."""
     data = dng(THUMBNAIL, [RAW, LARGE])
     named = data.replace(struct.pack("<HH", SUB_PAGES, 4), struct.pack("<HH", SUB_PAGES, 13))
     assert named != data
@@ -112,14 +112,14 @@ def test_pages_that_say_so_are_previews(kind: int, photometric: int) -> None:
     ],
 )
 def test_what_is_no_preview_of_use_never_leaves(other: tuple[Page, bytes]) -> None:
-    """The raw of a DNG may be a JPEG as well; and a small preview is none to look at."""
+    """The raw picture of a DNG may be a JPEG as well; and a small preview is not good enough."""
     assert normalize_image(dng(THUMBNAIL, [other, SMALL])).data == SMALL[1]
     with pytest.raises(UnsupportedFormat, match=r"raw file \(DNG\) without a JPEG preview of at least 1,024"):
         normalize_image(dng(THUMBNAIL, [other, RAW]))
 
 
 def test_the_first_page_may_be_the_preview() -> None:
-    """Telephones write it there."""
+    """Phones write it there."""
     entries, pixels = LARGE
     data = dng({}, [RAW])
     body = bytearray(data)
@@ -132,7 +132,7 @@ def test_the_first_page_may_be_the_preview() -> None:
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (1_600, 1_200)), (3, (1_600, 1_200)), (6, (1_200, 1_600))])
 def test_a_preview_is_turned_as_its_raw_is(orientation: int, size: tuple[int, int]) -> None:
-    """The first page says how; what the JPEG says is another program's."""
+    """The first page states the orientation; that of the JPEG was written by another program."""
     preview = page(PREVIEW, YCBCR, jpeg("blue", 1_600, 1_200, exif=exif(8)), (1_600, 1_200))
     normalized = normalize_image(dng({**THUMBNAIL, 274: (orientation,)}, [RAW, preview]))
     assert (normalized.width, normalized.height) == size
@@ -142,7 +142,7 @@ def test_a_preview_is_turned_as_its_raw_is(orientation: int, size: tuple[int, in
 
 @pytest.mark.parametrize(("space", "is_told"), [(0, False), (2, False), (3, True), (4, True)])
 def test_a_preview_is_shown_in_its_colours(space: int, *, is_told: bool) -> None:
-    """Adobe RGB and ProPhoto become a profile; no number is changed for it."""
+    """Adobe RGB and ProPhoto become a profile; no pixel value changes."""
     preview = page(PREVIEW, YCBCR, LARGE[1], (1_600, 1_200), **{str(PREVIEW_COLOURS): space})
     normalized = normalize_image(dng(THUMBNAIL, [RAW, preview]))
     assert ("profile-embedded" in normalized.changes) == is_told
@@ -158,7 +158,7 @@ def test_a_large_preview_is_made_smaller_like_any_jpeg() -> None:
 
 
 def test_pages_that_lead_to_one_another_end() -> None:
-    """A chain may close to a ring."""
+    """A chain of pages may be circular."""
     data = bytearray(dng({}, [RAW, RAW], chained=True))
     (start,) = struct.unpack_from("<I", data, 4)
     last = data.rindex(struct.pack("<HHII", 279, 4, 1, len(RAW[1])))

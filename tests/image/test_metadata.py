@@ -1,4 +1,4 @@
-"""What was never meant to leave does not leave, and the pixels beside it are not touched."""
+"""Metadata is removed, and the pixels are not touched."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def with_segment(jpeg: bytes, extra: bytes) -> bytes:
-    """Return a JPEG with one segment more, after the first."""
+    """Return a JPEG with one more segment, after the first."""
     return jpeg[:20] + extra + jpeg[20:]
 
 
 def with_chunk(png: bytes, extra: bytes) -> bytes:
-    """Return a PNG with one chunk more, after the header."""
+    """Return a PNG with one more chunk, after the header."""
     return png[:33] + extra + png[33:]
 
 
@@ -67,7 +67,7 @@ PNG_METADATA = {
 
 @pytest.mark.parametrize("kind", JPEG_METADATA)
 def test_a_jpegs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
-    """What is left is the very file that it would have been without them."""
+    """The output is the same file as without them."""
     normalized = normalize_image(with_segment(PLAIN_JPEG, JPEG_METADATA[kind]))
     assert normalized.data == PLAIN_JPEG
     assert normalized.changes == ("metadata-removed",)
@@ -75,7 +75,7 @@ def test_a_jpegs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PNG_METADATA)
 def test_a_pngs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
-    """What is left is the very file that it would have been without them."""
+    """The output is the same file as without them."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, PNG_METADATA[kind]))
     assert normalized.data == PLAIN_PNG
     assert normalized.changes == ("metadata-removed",)
@@ -83,7 +83,7 @@ def test_a_pngs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
 
 @pytest.mark.parametrize("plain", [PLAIN_JPEG, PLAIN_PNG], ids=["JPEG", "PNG"])
 def test_nothing_follows_the_end(plain: bytes) -> None:
-    """Motion photos, gain maps and archives hide there."""
+    """Motion photos, gain maps and archives are hidden there."""
     normalized = normalize_image(plain + SECRET + plain)
     assert normalized.data == plain
     assert normalized.changes == ("metadata-removed",)
@@ -110,7 +110,7 @@ def test_only_the_first_frame_of_an_apng_leaves() -> None:
 
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])
 def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any]) -> None:
-    """Cutting is no recoding, as another decoder sees it."""
+    """Removing metadata does not re-encode the picture, as another decoder confirms."""
     data = encoded(photo(), kind, exif=exif(), **options)
     normalized = normalize_image(data)
     assert len(normalized.data) < len(data)
@@ -119,7 +119,7 @@ def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any])
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP"])
 def test_nothing_personal_is_in_what_was_re_encoded(kind: str) -> None:
-    """An encoder of Pillow's writes what it finds in the image's own notes."""
+    """Pillow's encoders write what they find in the image's `info`."""
     options: dict[str, Any] = {"exif": exif(6)} if kind not in {"GIF", "BMP"} else {}
     if kind in {"JPEG", "GIF"}:
         options["comment"] = SECRET
@@ -139,7 +139,7 @@ def test_no_comment_of_a_gif_is_in_the_jpeg_that_is_made_of_it() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
-    """Without it the colours would be others."""
+    """Without it the colours would be different."""
     data = encoded(photo(), kind, icc_profile=PROFILE)
     normalized = normalize_image(data)
     assert normalized.data is data
@@ -147,13 +147,13 @@ def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_a_colour_profile_stays_where_it_is_re_encoded(kind: str) -> None:
-    """Applying it would cost twice a decode; every viewer can."""
+    """Applying it would take twice as long as decoding; every viewer can apply it."""
     normalized = normalize_image(encoded(photo(1000, 100), kind, icc_profile=PROFILE))
     assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE
 
 
 def test_a_profile_of_another_colour_space_does_not_stay() -> None:
-    """A grey picture with a profile for RGB is one that no two programs show alike."""
+    """A grey picture with an RGB profile looks different in every program."""
     normalized = normalize_image(encoded(photo(1000, 100, "L"), "TIFF", icc_profile=PROFILE))
     assert "icc_profile" not in Image.open(BytesIO(normalized.data)).info
 
@@ -176,26 +176,26 @@ def test_transparency_and_gamma_stay_in_a_png() -> None:
     ids=["jfif", "adobe"],
 )
 def test_nothing_hides_behind_what_tells_a_jpegs_colours(piece: bytes) -> None:
-    """Such segments have one length."""
+    """Such segments have a fixed length."""
     assert normalize_image(with_segment(PLAIN_JPEG, piece)).data == PLAIN_JPEG
 
 
 @pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"tRNS"])
 def test_nothing_hides_behind_what_tells_a_pngs_colours(kind: bytes) -> None:
-    """Such chunks have one length, and decoders make nothing of any other."""
+    """Such chunks have a fixed length, and decoders ignore any other."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, chunk(kind, bytes(40) + SECRET)))
     assert normalized.data == PLAIN_PNG
     assert normalized.changes == ("metadata-removed",)
 
 
 def test_nothing_hides_in_the_end_of_a_png() -> None:
-    """It could not be cut out without another checksum."""
+    """It could not be removed without a new checksum."""
     with pytest.raises(CorruptImage):
         normalize_image(PLAIN_PNG[:-12] + chunk(b"IEND", SECRET))
 
 
 def with_wrong_checksum(kind: bytes, body: bytes) -> bytes:
-    """Return a PNG chunk as a faulty disk or GIMP 2.10 wrote it."""
+    """Return a PNG chunk with a bad checksum, as a faulty disk or GIMP 2.10 wrote it."""
     return chunk(kind, body)[:-4] + b"\xde\xad\xbe\xef"
 
 
@@ -217,7 +217,7 @@ GAMMA = struct.pack(">I", 45_455)
     ],
 )
 def test_an_ancillary_chunk_of_a_png_that_is_in_error_is_ignored(faulty: bytes) -> None:
-    """As the standard says (13.1); the picture passes without it, upright as it is."""
+    """As the standard demands (13.1); the picture is passed through without it, not rotated."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, faulty))
     assert normalized.data == PLAIN_PNG
     assert normalized.changes == ("metadata-removed",)
@@ -225,7 +225,7 @@ def test_an_ancillary_chunk_of_a_png_that_is_in_error_is_ignored(faulty: bytes) 
 
 @pytest.mark.parametrize("kind", ["iCCP", "gAMA", "sRGB"])
 def test_of_a_chunk_that_may_be_there_once_the_first_intact_one_counts(kind: str) -> None:
-    """Others like it do not leave, whatever they say."""
+    """Similar segments are removed, whatever they contain."""
     first, second = {
         "iCCP": (b"p\0\0" + zlib.compress(PROFILE), b"q\0\0" + zlib.compress(PROFILE)),
         "gAMA": (GAMMA, struct.pack(">I", 100_000)),
@@ -245,13 +245,13 @@ def test_of_two_orientations_the_first_counts() -> None:
 
 
 def test_what_tells_a_pngs_colours_does_not_count_after_its_pixels() -> None:
-    """Some decoders heed it there, others do not."""
+    """Some decoders use it there, others do not."""
     normalized = normalize_image(PLAIN_PNG[:-12] + chunk(b"gAMA", GAMMA) + PLAIN_PNG[-12:])
     assert normalized.data == PLAIN_PNG
 
 
 def test_apples_own_variant_of_png_is_refused_by_name() -> None:
-    """Its first chunk is another than a PNG's, and its pixels are in another order."""
+    """Its first chunk is not a PNG's, and its channels are in another order."""
     with pytest.raises(UnsupportedFormat, match="CgBI"):
         normalize_image(PLAIN_PNG[:8] + chunk(b"CgBI", bytes(4)) + PLAIN_PNG[8:])
 
@@ -270,19 +270,19 @@ FRAMES = [photo(64, 64), photo(64, 64), photo(64, 64)]
     ids=["frames of a gif", "a gif's last comment", "after a gif", "frames of an avif"],
 )
 def test_what_is_left_out_is_told(data: bytes) -> None:
-    """Also where it follows the picture."""
+    """Even if it follows the picture."""
     assert normalize_image(data).changes == ("converted", "metadata-removed")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "AVIF"])
 def test_nothing_is_told_where_nothing_is_left_out(kind: str) -> None:
-    """A picture alone has nothing that could be removed."""
+    """A picture without metadata has nothing to remove."""
     assert normalize_image(encoded(FRAMES[0], kind)).changes == ("converted",)
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12])
 def test_the_depth_of_an_avif_is_told(depth: int) -> None:
-    """Pillow returns 8 bits of each."""
+    """Pillow returns 8 bits per channel."""
     picture = pyvips.Image.new_from_memory(photo(64, 64).tobytes(), 64, 64, 3, "uchar")
     data = picture.heifsave_buffer(compression="av1", bitdepth=depth, effort=0)
     assert ("depth-reduced" in normalize_image(data).changes) == (depth > 8)
@@ -301,7 +301,7 @@ ADOBE_RGB = colour.ADOBE_RGB.profile(is_grey=False)
 
 
 def test_a_jpeg_whose_exif_states_adobe_rgb_passes_with_a_profile() -> None:
-    """Every other byte is as it was; the profile stands behind the JFIF segment, which comes first."""
+    """All other bytes stay the same; the profile follows the JFIF segment, which comes first."""
     data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
     jfif, picture = data[2:20], data[data.index(b"\xff\xdb") :]
     assert jfif[4:8] == b"JFIF"
@@ -313,7 +313,7 @@ def test_a_jpeg_whose_exif_states_adobe_rgb_passes_with_a_profile() -> None:
 
 
 def test_the_profile_that_is_added_counts_for_the_limit() -> None:
-    """A JPEG that would be too large with it is made again, with it."""
+    """A JPEG that would be too large with it is re-encoded, with the profile."""
     data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
     size = len(normalize_image(data).data)
     assert "recompressed" not in normalize_image(data, ImageLimits(max_output_bytes=size)).changes
@@ -325,7 +325,7 @@ def test_the_profile_that_is_added_counts_for_the_limit() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
 @pytest.mark.parametrize("size", [(320, 240), (320, 40)])
 def test_a_png_whose_exif_states_adobe_rgb_leaves_with_a_profile(size: tuple[int, int], mode: str) -> None:
-    """Whether it passes or is padded; of its curve alone where it is grey."""
+    """Whether it is passed through or padded; a grey picture gets a profile of the curve only."""
     source = encoded(photo(*size).convert(mode), "PNG", exif=of_adobe_rgb())
     normalized = normalize_image(source)
     profile = colour.ADOBE_RGB.profile(is_grey=mode in {"L", "LA"})
@@ -339,7 +339,7 @@ def test_a_png_whose_exif_states_adobe_rgb_leaves_with_a_profile(size: tuple[int
 
 @pytest.mark.parametrize("stated", [chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 45_455))])
 def test_what_a_png_states_itself_goes_before_its_exif(stated: bytes) -> None:
-    """EXIF was another program's."""
+    """The EXIF block was written by another program."""
     data = with_chunk(encoded(photo(), "PNG", exif=of_adobe_rgb()), stated)
     normalized = normalize_image(data)
     assert normalized.changes == ("metadata-removed",)
@@ -348,13 +348,13 @@ def test_what_a_png_states_itself_goes_before_its_exif(stated: bytes) -> None:
 
 
 def test_a_cmyk_jpeg_is_not_in_adobe_rgb() -> None:
-    """Whatever its EXIF says: its inks are converted."""
+    """Whatever its EXIF says: CMYK is converted."""
     normalized = normalize_image(encoded(photo(mode="CMYK"), "JPEG", exif=of_adobe_rgb()))
     assert normalized.changes == ("colours-converted", "recompressed", "metadata-removed")
 
 
 def test_exif_that_leads_in_a_circle_states_nothing() -> None:
-    """Or beyond its end, or is empty."""
+    """Or an offset beyond its end, or it is empty."""
     entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
     circle = b"II*\0" + struct.pack("<IH", 8, 3) + entry + struct.pack("<HHII", 0xA001, 3, 1, 0xFFFF)
     for at in (8, 0, 4, 2**32 - 1):

@@ -1,4 +1,4 @@
-"""Every image leaves upright: all eight orientations of every format, pixel by pixel."""
+"""Every output is upright: all eight orientations of every format, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STORED_AT: dict[int, Callable[[int, int], tuple[int, int]]] = {
 
 
 def assert_upright(data: bytes, orientation: int, *, tolerance: int) -> None:
-    """Demand that every pixel stands where the orientation puts it."""
+    """Check that every pixel is where the orientation puts it."""
     normalized = normalize_image(data)
     width, height, pixels = seen(normalized.data)
     assert (width, height) == ((HEIGHT, WIDTH) if orientation > 4 else (WIDTH, HEIGHT))
@@ -42,7 +42,7 @@ def assert_upright(data: bytes, orientation: int, *, tolerance: int) -> None:
 
 
 def distance(pixel: Pixel, other: Pixel) -> int:
-    """Return by how much two pixels differ in the channel where they differ most."""
+    """Return the largest difference between two pixels in any channel."""
     return max(abs(a - b) for a, b in zip(pixel[:3], other, strict=True))
 
 
@@ -57,7 +57,7 @@ def distance(pixel: Pixel, other: Pixel) -> int:
     ],
 )
 def test_a_lossless_image_is_turned_exactly(kind: str, options: dict[str, object], orientation: int) -> None:
-    """A drawing stays PNG, so that not one pixel may differ."""
+    """A drawing stays a PNG, so that no pixel may differ."""
     asked = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif(orientation)}
     assert_upright(encoded(pattern(), kind, **asked, **options), orientation, tolerance=0)
 
@@ -72,20 +72,20 @@ def test_a_lossless_image_is_turned_exactly(kind: str, options: dict[str, object
     ],
 )
 def test_a_lossy_image_is_turned_as_well(kind: str, options: dict[str, object], orientation: int) -> None:
-    """A lossy one is turned before it is encoded again; its colours may bleed a little where they meet."""
+    """A lossy picture is rotated before it is encoded again; its colours may bleed a little at edges."""
     data = encoded(pattern(), kind, exif=exif(orientation), **options)
     assert_upright(data, orientation, tolerance=90)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_heic_is_turned_as_its_container_asks(orientation: int) -> None:
-    """Phones write the turn into the container; the samples were made from the same pattern with an encoder."""
+    """Phones write the rotation into the container; an encoder created the samples from the same pattern."""
     assert_upright((SAMPLES / f"orientation-{orientation}.heic").read_bytes(), orientation, tolerance=10)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_turn_is_told(orientation: int) -> None:
-    """The result document shows that the image was turned, and that what asked for it is gone."""
+    """The result document shows that the image was rotated, and that its EXIF orientation is gone."""
     normalized = normalize_image(encoded(pattern(), "JPEG", exif=exif(orientation)))
     assert normalized.changes == ("oriented", "recompressed", "metadata-removed")
 
@@ -98,14 +98,14 @@ def test_an_orientation_that_means_nothing_is_upright(value: int) -> None:
 
 @pytest.mark.parametrize(("start", "others"), [(8, 5_000), (100_000, 0)])
 def test_an_orientation_is_found_wherever_its_directory_is(start: int, others: int) -> None:
-    """Behind thousands of entries, and behind what some writers put before their directory."""
+    """After thousands of entries, and after padding that some writers put before their directory."""
     entries = struct.pack("<HHIHH", 0x0100, 3, 1, 1, 0) * others + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
     block = (b"II*\0" + struct.pack("<I", start)).ljust(start, b"\0") + struct.pack("<H", others + 1) + entries
     assert_upright(with_chunk(encoded(pattern(), "PNG"), chunk(b"eXIf", block + bytes(4))), 6, tolerance=0)
 
 
 def test_an_animation_of_a_thousand_frames_is_turned() -> None:
-    """Its EXIF block comes behind the last of them."""
+    """Its EXIF block follows the last of them."""
     data = encoded(pattern(), "WEBP", lossless=True, save_all=True, append_images=[photo(WIDTH, HEIGHT)], exif=exif(6))
     start = data.index(b"ANMF")
     end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
