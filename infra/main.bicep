@@ -1,5 +1,5 @@
 // iTwin Image Drop: everything but the event subscriptions, which need the deployed code (events/main.bicep). This is for
-// whoever owns a subscription; whoever owns a resource group alone deploys resources.bicep.
+// owners of a subscription; owners of only a resource group deploy resources.bicep.
 
 targetScope = 'subscription'
 

@@ -1,5 +1,5 @@
 // Everything of one environment, in an existing resource group; a table of contents of modules/. main.bicep deploys it
-// for whoever owns a subscription.
+// for owners of a subscription.
 
 import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'

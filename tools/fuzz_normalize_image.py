@@ -71,8 +71,8 @@ def judge(data: bytes) -> None:
     if next(_COUNT) % CAGED_EVERY == 0 and outcome_in_cage(data) != (refusal, normalized):
         raise AssertionError("the cage has another outcome")
     if normalized:
-        anew = not {"recompressed", "converted"}.isdisjoint(normalized.changes)
-        if decodable(normalized.data, "error" if anew else "none") != (normalized.width, normalized.height):
+        re_encoded = not {"recompressed", "converted"}.isdisjoint(normalized.changes)
+        if decodable(normalized.data, "error" if re_encoded else "none") != (normalized.width, normalized.height):
             raise AssertionError("the output does not match its description")
         if len(normalized.data) > LIMITS.max_output_bytes:
             raise AssertionError("the output is too large")
