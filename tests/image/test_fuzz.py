@@ -13,10 +13,10 @@ from tests.deadlines import HANG_S
 from tools.failures import keep
 
 ROOT = Path(__file__).parents[2]
-SENTENCE = "The fuzzer cannot run here: atheris is made for Linux on x86_64 alone.\n"
+SENTENCE = "The fuzzer cannot run here: atheris supports only Linux on x86_64.\n"
 
 
-@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is made for Linux on x86_64 alone")
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris supports only Linux on x86_64")
 def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     """Thousands of mutated files, each refused or made legal, and no failure left behind."""
     run = subprocess.run(
