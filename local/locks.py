@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_FILE = ".lock"
-PATIENCE_S = 5.0  # after a cloud was killed, its Azurite is still saving its data
+PATIENCE_S = 5.0  # a cloud that was told to stop needs a moment
+SAVING_S = 30.0  # after a cloud was killed, its Azurite is still saving its data, as run_azurite.js lets it
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
@@ -31,9 +32,23 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 def name_holder(descriptor: int) -> str:
     """Return which process holds the lock, as far as the file says, to be inserted into a sentence."""
     try:
-        return f" (process {json.loads(os.pread(descriptor, 65_536, 0))['pid']})"
+        return f" (process {_holder(descriptor)})"
     except (ValueError, KeyError, TypeError):
         return ""  # it has only just begun
+
+
+def _holder(descriptor: int) -> int:
+    return int(json.loads(os.pread(descriptor, 65_536, 0))["pid"])
+
+
+def _holder_was_killed(descriptor: int) -> bool:
+    try:
+        os.kill(_holder(descriptor), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return False
 
 
 @contextmanager
@@ -45,7 +60,10 @@ def claim_folder(folder: Path) -> Iterator[int]:
     """
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        if not wait_until(lambda: try_lock(descriptor), timeout_s=PATIENCE_S):
+        is_locked = wait_until(lambda: try_lock(descriptor), timeout_s=PATIENCE_S)
+        if not is_locked and _holder_was_killed(descriptor):
+            is_locked = wait_until(lambda: try_lock(descriptor), timeout_s=SAVING_S)
+        if not is_locked:
             holder = name_holder(descriptor)
             message = f"Another local cloud{holder} is using the folder {folder}: stop it first, or choose another one."
             raise LocalCloudError(message)

@@ -6,7 +6,7 @@ const https = require("https");
 const Module = require("module");
 const path = require("path");
 
-const SAVING_MS = 3000;
+const SAVING_MS = 30000; // which only ends a hang; local/locks.py waits for as long
 
 // It ends with its input, see processes.py. It then also deletes its temporary data, or saves persistent data, as nobody
 // else is left to do so. The input alone must not keep it running: hence unref().
