@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import format_datetime
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
@@ -69,6 +70,8 @@ def open_queue(
     """Open a queue whose messages the Functions host can read, which expects them in base64."""
     # Imported only when needed: few drops are postponed, and the others should not pay for the import.
     from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy  # noqa: PLC0415
+
+    import_module("shared.queue_models")
 
     options = _options(time, http) | {
         "message_encode_policy": TextBase64EncodePolicy(),

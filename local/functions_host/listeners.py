@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
+import local.functions_host.queue_models  # noqa: F401 - before its threads use the SDK
 from local.functions_host.worker import bind_blob, bind_queue_message
 
 if TYPE_CHECKING:
