@@ -39,7 +39,7 @@ _OVER_HALF = [int(difference > 128) for difference in range(256)]  # noqa: PLR20
 
 
 def joined(high: Image.Image, low: Image.Image) -> Image.Image:
-    """Return the high bytes of 16-bit numbers."""
+    """Join the high and the low bytes into 16-bit values."""
     return Image.frombytes("I;16", high.size, Image.merge("LA", (low, high)).tobytes())
 
 
