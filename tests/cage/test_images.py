@@ -109,23 +109,23 @@ def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
     assert outcomes == [outcome(lambda data: normalize_image(data, limits), data) for data in files]
 
 
-def test_a_template_that_was_killed_is_replaced() -> None:
+def test_a_template_that_was_killed_is_replaced(others: set[int]) -> None:
     """The next drop is not affected."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
-    for template in descendants(os.getpid(), "shared.cage.template"):
+    for template in own_processes(others, "shared.cage.template"):
         os.kill(template, signal.SIGKILL)
     assert images.normalize(data) == first
     images.close()
 
 
-def test_a_template_that_is_starved_is_replaced() -> None:
+def test_a_template_that_is_starved_is_replaced(others: set[int]) -> None:
     """Its children could not even receive their files: that is not reported as a crash of the decoder."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
-    for process in descendants(os.getpid(), "shared.cage.template"):
+    for process in own_processes(others, "shared.cage.template"):
         _, hard = resource.prlimit(process, resource.RLIMIT_AS)
         resource.prlimit(process, resource.RLIMIT_AS, (1_000_000, hard))
     assert images.normalize(data) == first
@@ -133,22 +133,22 @@ def test_a_template_that_is_starved_is_replaced() -> None:
     images.close()
 
 
-def test_a_template_that_stands_still_is_replaced() -> None:
+def test_a_template_that_stands_still_is_replaced(others: set[int]) -> None:
     """It is killed when its time is over."""
     images = open_images(LIMITS, CageLimits(wall_s=10))
     data = encoded(photo(), "BMP")
     first = images.normalize(data)
-    for template in descendants(os.getpid(), "shared.cage.template"):
+    for template in own_processes(others, "shared.cage.template"):
         os.kill(template, signal.SIGSTOP)
     assert images.normalize(data) == first
     images.close()
 
 
-def test_no_process_is_left_when_it_is_closed() -> None:
+def test_no_process_is_left_when_it_is_closed(others: set[int]) -> None:
     """Neither the template nor the child that it keeps ready."""
     images = open_images(LIMITS, CAGE)
     images.normalize(encoded(photo(), "BMP"))
-    started = descendants(os.getpid(), "shared.cage")
+    started = own_processes(others, "shared.cage")
     assert len(started) >= 2
     images.close()
     assert wait_until(lambda: not any(is_running(pid) for pid in started), timeout_s=HANG_S)
@@ -247,6 +247,17 @@ def test_it_works_where_there_is_no_cage() -> None:
     )
     expected = [outcome(normalize_image, file) for file in files if file]
     assert run.stdout.splitlines() == [end[1] if isinstance(end, tuple) else str(len(end.data)) for end in expected]
+
+
+@pytest.fixture
+def others() -> set[int]:
+    """Return the processes that other tests' clouds and cages have, which may be left running beside this one."""
+    return set(descendants(os.getpid(), "shared.cage"))
+
+
+def own_processes(others: set[int], named: str) -> list[int]:
+    """Return the processes of this test alone."""
+    return [pid for pid in descendants(os.getpid(), named) if pid not in others]
 
 
 def descendants(pid: int, named: str) -> list[int]:
