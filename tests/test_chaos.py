@@ -110,14 +110,14 @@ def both(*changes: Callable[[Evidence], object]) -> Callable[[Evidence], None]:
     return make
 
 
-def drop_is_given_up(evidence: Evidence, times: int = 1) -> None:
+def drop_is_dead_lettered(evidence: Evidence, times: int = 1) -> None:
     """Let the host stop trying the older drop, so many times."""
     evidence.dead_letters += times * [("itwin/0.png.json", "0x0")]
 
 
-def drop_is_given_up_for_good(evidence: Evidence) -> None:
+def drop_is_dead_lettered_for_good(evidence: Evidence) -> None:
     """Let the host stop trying the older drop again and again."""
-    drop_is_given_up(evidence, times=3)
+    drop_is_dead_lettered(evidence, times=3)
 
 
 def newer_is_deleted(evidence: Evidence) -> None:
@@ -159,8 +159,10 @@ RIGHTS: dict[str, Callable[[Evidence], object]] = {
     ),
     "an older drop was superseded": say(0, unhappy(0, "superseded")),
     "a drop waited": say(0, unhappy(0, "retrying"), document(0)),
-    "a drop was given up": both(drop_is_given_up_for_good, say(0, unhappy(0, "failed", "Bug"))),
-    "a drop was given up, but is up": both(drop_is_given_up_for_good, say(0, unhappy(0, "failed", "Bug"), document(0))),
+    "a drop was dead-lettered too often": both(drop_is_dead_lettered_for_good, say(0, unhappy(0, "failed", "Bug"))),
+    "a drop was dead-lettered too often, but is up": both(
+        drop_is_dead_lettered_for_good, say(0, unhappy(0, "failed", "Bug"), document(0))
+    ),
     "a drop was deleted unread": both(
         newer_is_deleted,
         nothing_of_newer,
@@ -178,14 +180,14 @@ RIGHTS: dict[str, Callable[[Evidence], object]] = {
 WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "a queue holds something": (lambda e: e.queued.update({"drop-retries": 1}), "holds 1 messages"),
     "a call went to another host": (lambda e: e.calls_astray.append("/"), "sent to another host"),
-    "given up without a result": (lambda e: e.dead_letters.append(("itwin/9.png.json", "0x9")), "without a final"),
-    "given up and waiting": (
-        both(drop_is_given_up, say(0, unhappy(0, "retrying"))),
+    "dead-lettered without a result": (lambda e: e.dead_letters.append(("itwin/9.png.json", "0x9")), "without a final"),
+    "dead-lettered and waiting": (
+        both(drop_is_dead_lettered, say(0, unhappy(0, "retrying"))),
         "was dead-lettered without a final",
     ),
-    "failed, but never given up": (say(0, unhappy(0, "failed", "Bug")), "says failed, which is not true"),
+    "failed, but never dead-lettered": (say(0, unhappy(0, "failed", "Bug")), "says failed, which is not true"),
     "failed, but not tried again": (
-        both(drop_is_given_up, say(0, unhappy(0, "failed", "Bug"))),
+        both(drop_is_dead_lettered, say(0, unhappy(0, "failed", "Bug"))),
         "says failed, which is not true",
     ),
     "no result": (lambda e: e.histories.pop("itwin/0.png.json"), "has no final result"),

@@ -194,7 +194,7 @@ def jpeg_of_scans(side: int) -> bytes:
 
 def png_of_chunks(side: int, size: int, extra: bytes = b"") -> bytes:
     """Return a PNG of noise whose pixels come in so many bytes at a time, and whose other chunks come before."""
-    rows = zlib.compress(b"".join(b"\0" + random.Random(row).randbytes(3 * side) for row in range(side)))  # noqa: S311
+    rows = zlib.compress(b"".join(b"\0" + random.Random(row).randbytes(3 * side) for row in range(side)))  # noqa: S311 - noise
     pixels = b"".join(chunk(b"IDAT", rows[at : at + size]) for at in range(0, len(rows), size))
     return png_header(side, side) + extra + pixels + chunk(b"IEND", b"")
 
