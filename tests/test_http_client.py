@@ -18,23 +18,19 @@ import pytest
 import requests
 import trustme
 
-from shared.http_client import (
-    KEEPALIVE_S,
-    MAX_BODY_BYTES,
-    MAX_IDLE_S,
-    HttpClient,
-    NoResponse,
-    Response,
-    look_up,
-    proxy_of_environment,
-)
+from shared.http_client import HttpClient, NoResponse, Response
+from shared.http_client.client import MAX_BODY_BYTES
+from shared.http_client.connecting import KEEPALIVE_S
+from shared.http_client.connection import MAX_IDLE_S
+from shared.http_client.environment import look_up, proxy_of_environment
 from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request, reset, respond, responding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from shared.http_client import Address, Cause
+    from shared.http_client import Cause
+    from shared.http_client.environment import Address
 
 BODY = b"image" * 1000
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from azure.core.credentials import TokenCredential
 
-    from shared.http_client import Address
+    from shared.http_client.environment import Address
     from tests.wire import Conversation
 
 CLIENT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
