@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INNER = """
 from tests.image.pictures import encoded, photo
-from tests.image.test_hostile import intact
+from tests.image.corpus import intact
 from tests.kept import made_once
 
 @made_once

@@ -44,8 +44,8 @@ with atheris.instrument_imports(include=["shared", "PIL"]):
 from shared.cage import CageLimits, Images, open_images
 from shared.image.formats.png_chunks import SIGNATURE
 from shared.image.formats.recognition import FORMATS
+from tests.image.corpus import intact
 from tests.image.pictures import decodable
-from tests.image.test_hostile import intact
 
 if TYPE_CHECKING:
     from shared.image import NormalizedImage

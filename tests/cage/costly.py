@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from tests.image.bombs import heic_of_tiles, many_references, smaller_than_it_is
+from tests.image.corpus import intact
 from tests.image.pictures import encoded, photo
-from tests.image.test_hostile import (
-    box,
-    heic_of_tiles,
-    intact,
-    many_references,
-    png_header,
-    smaller_than_it_is,
-    tiff,
-    tiff_of_one_tile,
-    with_item_boxes,
-)
-from tests.image.test_metadata import chunk, segment
+from tests.image.structures import box, chunk, png_header, segment, with_item_boxes
+from tests.image.tiff_files import tiff, tiff_of_one_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,11 +19,11 @@ from shared.cage import CageLimits, Images, open_images
 from shared.errors import DropError, OutOfTime
 from shared.image import ImageLimits, normalize_image
 from tests.deadlines import HANG_S
+from tests.image.colour_files import LINEAR, big_profile, cicp, numbered, png_of
+from tests.image.corpus import KINDS, intact
 from tests.image.pictures import encoded, photo
-from tests.image.test_colours import LINEAR, big_profile, cicp, numbered, png_of, tiff_of_planes
-from tests.image.test_dng import LARGE, RAW, THUMBNAIL, dng
-from tests.image.test_hostile import KINDS, intact
-from tests.image.test_integrity import fax
+from tests.image.raw_files import LARGE, RAW, THUMBNAIL, dng
+from tests.image.tiff_files import fax, tiff_of_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

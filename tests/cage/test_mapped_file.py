@@ -10,7 +10,7 @@ import pytest
 
 from shared.cage.mapped_file import MappedFile
 from shared.image import examine_image
-from tests.cage.test_limits import FILES, file
+from tests.cage.large_files import FILES, file
 
 READ_WHOLE = {kind for kind in FILES if kind.startswith("avif")}
 """The AV1 parser reads all of an item."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import struct
 import zlib
 from io import BytesIO
@@ -15,9 +14,10 @@ from PIL import Image, ImageCms
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, colour, normalize_image
 from shared.image.formats import hevc
+from tests.image.colour_files import LINEAR, big_profile, cicp, numbered, png_of
 from tests.image.pictures import encoded, exif, pattern, pattern_at, photo, seen
-from tests.image.test_hostile import box, png_header, tiff
-from tests.image.test_metadata import chunk, segment, with_chunk
+from tests.image.structures import box, chunk, png_header, segment, with_chunk
+from tests.image.tiff_files import tiff, tiff_of_planes
 
 
 def cmyk_profile() -> bytes:
@@ -322,18 +322,6 @@ def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: 
         normalize_image(data)
 
 
-def tiff_of_planes(order: str, photometric: int, depth: int, planes: int, **more: tuple[int, ...]) -> bytes:
-    """Return a TIFF of 16 x 16 whose n-th plane has nothing but the n-th of these values, in strips of 6 rows."""
-    values = [(2**depth - 1) * level // 10 for level in (9, 5, 2, 1)][:planes]
-    rows = [struct.pack(f"{order}16{'H' if depth == 16 else 'B'}", *[value] * 16) for value in values]
-    lengths = [len(rows[0]) * count for count in (6, 6, 4)] * planes
-    entries = {256: (16,), 257: (16,), 258: (depth,) * planes, 259: (1,), 262: (photometric,), 277: (planes,)}
-    entries |= {273: tuple(8 + sum(lengths[:strip]) for strip in range(len(lengths))), 279: tuple(lengths)}
-    entries |= {278: (6,), 284: (2,), **{int(tag): value for tag, value in more.items()}}
-    short = dict.fromkeys((258, 259, 262, 277, 284, 338, 339), (3, "H"))
-    return tiff(entries, b"".join(row * 16 for row in rows), order, short)
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize(
@@ -375,16 +363,6 @@ def test_planes_that_are_not_all_there_are_damaged() -> None:
         normalize_image(tiff_of_planes("<", 2, 8, 3, **whole))
 
 
-def png_of(value: int, *chunks: bytes, mode: str = "L") -> bytes:
-    """Return a PNG of one grey, so long that it has to be padded, that says something of its colours."""
-    return with_chunk(encoded(Image.new(mode, (640, 64), (value,) * len(mode)), "PNG"), b"".join(chunks))
-
-
-def cicp(primaries: int, transfer: int) -> bytes:
-    """Return the chunk of a PNG that states its colours by numbers of H.273."""
-    return chunk(b"cICP", bytes((primaries, transfer, 0, 1)))
-
-
 def middle(data: bytes) -> tuple[int, ...]:
     """Return the pixel in the middle as every viewer shows it that knows sRGB."""
     image: Any = Image.open(BytesIO(normalize_image(data).data))
@@ -396,7 +374,6 @@ def middle(data: bytes) -> tuple[int, ...]:
     return tuple(pixel) if isinstance(pixel, tuple) else ()
 
 
-LINEAR = chunk(b"gAMA", struct.pack(">I", 100_000))
 P3 = chunk(b"cHRM", struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000))
 
 
@@ -466,14 +443,6 @@ def test_paper_is_white_and_what_is_brighter_is_rolled_off(transfer: int, white:
     assert all(one[0] < other[0] for one, other in pairwise(row[20:50]))
 
 
-def big_profile(size: int = 1_500_000) -> bytes:
-    """Return a profile of a strange red, with so much in it that nobody reads."""
-    red, green, blue = (0.2, 0.4), (0.3, 0.6), (0.15, 0.06)
-    profile = colour.ColourSpace(colour.Primaries((0.3127, 0.329), red, green, blue)).profile(is_grey=False)
-    whole = profile + random.Random(1).randbytes(size)  # noqa: S311 - no secret
-    return struct.pack(">I", len(whole)) + whole[4:]
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_a_large_profile_is_applied_when_a_picture_is_made_again(kind: str) -> None:
     """It would take a third of the output limit; its colours are kept."""
@@ -493,13 +462,6 @@ def test_a_large_profile_stays_where_a_picture_passes(kind: str) -> None:
     """It is legal as it is."""
     data = encoded(photo(), kind, icc_profile=big_profile())
     assert normalize_image(data).data is data
-
-
-def numbered(primaries: int, transfer: int) -> bytes:
-    """Return an AVIF of mid-grey that states its colours by numbers of H.273."""
-    data = encoded(Image.new("RGB", (64, 64), (128, 128, 128)), "AVIF", quality=100)
-    at = data.index(b"nclx") + 4
-    return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
 
 
 @pytest.mark.parametrize(

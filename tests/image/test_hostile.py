@@ -8,9 +8,6 @@ import struct
 import warnings
 import zlib
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import pyvips
@@ -21,76 +18,22 @@ from shared.image import normalize_image
 from shared.image.damage import as_corrupt_image
 from shared.image.formats import av1
 from tests.costs import cost, cost_in_photos, decode, memory_bytes
-from tests.image.pictures import decodable, encoded, exif, legal, pattern, photo
-from tests.image.test_metadata import chunk, segment
-from tests.kept import Intact, made_once, noted
+from tests.image.bombs import (
+    BOMBS,
+    bomb,
+    deflated_zeros,
+    heic_of_tiles,
+    jpeg_of_many_scans,
+    tiff_of_overlapping_values,
+    webp_of_one_colour,
+)
+from tests.image.corpus import KINDS, damaged, intact
+from tests.image.pictures import decodable, encoded, legal, pattern, photo
+from tests.image.structures import box, chunk, png_header, segment
+from tests.image.tiff_files import tiff, tiff_of_one_tile
+from tests.kept import noted
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-SAMPLES = Path(__file__).parent / "samples"
 MAX_REFUSAL_BYTES = 10_000_000
-
-
-@cache
-def intact(*, small: bool = False) -> dict[str, bytes]:
-    """Return one intact file of every supported kind."""
-    size, side = ((48, 36), 16) if small else ((160, 120), 64)
-    picture, grey = photo(*size), photo(*size, "L")
-    deep = Image.new("I;16", (side, side))
-    deep.putdata(range(0, 65_536, 65_536 // side**2))
-    files = {
-        "baseline": encoded(picture, "JPEG", exif=exif(6)),
-        "progressive": encoded(picture, "JPEG", progressive=True),
-        "restarts": encoded(picture, "JPEG", restart_marker_rows=1),
-        "grey": encoded(grey, "JPEG"),
-        "cmyk": encoded(picture.convert("CMYK"), "JPEG"),
-        "mpo": encoded(picture, "MPO", save_all=True, append_images=[picture]),
-        "png": encoded(picture, "PNG", exif=exif(3)),
-        "png of 16 bits": encoded(deep, "PNG"),
-        "png with a palette": encoded(pattern().quantize(), "PNG", transparency=0),
-        "apng": encoded(picture, "PNG", save_all=True, append_images=[grey.convert("RGB")]),
-        "gif": encoded(picture, "GIF", comment=b"hello"),
-        "bmp": encoded(picture, "BMP"),
-        "tiff": encoded(picture, "TIFF"),
-        "tiff lzw": encoded(picture, "TIFF", compression="tiff_lzw"),
-        "tiff deflate": encoded(picture, "TIFF", compression="tiff_adobe_deflate"),
-        "tiff jpeg": encoded(picture, "TIFF", compression="jpeg"),
-        "tiff of 16 bits": encoded(deep, "TIFF"),
-        "webp": encoded(picture, "WEBP", exif=exif(6)),
-        "webp lossless": encoded(picture, "WEBP", lossless=True),
-        "avif": encoded(picture, "AVIF", exif=exif(6)),
-        "heic": (SAMPLES / "orientation-6.heic").read_bytes(),
-    }
-    return Intact(files)
-
-
-KINDS = tuple(intact(small=True))  # which is sooner made
-
-
-def damaged(data: bytes, seed: int) -> Iterator[bytes]:
-    """Yield a file truncated, with flipped bits, overwritten, split, doubled, and with every size in it swapped."""
-    yield from map(noted, _damaged(data, seed))
-
-
-def _damaged(data: bytes, seed: int) -> Iterator[bytes]:
-    dice = random.Random(seed)  # noqa: S311 - no secret
-    for _ in range(6):
-        yield data[: dice.randrange(len(data))]
-    for reach in (64, 256, len(data)):
-        for _ in range(8):
-            at = dice.randrange(min(reach, len(data)))
-            yield data[:at] + bytes((data[at] ^ 1 << dice.randrange(8),)) + data[at + 1 :]
-            yield data[:at] + dice.choice((b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff")) + data[at + 4 :]
-    for _ in range(4):
-        at, to = sorted(dice.sample(range(len(data)), 2))
-        yield data[:at] + data[to:]
-        yield data[:to] + data[at:]
-        yield data[:at] + dice.randbytes(to - at) + data[to:]
-    width, height = (160).to_bytes(2, "big"), (120).to_bytes(2, "big")
-    for order in (slice(None), slice(None, None, -1)):
-        yield data.replace(width[order], height[order])
-        yield data.replace(height[order], b"\xff\xff")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,121 +131,10 @@ def test_a_wrong_magic_is_refused(magic: bytes, name: str) -> None:
         normalize_image(magic + data[len(magic) :])
 
 
-def png_header(width: int, height: int, depth: int = 8, colour_type: int = 2) -> bytes:
-    """Return the signature and header of a PNG."""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
-
-
-@cache
-def deflated_zeros() -> bytes:
-    """Return 200 MB of zeros as a stream of zlib's, which is a thousandth of that."""
-    deflater = zlib.compressobj(9)
-    return b"".join(deflater.compress(bytes(1_000_000)) for _ in range(200)) + deflater.flush()
-
-
-def jpeg_of_many_scans(count: int) -> bytes:
-    """Return a progressive JPEG that repeats its first scan."""
-    data = encoded(Image.new("RGB", (1024, 1024)), "JPEG", progressive=True)
-    first = data.index(b"\xff\xda")
-    scan = data[first : data.index(b"\xff\xc4", first)]
-    return data[:first] + scan * count + data[first:]
-
-
-def tiff_of_overlapping_values(count: int) -> bytes:
-    """Return a TIFF whose every entry points to the same half of it."""
-    size = 14 + 12 * count
-    entries = b"".join(struct.pack("<HHII", 1000 + tag, 1, size // 2, 0) for tag in range(count))
-    return b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)
-
-
-def avif_of(width: int, height: int) -> bytes:
-    """Return an AVIF that says it is so large."""
-    return encoded(Image.new("RGB", (64, 64)), "AVIF").replace(
-        struct.pack(">II", 64, 64), struct.pack(">II", width, height)
-    )
-
-
-def with_item_boxes(data: bytes, **contents: bytes) -> bytes:
-    """Return a HEIF whose items are described, at the end of its `meta`, by further boxes."""
-    at = data.index(b"meta") - 4
-    size = int.from_bytes(data[at : at + 4], "big")
-    more = b"".join(box(kind.encode(), content) for kind, content in contents.items())
-    return data[:at] + struct.pack(">I", size + len(more)) + data[at + 4 : at + size] + more + data[at + size :]
-
-
-def many_references(count: int) -> bytes:
-    """Return the content of an `iref` in which one picture is put together again and again of 65,535 others."""
-    parts = struct.pack(">HH65535H", 1, 65_535, *range(65_535))
-    return bytes(4) + box(b"dimg", parts) * count
-
-
-def tiff_of_one_tile(side: int) -> bytes:
-    """Return a TIFF of one pixel of 16-bit RGBA, in a tile that is so large, and of runs of 128 zeros (PackBits)."""
-    pixels = b"\x81\0" * (side * side // 16)
-    shape = {256: (1,), 257: (1,), 258: (16,) * 4, 259: (32_773,), 262: (2,), 277: (4,), 338: (2,)}
-    return tiff({**shape, 322: (side,), 323: (side,), 324: (8,), 325: (len(pixels),)}, pixels)
-
-
 def png_with(repeated: bytes, count: int) -> bytes:
     """Return a PNG that holds a chunk so many times."""
     data = encoded(photo(64, 64), "PNG")
     return data[:33] + repeated * count + data[33:]
-
-
-def webp_of_one_colour(width: int, height: int) -> bytes:
-    """Return a valid lossless WebP whose pixels take no bits at all: five codes of one symbol each, and the end."""
-    body = (
-        b"\x2f"
-        + struct.pack("<I", width - 1 | height - 1 << 14)
-        + (0b0001_0001_0001_0001_0001_000).to_bytes(3, "little")
-    )
-    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
-
-
-BOMBS: dict[str, Callable[[], bytes]] = {
-    "a webp of 28 bytes and 164 million pixels": lambda: webp_of_one_colour(12_800, 12_800),
-    "an extended webp of 268 million pixels": lambda: (
-        b"RIFF\x30\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(26)
-    ),
-    "a png of 64 x 64 with 200 megabytes of pixels": lambda: (
-        png_header(64, 64) + chunk(b"IDAT", deflated_zeros()) + chunk(b"IEND", b"")
-    ),
-    "a png of 60,000 x 60,000": lambda: png_header(60_000, 60_000) + chunk(b"IDAT", b"x") + chunk(b"IEND", b""),
-    "a png with a profile of 200 megabytes": lambda: (
-        png_header(64, 64)
-        + chunk(b"iCCP", b"p\0\0" + deflated_zeros())
-        + chunk(b"IDAT", zlib.compress(bytes(64 * 193)))
-        + chunk(b"IEND", b"")
-    ),
-    "a jpeg of 65,500 x 65,500": lambda: encoded(photo(64, 64), "JPEG").replace(
-        b"\x08\x00\x40\x00\x40\x03", b"\x08\xff\xdc\xff\xdc\x03"
-    ),
-    "a jpeg of 2,000 scans": lambda: jpeg_of_many_scans(2_000),
-    "a gif of 65,535 x 65,535": lambda: encoded(photo(64, 64), "GIF").replace(b"\x40\0\x40\0", b"\xff\xff\xff\xff"),
-    "a bmp of 30,000 x 30,000": lambda: (
-        b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 30_000, 30_000, 1, 24, 0) + bytes(20)
-    ),
-    "a tiff of 200,000 x 200,000": lambda: (
-        encoded(photo(64, 64), "TIFF")
-        .replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 200_000))
-        .replace(struct.pack("<HHII", 257, 4, 1, 64), struct.pack("<HHII", 257, 4, 1, 200_000))
-    ),
-    "a tiff whose entries all point to the same half of it": lambda: tiff_of_overlapping_values(60_000),
-    "an avif of 65,535 x 65,535": lambda: avif_of(65_535, 65_535),
-    "a bmp of 1 x 60,000,000, of few run lengths": lambda: (
-        b"BM"
-        + struct.pack("<IIIIiiHHI", 0, 0, 1_078, 40, 1, 60_000_000, 1, 8, 1)
-        + bytes(1_044)
-        + b"\0\2\0\xff" * 400_000
-    ),
-    "a postscript that is named .png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n",
-}
-
-
-@made_once
-def bomb(name: str) -> bytes:
-    """Return one of the bombs, which take longer to make than to refuse."""
-    return BOMBS[name]()
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -402,73 +234,6 @@ def test_native_libraries_do_not_flood_the_log(kind: str, capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
-def boxes(data: bytes, at: int = 0) -> dict[bytes, bytes]:
-    """Return the boxes of an ISO container from a place on, by their type; the last of each."""
-    found = {}
-    while at < len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        found[kind] = data[at + 8 : at + size]
-        at += size
-    return found
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    """Return one box of an ISO container."""
-    body = b"".join(content)
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-_PICTURE_BYTES = 407
-"""Of the sample; its EXIF follows."""
-
-
-def heic_of_tiles(
-    tiles: list[int], columns: int, tile: tuple[int, int], shown: tuple[int, int], *, shared: bool = False
-) -> bytes:
-    """Return a HEIC that shows tiles beside and under one another; each is the sample, under a number of its own."""
-    sample = (SAMPLES / "orientation-1.heic").read_bytes()
-    outer = boxes(sample)
-    properties = boxes(boxes(boxes(outer[b"meta"], 4)[b"iprp"])[b"ipco"])
-    items, whole, picture = sorted(set(tiles)), 9_999, outer[b"mdat"][:_PICTURE_BYTES]
-    entries = [
-        *(box(b"infe", b"\2\0\0\1", struct.pack(">HH4sx", item, 0, b"hvc1")) for item in items),
-        box(b"infe", bytes((2, 0, 0, 0)), struct.pack(">HH4sx", whole, 0, b"grid")),
-    ]
-    grid = struct.pack(">BBBBHH", 0, 0, len(tiles) // columns - 1, columns - 1, *shown)
-    owned = [struct.pack(">HBBB", item, 2, 0x81, 2) for item in items] + [struct.pack(">HBB", whole, 1, 3)]
-
-    def meta(start: int) -> bytes:
-        places = [
-            struct.pack(">HHHHII", item, 0, 0, 1, start + number * len(picture) * (not shared), len(picture))
-            for number, item in enumerate(items)
-        ]
-        places.append(struct.pack(">HHHHII", whole, 1, 0, 1, 0, len(grid)))
-        return box(
-            b"meta",
-            bytes(4),
-            box(b"hdlr", bytes(8), b"pict", bytes(13)),
-            box(b"pitm", bytes(4), struct.pack(">H", whole)),
-            box(b"iloc", b"\1\0\0\0\x44\0", struct.pack(">H", len(places)), *places),
-            box(b"iinf", bytes(4), struct.pack(">H", len(entries)), *entries),
-            box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{len(tiles)}H", whole, len(tiles), *tiles))),
-            box(
-                b"iprp",
-                box(
-                    b"ipco",
-                    box(b"hvcC", properties[b"hvcC"]),
-                    box(b"ispe", bytes(4), struct.pack(">II", *tile)),
-                    box(b"ispe", bytes(4), struct.pack(">II", *shown)),
-                ),
-                box(b"ipma", bytes(4), struct.pack(">I", len(owned)), *owned),
-            ),
-            box(b"idat", grid),
-        )
-
-    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
-    start = len(head) + len(meta(0)) + 8
-    return head + meta(start) + box(b"mdat", picture * (1 if shared else len(items)))
-
-
 def test_a_heic_may_be_put_together_of_tiles() -> None:
     """Phones write them like that."""
     normalized = normalize_image(heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64)))
@@ -486,27 +251,6 @@ def test_a_heic_whose_items_lie_beyond_its_end_is_cut_short() -> None:
     data = heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64))
     with pytest.raises(CorruptImage, match="more bytes than it has"):
         normalize_image(data[: -3 * len(data) // 5])
-
-
-def tiff(
-    entries: Mapping[int, tuple[int, ...]],
-    pixels: bytes,
-    order: str = "<",
-    kinds: dict[int, tuple[int, str]] | None = None,
-) -> bytes:
-    """Return a TIFF whose pixels stand at 8; entries are LONG where no other kind and letter of `struct` are given."""
-    start, extra = 8 + len(pixels), b""
-    directory = struct.pack(order + "H", len(entries))
-    for tag, values in sorted(entries.items()):
-        kind, letter = (kinds or {}).get(tag, (4, "I"))
-        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
-        at = struct.pack(order + "I", start + 6 + 12 * len(entries) + len(extra))
-        directory += struct.pack(order + "HHI", tag, kind, len(values)) + (
-            at if len(packed) > 4 else packed.ljust(4, b"\0")
-        )
-        extra += packed if len(packed) > 4 else b""
-    magic = b"II*\0" if order == "<" else b"MM\0*"
-    return magic + struct.pack(order + "I", start) + pixels + directory + bytes(4) + extra
 
 
 def test_a_tiff_that_holds_a_jpeg_of_many_scans_is_refused() -> None:
@@ -666,14 +410,6 @@ def test_a_png_with_a_profile_beyond_all_measure_is_refused_by_name() -> None:
     profile = bytes(36) + b"acsp" + random.Random(1).randbytes(5_000_000)  # noqa: S311 - no secret
     with pytest.raises(UnsupportedFormat, match="profile has more than 4 MB"):
         normalize_image(png_with(chunk(b"iCCP", b"p\0\0" + zlib.compress(profile)), 1))
-
-
-def smaller_than_it_is(*, animated: bool) -> bytes:
-    """Return an AVIF of 3 million pixels that says it is 64 x 64; of an animated one, only the track is a picture."""
-    picture = Image.new("RGB", (2_000, 1_500))
-    data = encoded(picture, "AVIF", save_all=animated, append_images=[picture] * animated, speed=10)
-    data = data.replace(struct.pack(">II", 2_000, 1_500), struct.pack(">II", 64, 64))
-    return data.replace(b"av01", b"none", 1) if animated else data
 
 
 @pytest.mark.parametrize("delay", ["0", "1"])

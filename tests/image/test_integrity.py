@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pyvips
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-from shared.errors import CorruptImage, ImageRefused, UnsupportedFormat
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import normalize_image
 from shared.image.formats.text_mode import has_converted_line_ends
-from tests.image.pictures import encoded, exif, photo, seen
-from tests.image.test_hostile import tiff
+from tests.image.pictures import encoded, exif, is_accepted, photo, scenery, seen, shows_damage
+from tests.image.tiff_files import fax, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,14 +27,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "restarts": {"quality": 85, "restart_marker_rows": 2},
     "progressive": {"quality": 80, "progressive": True},
 }
-
-
-def scenery() -> Image.Image:
-    """Return a picture with edges, smooth areas and noise, like a photo."""
-    waves = Image.effect_mandelbrot((480, 320), (-2.2, -1.2, 1.0, 1.2), 60)
-    smooth = Image.radial_gradient("L").resize((480, 320))
-    noise = Image.effect_noise((480, 320), 30).filter(ImageFilter.GaussianBlur(1))
-    return Image.merge("RGB", [Image.blend(part, noise, 0.3) for part in (waves, smooth, noise)])
 
 
 def corruptions(data: bytes, seed: int) -> Iterator[bytes]:
@@ -56,16 +48,6 @@ def corruptions(data: bytes, seed: int) -> Iterator[bytes]:
         yield data[: at // 512 * 512] + bytes(512) + data[at // 512 * 512 + 512 :]
 
 
-def shows_damage(data: bytes, whole: pyvips.Image) -> bool:
-    """Say whether libvips, which repairs what it can, shows one pixel in two hundred clearly differently."""
-    try:
-        image = pyvips.Image.new_from_buffer(data, "", fail_on="none")
-        different = ((image - whole).abs() > 24).bandor()
-        return bool(different.avg() / 255 > 0.005)
-    except pyvips.Error:
-        return True
-
-
 def test_nine_of_ten_harmful_corruptions_are_refused() -> None:
     """Of a corpus of more than 250 files; Pillow alone refuses one in six, as the second figure shows."""
     harmful = accepted = accepted_by_pillow = 0
@@ -82,15 +64,6 @@ def test_nine_of_ten_harmful_corruptions_are_refused() -> None:
     assert harmful >= 250
     assert accepted <= 0.10 * harmful
     assert accepted_by_pillow >= 0.60 * harmful
-
-
-def is_accepted(data: bytes) -> bool:
-    """Say whether the image would be uploaded."""
-    try:
-        normalize_image(data)
-    except ImageRefused:
-        return False
-    return True
 
 
 def is_accepted_by_pillow(data: bytes) -> bool:
@@ -255,15 +228,6 @@ def test_a_png_with_one_wrong_bit_is_refused(at: int) -> None:
         data[at] ^= 1
         with pytest.raises(CorruptImage):
             normalize_image(bytes(data))
-
-
-def fax(group: str, *, both: bool = False) -> bytes:
-    """Return a TIFF of a written page as a fax machine makes it, of group 3 in one dimension or in both."""
-    page = Image.new("1", (800, 600), 1)
-    draw = ImageDraw.Draw(page)
-    for row in range(20):
-        draw.text((20 + row, 10 + 28 * row), "The quick brown fox jumps over the lazy dog. " * 3, fill=0)
-    return encoded(page, "TIFF", compression=group, **({"tiffinfo": {292: 1}} if both else {}))
 
 
 PAGES = {

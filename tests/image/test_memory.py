@@ -18,11 +18,12 @@ from PIL import Image
 from shared.errors import ImageRefused
 from shared.image import ImageLimits, examine_image
 from shared.image.formats.recognition import FORMATS
+from tests.image.bombs import BOMBS, bomb
+from tests.image.colour_files import big_profile, cicp
+from tests.image.corpus import KINDS, damaged, intact
 from tests.image.pictures import encoded, exif, photo
-from tests.image.test_colours import big_profile, cicp
-from tests.image.test_hostile import BOMBS, KINDS, bomb, damaged, intact, png_header, tiff
-from tests.image.test_metadata import chunk
-from tests.image.test_tiff import behind_a_thumbnail
+from tests.image.structures import chunk, png_header
+from tests.image.tiff_files import behind_a_thumbnail, tiff
 from tests.kept import made_once
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ MEASURE = """
 import json, os, re, sys
 from pathlib import Path
 from shared.image import ImageLimits, examine_image, normalize_image
-from tests.image.test_hostile import intact
+from tests.image.corpus import intact
 
 def most_resident():
     return 1024 * int(re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[0])

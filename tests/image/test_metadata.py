@@ -15,29 +15,10 @@ from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, colour, normalize_image
 from shared.image.formats.exif import states_adobe_rgb
 from tests.image.pictures import encoded, exif, pattern, photo, seen
+from tests.image.structures import chunk, segment, with_chunk, with_segment
 
 SECRET = b"SECRET PLACE"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    """Return a JPEG segment."""
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """Return a PNG chunk."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def with_segment(jpeg: bytes, extra: bytes) -> bytes:
-    """Return a JPEG with one more segment, after the first."""
-    return jpeg[:20] + extra + jpeg[20:]
-
-
-def with_chunk(png: bytes, extra: bytes) -> bytes:
-    """Return a PNG with one more chunk, after the header."""
-    return png[:33] + extra + png[33:]
 
 
 PLAIN_JPEG = encoded(photo(), "JPEG", quality=85)

@@ -10,7 +10,7 @@ import pytest
 
 from shared.image import normalize_image
 from tests.image.pictures import HEIGHT, WIDTH, Pixel, encoded, exif, pattern, pattern_at, photo, seen
-from tests.image.test_metadata import chunk, with_chunk
+from tests.image.structures import chunk, with_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,21 +15,13 @@ from PIL import Image
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import normalize_image
 from shared.image.depth import joined, rounded, to_8_bits
-from tests.image.pictures import encoded, pattern, pattern_at, seen
-from tests.image.test_hostile import tiff
-from tests.image.test_integrity import is_accepted, scenery, shows_damage
+from tests.image.pictures import encoded, is_accepted, pattern, pattern_at, scenery, seen, shows_damage
+from tests.image.tiff_files import behind_a_thumbnail, shape, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-Entries = dict[int, tuple[int, ...]]
-
-
-def shape(image: Image.Image, **more: tuple[int, ...]) -> Entries:
-    """Return the entries of an RGB picture but for its pixels."""
-    entries: Entries = {256: (image.width,), 257: (image.height,), 258: (8, 8, 8), 262: (2,), 277: (3,)}
-    return {**entries, **{int(tag): values for tag, values in more.items()}}
 
 
 def in_strips(image: Image.Image, compression: int, strips: list[bytes], rows: int, **more: tuple[int, ...]) -> bytes:
@@ -143,18 +135,6 @@ def test_strips_that_yield_too_much_are_refused(compression: str, damage: Callab
             accepted += is_accepted(damaged)
     assert harmful >= 15
     assert accepted <= 0.1 * harmful
-
-
-def behind_a_thumbnail(page: bytes, kind: int = 1) -> bytes:
-    """Return a TIFF of one page with a further page before it, of 8 x 8 pixels, that says what kind of page it is."""
-    (start,) = struct.unpack_from("<I", page, 4)
-    at = len(page) + len(page) % 2
-    entries = {**shape(pattern()), 254: (kind,), 256: (8,), 257: (8,), 259: (1,), 273: (8,), 278: (8,), 279: (192,)}
-    written = tiff(entries, bytes(at - 8), kinds=dict.fromkeys(entries, (4, "I")))
-    directory = at + 2 + 12 * len(entries)
-    assert written[directory : directory + 4] == bytes(4)
-    behind = written[:directory] + struct.pack("<I", start) + written[directory + 4 :]
-    return behind[:4] + struct.pack("<I", at) + page[8:].ljust(at - 8, b"\0") + behind[at:]
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"])
