@@ -252,10 +252,8 @@ class ClientCredentials:
                 deadline=deadline,
             )
         except NoResponse as error:
-            message = f"The token authority gave no access token: {error.message}"
-            if error.is_temporary:
-                raise TokenServiceUnavailable(message) from error
-            raise TokenUnavailable(f"{message} Check ITWIN_TOKEN_URL and the network.") from error
+            message = f"The token authority gave no access token: {error.message}{error.advice('ITWIN_TOKEN_URL')}"
+            raise (TokenServiceUnavailable if error.is_temporary else TokenUnavailable)(message) from error
         return _read_token(response)
 
 

@@ -47,6 +47,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -56,6 +57,23 @@ if TYPE_CHECKING:
 # 202 says that the rest comes later (RFC 9110, 15.3.3). Of the statuses beyond HTTP's own, gateways have some for what
 # they passed on and heard nothing of, as Cloudflare its 520 and 524.
 NONCOMMITTAL = (202, *range(512, 1000))
+
+
+# What the system reports if this instance lacks memory, descriptors, sockets, threads or disk space.
+EXHAUSTION = (
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.EAGAIN,
+    errno.ENOSPC,
+    errno.EDQUOT,
+)
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether the exception says that this instance lacks something, whatever it was doing."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in EXHAUSTION)
 
 
 @dataclass(frozen=True)

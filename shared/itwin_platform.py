@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.credentials import AccessTokens
-    from shared.http_client import Cause, Sender
+    from shared.http_client import Sender
     from shared.image import NormalizedImage
     from shared.throttle import Throttle
 
@@ -126,22 +126,10 @@ class ITwinPlatform:
                 ) from error
             if error.cause == "exhausted":
                 raise ResourcesExhausted(error.message) from error
-            message = f"The iTwin Platform could not be reached: {error.message} {ADVICE[error.cause]} if this lasts."
+            message = f"The iTwin Platform could not be reached: {error.message}{error.advice('ITWIN_API_URL')}"
             raise PlatformUnavailable(message) from error
         resent |= response.resent
         return decipher_response(response.status, response.headers, response.body, resent=resent)
-
-
-ADVICE: Mapping[Cause, str] = {
-    "name": "Check ITWIN_API_URL and DNS",
-    "connection": "Check ITWIN_API_URL and the network",
-    "proxy": "Check HTTPS_PROXY and the proxy",
-    "certificate": "Check ITWIN_API_URL, and REQUESTS_CA_BUNDLE where the network has certificates of its own,",
-    "tls": "Check ITWIN_API_URL",
-    "time": "Check the network",
-    "cut": "Check the network",
-    "not HTTP": "Check ITWIN_API_URL",
-}
 
 
 def decipher_response(

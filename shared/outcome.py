@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from azure.core.exceptions import AzureError
 
 from shared.deadline import bounded
 from shared.decisions import retry_delay_s
-from shared.errors import DropError, ResourcesExhausted
+from shared.errors import DropError, ResourcesExhausted, is_exhaustion
 from shared.records import NOTHING, Recorded
 from shared.results import Result
 from shared.storage import storage_error
@@ -40,8 +39,6 @@ LEVELS = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": loggin
 ATTEMPT_S, ENDING_S = 240.0, 30.0
 # The pauses between tries to record how an attempt ended, while storage refuses it.
 HOLD_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-
-EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN)
 
 
 class Stopwatch:
@@ -166,7 +163,7 @@ def drop_error(error: DropError | AzureError | OSError | MemoryError) -> DropErr
         return error
     if isinstance(error, AzureError):
         found = storage_error(error)
-    elif isinstance(error, MemoryError) or error.errno in EXHAUSTION:
+    elif is_exhaustion(error):
         found = ResourcesExhausted("The instance ran out of memory, file descriptors or disk space.")
     else:
         raise error

@@ -89,10 +89,8 @@ class VaultSecret:
                 deadline=deadline,
             )
         except NoResponse as error:
-            message = f"The key vault did not give the client secret: {error.message}"
-            if error.is_temporary:
-                raise TokenServiceUnavailable(message) from error
-            raise TokenUnavailable(f"{message} Check ITWIN_SECRET_URL and the network.") from error
+            message = f"The key vault did not give the client secret: {error.message}{error.advice('ITWIN_SECRET_URL')}"
+            raise (TokenServiceUnavailable if error.is_temporary else TokenUnavailable)(message) from error
         self._secret = _read_secret(response)
         return self._secret
 

@@ -6,7 +6,8 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qs
 
 import pytest
@@ -26,7 +27,8 @@ from shared.credentials import (
     open_tokens,
 )
 from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
-from shared.http_client import HttpClient
+from shared.http_client import Cause, HttpClient, NoResponse
+from shared.http_client import Response as HttpResponse
 from tests.deadlines import HANG_S, SHORT_S
 from tests.wire import conversing, read_request
 
@@ -446,10 +448,39 @@ def test_a_token_without_an_expiry_is_a_token(
 
 
 def test_an_unreachable_token_authority_names_its_setting(http: HttpClient, secret_url: str) -> None:
-    """Nothing listens there."""
+    """Nothing listens there, which may be over in a moment."""
     tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", secret_url), http)
-    with pytest.raises(TokenUnavailable, match="ITWIN_TOKEN_URL"):
+    with pytest.raises(TokenServiceUnavailable, match="ITWIN_TOKEN_URL and the network if this lasts"):
         tokens.get(later())
+
+
+@dataclass
+class Unheard:
+    """A client to whom nobody responds, all for the same reason; the vault's are passed on."""
+
+    error: NoResponse
+    http: HttpClient
+
+    def send(self, method: str, url: str, **options: Any) -> HttpResponse:
+        """Fail, unless it is about the secret."""
+        if "/connect/token" in url:
+            raise self.error
+        return self.http.send(method, url, **options)
+
+
+@pytest.mark.parametrize("is_temporary", [True, False])
+@pytest.mark.parametrize("cause", get_args(Cause))
+def test_why_a_token_authority_did_not_respond_decides_who_can_help(
+    http: HttpClient, secret_url: str, cause: Cause, *, is_temporary: bool
+) -> None:
+    """Only what stays as it is until somebody changes it is the operator's."""
+    login = ClientCredentialsLogin("https://authority.example/connect/token", "service-app", secret_url)
+    unheard = Unheard(NoResponse("It is so.", cause, is_temporary=is_temporary), http)
+    with pytest.raises(TokenServiceUnavailable if is_temporary else TokenUnavailable) as caught:
+        open_tokens(login, unheard).get(later())
+    assert caught.value.message.startswith("The token authority gave no access token: It is so.")
+    assert caught.value.message.endswith(".")
+    assert ("if this lasts" in caught.value.message) == (is_temporary and cause != "exhausted")
 
 
 def test_a_token_authority_that_responds_a_byte_at_a_time_ends_at_the_deadline(

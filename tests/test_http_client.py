@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import socket
 import ssl
@@ -243,10 +244,39 @@ def test_a_name_that_is_none_says_so() -> None:
     assert error.message == "The name api.example could not be resolved: Name or service not known."
 
 
+@pytest.mark.parametrize(
+    ("problem", "cause", "is_temporary"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "name", True),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure in name resolution"), "name", True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name", False),
+        (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), "name", False),
+        (UnicodeError("label too long"), "name", False),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "name", True),
+        (socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"), "exhausted", True),
+        (OSError(errno.EMFILE, "Too many open files"), "exhausted", True),
+        (OSError(errno.ENFILE, "Too many open files in system"), "exhausted", True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "exhausted", True),
+        (OSError(errno.ENOSPC, "No space left on device"), "exhausted", True),
+    ],
+    ids=str,
+)
+def test_only_a_name_that_does_not_exist_is_somebodys_to_correct(
+    problem: Exception, cause: Cause, *, is_temporary: bool
+) -> None:
+    """A name service that does not respond for a moment, or an instance that lacks something, needs time."""
+
+    def resolve(_host: str, _port: int) -> Sequence[Address]:
+        raise problem
+
+    error = refused(HttpClient(resolve=resolve, proxy_for=lambda _: None), "https://api.example")
+    assert (error.cause, error.is_temporary, error.may_have_arrived) == (cause, is_temporary, False)
+
+
 def test_a_port_where_nobody_listens_says_so(client: HttpClient) -> None:
-    """Nothing was sent."""
+    """Nothing was sent; it may be about to start."""
     error = refused(client, "http://127.0.0.1:1")
-    assert (error.cause, error.may_have_arrived) == ("connection", False)
+    assert (error.cause, error.may_have_arrived, error.is_temporary) == ("connection", False, True)
     assert error.message == "No connection to 127.0.0.1:1 could be made: Connection refused."
 
 
@@ -531,13 +561,15 @@ def proxy_refusing(status: str) -> Callable[[socket.socket], None]:
     return responding(respond(status, b"<html>no</html>"))
 
 
-@pytest.mark.parametrize("status", [403, 407, 502, 503])
-def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "is_temporary"), [(403, False), (407, False), (429, True), (502, True), (503, True), (504, True)]
+)
+def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int, *, is_temporary: bool) -> None:
     """It is the proxy's word, never taken for the platform's; its address, which may hold a password, is not told."""
     with conversing(proxy_refusing(f"{status} No")) as proxy:
         named = proxy.replace("//", "//me:hush@")
         error = refused(HttpClient(proxy_for=lambda _: named), "https://api.example", "PUT", BODY)
-    assert (error.cause, error.may_have_arrived) == ("proxy", False)
+    assert (error.cause, error.may_have_arrived, error.is_temporary) == ("proxy", False, is_temporary)
     assert error.message == f"The proxy did not connect to api.example:443: it responded with {status}."
 
 
@@ -553,6 +585,20 @@ def test_a_proxy_that_is_none_is_told(proxy: str, says: str) -> None:
     """Nothing was sent."""
     error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example")
     assert (error.cause, error.message, error.may_have_arrived) == ("proxy", says, False)
+    assert error.is_temporary == ("Connection refused" in says)
+
+
+@pytest.mark.parametrize(("says", "is_temporary"), [(b"", True), (b"SSH-2.0-OpenSSH\r\n\r\n", False)], ids=str)
+def test_a_proxy_that_hangs_up_may_be_back_and_one_that_is_none_is_not(says: bytes, *, is_temporary: bool) -> None:
+    """What is not HTTP stays that."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(says)
+
+    with conversing(conversation, again=True) as proxy:
+        error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example")
+    assert (error.cause, error.is_temporary) == ("proxy", is_temporary)
 
 
 def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
@@ -638,7 +684,7 @@ def test_a_certificate_that_is_not_accepted_means_that_nothing_was_sent(name: st
     tls = trusting(authority if trusts else trustme.CA())
     with serving_tls(authority, name, responding(respond())) as (address, _):
         error = refused(HttpClient(proxy_for=lambda _: None, tls=tls), address, "PUT", BODY)
-    assert (error.cause, error.may_have_arrived) == ("certificate", False)
+    assert (error.cause, error.may_have_arrived, error.is_temporary) == ("certificate", False, False)
     reason = "IP address mismatch, certificate is not valid for '127.0.0.1'"
     assert reason in error.message if trusts else "unable to get" in error.message
 
@@ -652,7 +698,22 @@ def test_a_peer_without_tls_means_that_nothing_was_sent(client: HttpClient) -> N
 
     with conversing(conversation) as address:
         error = refused(client, address.replace("http:", "https:"))
-    assert (error.cause, error.may_have_arrived) == ("tls", False)
+    assert (error.cause, error.may_have_arrived, error.is_temporary) == ("tls", False, False)
+
+
+@pytest.mark.parametrize("end", [socket.socket.close, reset], ids=["closed", "reset"])
+def test_a_peer_that_hangs_up_in_the_handshake_may_be_starting(
+    client: HttpClient, end: Callable[[socket.socket], None]
+) -> None:
+    """It has said nothing that stays as it is."""
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        end(connection)
+
+    with conversing(conversation, again=True) as address:
+        error = refused(client, address.replace("http:", "https:"))
+    assert (error.cause, error.may_have_arrived, error.is_temporary) == ("tls", False, True)
 
 
 def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,12 +20,15 @@ from local.serving import serve
 from shared.credentials import AccessTokens, ClientCredentials, ClientCredentialsLogin, open_tokens
 from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import HttpClient
+from shared.http_client.environment import look_up
 from shared.identity import ManagedIdentity as IdentityCredential
 from shared.vault import READ_AGAIN_AFTER_S, VaultSecret, scope_of
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from shared.http_client.environment import Address
 
 NAME = "itwin-client-secret"
 EXPIRES = datetime(2027, 3, 1, tzinfo=UTC)
@@ -222,9 +226,32 @@ def test_what_the_vault_responds_is_one_sentence_each(
 
 
 def test_a_vault_that_is_gone_names_its_setting(site: Site) -> None:
-    """Nothing listens there."""
+    """Nothing listens there, which may be over in a moment."""
     site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"http://127.0.0.1:1/secrets/{NAME}")
-    assert "ITWIN_SECRET_URL" in refusal(site).message
+    error = refusal(site)
+    assert type(error) is TokenServiceUnavailable
+    assert "Check ITWIN_SECRET_URL and the network if this lasts." in error.message
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [(socket.EAI_AGAIN, TokenServiceUnavailable), (socket.EAI_NONAME, TokenUnavailable)],
+)
+def test_a_vaults_name_that_cannot_be_looked_up_for_a_moment_needs_time(
+    site: Site, problem: int, kind: type[DropError]
+) -> None:
+    """A name that does not exist is the operator's to correct."""
+
+    def resolve(host: str, port: int) -> Sequence[Address]:
+        if host == "kv.vault.example":
+            raise socket.gaierror(problem, "As the system says")
+        return look_up(host, port)
+
+    site.http = HttpClient(resolve=resolve)
+    site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"https://kv.vault.example/secrets/{NAME}")
+    error = refusal(site)
+    assert type(error) is kind
+    assert "The name kv.vault.example could not be resolved: As the system says." in error.message
 
 
 def test_an_identity_that_fails_is_named_and_not_the_vault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,4 +154,4 @@ def _no_response(error: Exception, route: Route, timer: Timer, *, may_have_arriv
         message, cause = f"The response from {route.host} is not HTTP/1.1, or larger than accepted.", "not HTTP"
     else:
         message, cause = f"The connection to {route.host} broke before a response came: {reason_of(error)}.", "cut"
-    return NoResponse(message, cause, may_have_arrived=may_have_arrived)
+    return NoResponse(message, cause, may_have_arrived=may_have_arrived, is_temporary=cause != "not HTTP")

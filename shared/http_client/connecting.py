@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
+from shared.errors import is_exhaustion
 from shared.http_client.connection import Connection
 from shared.http_client.environment import trust_of_environment
-from shared.http_client.response import EXHAUSTION, NoResponse, exhausted, reason_of
+from shared.http_client.response import TEMPORARY_STATUSES, NoResponse, exhausted, reason_of
 from shared.http_client.route import USER_AGENT
 from shared.http_client.timer import DeadlineReached, wait_for
 
@@ -33,6 +34,10 @@ KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": KEEPALIVE_S, "TCP_KEEPALIVE": KEEPALIVE_S, 
 # A look-up that takes longer is abandoned, and the next request starts another one.
 SHARED_LOOKUP_S = 10.0
 OK_STATUSES = range(200, 300)
+# The name service's words for what does not change by itself: there is no such name, or none with an address.
+NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+# OpenSSL's errors about the connection beneath it, and not about what the peer said.
+ENDS_OF_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class Connector:
@@ -77,7 +82,7 @@ class Connector:
                 return _connected(family, address, share)
             except (DeadlineReached, OSError) as error:
                 problem = error
-        if getattr(problem, "errno", None) in EXHAUSTION:
+        if is_exhaustion(problem):
             raise exhausted(problem) from problem
         if isinstance(problem, DeadlineReached):
             message = f"No connection to {whom} could be made within {connecting.allowed} s."
@@ -104,7 +109,11 @@ class Connector:
         except TimeoutError as error:
             raise NoResponse(f"{whose} was not resolved within {timer.allowed} s.", cause) from error
         except (OSError, UnicodeError) as error:
-            raise NoResponse(f"{whose} could not be resolved: {reason_of(error)}.", cause) from error
+            if is_exhaustion(error) or getattr(error, "errno", None) == socket.EAI_MEMORY:
+                raise exhausted(error) from error
+            is_wrong = isinstance(error, UnicodeError) or error.errno in NO_SUCH_NAME
+            message = f"{whose} could not be resolved: {reason_of(error)}."
+            raise NoResponse(message, cause, is_temporary=not is_wrong) from error
 
     def _encrypt(self, sock: socket.socket, route: Route, timer: Timer) -> ssl.SSLSocket:
         trust, encrypted = self._trust(), None
@@ -174,16 +183,22 @@ def _open_tunnel(sock: socket.socket, route: Route, timer: Timer) -> None:
     except DeadlineReached as error:
         raise NoResponse(f"The proxy did not respond within {timer.allowed} s.", "proxy") from error
     except (OSError, h11.RemoteProtocolError) as error:
-        raise NoResponse("The proxy did not respond as a proxy does.", "proxy") from error
-    if event.status_code not in OK_STATUSES:
-        message = f"The proxy did not connect to {route.authority}: it responded with {event.status_code}."
-        raise NoResponse(message, "proxy")
+        is_temporary = isinstance(error, OSError)
+        raise NoResponse("The proxy did not respond as a proxy does.", "proxy", is_temporary=is_temporary) from error
+    if (status := event.status_code) not in OK_STATUSES:
+        message = f"The proxy did not connect to {route.authority}: it responded with {status}."
+        raise NoResponse(message, "proxy", is_temporary=status in TEMPORARY_STATUSES)
 
 
 def _no_encryption(error: Exception, route: Route, timer: Timer) -> NoResponse:
+    if is_exhaustion(error):
+        return exhausted(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = (error.verify_message or "it could not be verified").rstrip(".")
-        return NoResponse(f"The certificate of {route.host} was not accepted: {reason}.", "certificate")
+        message = f"The certificate of {route.host} was not accepted: {reason}."
+        return NoResponse(message, "certificate", is_temporary=False)
     if isinstance(error, DeadlineReached):
         return NoResponse(f"TLS with {route.host} was not negotiated within {timer.allowed} s.", "tls")
-    return NoResponse(f"TLS with {route.host} could not be negotiated: {reason_of(error)}.", "tls")
+    is_wrong = isinstance(error, ssl.SSLError) and not isinstance(error, ENDS_OF_TLS)
+    message = f"TLS with {route.host} could not be negotiated: {reason_of(error)}."
+    return NoResponse(message, "tls", is_temporary=not (is_wrong or isinstance(error, ValueError)))

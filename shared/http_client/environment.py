@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 import certifi
 from requests.utils import get_environ_proxies, select_proxy
 
-from shared.http_client.response import EXHAUSTION, NoResponse, exhausted
+from shared.errors import is_exhaustion
+from shared.http_client.response import NoResponse, exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +57,8 @@ def trust_of_environment() -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
-        if error.errno in EXHAUSTION:
+        if is_exhaustion(error):
             raise exhausted(error) from error
         whose = f"that {name} names" if name else "that the app brings along"
         message = f"The certificates {whose} cannot be read: {error.strerror or 'they are damaged'}."
-        raise NoResponse(message, "certificate") from error
+        raise NoResponse(message, "certificate", is_temporary=False) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
@@ -13,10 +12,18 @@ if TYPE_CHECKING:
 # Temporary, whoever responds with them: timeout, too early, too many requests, and every server error.
 TEMPORARY_STATUSES = (408, 425, 429, *range(500, 600))
 
-# What the system lacks, and not the peer: sockets, memory, threads.
-EXHAUSTION = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
-
 Cause = Literal["name", "connection", "proxy", "certificate", "tls", "time", "cut", "not HTTP", "exhausted"]
+
+ADVICE: Mapping[Cause, str] = {
+    "name": "Check {setting} and DNS",
+    "connection": "Check {setting} and the network",
+    "proxy": "Check HTTPS_PROXY and the proxy",
+    "certificate": "Check {setting}, and REQUESTS_CA_BUNDLE where the network has certificates of its own",
+    "tls": "Check {setting}",
+    "time": "Check the network",
+    "cut": "Check the network",
+    "not HTTP": "Check {setting}",
+}
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,25 @@ class Response:
 class NoResponse(Exception):
     """There was no status; the message is a sentence without any secret.
 
-    `may_have_arrived` says whether the peer may have received the request, and may still act on it.
+    `may_have_arrived` says whether the peer may have received the request, and may still act on it. `is_temporary` is
+    false only for what stays as it is until somebody changes it, such as a name that does not exist or a certificate
+    that is not trusted.
     """
 
-    def __init__(self, message: str, cause: Cause, *, may_have_arrived: bool = False) -> None:
+    def __init__(
+        self, message: str, cause: Cause, *, may_have_arrived: bool = False, is_temporary: bool = True
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.cause: Cause = cause
         self.may_have_arrived = may_have_arrived
+        self.is_temporary = is_temporary
 
-    @property
-    def is_temporary(self) -> bool:
-        """Whether the peer was reached but did not respond in time or completely, or this instance lacked resources."""
-        return self.cause in ("time", "cut", "exhausted")
+    def advice(self, setting: str) -> str:
+        """Return what to check, as a sentence to append; `setting` is the one with the peer's address."""
+        if self.cause not in ADVICE:
+            return ""
+        return f" {ADVICE[self.cause].format(setting=setting)}{' if this lasts' if self.is_temporary else ''}."
 
 
 def retry_after_s(headers: Mapping[str, str], *, at_least: float = 0.0) -> float | None:

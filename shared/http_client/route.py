@@ -58,7 +58,8 @@ class Route:
         except ValueError:
             pass
         # Its address may hold a password, so it is not repeated.
-        raise NoResponse("The proxy that the environment names is not an http:// address.", "proxy")
+        message = "The proxy that the environment names is not an http:// address."
+        raise NoResponse(message, "proxy", is_temporary=False)
 
     def proxy_headers(self) -> list[tuple[str, str]]:
         """Return the login of the proxy's address, if it has one."""
