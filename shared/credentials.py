@@ -273,6 +273,8 @@ def _read_token(response: Response) -> Token:
         raise TokenServiceUnavailable(
             f"The token authority is currently unavailable ({status}).", retry_after_s=pause_s
         )
+    if status == OK and not response.is_whole:
+        raise TokenServiceUnavailable("The token authority's response was cut off or too long.")
     token = body.get("access_token")
     if status == OK and isinstance(token, str):
         return Token(token, _seconds(body.get("expires_in")) or UNKNOWN_LIFETIME_S)

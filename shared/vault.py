@@ -120,6 +120,8 @@ def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable |
     if status in TEMPORARY_STATUSES:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
         return TokenServiceUnavailable(f"The key vault is currently unavailable ({status}).", retry_after_s=pause_s)
+    if status == OK and not response.is_whole:
+        return TokenServiceUnavailable("The key vault's response was cut off or too long.")
     if status == FORBIDDEN:
         code = _inner_code(document)
         advice = REFUSALS.get(code, f"{ROLE}, and {NETWORK}")

@@ -30,7 +30,7 @@ from shared.errors import DropError, TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import Cause, HttpClient, NoResponse
 from shared.http_client import Response as HttpResponse
 from tests.deadlines import HANG_S, SHORT_S
-from tests.wire import conversing, read_request
+from tests.wire import conversing, read_request, respond
 
 if TYPE_CHECKING:
     import socket
@@ -452,6 +452,19 @@ def test_an_unreachable_token_authority_names_its_setting(http: HttpClient, secr
     tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", secret_url), http)
     with pytest.raises(TokenServiceUnavailable, match="ITWIN_TOKEN_URL and the network if this lasts"):
         tokens.get(later())
+
+
+def test_a_response_that_was_cut_off_does_not_say_that_the_address_is_wrong(http: HttpClient, secret_url: str) -> None:
+    """Its status has arrived; the token in it has not."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(respond(body=b'{"access_token": "abc"}')[:-5])
+
+    with conversing(conversation, again=True) as address:
+        tokens = open_tokens(ClientCredentialsLogin(f"{address}/connect/token", "service-app", secret_url), http)
+        with pytest.raises(TokenServiceUnavailable, match="cut off"):
+            tokens.get(later())
 
 
 @dataclass

@@ -24,6 +24,7 @@ from shared.http_client.environment import look_up
 from shared.identity import ManagedIdentity as IdentityCredential
 from shared.vault import READ_AGAIN_AFTER_S, VaultSecret, scope_of
 from tests.deadlines import HANG_S
+from tests.wire import conversing, read_request, respond
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -223,6 +224,20 @@ def test_what_the_vault_responds_is_one_sentence_each(
     assert says in error.message
     assert error.retry_after_s == retry_after_s
     assert "script" not in error.message
+
+
+def test_a_secret_that_was_cut_off_on_its_way_needs_time(site: Site) -> None:
+    """Its status has arrived, and says nothing against the setting."""
+
+    def conversation(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(respond(body=b'{"value": "x", "id": "x/1"}')[:-5])
+
+    with conversing(conversation, again=True) as address:
+        site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"{address}/secrets/{NAME}")
+        error = refusal(site)
+    assert type(error) is TokenServiceUnavailable
+    assert "cut off" in error.message
 
 
 def test_a_vault_that_is_gone_names_its_setting(site: Site) -> None:
