@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
+from shared.deadline import left_s
 from shared.drop import MAX_READABLE_BYTES
 from shared.errors import (
     ResourcesExhausted,
@@ -87,7 +88,7 @@ def _options(time: StorageTime | None, http: HttpClient | None) -> dict[str, Any
     return {
         "transport": StorageTransport(http or HttpClient()),
         "permit_redirects": False,
-        "retry_policy": _retry_policy(),
+        "retry_policy": _Tries(),
         "raw_request_hook": partial(_date, time) if time else None,
         "raw_response_hook": partial(_observe_date, time) if time else None,
     }
@@ -102,9 +103,25 @@ def _observe_date(time: StorageTime, response: PipelineResponse[Any, Any]) -> No
     time.observe(response.http_response.headers.get("Date", ""))
 
 
-def _retry_policy() -> ExponentialRetry:
-    """Try four times within about ten seconds; the SDK's default starts with fifteen. The queue does longer waits."""
-    return ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3, random_jitter_range=1)
+class _Tries(ExponentialRetry):
+    """Four tries within about twenty seconds, and none for whose pause there is no time: then the last error stays.
+
+    The SDK's default starts with fifteen seconds. Longer waits are left to the queue.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initial_backoff=1, increment_base=2, retry_total=3, random_jitter_range=1)
+
+    def increment(self, settings: dict[str, Any], *request: Any, **ended: Any) -> bool:
+        """Count a try that failed, and say whether another one follows; its pause is drawn here."""
+        may_follow = super().increment(settings, *request, **ended)
+        settings["pause_s"] = super().get_backoff_time(settings)
+        return may_follow and settings["pause_s"] < left_s()
+
+    def get_backoff_time(self, settings: dict[str, Any]) -> float:
+        """Return how long to pause before the next try."""
+        pause_s: float = settings["pause_s"]
+        return pause_s
 
 
 # What storage says about a blob that no retry changes, or only time:

@@ -294,6 +294,32 @@ def test_storage_that_does_not_respond_to_the_end_is_waited_for_until_the_deadli
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
 
 
+BUSY = respond("503 Server Busy", b"", "x-ms-error-code: ServerBusy")
+TIMED_OUT = respond("500 Internal Server Error", b"", "x-ms-error-code: OperationTimedOut")
+
+
+@pytest.mark.parametrize(
+    ("response", "says"), [(BUSY, "503 (ServerBusy)"), (TIMED_OUT, "500 (OperationTimedOut)"), (b"", "broke")], ids=str
+)
+def test_no_pause_between_tries_outlasts_the_attempt(response: bytes, says: str) -> None:
+    """The SDK would sleep over the deadline; there is no try after it, so what storage said counts at once."""
+    heard: list[bytes] = []
+
+    def conversation(connection: socket.socket) -> None:
+        heard.append(read_request(connection))
+        connection.sendall(response)
+
+    with (
+        conversing(conversation, again=True) as address,
+        by_key(address) as storage,
+        bounded(1.5, lambda: 0.0),  # the first pause is longer
+    ):
+        error = storage_error(met_by(storage))
+    assert type(error) is StorageUnavailable
+    assert says in error.message
+    assert len(heard) == 1
+
+
 def test_a_name_of_storage_that_is_looked_up_for_ever_is_waited_for_until_the_deadline() -> None:
     """The system's own look-up knows no deadline."""
     ends = threading.Event()
