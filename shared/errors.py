@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 # 202 says that the rest comes later (RFC 9110, 15.3.3). Of the statuses beyond HTTP's own, gateways have some for what
 # they passed on and heard nothing of, as Cloudflare its 520 and 524.
 NONCOMMITTAL = (202, *range(512, 1000))
+# A server error of whoever is in front of the platform does not say what the platform did behind it.
+SERVER_ERRORS = range(500, 1000)
 
 
 # What the system reports if this instance lacks memory, descriptors, sockets, threads or disk space.
@@ -90,6 +92,12 @@ class PlatformResponse:
     retry_after_s: float | None = None
     resent: bool = False
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether it says that the platform applies none of the upload's requests later on."""
+        is_hearsay = self.http_status in SERVER_ERRORS and self.error is None
+        return not (self.resent or is_hearsay or self.http_status in NONCOMMITTAL)
+
 
 class DropError(Exception):
     """A drop that cannot end as `uploaded` in this attempt.
@@ -118,7 +126,7 @@ class DropError(Exception):
     @property
     def is_settled(self) -> bool:
         """Whether no request remains that the platform may still apply."""
-        return self.response is None or not (self.response.resent or self.response.http_status in NONCOMMITTAL)
+        return self.response is None or self.response.is_settling
 
 
 class Rejected(DropError):
@@ -200,7 +208,7 @@ class PlatformThrottled(NeedsTime):
 
 
 class PlatformUnavailable(NeedsTime):
-    """The platform responded with 5xx, 408, 409, 423 or 425, or no connection could be made: nothing was applied."""
+    """The platform responded with 5xx, 408, 409, 423 or 425, or no connection could be made."""
 
 
 class PlatformSilent(NeedsTime):

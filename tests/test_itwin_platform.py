@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,15 +122,28 @@ def test_a_status_is_judged_by_who_says_it(status: int, by_the_platform: type, b
         assert found.response.error == (error if body.startswith("{") else None)
 
 
+OF_THE_PLATFORM = b'{"error": {"code": "Odd", "message": "No."}}'
+OF_OTHERS = (b"", b"<html>Sorry</html>", b'{"message": "No."}', b'{"error": {"code": "Odd"}}')
+
+
 @pytest.mark.parametrize(
-    ("status", "is_settled"),
-    [(200, True), (202, False), (408, True), (500, True), (503, True), (520, False), (524, False)],
+    ("status", "by_the_platform", "by_others"),
+    [
+        *((status, True, True) for status in (200, 302, 400, 401, 403, 404, 408, 409, 413, 423, 425, 429)),
+        (202, False, False),
+        *((status, True, False) for status in (500, 501, 503, 505, 507, 511)),
+        *((status, False, False) for status in (502, 504, 520, 524, 599, 999)),
+    ],
 )
-def test_a_status_that_says_nothing_of_the_upload_leaves_it_unsettled(status: int, *, is_settled: bool) -> None:
-    """What was accepted for later, or passed on by a gateway that heard nothing, may still be shown."""
-    verdict = decipher_response(status, {}, b"")
-    assert isinstance(verdict, DropError)
-    assert verdict.is_settled == is_settled
+def test_only_who_knows_what_became_of_an_upload_settles_it(
+    status: int, *, by_the_platform: bool, by_others: bool
+) -> None:
+    """What was accepted for later may still be shown, and what somebody in front of the platform failed on, too."""
+    bodies = [(OF_THE_PLATFORM, by_the_platform), *((body, by_others) for body in OF_OTHERS)]
+    for (body, is_settled), resent in product(bodies, (False, True)):
+        verdict = decipher_response(status, {}, body, resent=resent)
+        assert isinstance(verdict, DropError)
+        assert verdict.is_settled == (is_settled and not resent)
 
 
 def test_what_the_platform_says_can_be_written_wherever_it_could_be_read() -> None:

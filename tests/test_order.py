@@ -36,7 +36,7 @@ writes = st.builds(
 )
 answers = st.builds(
     Answer,
-    status=st.sampled_from([201, 201, None, None, "crash", "crash", 504, 503, 404, 429, 0]),
+    status=st.sampled_from([201, 201, None, None, "crash", "crash", 504, 500, 202, 503, 404, 429, 0]),
     late_s=st.sampled_from([None, 0.0, 1.0, 30.0, 100.0, LATEST_S]),
 )
 strikes = st.builds(

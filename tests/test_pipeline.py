@@ -496,6 +496,26 @@ def test_an_upload_without_a_response_ends_with_the_newest_on_the_platform(bench
         assert bench.result(older)["status"] == "superseded"
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520])
+@pytest.mark.parametrize("is_the_platforms", [True, False])
+def test_a_server_error_that_the_platform_did_not_state_may_be_an_upload(
+    bench: Bench, status: int, *, is_the_platforms: bool
+) -> None:
+    """A gateway or proxy does not know whether the platform still applies the older image; the newer one is resent."""
+    bench.settle_briefly()
+    older = bench.write(PICTURES[0])
+    bench.platform.script([refusal(status) if is_the_platforms else ScriptedResponse(status, body=b"<html>")])
+    assert bench.process(older)["status"] == "retrying"
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    assert bench.process(newer)["status"] == "uploaded"
+    is_known = is_the_platforms and status in (500, 503)
+    if not is_known:
+        put_image(bench, older, PICTURES[0])
+    bench.drain()
+    assert (bench.result(older)["status"], bench.shows(newer)) == ("superseded", PICTURES[1])
+    assert bench.calls(newer) == ([status, 201] if is_known else [status, 201, 201, 201])
+
+
 def test_a_crash_during_an_upload_ends_with_the_newest_on_the_platform(bench: Bench) -> None:
     """A call that was noted but never recorded may still be applied."""
     bench.settle_briefly(call_s=0.5)

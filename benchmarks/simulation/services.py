@@ -49,6 +49,7 @@ STORAGE_S = (0.005, 0.02)
 UPLOAD_S, UPLOAD_SPREAD = 0.8, 0.4
 # The time that the SDK spends on its own retries before the app sees a failure.
 STORAGE_GIVES_UP_S = 10.0
+UNAVAILABLE = b'{"error": {"code": "ServiceUnavailable", "message": "Try again later."}}'
 # How long the platform may still process a call whose caller has gone.
 LATE_S = 200.0
 
@@ -156,7 +157,7 @@ class SimulatedPlatform:
         tally.passed_in[minute] += 1
         fate = chance.random()
         if fate < faults.unavailable or faults.is_out(world.loop.now):
-            return Response(503, {}, b"")
+            return Response(503, {}, UNAVAILABLE)
         if fate < faults.unavailable + faults.silent:
             if chance.random() < 0.5:  # noqa: PLR2004 - the call was lost, or its response
                 self._show_late(index)

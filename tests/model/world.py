@@ -78,6 +78,10 @@ STORAGE_GIVES_UP_S = 10.0
 LONGEST_PAUSE_S, LATEST_S = 60.0, 200.0
 LONGEST_S = 7 * 24 * 3600
 
+# The statuses of a gateway that does not know what the platform does; 503 is the platform's own.
+HEARSAY = (202, 500, 502, 504, 520)
+BODIES: dict[int | None, bytes] = {0: b"{", 503: b'{"error": {"code": "ServiceUnavailable", "message": "Later."}}'}
+
 
 @dataclass(frozen=True)
 class Write:
@@ -109,7 +113,8 @@ class Touch:
 class Answer:
     """What becomes of an upload: a status, or None where nothing is heard, or the end of the process that calls.
 
-    Where there is no answer, or nobody left to hear it, the image is up `late_s` after the call; None: never.
+    Where there is no answer, nobody left to hear it, or only that of a gateway (`HEARSAY`), the image is up `late_s`
+    after the call; None: never.
     """
 
     status: int | Literal["crash"] | None
@@ -375,7 +380,7 @@ class Process:
         except Crash:
             self._show_late(image, answer, began)
             raise
-        if answer.status in (None, 504):
+        if answer.status in (None, *HEARSAY):
             self._show_late(image, answer, began)
             world.loop.sleep(SETTINGS.timeout_s if answer.status is None else GATEWAY_S)
             if answer.status is None:
@@ -383,7 +388,7 @@ class Process:
         world.show(image, answer.status or 201, correlation_id)
         headers = {"x-correlation-id": correlation_id, "retry-after": "7"}
         self._pass_moment()
-        return Response(answer.status or 201, headers, b'{"image": {"id": "x"}}' if answer.status else b"{")
+        return Response(answer.status or 201, headers, BODIES.get(answer.status, b'{"image": {"id": "x"}}'))
 
     def _show_late(self, image: bytes, answer: Answer, began: float) -> None:
         if answer.late_s is not None:
