@@ -17,7 +17,7 @@ from azure.identity import ManagedIdentityCredential
 
 from shared.deadline import left_s
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
-from shared.http_client import NoResponse, Response, retry_after_s
+from shared.http_client import TEMPORARY_STATUSES, NoResponse, Response, retry_after_s
 from shared.sdk_transport import SdkResponse
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ LATEST_EXPIRY = 10**11
 # RFC 6750, 2.1: what a bearer token may consist of. Anything else must not get into a header.
 BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
-TOO_MANY_REQUESTS = 429
-SERVER_ERRORS = range(500, 600)
 REFUSALS = range(400, 500)
 
 
@@ -87,6 +85,8 @@ class ManagedIdentity:
         try:
             token: AccessToken = self._credential.get_token(*scopes, claims=claims)
             is_good = BEARER_TOKEN.fullmatch(token.token) and token.expires_on < LATEST_EXPIRY
+        except MemoryError:
+            raise
         except Exception as error:  # the SDK may raise anything for an unusual response
             raise IdentityFailed(self._problem(exchange.last)) from error
         finally:
@@ -101,7 +101,7 @@ class ManagedIdentity:
             return TokenServiceUnavailable(f"The identity endpoint gave no access token: {last.message} {advice}")
         if last is None:
             return TokenServiceUnavailable(f"The managed identity gave no access token. {advice}")
-        if last.status in SERVER_ERRORS or last.status == TOO_MANY_REQUESTS:
+        if last.status in TEMPORARY_STATUSES:
             # App Service also responds with 500 to a scope that it does not know.
             message = f"The identity endpoint responded with {last.status} instead of an access token. {advice}"
             return TokenServiceUnavailable(message, retry_after_s=retry_after_s(last.headers, at_least=LEAST_PAUSE_S))

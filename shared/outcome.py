@@ -190,14 +190,18 @@ def postpone(attempt: Attempt, delay_s: float, known: Known, services: Services)
 
 
 def retried(request: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
-    """Repeat a request to storage until it succeeds or time is short. Raises azure.core.exceptions.AzureError."""
+    """Repeat a request to storage until it succeeds or time is short, also while this instance lacks something for it.
+
+    Raises azure.core.exceptions.AzureError, OSError and MemoryError.
+    """
     tries = 0
     while True:
         pause_s = HOLD_S[min(tries, len(HOLD_S) - 1)]
         try:
             with bounded(stopwatch.ends_at, clock.monotonic):
                 return request()
-        except AzureError:
+        except (AzureError, OSError, MemoryError) as error:
+            drop_error(error)  # raises what is unknown
             if clock.monotonic() + pause_s > stopwatch.deadline:
                 raise
         clock.sleep(pause_s)
@@ -224,10 +228,11 @@ def publish(outcome: Outcome, services: Services) -> None:
             )
         if not written and not attempt.is_replay:
             return
-    except (AzureError, DropError) as error:
+    except (DropError, AzureError, OSError, MemoryError) as error:
+        failure = drop_error(error)
         log.warning("The result of %s/%s could not be written now.", attempt.drop.container, attempt.drop.blob)
         if outcome.status != "retrying":
-            delay_s = _delay_s(known, drop_error(error), services)
+            delay_s = _delay_s(known, failure, services)
             if delay_s is None:
                 raise
             postpone(attempt, delay_s, known, services)

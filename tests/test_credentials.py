@@ -242,6 +242,7 @@ def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: p
         (Response("<html>Sorry</html>", 500), "responded with 500", None),
         (Response("", 503, headers={"Retry-After": "3600"}), "responded with 503", 3600),
         (Response("", 429, headers={"Retry-After": "0"}), "responded with 429", 5),
+        (Response("", 408), "responded with 408", None),
         (Response("", 302, headers={"Location": "https://elsewhere.example"}), "contains no access token", None),
     ],
 )

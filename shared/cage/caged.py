@@ -168,6 +168,10 @@ def _sealed(content: bytes) -> int:
 def _room(size: int) -> int:
     """Return a descriptor of memory whose size is sealed."""
     descriptor = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALED_SIZE)
+    try:
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALED_SIZE)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor

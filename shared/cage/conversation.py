@@ -9,8 +9,8 @@
                                                  <-  {"image": {...}}          the image itself is in the output buffer
 
 A process that only unpacks a file sends `{"unpacked": size}`, or null if the file is not packed. Instead of any of
-these messages, it may report a failure: `{"refused": class, "message": ...}`, `{"bug": traceback}`, or `{"outOfMemory":
-"..."}` if an allocation failed.
+these messages, it may report a failure: `{"refused": class, "message": ...}`, `{"bug": traceback}`, `{"outOfMemory":
+"..."}` if an allocation failed, or `{"exhausted": "..."}` if the instance lacked anything else.
 
 A hostile file may make its process send anything. So every value is checked for its type and range, and a message can
 become only an error about the file, or an image that the API accepts.
@@ -24,7 +24,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, get_args
 
 from shared import errors
-from shared.errors import Bug, DropError, ImageRefused
+from shared.errors import Bug, DropError, ImageRefused, ResourcesExhausted
 from shared.image.model import Change, ImageHeader, ImageLimits, MediaType, NormalizedImage
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def refusal_of(message: Mapping[str, Any]) -> DropError:
     code = message.get("refused")
     if isinstance(code, str) and code in _CODES:
         return _CODES[code](_text(message.get("message")))
+    if "exhausted" in message:
+        return ResourcesExhausted("The process that was decoding the image lacked descriptors or disk space.")
     if "bug" in message:
         bug = Bug("The image could not be normalized because of a bug in the app.")
         bug.__cause__ = ProcessTraceback(_text(message["bug"]))

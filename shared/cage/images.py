@@ -13,6 +13,7 @@ process means:
 | the same twice, with the memory predicted         | `DecoderCrashed`, final                                      |
 | the same twice, with less, or with a higher peak  | `TooDemanding`, final: some decoders crash if `malloc` fails |
 | by SIGKILL from outside, or not in time           | `ResourcesExhausted`, not the file's fault: tried later      |
+| for lack of descriptors or disk space             | the same                                                     |
 """
 
 from __future__ import annotations

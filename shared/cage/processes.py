@@ -6,6 +6,7 @@ The app has many threads and never forks; the template has one thread, and does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -50,9 +51,11 @@ class Template:
         self._lock = threading.Lock()
         self._spares: list[tuple[int, socket.socket]] = []
         self._control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its_end:
+        with its_end, contextlib.ExitStack() as undo:
+            undo.callback(self._control.close)
             self._control.send(pack(limits_as_json(limits)))
             self._process = _kept(program, its_end)
+            undo.pop_all()
         self._address_bytes: int | None = None
         self.is_lost = False
         self._stop = weakref.finalize(self, _stop, self._process, self._control, self._spares)
@@ -184,7 +187,10 @@ def _kept(program: str, its_end: socket.socket) -> subprocess.Popen[bytes]:
             started.set_result(process)
             process.wait()
 
-    threading.Thread(target=keep, daemon=True).start()
+    try:
+        threading.Thread(target=keep, daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "No thread could be started.") from error
     return started.result()
 
 

@@ -12,11 +12,11 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from shared.cage.conversation import described
-from shared.errors import Bug, DropError
+from shared.errors import Bug, DropError, is_exhaustion
 from shared.image import examine_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from shared.image import ImageLimits
 
@@ -71,19 +71,21 @@ def unpack_file(content: bytes, most_bytes: int, write: Callable[[bytes], object
 
 
 def _said_of(error: BaseException, allocations: Allocations) -> dict[str, Any]:
-    if allocations.have_failed() or _is_about_memory(error):
+    causes = list(_causes(error))
+    if allocations.have_failed() or any(isinstance(cause, MemoryError) for cause in causes):
         return {"outOfMemory": type(error).__name__}
+    if any(is_exhaustion(cause) for cause in causes):
+        return {"exhausted": type(error).__name__}
     if isinstance(error, DropError) and not isinstance(error, Bug):
         return {"refused": type(error).__name__, "message": error.message}
     return {"bug": "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]}
 
 
-def _is_about_memory(error: BaseException | None) -> bool:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it: a refusal as "damaged" may come of anything."""
     while error:
-        if isinstance(error, MemoryError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 class Allocations:
