@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.leaks import Ear
 
-pytest_plugins = ["tests.leaks", "tests.kept"]
+pytest_plugins = ["tests.drop_bench", "tests.kept", "tests.leaks"]
 
 # Taken first, so that none of them is all that is left in the end: two that wait the most, what computes beside them,
 # and then what takes the longest of the others.

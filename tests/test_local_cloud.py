@@ -26,7 +26,8 @@ from local.samples import logo
 from local.serving import LocalCloudError, listen
 from tests.apps.probe.function_app import told
 from tests.deadlines import HANG_S
-from tests.test_local_functions_host import TRIGGER_QUEUE, is_running, read_said
+from tests.machine import is_running
+from tests.probe import TRIGGER_QUEUE, read_said
 
 if TYPE_CHECKING:
     from typing import Any

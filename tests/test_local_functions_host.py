@@ -8,15 +8,11 @@ import os
 import signal
 import sys
 import uuid
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 import requests
 from azure.identity import ManagedIdentityCredential
-from azure.storage.blob import BlobServiceClient, ContainerClient
-from azure.storage.queue import QueueServiceClient
 
 from local.azurite import Azurite
 from local.functions_host.http import parse_blob_url, trigger_message
@@ -26,91 +22,14 @@ from local.host_process import HostProcess
 from local.processes import PROJECT, Child, wait_until
 from local.serving import LocalCloudError, listen
 from tests.deadlines import HANG_S
+from tests.machine import is_running
+from tests.probe import PROBE, QUEUE, TRIGGER_QUEUE, Probe, event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-PROBE = Path(__file__).parent / "apps" / "probe"
-TRIGGER_QUEUE = "azure-webjobs-blobtrigger-local"
 POISON_QUEUE = "webjobs-blobtrigger-poison"
-QUEUE = "probe-messages"
-
-
-class Probe:
-    """A running host with the probe app, and what its functions said."""
-
-    def __init__(self, host_account: Azurite, data_account: Azurite, *, visibility_timeout_s: float) -> None:
-        self.lines: list[str] = []
-        self.blobs = BlobServiceClient.from_connection_string(data_account.connection_string)
-        self.data_queues = QueueServiceClient.from_connection_string(data_account.connection_string)
-        self.host_queues = QueueServiceClient.from_connection_string(host_account.connection_string)
-        self.host = HostProcess(
-            PROBE,
-            {
-                "AzureWebJobsStorage": host_account.connection_string,
-                "DropStorage": data_account.connection_string,
-                "PROBE_QUEUE": QUEUE,
-                "PYTHON_THREADPOOL_THREAD_COUNT": "16",
-            },
-            visibility_timeout_s=visibility_timeout_s,
-            on_line=self.lines.append,
-        )
-
-    def __enter__(self) -> Self:
-        self.host.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.host.stop()
-        self.blobs.close()
-        self.data_queues.close()
-        self.host_queues.close()
-
-    def container(self) -> ContainerClient:
-        """Make a container of its own for a test."""
-        return self.blobs.create_container(str(uuid.uuid4()))
-
-    def drop(self, container: ContainerClient, name: str, *, function: str = "on_blob") -> None:
-        """Write a blob and tell the host of it, as Event Grid does."""
-        container.upload_blob(name, b"content")
-        assert self.notify(container, name, function=function).status_code == 202
-
-    def notify(self, container: ContainerClient, name: str, *, function: str = "on_blob") -> requests.Response:
-        """Send the event of a blob that is there or not."""
-        return self.post([event(container.get_blob_client(name).url)], function=function)
-
-    def post(self, body: object, *, function: str = "on_blob", kind: str = "Notification") -> requests.Response:
-        """Call the webhook with the right key."""
-        return requests.post(self.host.webhook(function), json=body, headers={"aeg-event-type": kind}, timeout=HANG_S)
-
-    def said(self, **facts: Any) -> list[dict[str, Any]]:
-        """Return what was said so far with these facts in it."""
-        return read_said(self.lines, **facts)
-
-    def wait_for(self, count: int = 1, **facts: Any) -> list[dict[str, Any]]:
-        """Wait until these facts were said so often."""
-        assert wait_until(lambda: len(self.said(**facts)) >= count, timeout_s=HANG_S), self.lines[-20:]
-        return self.said(**facts)
-
-    def wait_until_idle(self) -> None:
-        """Wait until no trigger message is left."""
-        queue = self.host_queues.get_queue_client(TRIGGER_QUEUE)
-        assert wait_until(
-            lambda: queue.get_queue_properties().approximate_message_count == 0, timeout_s=HANG_S, interval_s=0.1
-        )
-
-    def take_poison(self, queue: str) -> str:
-        """Wait for a poison message, take it away and return its content."""
-        client = self.data_queues.get_queue_client(queue)
-        assert wait_until(
-            lambda: queue in [found.name for found in self.data_queues.list_queues()] and bool(client.peek_messages()),
-            timeout_s=HANG_S,
-            interval_s=0.1,
-        )
-        message = client.receive_message()
-        assert message is not None
-        client.delete_message(message)
-        return str(message.content)
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +46,6 @@ def probe(azurite: Azurite, data_account: Azurite) -> Iterator[Probe]:
         yield running
         keys = (running.host.function_key, running.host.webhook("x").partition("code=")[2])
         assert not [line for line in running.lines if any(key in line for key in keys)], "a key was logged"
-
-
-def event(url: str) -> dict[str, Any]:
-    """Make what the webhook reads of a BlobCreated event."""
-    return {
-        "id": str(uuid.uuid4()),
-        "eventType": "Microsoft.Storage.BlobCreated",
-        "eventTime": "2024-01-01T00:00:00.0000000Z",
-        "data": {"api": "PutBlob", "eTag": "0x8D", "blobType": "BlockBlob", "url": url},
-    }
 
 
 # The webhook
@@ -631,17 +540,3 @@ def test_a_connection_may_be_an_identity(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("X", "AccountName=a;AccountKey=a2V5;DefaultEndpointsProtocol=https")
     with blob_service("X") as blobs:
         assert blobs.url.startswith("https://a.blob.")
-
-
-def read_said(lines: list[str], **facts: Any) -> list[dict[str, Any]]:
-    """Return what the probe app said with these facts in it."""
-    said = [json.loads(line.partition("PROBE ")[2]) for line in list(lines) if "PROBE " in line]
-    return [one for one in said if facts.items() <= one.items()]
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process does anything: one that only waits to be reaped does not."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

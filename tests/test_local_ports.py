@@ -11,6 +11,7 @@ from local.ports import DEFAULT_PORTS, PARTS, Ports, claim_ports
 from local.processes import wait_until
 from local.serving import LocalCloudError, UsageError, listen
 from tests.deadlines import HANG_S
+from tests.machine import free_port
 
 # What `UseDevelopmentStorage=true` stands for in every SDK.
 DEVELOPMENT_STORAGE = {"blob": 10000, "queue": 10001}
@@ -19,12 +20,6 @@ DEVELOPMENT_STORAGE = {"blob": 10000, "queue": 10001}
 def nothing_asked() -> dict[str, int | None]:
     """Return the command line without any option."""
     return dict.fromkeys(PARTS)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with listen() as listener:
-        return int(listener.getsockname()[1])
 
 
 def is_free(port: int) -> bool:

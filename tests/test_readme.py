@@ -21,10 +21,9 @@ from shared.errors import InvalidSettings
 from shared.pipeline import process_drop
 from shared.settings import Settings
 from tests.deadlines import HANG_S
+from tests.drop_bench import PICTURES, Bench
+from tests.environments import settings_read
 from tests.schema import check_result
-from tests.test_pipeline import PICTURES, Bench
-from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
-from tests.test_pipeline import normalize as normalize  # noqa: PLC0414 - what that fixture asks for
 from tools.infra import COMMON, INFRA, Bicep
 
 if TYPE_CHECKING:
@@ -39,31 +38,10 @@ SETTINGS = (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-class Recorder(dict[str, str]):
-    """An environment that remembers what is asked of it."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        super().__init__(values)
-        self.asked: set[str] = set()
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # a default is always given
-        """Remember the name."""
-        self.asked.add(name)
-        return super().get(name, default)
-
-
-def settings_read() -> set[str]:
-    """Return every setting that the app reads, by any login and connection."""
-    asked: set[str] = set()
-    for environ in (
-        {"DropStorage__blobServiceUri": "https://x", "ITWIN_LOGIN": "gateway"},
-        {"ITWIN_LOGIN": "client-credentials"},
-    ):
-        recorder = Recorder(environ)
-        with pytest.raises(InvalidSettings):
-            Settings.from_environ(recorder)
-        asked |= recorder.asked
-    return asked
+# By any login and connection.
+SETTINGS_READ = settings_read({"DropStorage__blobServiceUri": "https://x", "ITWIN_LOGIN": "gateway"}) | settings_read(
+    {"ITWIN_LOGIN": "client-credentials"}
+)
 
 
 def test_the_table_of_settings_has_all_that_are_read_and_no_other() -> None:
@@ -74,7 +52,7 @@ def test_the_table_of_settings_has_all_that_are_read_and_no_other() -> None:
         if line.startswith("| `")
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
-    assert documented == settings_read()
+    assert documented == SETTINGS_READ
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings | None:
@@ -113,7 +91,7 @@ def test_every_setting_with_a_default_says_it() -> None:
     storage = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri"}
     required = {*storage, "ITWIN_LOGIN", "ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"}
     not_there = {"DropStorage", "DropStorage__clientId", "AZURE_CLIENT_ID"}
-    assert said == settings_read() - required - not_there
+    assert said == SETTINGS_READ - required - not_there
 
 
 def test_the_readme_sells_first_and_explains_later() -> None:

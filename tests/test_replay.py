@@ -25,9 +25,9 @@ from shared.clock import utc_now
 from shared.replay import program as replay
 from shared.replay.missing import Account, Found
 from shared.results import ResultStore
+from tests.certificates import trusted_certificate
 from tests.deadlines import HANG_S
 from tests.schema import check_result
-from tests.test_storage import trusted_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,6 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
 from azure.storage.blob import BlobServiceClient
 from starlette.responses import Response
@@ -47,6 +46,7 @@ from shared.results import ResultStore
 from shared.sdk_transport import MAX_DOCUMENT_BYTES, StorageTransport
 from shared.settings import StorageSettings
 from shared.storage import is_overtaken, open_blobs, open_queue, storage_error, storage_identity
+from tests.certificates import trusted_certificate
 from tests.deadlines import HANG_S
 from tests.wire import conversing, read_request, respond, responding
 
@@ -154,18 +154,6 @@ def test_a_token_for_storage_is_waited_for_no_longer_than_the_attempt_may_take(
         with bounded(time.monotonic() + 2, time.monotonic), pytest.raises(IdentityFailed) as caught:
             identity.get_token("https://storage.azure.com/.default")
     assert re.search(r"did not respond within [12] s", caught.value.message)
-
-
-def trusted_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Make a certificate of this machine that clients trust during the test, and its key."""
-    authority = trustme.CA()
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    server = authority.issue_cert("127.0.0.1")
-    certificate.write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
-    server.private_key_pem.write_to_path(key)
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "authority.pem"))
-    return certificate, key
 
 
 def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,8 @@ from local.processes import wait_until
 from local.samples import building_site, encode, make_samples
 from local.serving import serve
 from tests.deadlines import HANG_S
+from tests.machine import free_port
 from tests.schema import check_result
-from tests.test_local_ports import free_port
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

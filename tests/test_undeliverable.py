@@ -13,9 +13,7 @@ from azure.storage.blob import BlobServiceClient
 
 from shared.drop import Drop
 from shared.undeliverable import LETTERS_CONTAINER, blob_at, blob_url, recover_events
-from tests.test_pipeline import PICTURES, Bench
-from tests.test_pipeline import bench as bench  # noqa: PLC0414 - a fixture, asked for by its name
-from tests.test_pipeline import normalize as normalize  # noqa: PLC0414 - what that fixture asks for
+from tests.drop_bench import PICTURES, Bench
 
 
 def event_of(bench: Bench, container: str, blob: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import function_app
 from tools.infra import ENVIRONMENTS, FULL, INFRA, kept
 
 CONTRACT: dict[str, Any] = json.loads((INFRA / "contract.json").read_text("utf-8"))
@@ -121,3 +122,17 @@ def _bound(name: str, decorators: str) -> int | None:
 
 
 EVERYWHERE = tuple(ENVIRONMENTS)
+
+
+@cache
+def bindings() -> dict[str, dict[str, Any]]:
+    """Return the trigger of each function of the app."""
+    return {
+        str(function.get_function_name()): json.loads(function.get_raw_bindings()[0])
+        for function in function_app.app.get_functions()
+    }
+
+
+def app_name(kind: str) -> str:
+    """Return a storage account's name, by what it begins with."""
+    return f"{kind}{the('Microsoft.Web/sites')['name'].rpartition('-')[2]}"

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import DropError
 from tests.infra.deployed import EVERYWHERE, README, RUNBOOK, log_alerts, metric_alerts, the
-from tests.infra.test_roles import TABLE
+from tests.infra.role_table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from local.cloud import DEFAULT_FILTERS
-from tests.infra.deployed import CONTRACT, of_type, the
-from tests.infra.test_function_app import bindings
+from tests.infra.deployed import CONTRACT, bindings, of_type, the
 
 SUBSCRIPTION = "Microsoft.EventGrid/systemTopics/eventSubscriptions"
 

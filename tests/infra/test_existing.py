@@ -8,6 +8,7 @@ import pytest
 
 from tests.infra.deployed import (
     EVERYWHERE,
+    app_name,
     app_settings,
     log_alerts,
     metric_alerts,
@@ -17,7 +18,6 @@ from tests.infra.deployed import (
     role_assignments,
     the,
 )
-from tests.infra.test_function_app import app_name
 from tools.infra import FULL, settings_of
 
 HUB = "/resourceGroups/rg-hub/"

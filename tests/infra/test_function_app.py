@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import cache
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import function_app
 from shared.errors import InvalidSettings
 from shared.settings import CONNECTION, Settings
-from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, outputs, parameters, the
+from tests.environments import settings_read
+from tests.infra.deployed import CONTRACT, EVERYWHERE, app_name, app_settings, bindings, outputs, parameters, the
 from tools.infra import INFRA
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HOST = json.loads((INFRA.parent / "host.json").read_text("utf-8"))
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
@@ -57,27 +52,12 @@ LIMITS = {
 }
 
 
-class Recorder(dict[str, str]):
-    """An environment that remembers what is asked of it."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        super().__init__(values)
-        self.asked: set[str] = set()
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # a default is always given
-        """Remember the name."""
-        self.asked.add(name)
-        return super().get(name, default)
-
-
 @pytest.mark.parametrize("environment", EVERYWHERE)
 def test_the_app_gets_every_setting_that_it_reads_and_no_other(environment: str) -> None:
     """None is missing and none is dead; a connection string is what storage without keys has not."""
     settings = app_settings(environment)
-    recorder = Recorder({f"{CONNECTION}__blobServiceUri": "https://x", "ITWIN_LOGIN": settings["ITWIN_LOGIN"]})
-    with pytest.raises(InvalidSettings):
-        Settings.from_environ(recorder)
-    assert settings.keys() - PLATFORM_SETTINGS == recorder.asked - {CONNECTION}
+    read = settings_read({f"{CONNECTION}__blobServiceUri": "https://x", "ITWIN_LOGIN": settings["ITWIN_LOGIN"]})
+    assert settings.keys() - PLATFORM_SETTINGS == read - {CONNECTION}
     assert settings.keys() >= PLATFORM_SETTINGS
 
 
@@ -134,15 +114,6 @@ def test_as_many_drops_run_at_once_as_there_are_threads() -> None:
     assert extensions["queues"]["batchSize"] + extensions["queues"]["newBatchThreshold"] == CONTRACT["threads"]
 
 
-@cache
-def bindings() -> dict[str, dict[str, Any]]:
-    """Return the trigger of each function of the app."""
-    return {
-        str(function.get_function_name()): json.loads(function.get_raw_bindings()[0])
-        for function in function_app.app.get_functions()
-    }
-
-
 def test_the_address_of_the_preflight_is_that_of_the_function() -> None:
     """And it needs a key."""
     assert outputs("resources.bicep")["PREFLIGHT_URL"].endswith(f"/api/{bindings()['preflight']['route']}'")
@@ -173,8 +144,3 @@ def test_instances_are_kept_ready_and_spread_over_zones_where_that_is_chosen() -
     for name in ("stdrops", "sthost"):
         account = the("Microsoft.Storage/storageAccounts", "switches", name=app_name(name))
         assert account["sku"] == {"name": "Standard_ZRS"}
-
-
-def app_name(kind: str) -> str:
-    """Return a storage account's name, by what it begins with."""
-    return f"{kind}{the('Microsoft.Web/sites')['name'].rpartition('-')[2]}"

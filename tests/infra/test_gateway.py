@@ -9,7 +9,7 @@ import pytest
 
 from local.api_management import deployed_policy
 from tests.infra.deployed import CONTRACT, app_settings, of_type, resources, role_assignments, the
-from tests.infra.test_roles import row
+from tests.infra.role_table import row
 from tools.infra import settings_of
 
 SERVICE = "Microsoft.ApiManagement/service"

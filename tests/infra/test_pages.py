@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.infra.deployed import EVERYWHERE, README, log_alerts, metric_alerts, resources
-from tests.infra.test_function_app import bindings
+from tests.infra.deployed import EVERYWHERE, README, bindings, log_alerts, metric_alerts, resources
 from tools.infra import INFRA
 
 

@@ -2,45 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import pytest
 
-from tests.infra.deployed import EVERYWHERE, README, app_settings, resources, role_assignments, the
-from tools.infra import COMMON, INFRA
-
-NAMES = dict(re.findall(r"'([\w ]+)': '([0-9a-f-]{36})'", (INFRA / "modules" / "roles.bicep").read_text("utf-8")))
-IDS = {role_id: name for name, role_id in NAMES.items()}
-ROW = re.compile(r"^\| (app|gateway|topic|operator) \| ([\w ]+) \| (\w+) \| (.+?) \|$", re.MULTILINE)
-TABLE = set(ROW.findall(README))
-
-
-def where(scope: str) -> str:
-    """Return what the page calls the resource that a role is assigned on."""
-    if scope.endswith("/resourceGroups/rg-prod"):
-        return "group"
-    if "/containers/" in scope or "/queues/" in scope:
-        return {"undeliverable": "deadLetters", "undeliverable-events": "letters"}[scope.rpartition("/")[2]]
-    kinds = {"stdrops": "drops", "sthost": "host", "appi-": "insights", "kv-": "vault"}
-    return next(name for begin, name in kinds.items() if scope.rpartition("/")[2].startswith(begin))
-
-
-def who(principal: str) -> str:
-    """Return what the page calls whoever a role is assigned to."""
-    if principal == COMMON["OPERATOR_PRINCIPAL_ID"]:
-        return "operator"
-    kinds = {"/systemTopics/": "topic", "/Microsoft.ApiManagement/": "gateway"}
-    return next((name for part, name in kinds.items() if part in principal), "app")
-
-
-def row(assignment: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Return a role assignment as the page's table has it."""
-    properties = assignment["properties"]
-    found = re.match(r"\[extensionResourceId\('([^']+)'", assignment["id"])
-    scope = found[1] if found else assignment["id"].partition("/providers/Microsoft.Authorization/")[0]
-    role = IDS[properties["roleDefinitionId"].rpartition("/")[2]]
-    return who(properties["principalId"]), role, where(scope), properties["description"]
+from tests.infra.deployed import EVERYWHERE, app_settings, resources, role_assignments, the
+from tests.infra.role_table import NAMES, TABLE, row
 
 
 def test_the_page_has_every_role_with_its_reason() -> None:

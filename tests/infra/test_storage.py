@@ -9,8 +9,7 @@ from shared.ledger import LEDGER_CONTAINER
 from shared.preflight import POISON_QUEUES, PROBE_CONTAINER
 from shared.retries import RETRY_QUEUE
 from shared.undeliverable import LETTERS_QUEUE
-from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, of_type, the
-from tests.infra.test_function_app import bindings
+from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, bindings, of_type, the
 from tools.infra import ITWIN
 
 ACCOUNT = "Microsoft.Storage/storageAccounts"
