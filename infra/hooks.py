@@ -1,14 +1,16 @@
 """What azd does around its own steps, on every system alike: azure.yaml calls it.
 
-    python3 hooks.py before-app       # ends what could never succeed, and brings back what `azd down` left behind
+    python3 hooks.py before-app       # ends what could never succeed, and keeps what a deployment would lose
     python3 hooks.py before-events    # waits for the key that the host makes some time after it has the code
     python3 hooks.py preflight        # says what works and what does not, in plain words
+    python3 hooks.py tags GROUP       # prints EXISTING_TAGS for a deployment into a resource group without azd
 
 It asks the Azure CLI, always about the subscription that azd deploys to: `az` has a current one of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -39,13 +41,18 @@ def main(
     arguments: list[str], environ: Mapping[str, str] = os.environ, sleep: Callable[[float], object] = time.sleep
 ) -> int:
     """Run the hook that is named on the command line."""
-    hooks: dict[str, Callable[[AzureCli, Mapping[str, str]], str]] = {
+    hook, *values = arguments or [""]
+    hooks: dict[str, Callable[..., str]] = {
         "before-app": before_app,
         "before-events": lambda azure, env: before_events(azure, env, sleep),
         "preflight": preflight,
+        "tags": lambda azure, env, group: existing_tags(azure, env, group) + "\n",
     }
+    if hook not in hooks or len(values) != (hook == "tags"):
+        sys.stderr.write(__doc__ or "")
+        return 2
     try:
-        said = hooks[arguments[0]](AzureCli(environ), environ)
+        said = hooks[hook](AzureCli(environ), environ, *values)
     except (HookFailedError, AzFailedError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -97,7 +104,28 @@ def before_app(azure: AzureCli, environ: Mapping[str, str]) -> str:
         said += _recover_vault(azure, environ)
     if login == "gateway":
         said += _purge_gateway(azure, environ)
-    return said
+    return said + _keep_tags(azure, environ)
+
+
+def existing_tags(azure: AzureCli, environ: Mapping[str, str], group: str) -> str:
+    """Return, as JSON, the tags of this environment's resources in a group that the deployment does not set itself.
+
+    {"microsoft.web/sites/func-drops": {"owner": "maintenance"}}, as tags.bicep takes them.
+    """
+    if not azure.ask("group", "exists", "--name", group):
+        return "{}"
+    itself = {
+        **azure.ask("group", "show", "--name", group),
+        "id": f"/providers/Microsoft.Resources/resourceGroups/{group}",
+    }
+    set_here = {"azd-env-name", "azd-service-name", *map(str.lower, _object(environ, "RESOURCE_TAGS"))}
+    found = {}
+    for resource in [itself, *azure.ask("resource", "list", "--resource-group", group)]:
+        tags = resource.get("tags") or {}
+        others = {name: value for name, value in tags.items() if name.lower() not in set_here}
+        if others and tags.get("azd-env-name") == _environment(environ):
+            found[resource["id"].lower().rpartition("/providers/")[2]] = others
+    return json.dumps(found, ensure_ascii=False, sort_keys=True)
 
 
 def before_events(azure: AzureCli, environ: Mapping[str, str], sleep: Callable[[float], object]) -> str:
@@ -135,6 +163,24 @@ def preflight(azure: AzureCli, environ: Mapping[str, str]) -> str:
         raise HookFailedError(f"{environ['PREFLIGHT_URL']} did not respond: {error}.") from error
 
 
+def _group(environ: Mapping[str, str]) -> str:
+    return _object(environ, "RESOURCE_NAMES").get("resourceGroup", f"rg-{_environment(environ)}")
+
+
+def _environment(environ: Mapping[str, str]) -> str:
+    if not environ.get("AZURE_ENV_NAME"):
+        raise HookFailedError("AZURE_ENV_NAME is not set: run this by azd, or export it.")
+    return environ["AZURE_ENV_NAME"]
+
+
+def _object(environ: Mapping[str, str], name: str) -> dict[str, str]:
+    text = environ.get(name) or "{}"
+    with contextlib.suppress(ValueError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise HookFailedError(f'{name} is {text}, and it has to be a JSON object with texts, like {{"name": "value"}}.')
+
+
 def _function_app(environ: Mapping[str, str]) -> list[str]:
     group, name = environ.get("AZURE_RESOURCE_GROUP"), environ.get("AZURE_FUNCTION_APP_NAME")
     if not (group and name):
@@ -169,23 +215,39 @@ def _recover_vault(azure: AzureCli, environ: Mapping[str, str]) -> str:
     said = ""
     for vault in azure.ask("keyvault", "list-deleted", "--resource-type", "vault"):
         properties = vault["properties"]
-        if (properties.get("tags") or {}).get("azd-env-name") != environ["AZURE_ENV_NAME"]:
+        if (properties.get("tags") or {}).get("azd-env-name") != _environment(environ):
             continue
         if _plain(properties["location"]) != _plain(environ["AZURE_LOCATION"]):
             continue
         group = properties["vaultId"].split("/")[4]
         if not azure.ask("group", "exists", "--name", group):
-            tag = f"azd-env-name={environ['AZURE_ENV_NAME']}"
+            tag = f"azd-env-name={_environment(environ)}"
             azure.ask("group", "create", "--name", group, "--location", properties["location"], "--tags", tag)
         azure.ask("keyvault", "recover", "--name", vault["name"], "--resource-group", group)
         said += f"The deleted vault {vault['name']} was recovered, with the secret in it.\n"
     return said
 
 
+def _keep_tags(azure: AzureCli, environ: Mapping[str, str]) -> str:
+    """Hand the deployment the tags that it would remove; azd reads its environment again after this hook."""
+    tags = existing_tags(azure, environ, _group(environ))
+    if tags == (environ.get("EXISTING_TAGS") or "{}"):
+        return ""
+    program = shutil.which("azd", path=environ.get("PATH"))
+    if program is None:
+        raise HookFailedError(
+            "azd was not found on the PATH, without which tags that were set by hand would be removed: add its folder."
+        )
+    command = [program, "env", "set", "EXISTING_TAGS", tags, "--environment", _environment(environ)]
+    done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603  # azd
+    if done.returncode:
+        raise HookFailedError(f"azd env set EXISTING_TAGS failed: {done.stderr.strip() or done.stdout.strip()}")
+    return "Tags that were set by hand are kept.\n" if tags != "{}" else ""
+
+
 def _purge_gateway(azure: AzureCli, environ: Mapping[str, str]) -> str:
     """Purge this environment's deleted gateway: its name is taken for two days, and all in it is made again."""
-    names = json.loads(environ.get("RESOURCE_NAMES") or "{}")
-    group = names.get("resourceGroup", f"rg-{environ['AZURE_ENV_NAME']}").lower()
+    group = _group(environ).lower()
     said = ""
     for gateway in azure.ask("apim", "deletedservice", "list"):
         if f"/resourcegroups/{group}/" in gateway["serviceId"].lower():

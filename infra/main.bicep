@@ -5,6 +5,7 @@ targetScope = 'subscription'
 
 import { chosenNames as chosenResourceNames, namesOf, tokenOf } from 'names.bicep'
 import * as options from 'options.bicep'
+import { tagsOf } from 'tags.bicep'
 
 @description('Name of the environment. It is part of the resource group\'s name and determines all other names.')
 @minLength(1)
@@ -90,13 +91,17 @@ param actionGroupId options.actionGroupId = ''
 param vaultId options.vaultId = ''
 param existingEventTopicName options.existingEventTopicName = ''
 param tags options.tags = {}
+param existingTags options.existingTags = {}
 
 var names = namesOf(environmentName, tokenOf(subscription().id, environmentName, location), chosenNames)
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = if (!useExistingResourceGroup) {
   name: names.resourceGroup
   location: location
-  tags: union(tags, { 'azd-env-name': environmentName })
+  tags: tagsOf(
+    { all: union(tags, { 'azd-env-name': environmentName }), existing: existingTags },
+    'Microsoft.Resources/resourceGroups/${names.resourceGroup}'
+  )
 }
 
 module resources 'resources.bicep' = {
@@ -153,6 +158,7 @@ module resources 'resources.bicep' = {
     vaultId: vaultId
     existingEventTopicName: existingEventTopicName
     tags: tags
+    existingTags: existingTags
   }
   dependsOn: [
     group

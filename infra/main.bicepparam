@@ -124,6 +124,7 @@ param assignRoles = bool(readEnvironmentVariable('ASSIGN_ROLES', 'true'))
 param diagnosticSettings = readEnvironmentVariable('DIAGNOSTIC_SETTINGS', 'here')
 param chosenNames = json(readEnvironmentVariable('RESOURCE_NAMES', '{}'))
 param tags = json(readEnvironmentVariable('RESOURCE_TAGS', '{}'))
+param existingTags = json(readEnvironmentVariable('EXISTING_TAGS', '{}'))
 param workspaceId = empty(wrongExisting)
   ? existing.LOG_ANALYTICS_WORKSPACE_ID.id
   : fail(join(

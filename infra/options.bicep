@@ -242,3 +242,7 @@ type existingEventTopicName = string
 @export()
 @description('Tags of every resource, in addition to azd\'s own.')
 type tags = { *: string }
+
+@export()
+@description('Tags that resources have already, so that a deployment does not remove them: `azd` sets it, or `python3 infra/hooks.py tags GROUP` prints it.')
+type existingTags = { *: { *: string } }

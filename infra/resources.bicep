@@ -85,9 +85,10 @@ param actionGroupId options.actionGroupId = ''
 param vaultId options.vaultId = ''
 param existingEventTopicName options.existingEventTopicName = ''
 param tags options.tags = {}
+param existingTags options.existingTags = {}
 
 var names = namesOf(environmentName, tokenOf(subscription().id, environmentName, location), chosenNames)
-var allTags = union(tags, { 'azd-env-name': environmentName })
+var tagging = { all: union(tags, { 'azd-env-name': environmentName }), existing: existingTags }
 var zonal = { Standard_LRS: 'Standard_ZRS', Standard_GRS: 'Standard_GZRS' }
 var sku = zoneRedundant ? (zonal[?storageSku] ?? storageSku) : storageSku
 
@@ -123,7 +124,7 @@ module identity 'modules/identity.bicep' = {
   params: {
     name: names.identity
     location: location
-    tags: allTags
+    tags: tagging
   }
 }
 
@@ -134,7 +135,7 @@ module monitoring 'modules/monitoring.bicep' = {
     workspaceId: usedWorkspaceId
     applicationInsightsName: names.applicationInsights
     location: location
-    tags: allTags
+    tags: tagging
   }
 }
 
@@ -142,7 +143,7 @@ module network 'modules/network.bicep' = if (makesNetwork) {
   params: {
     name: names.network
     location: location
-    tags: allTags
+    tags: tagging
     addressPrefix: networkAddressPrefix
     hasGateway: useGateway
   }
@@ -152,7 +153,7 @@ module dropAccount 'modules/drop-account.bicep' = {
   params: {
     name: names.dropAccount
     location: location
-    tags: allTags
+    tags: tagging
     sku: sku
     itwinIds: union([], map(itwinIds, (itwinId) => toLower(itwinId)))
     deleteDropsAfterDays: deleteDropsAfterDays
@@ -173,7 +174,7 @@ module hostAccount 'modules/host-account.bicep' = {
   params: {
     name: names.hostAccount
     location: location
-    tags: allTags
+    tags: tagging
     sku: sku
     isPublic: !privateNetworking
   }
@@ -184,7 +185,7 @@ module vault 'modules/vault.bicep' = if (makesVault) {
     name: names.vault
     topicName: names.vaultTopic
     location: location
-    tags: allTags
+    tags: tagging
     isPublic: !privateNetworking
     isLocked: deleteLocks
     workspaceId: logsTo
@@ -197,7 +198,7 @@ module vault 'modules/vault.bicep' = if (makesVault) {
 module endpoints 'modules/endpoints.bicep' = if (privateNetworking) {
   params: {
     location: location
-    tags: allTags
+    tags: tagging
     networkName: makesNetwork ? names.network : ''
     subnetId: subnetIds.endpoints
     dnsZones: privateDnsZones
@@ -218,7 +219,7 @@ module eventTopic 'modules/event-topic.bicep' = {
     name: eventTopicName
     isThere: !empty(existingEventTopicName)
     location: location
-    tags: allTags
+    tags: tagging
     dropAccountName: names.dropAccount
     workspaceId: logsTo
   }
@@ -232,7 +233,7 @@ module gateway 'modules/gateway.bicep' = if (useGateway) {
   params: {
     name: names.gateway
     location: location
-    tags: allTags
+    tags: tagging
     publisherEmail: empty(alertEmail) ? 'nobody@example.com' : alertEmail
     subnetId: privateNetworking ? subnetIds.gateway : ''
     applicationId: gatewayApplicationId
@@ -299,7 +300,7 @@ module functionApp 'modules/function-app.bicep' = {
     name: names.functionApp
     planName: names.plan
     location: location
-    tags: allTags
+    tags: tagging
     identityName: names.identity
     dropAccountName: names.dropAccount
     hostAccountName: names.hostAccount
@@ -365,7 +366,7 @@ module alerts 'modules/alerts.bicep' = {
     actionGroupName: names.actionGroup
     actionGroupId: actionGroupId
     location: location
-    tags: allTags
+    tags: tagging
     email: alertEmail
     overdueAfterMinutes: overdueAfterMinutes
     applicationInsightsName: names.applicationInsights
@@ -385,7 +386,7 @@ module alerts 'modules/alerts.bicep' = {
 module workbook 'modules/workbook.bicep' = {
   params: {
     location: location
-    tags: allTags
+    tags: tagging
     applicationInsightsName: names.applicationInsights
   }
   dependsOn: [

@@ -1,5 +1,7 @@
 // The operator's alerts. docs/runbook.md has an entry for each.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Prefix of the alerts\' names.')
 param prefix string
 
@@ -13,7 +15,7 @@ param actionGroupId string
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags tagging
 
 @description('E-mail address to send alerts to; empty sends no e-mail.')
 param email string
@@ -169,7 +171,7 @@ resource eventTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
 resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (empty(actionGroupId)) {
   name: actionGroupName
   location: 'global'
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Insights/actionGroups/${actionGroupName}')
   properties: {
     enabled: true
     groupShortName: 'itwindrop'
@@ -183,7 +185,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   for alert in logAlerts: {
     name: '${prefix}-${alert.name}'
     location: location
-    tags: tags
+    tags: tagsOf(tags, 'Microsoft.Insights/scheduledQueryRules/${prefix}-${alert.name}')
     kind: 'LogAlert'
     properties: {
       displayName: 'iTwin Image Drop: ${alert.title}'
@@ -218,7 +220,7 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
   for alert in metricAlerts: {
     name: '${prefix}-${alert.name}'
     location: 'global'
-    tags: tags
+    tags: tagsOf(tags, 'Microsoft.Insights/metricAlerts/${prefix}-${alert.name}')
     properties: {
       description: alert.description
       severity: alert.severity

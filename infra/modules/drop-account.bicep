@@ -1,5 +1,7 @@
 // Where images are dropped and results are written, with the app's own state beside them.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the account.')
 param name string
 
@@ -7,7 +9,7 @@ param name string
 param location string
 
 @description('Tags of the resource.')
-param tags object
+param tags tagging
 
 @description('Redundancy of the account.')
 param sku string
@@ -88,7 +90,7 @@ var versionRules = [
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Storage/storageAccounts/${name}')
   kind: 'StorageV2'
   sku: { name: sku }
   properties: {

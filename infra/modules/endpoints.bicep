@@ -1,10 +1,12 @@
 // Private endpoints of both storage accounts and the vault, and the DNS zones that resolve to them.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags tagging
 
 @description('Virtual network to link the DNS zones to; empty links none.')
 param networkName string
@@ -52,6 +54,17 @@ var zoneNames = {
   table: 'privatelink.table.${environment().suffixes.storage}'
   vault: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
 }
+// Only Azure knows the rest of a zone's name. So that tags do not depend on it, zones are looked up without.
+var zoneLabels = { blob: 'blob', queue: 'queue', table: 'table', vault: 'vaultcore' }
+var zoneTags = {
+  all: tags.all
+  existing: toObject(
+    items(tags.existing),
+    (resource) =>
+      join(map(split(resource.key, '/'), (part) => startsWith(part, 'privatelink.') ? split(part, '.')[1] : part), '/'),
+    (resource) => resource.value
+  )
+}
 var services = concat(['blob', 'queue', 'table'], empty(vaultName) ? [] : ['vault'])
 var madeZones = dnsZones == 'here' ? services : []
 var zonesIn = split(startsWith(dnsZones, '/') ? dnsZones : resourceGroup().id, '/')
@@ -60,7 +73,7 @@ resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
   for service in madeZones: {
     name: zoneNames[service]
     location: 'global'
-    tags: tags
+    tags: tagsOf(zoneTags, 'Microsoft.Network/privateDnsZones/${zoneLabels[service]}')
   }
 ]
 
@@ -69,7 +82,10 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
     parent: zones[i]
     name: networkName
     location: 'global'
-    tags: tags
+    tags: tagsOf(
+      zoneTags,
+      'Microsoft.Network/privateDnsZones/${zoneLabels[service]}/virtualNetworkLinks/${networkName}'
+    )
     properties: {
       registrationEnabled: false
       virtualNetwork: { id: resourceId('Microsoft.Network/virtualNetworks', networkName) }
@@ -81,7 +97,7 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
   for endpoint in endpoints: {
     name: 'pe-${endpoint.name}-${endpoint.service}'
     location: location
-    tags: tags
+    tags: tagsOf(tags, 'Microsoft.Network/privateEndpoints/pe-${endpoint.name}-${endpoint.service}')
     properties: {
       subnet: { id: subnetId }
       privateLinkServiceConnections: [

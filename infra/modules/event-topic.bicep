@@ -1,5 +1,7 @@
 // The drop account's events. The subscription that delivers them to the app is created after the code is deployed.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the system topic.')
 param name string
 
@@ -10,7 +12,7 @@ param isThere bool
 param location string
 
 @description('Tags of the resource.')
-param tags object
+param tags tagging
 
 @description('Account whose events these are.')
 param dropAccountName string
@@ -25,7 +27,7 @@ resource dropAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (!isThere) {
   name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.EventGrid/systemTopics/${name}')
   // It writes dead letters with this identity, since the account accepts no shared keys.
   identity: { type: 'SystemAssigned' }
   properties: {

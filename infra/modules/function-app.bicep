@@ -1,5 +1,7 @@
 // The function app on Flex Consumption, and all of its settings.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the function app.')
 param name string
 
@@ -10,7 +12,7 @@ param planName string
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags tagging
 
 @description('The app\'s identity.')
 param identityName string
@@ -138,7 +140,7 @@ var operatorRules = [
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Web/serverfarms/${planName}')
   kind: 'functionapp'
   sku: { tier: 'FlexConsumption', name: 'FC1' }
   properties: { reserved: true, zoneRedundant: zoneRedundant }
@@ -148,7 +150,7 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   // By this tag, azd finds the app to deploy the code to.
-  tags: union(tags, { 'azd-service-name': 'drop' })
+  tags: union(tagsOf(tags, 'Microsoft.Web/sites/${name}'), { 'azd-service-name': 'drop' })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'

@@ -5,6 +5,8 @@
 // its own: https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits#limits---api-management-consumption-tier
 // https://learn.microsoft.com/azure/api-management/api-management-features
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the gateway.')
 param name string
 
@@ -12,7 +14,7 @@ param name string
 param location string
 
 @description('Tags of the resource.')
-param tags object
+param tags tagging
 
 @description('E-mail address for Azure\'s notifications about the gateway.')
 param publisherEmail string
@@ -54,7 +56,7 @@ var namedValues = {
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
   name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.ApiManagement/service/${name}')
   // Standard v2 is the lowest tier that can call into a network.
   // https://learn.microsoft.com/azure/api-management/integrate-vnet-outbound
   sku: { name: empty(subnetId) ? 'BasicV2' : 'StandardV2', capacity: 1 }

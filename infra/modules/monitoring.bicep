@@ -1,5 +1,7 @@
 // Where logs go: a workspace, and Application Insights in front of it, which accepts nothing without an Entra token.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the Log Analytics workspace.')
 param workspaceName string
 
@@ -16,12 +18,12 @@ param applicationInsightsName string
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags tagging
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (makesWorkspace) {
   name: workspaceName
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.OperationalInsights/workspaces/${workspaceName}')
   properties: {
     sku: { name: 'PerGB2018' }
     // For what has no retention of its own: storage's log, of which two days are looked at.
@@ -33,7 +35,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (m
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   name: applicationInsightsName
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Insights/components/${applicationInsightsName}')
   kind: 'web'
   properties: {
     Application_Type: 'web'

@@ -1,5 +1,7 @@
 // The virtual network of privateNetworking: one subnet for the app, one for the private endpoints, one for a gateway.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the virtual network.')
 param name string
 
@@ -7,7 +9,7 @@ param name string
 param location string
 
 @description('Tags of the resource.')
-param tags object
+param tags tagging
 
 @description('Address space; a /24 or larger.')
 param addressPrefix string
@@ -19,7 +21,7 @@ param hasGateway bool
 resource appRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}-app'
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Network/networkSecurityGroups/nsg-${name}-app')
   properties: {
     securityRules: [
       {
@@ -43,7 +45,7 @@ resource appRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
 resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}-endpoints'
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Network/networkSecurityGroups/nsg-${name}-endpoints')
   properties: {
     securityRules: [
       {
@@ -81,7 +83,7 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
 resource gatewayRules 'Microsoft.Network/networkSecurityGroups@2025-05-01' = if (hasGateway) {
   name: 'nsg-${name}-gateway'
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Network/networkSecurityGroups/nsg-${name}-gateway')
 }
 
 var gatewaySubnet = {
@@ -101,7 +103,7 @@ var gatewaySubnet = {
 resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Network/virtualNetworks/${name}')
   properties: {
     addressSpace: { addressPrefixes: [addressPrefix] }
     subnets: concat(

@@ -1,5 +1,7 @@
 // The vault for the client secret of the iTwin service app. The secret itself is set by an operator, after this.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Name of the vault.')
 param name string
 
@@ -10,7 +12,7 @@ param topicName string
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags tagging
 
 @description('Whether the vault is reachable at its public address.')
 param isPublic bool
@@ -24,7 +26,7 @@ param workspaceId string
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.KeyVault/vaults/${name}')
   properties: {
     tenantId: subscription().tenantId
     sku: { family: 'A', name: 'standard' }
@@ -53,7 +55,7 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: topicName
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.EventGrid/systemTopics/${topicName}')
   properties: {
     source: vault.id
     topicType: 'Microsoft.KeyVault.vaults'

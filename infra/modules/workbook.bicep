@@ -1,10 +1,12 @@
 // The workbook that shows what happened to a drop, what fails and why, and how long drops take.
 
+import { tagging, tagsOf } from '../tags.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of the resource.')
-param tags object
+param tags tagging
 
 @description('Application Insights resource with the app\'s logs.')
 param applicationInsightsName string
@@ -101,10 +103,12 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
+var name = guid(applicationInsights.id, 'drops')
+
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
-  name: guid(applicationInsights.id, 'drops')
+  name: name
   location: location
-  tags: tags
+  tags: tagsOf(tags, 'Microsoft.Insights/workbooks/${name}')
   kind: 'shared'
   properties: {
     displayName: 'iTwin Image Drop'

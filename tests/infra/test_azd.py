@@ -32,6 +32,9 @@ SUBSCRIPTION = "00000000-0000-4000-8000-000000000002"
 KEYS = "functionapp keys list --resource-group rg-drops --name func-drops"
 REGIONS = "functionapp list-flexconsumption-locations"
 DELETED = "keyvault list-deleted --resource-type vault"
+EXISTS = "group exists --name rg-drops"
+GROUP = "group show --name rg-drops"
+RESOURCES = "resource list --resource-group rg-drops"
 
 
 def commands() -> Iterator[tuple[Path, dict[str, str]]]:
@@ -101,9 +104,29 @@ class Az:
             "AZURE_FUNCTION_APP_NAME": "func-drops",
             "ITWIN_LOGIN": "client-credentials",
         }
-        self.answers: dict[str, list[Any]] = {"account show": [{}], REGIONS: [[{"name": "westeurope"}]], DELETED: [[]]}
+        self.answers: dict[str, list[Any]] = {
+            "account show": [{}],
+            REGIONS: [[{"name": "westeurope"}]],
+            DELETED: [[]],
+            EXISTS: [False],
+        }
 
-    def run(self, hook: str, **environ: str) -> int:
+    def with_azd(self, says: str = "", code: int = 0) -> None:
+        """Put an `azd` beside it that notes what it is called with, says something, and ends with this code."""
+        program = (
+            f"#!/bin/sh\nfor argument; do printf '%s\\n' \"$argument\"; done > '{self._folder}/azd-asked'\n"
+            f"echo '{says}' >&2\nexit {code}\n"
+        )
+        (self._folder / "azd").write_text(program, "utf-8")
+        (self._folder / "azd").chmod(0o755)
+
+    @property
+    def azd_asked(self) -> list[str]:
+        """What azd was called with; nothing where it was not called."""
+        asked = self._folder / "azd-asked"
+        return asked.read_text("utf-8").splitlines() if asked.exists() else []
+
+    def run(self, *arguments: str, **environ: str) -> int:
         """Run a hook in this process, without waits."""
         (self._folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
         program = (
@@ -121,7 +144,7 @@ class Az:
         )
         (self._folder / "az").write_text(program, "utf-8")
         (self._folder / "az").chmod(0o755)
-        return hooks.main([hook], {**self.environ, **environ}, self.slept.append)
+        return hooks.main([*arguments], {**self.environ, **environ}, self.slept.append)
 
     @property
     def asked(self) -> list[str]:
@@ -257,9 +280,9 @@ def test_up_after_down_brings_the_vault_back(az: Az, capsys: pytest.CaptureFixtu
     az.answers[DELETED] = [[deleted_vault("other"), deleted_vault("drops", "eastus"), deleted_vault("drops")]]
     create = "group create --name rg-drops --location westeurope --tags azd-env-name=drops"
     recover = "keyvault recover --name kv-drops --resource-group rg-drops"
-    az.answers.update({"group exists --name rg-drops": [False], create: [{}], recover: [{}]})
+    az.answers.update({create: [{}], recover: [{}]})
     assert az.run("before-app") == 0
-    assert az.asked[-3:] == ["group exists --name rg-drops", create, recover]
+    assert az.asked[-4:-1] == [EXISTS, create, recover]
     assert capsys.readouterr().out == "The deleted vault kv-drops was recovered, with the secret in it.\n"
 
 
@@ -267,7 +290,7 @@ def test_a_region_is_the_same_however_it_is_written(az: Az, capsys: pytest.Captu
     """By its name or as it is shown, in the settings as in the answers."""
     az.answers[DELETED] = [[deleted_vault("drops", "West Europe")]]
     recover = "keyvault recover --name kv-drops --resource-group rg-drops"
-    az.answers.update({"group exists --name rg-drops": [True], recover: [{}]})
+    az.answers.update({EXISTS: [True], recover: [{}], GROUP: [{"tags": None}], RESOURCES: [[]]})
     assert az.run("before-app", AZURE_LOCATION="west europe") == 0
     assert "kv-drops was recovered" in capsys.readouterr().out
 
@@ -276,9 +299,9 @@ def test_a_group_that_is_there_is_not_made_again(az: Az) -> None:
     """Making it again would take its tags away."""
     az.answers[DELETED] = [[deleted_vault("drops")]]
     recover = "keyvault recover --name kv-drops --resource-group rg-drops"
-    az.answers.update({"group exists --name rg-drops": [True], recover: [{}]})
+    az.answers.update({EXISTS: [True], recover: [{}], GROUP: [{"tags": None}], RESOURCES: [[]]})
     assert az.run("before-app") == 0
-    assert az.asked[-2:] == ["group exists --name rg-drops", recover]
+    assert az.asked[-5:-3] == [EXISTS, recover]
 
 
 @pytest.mark.parametrize("environ", [{"ITWIN_LOGIN": "managed-identity"}, {"KEY_VAULT_ID": "/subscriptions/x"}])
@@ -302,8 +325,110 @@ def test_up_after_down_frees_the_name_of_the_gateway(az: Az, capsys: pytest.Capt
     ]
     az.answers[purge] = [None]
     assert az.run("before-app", ITWIN_LOGIN="gateway") == 0
-    assert az.asked[-2:] == [list_deleted, purge]
+    assert az.asked[-3:-1] == [list_deleted, purge]
     assert capsys.readouterr().out == "The deleted gateway apim-1 was purged.\n"
+
+
+def tagged(resource: str, tags: dict[str, str] | None) -> dict[str, Any]:
+    """Return what az lists of a resource."""
+    return {"id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-drops/providers/{resource}", "tags": tags}
+
+
+OURS = {"azd-env-name": "drops"}
+BY_HAND: dict[str, list[Any]] = {
+    EXISTS: [True],
+    GROUP: [{"id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-drops", "tags": {**OURS, "owner": "Zoë"}}],
+    RESOURCES: [
+        [
+            tagged("Microsoft.Web/sites/Func-1", {**OURS, "azd-service-name": "drop", "hidden-link: /x": "$Y"}),
+            tagged("Microsoft.Network/privateDnsZones/z/virtualNetworkLinks/l", {**OURS, "owner": 'a "b"'}),
+            tagged("Microsoft.Insights/components/appi", {**OURS, "Cost-Center": "0"}),
+            tagged("Microsoft.KeyVault/vaults/kv-other", {"azd-env-name": "other", "owner": "them"}),
+            tagged("Microsoft.Compute/disks/d", {"owner": "them"}),
+            tagged("Microsoft.Compute/disks/e", None),
+        ]
+    ],
+}
+KEPT = {
+    "microsoft.network/privatednszones/z/virtualnetworklinks/l": {"owner": 'a "b"'},
+    "microsoft.resources/resourcegroups/rg-drops": {"owner": "Zoë"},
+    "microsoft.web/sites/func-1": {"hidden-link: /x": "$Y"},
+}
+
+
+def test_tags_that_were_set_by_hand_are_handed_to_the_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of this environment's resources that the deployment does not set itself, which it would remove."""
+    az.answers.update(BY_HAND)
+    az.with_azd()
+    assert az.run("before-app", RESOURCE_TAGS='{"cost-center": "4711"}') == 0
+    *said, tags, option, environment = az.azd_asked
+    assert said == ["env", "set", "EXISTING_TAGS"]
+    assert json.loads(tags) == KEPT
+    assert (option, environment) == ("--environment", "drops")
+    assert capsys.readouterr().out == "Tags that were set by hand are kept.\n"
+
+
+def test_without_azd_the_same_tags_are_printed(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """For whoever deploys into a group by az alone, in whatever group that is."""
+    az.answers.update(BY_HAND)
+    assert az.run("tags", "rg-drops", RESOURCE_TAGS='{"cost-center": "4711"}', RESOURCE_NAMES="{}") == 0
+    assert json.loads(capsys.readouterr().out) == KEPT
+    az.answers["group exists --name rg-new"] = [False]
+    assert az.run("tags", "rg-new") == 0
+    assert capsys.readouterr().out == "{}\n"
+
+
+def test_azd_is_told_only_where_tags_have_changed(az: Az) -> None:
+    """The first deployment needs no azd on the PATH; tags that were removed by hand stay removed."""
+    assert az.run("before-app") == 0
+    az.answers.update({EXISTS: [True], GROUP: [{"tags": OURS}], RESOURCES: [[tagged("x/y/z", OURS)]]})
+    assert az.run("before-app") == 0
+    az.with_azd()
+    assert az.run("before-app", EXISTING_TAGS="{}") == 0
+    assert az.azd_asked == []
+    assert az.run("before-app", EXISTING_TAGS=json.dumps(KEPT)) == 0
+    assert az.azd_asked == ["env", "set", "EXISTING_TAGS", "{}", "--environment", "drops"]
+
+
+@pytest.mark.parametrize("command", [EXISTS, GROUP, RESOURCES])
+def test_nothing_is_deployed_where_tags_cannot_be_read(
+    az: Az, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """They would be removed."""
+    az.with_azd()
+    az.answers.update({**BY_HAND, command: ["ERROR: (GatewayTimeout) The gateway did not receive a response."]})
+    assert az.run("before-app") == 1
+    assert capsys.readouterr().err == "ERROR: (GatewayTimeout) The gateway did not receive a response.\n"
+    assert az.azd_asked == []
+
+
+def test_nothing_is_deployed_where_tags_cannot_be_handed_over(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether there is no azd, or it fails."""
+    az.answers.update(BY_HAND)
+    assert az.run("before-app") == 1
+    assert capsys.readouterr().err.startswith("azd was not found on the PATH, ")
+    az.with_azd("ERROR: environment drops does not exist", 1)
+    assert az.run("before-app") == 1
+    assert capsys.readouterr().err == ("azd env set EXISTING_TAGS failed: ERROR: environment drops does not exist\n")
+
+
+@pytest.mark.parametrize("value", ["cost-center=4711", '["cost-center"]'])
+def test_tags_that_are_no_object_are_told(az: Az, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    """With what they have to be."""
+    az.answers.update(BY_HAND)
+    assert az.run("before-app", RESOURCE_TAGS=value) == 1
+    assert capsys.readouterr().err == (
+        f'RESOURCE_TAGS is {value}, and it has to be a JSON object with texts, like {{"name": "value"}}.\n'
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["tags"], ["before-app", "rg-drops"], ["after-app"]])
+def test_a_wrong_command_line_is_answered_with_the_right_ones(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """Not with a traceback."""
+    assert hooks.main(arguments, {}) == 2
+    assert "python3 hooks.py tags GROUP" in capsys.readouterr().err
 
 
 def test_azd_shows_the_preflight_after_each_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,33 @@ def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
     assert "eventTopic" in deployments(bicep.compiled(INFRA / "resources.bicep"))["malwareScan"]["dependsOn"]
 
 
+def listed_as(resource: dict[str, Any]) -> str:
+    """Return what the hook makes of a resource's ID; the rest of a DNS zone's name is known only to Azure."""
+    name = resource["name"]
+    if name.startswith("["):
+        service, link = re.findall(r"privatelink\.(\w+)|vaultcore", name)[0], re.findall(r"vnet-[\w-]+", name)
+        name = "/".join([f"privatelink.{service or 'vaultcore'}.some.net", *link])
+    kinds, names = resource["type"].split("/"), name.split("/")
+    return "/".join([kinds[0], *(part for pair in zip(kinds[1:], names, strict=True) for part in pair)]).lower()
+
+
+@pytest.mark.parametrize("environment", ["switches", "gateway", "private-gateway"])
+def test_no_tag_is_removed_and_none_of_ours_is_lost(bicep: Bicep, environment: str) -> None:
+    """Whatever tags a resource has already, it keeps; of the same name, that of the deployment counts."""
+    having = {identifier: each for identifier, each in kept(environment).items() if "tags" in each}
+    existing = {
+        listed_as(each): {"owner": "Zoë", "Azd-Env-Name": "other", "cost-center": "0", "name": each["name"]}
+        for each in having.values()
+    }
+    assert len(existing) == len(having)
+    given = {"RESOURCE_TAGS": '{"Cost-Center": "4711"}', "EXISTING_TAGS": json.dumps(existing)}
+    found = bicep.snapshot("main.bicepparam", {**settings_of(environment), **given})
+    for identifier, each in having.items():
+        tags = {name.lower(): value for name, value in found[identifier]["tags"].items()}
+        assert len(tags) == len(found[identifier]["tags"])
+        assert tags == {**each["tags"], "owner": "Zoë", "cost-center": "4711", "name": each["name"]}, identifier
+
+
 SUBNET = f"{HUB}/Microsoft.Network/virtualNetworks/hub/subnets/one"
 SWITCHES = ("DELETE_LOCKS", "MALWARE_SCANNING", "USE_EXISTING_RESOURCE_GROUP", "ZONE_REDUNDANT")
 EXISTING = (

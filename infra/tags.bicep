@@ -1,0 +1,14 @@
+// The tags of a resource. A deployment replaces them, so that it hands back those that the resource has already, of which
+// hooks.py makes the list: a template cannot read them, as `tags` must be known when a deployment begins.
+// https://aka.ms/bicep/core-diagnostics#BCP120
+
+@export()
+@description('What becomes of tags: those of every resource, and those that resources have already, by what follows /providers/ in their IDs, in lower case.')
+type tagging = {
+  all: { *: string }
+  existing: { *: { *: string } }
+}
+
+@export()
+@description('The tags of a resource, like `Microsoft.Web/sites/NAME`. A new value replaces that of the same name.')
+func tagsOf(tags tagging, resource string) object => union(tags.existing[?toLower(resource)] ?? {}, tags.all)
