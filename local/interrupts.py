@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from importlib import import_module
 
 TYPE_CHECKING = False  # importing `typing` would double the time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
@@ -14,17 +16,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def run_program(load: Callable[[], Callable[[], int]]) -> int:
-    """Load a program and run it; return its exit code.
-
-    Slow imports belong in `load`.
-    """
+def run_program(module: str) -> int:
+    """Import a module, have its `read` parse the command line, run what that returns, and return the exit code."""
     # While loading, there is nothing to clean up, and Python may lose an exception that a signal raises in an import.
     _on_interrupt(_end_at_once)
     try:
-        run = load()
+        run = import_module(module).read(sys.argv[1:])
         _on_interrupt(_interrupt_once)
-        code = run()
+        code: int = run()
         _on_interrupt(_end_at_once)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+
+def prepare_output() -> None:
+    """Let standard output take any text: what its encoding lacks is escaped, and if it is closed, nothing is shown."""
+    if sys.stdout is None:  # closed by the shell, with `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the program runs
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str, to: TextIO | None = None) -> None:

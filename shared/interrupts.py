@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from importlib import import_module
 
 TYPE_CHECKING = False  # importing `typing` would double the time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn
 
 INTERRUPTED = 130
 
 
-def run_program(load: Callable[[], Callable[[], int]]) -> int:
-    """Load a program and run it; return its exit code.
-
-    Slow imports belong in `load`.
-    """
+def run_program(module: str) -> int:
+    """Import a module, run its `main` with the arguments of the command line, and return the exit code."""
     # While loading, there is nothing to clean up, and Python may lose an exception that a signal raises in an import.
     signal.signal(signal.SIGINT, _end_at_once)
     try:
-        run = load()
+        main = import_module(module).main
         signal.signal(signal.SIGINT, _interrupt_once)
-        code = run()
+        code: int = main(sys.argv[1:])
         signal.signal(signal.SIGINT, _end_at_once)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from local.__main__ import spare_loopback
 from local.azurite import Azurite
 from local.cloud import LocalCloud
 from local.host_process import HostKind, find_core_tools
 from local.key_vault import KeyVault
 from local.managed_identity import SYSTEM_ASSIGNED_ID, ManagedIdentity
+from local.proxies import spare_loopback
 from local.serving import LocalCloudError, serve
 
 if TYPE_CHECKING:

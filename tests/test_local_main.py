@@ -22,11 +22,11 @@ import pytest
 import requests
 from azure.storage.blob import BlobServiceClient
 
-from local.__main__ import spare_loopback
 from local.commands import main
 from local.commands.up import HostLog
 from local.ports import DEFAULT_PORTS
 from local.processes import PROJECT, Child, wait_until
+from local.proxies import spare_loopback
 from local.samples import make_samples
 from local.serving import LocalCloudError, listen
 from tests.deadlines import HANG_S

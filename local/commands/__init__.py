@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from local.arguments import Parser, itwin_id, port, seconds
 from local.ports import DEFAULT_PORTS, PARTS
+from local.proxies import spare_loopback
 from local.serving import LocalCloudError
-from local.terminal import say
+from local.terminal import prepare_output, say
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def read(arguments: Sequence[str]) -> Callable[[], int]:
     """Parse a command line and import its command; return a function that runs it."""
+    prepare_output()
+    spare_loopback()
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments = [DEFAULT_COMMAND, *arguments]
     options = _parser().parse_args(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import multiprocessing
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str], *, process_bytes: int = IMAGE_BYTES_PER_PROCE
     0: none would be rejected; 1: at least one would; 2: a sentence on stderr says what is wrong; 141: the reader of the
     output has ended, as with `| head`.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may have characters that its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     counts = {"accepted": 0, "rejected": 0, "ignored": 0, "failed": 0}
     try:

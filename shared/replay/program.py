@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -72,7 +73,7 @@ def find_drops(results: ContainerClient, wanted: Wanted) -> Iterator[Drop]:
                 yield drop
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Replay what was asked for; 0 on success, otherwise one sentence on stderr and 1, or 2 for a usage error."""
     options = _parser().parse_args(arguments)
     try:
