@@ -13,6 +13,9 @@ Event Grid writes it (https://learn.microsoft.com/azure/event-grid/manage-event-
         "lastDeliveryOutcome": "Unauthorized"
       }
     ]
+
+In the CloudEvents schema, `type` stands for `eventType`. Only the event of a blob that was written becomes a drop: that
+of a deleted, renamed or moved one would end in a result that is not true. A letter with anything else is kept.
 """
 
 from __future__ import annotations
@@ -35,18 +38,19 @@ if TYPE_CHECKING:
 LETTERS_CONTAINER, LETTERS_QUEUE = "undeliverable", "undeliverable-events"
 # Event Grid puts up to one megabyte of events into a letter.
 MAX_LETTER_BYTES = 4_000_000
+BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 
 log = logging.getLogger("itwin_image_drop")
 
 
 def blob_url(event: Any) -> str:
-    """Return the URL of the blob that an event is about. Raises ValueError if it is not such an event."""
+    """Return the URL of the blob that was written, by an event in either schema. Raises ValueError for any other."""
     try:
-        url = event["data"]["url"]
-    except (KeyError, TypeError) as error:
+        kind, url = event.get("eventType", event.get("type")), event["data"]["url"]
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("Not an event about a blob.") from error
-    if not isinstance(url, str):
-        raise ValueError("Not an event about a blob.")  # noqa: TRY004 - the caller does not care why it is invalid
+    if kind != BLOB_CREATED or not isinstance(url, str):
+        raise ValueError("Not an event about a blob that was written.")
     return url
 
 
@@ -76,7 +80,7 @@ def recover_events(letter_url: str, services: Services) -> None:
             retried(partial(services.retries.postpone, attempt, 0), stopwatch, clock)
         log.warning("%d events that could not be delivered were recovered.", len(drops))
         if others:
-            raise ValueError(f"{others} of its events are not about blobs of this account.")
+            raise ValueError(f"{others} of its events are not about blobs that were written to this account.")
         services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
 
 

@@ -44,6 +44,7 @@ FOREIGN = {
     "a number that is none": json.dumps({"drop": {"container": "abc", "blob": "a"}, "number": 1e999}).encode(),
     "the largest there is": json.dumps({"padding": "x" * 48_000}).encode(),
     "a half character": json.dumps({"ContainerName": "abc", "BlobName": "\ud800", "ETag": "x"}).encode(),
+    "an event of another kind": b'{"eventType": "Microsoft.Storage.BlobDeleted", "data": {"url": "http://x/y/z"}}',
     "a name that storage cannot have": b'{"ContainerName": "../abc", "BlobName": "a"}',
 }
 
@@ -125,7 +126,8 @@ def test_an_event_that_could_not_be_delivered_is_taken_up(cloud: LocalCloud) -> 
         drop = cloud.drop(itwin_id, "missed.jpg", phone_photo())
     finally:
         cloud.subscribe()
-    letter = [{"data": {"url": cloud.drops.get_blob_client(itwin_id, "missed.jpg").url}, "deadLetterReason": "x"}]
+    data = {"url": cloud.drops.get_blob_client(itwin_id, "missed.jpg").url}
+    letter = [{"eventType": "Microsoft.Storage.BlobCreated", "data": data, "deadLetterReason": "x"}]
     letters = cloud.drops.get_container_client("undeliverable")
     letters.upload_blob("DROPS/letter.json", json.dumps(letter))
     assert cloud.result(drop)["status"] == "uploaded"

@@ -15,10 +15,13 @@ from shared.drop import Drop
 from shared.undeliverable import LETTERS_CONTAINER, blob_at, blob_url, recover_events
 from tests.drop_bench import PICTURES, Bench
 
+CREATED = {"eventType": "Microsoft.Storage.BlobCreated"}
+
 
 def event_of(bench: Bench, container: str, blob: str) -> dict[str, Any]:
     """Return an event about a blob, as far as it is read."""
-    return {"data": {"url": bench.services.storage.get_blob_client(container, blob).url}}
+    url = bench.services.storage.get_blob_client(container, blob).url
+    return {"eventType": "Microsoft.Storage.BlobCreated", "data": {"url": url}}
 
 
 def names(drop: Drop) -> tuple[str, str]:
@@ -68,9 +71,12 @@ def test_a_letter_that_was_taken_up_is_nothing_to_do(bench: Bench) -> None:
         b"",
         b"{",
         {"data": {}},
-        [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}],
+        [{**CREATED, "data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}],
         [7],
+        ["eventType"],
         [{"data": 1}],
+        [{**CREATED, "data": 1}],
+        [{**CREATED, "data": {"url": 1}}],
         b"[" * 100_000,
     ],
     ids=lambda letter: str(letter)[:40],
@@ -89,12 +95,48 @@ def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
 def test_one_strange_event_holds_up_no_other(bench: Bench) -> None:
     """Its letter stays for a person to see."""
     drop = bench.write(PICTURES[0])
-    letter = [{"data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}, event_of(bench, *names(drop))]
+    stranger = {**CREATED, "data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}
+    letter = [stranger, event_of(bench, *names(drop))]
     with pytest.raises(ValueError, match="1 of its events"):
         recover_events(write_letter(bench, letter), bench.services)
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
     assert has_letter(bench)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"eventType": "Microsoft.Storage.BlobDeleted"},
+        {"eventType": "Microsoft.Storage.BlobRenamed"},
+        {"eventType": "Microsoft.Storage.BlobTierChanged"},
+        {"eventType": "Microsoft.Storage.DirectoryCreated"},
+        {"eventType": "Microsoft.EventGrid.SubscriptionDeletedEvent"},
+        {"eventType": "microsoft.storage.blobcreated"},
+        {"eventType": None, "type": "Microsoft.Storage.BlobCreated"},
+        {"type": "Microsoft.Storage.BlobDeleted"},
+        {},
+    ],
+    ids=str,
+)
+def test_only_a_blob_that_was_written_is_a_drop(bench: Bench, kind: dict[str, Any]) -> None:
+    """The result of a deleted one would say that a drop was lost; the letter stays, and tells a person why."""
+    drop = bench.write(PICTURES[0])
+    event = {"data": event_of(bench, *names(drop))["data"], **kind}
+    with pytest.raises(ValueError, match="1 of its events are not about blobs that were written"):
+        recover_events(write_letter(bench, [event]), bench.services)
+    assert (bench.waiting(), has_letter(bench)) == (0, True)
+    bench.storage.get_container_client(LETTERS_CONTAINER).delete_blob("DROPS/2026/11/27/12/letter.json")
+
+
+def test_a_letter_in_the_cloudevents_schema_is_recovered_as_well(bench: Bench) -> None:
+    """Its events have `type` where Event Grid's own have `eventType`."""
+    drop = bench.write(PICTURES[0])
+    event = {"specversion": "1.0", "type": "Microsoft.Storage.BlobCreated", "deadletterreason": "MaxDeliveryAttempts"}
+    event["data"] = event_of(bench, *names(drop))["data"]
+    recover_events(write_letter(bench, [event]), bench.services)
+    bench.drain()
+    assert (bench.result(drop)["status"], has_letter(bench)) == ("uploaded", False)
 
 
 def test_storage_that_refuses_the_app_for_a_while_costs_no_letter(bench: Bench) -> None:
