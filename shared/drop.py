@@ -5,28 +5,39 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    ResourceNotModifiedError,
+)
 
 from shared.errors import (
     BlobNameRefused,
     ContainerNotAnITwin,
     DropGone,
+    EmptySource,
     NotABlockBlob,
+    SourceArchived,
+    SourceEncrypted,
     SourceNotReady,
     SourceTooLarge,
 )
-from shared.sdk_transport import ContentTooLarge, reading_at_most, total_bytes
+from shared.sdk_transport import ContentTooLarge, error_code, reading_at_most, total_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobServiceClient
+
+    from shared.errors import DropError
 
 ITWIN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -46,10 +57,27 @@ RESERVED_CONTAINERS = ("$*", "azure-webjobs-*", "ledger", "undeliverable")
 MAX_READABLE_BYTES = 2_000_000_000
 
 BLOCK_BLOB, PENDING = "BlockBlob", "pending"
+# How a copy ends that has left an empty blob behind.
+LOST_COPIES = ("failed", "aborted")
 # How long an empty blob is given, since its writer may be about to write the content.
 EMPTY_GRACE_S = 10.0
 
 NOT_MODIFIED = 304
+# What storage says if there is no such blob; any other 404 says nothing about it.
+GONE = ("BlobNotFound", "ContainerNotFound")
+
+# Storage's own codes for a blob whose content it does not give out; it does tell everything else about it.
+UNREADABLE: Mapping[str, tuple[type[DropError], str]] = {
+    "BlobArchived": (
+        SourceArchived,
+        "The blob is in the archive tier. Rehydrate it, then write it again: rehydration raises no event of its own.",
+    ),
+    "BlobBeingRehydrated": (SourceNotReady, "The blob is being rehydrated from the archive tier."),
+    "BlobUsesCustomerSpecifiedEncryption": (
+        SourceEncrypted,
+        "The blob is encrypted with its writer's own key, which the app does not have. Write it without one.",
+    ),
+}
 
 GZIP_LABELS = ("gzip", "x-gzip")
 
@@ -142,15 +170,21 @@ class SourceFacts:
     metadata: Mapping[str, str]
     blob_type: str = BLOCK_BLOB
     is_being_copied: bool = False
+    has_lost_copy: bool = False
 
     def is_directory_marker(self) -> bool:
         """Whether this is an empty blob with which tools and hierarchical namespaces represent a folder."""
         named_so = self.version.blob.endswith(("/", "_$folder$"))
-        return self.size == 0 and (named_so or self.metadata.get("hdi_isfolder", "").lower() == "true")
+        # The names of metadata are case-insensitive, and some tools capitalize those that they send.
+        marked_so = any(
+            (name.lower(), value.lower()) == ("hdi_isfolder", "true") for name, value in self.metadata.items()
+        )
+        return self.size == 0 and (named_so or marked_so)
 
     def check_complete(self, now: datetime) -> None:
         """Raise SourceNotReady if the content is not there yet, and NotABlockBlob if there is no way to tell.
 
+        Raise EmptySource if there will be none: the copy that was to bring it has failed.
         A copy raises its event when it starts; some tools create an empty blob first and write its content later.
         """
         if self.blob_type != BLOCK_BLOB:
@@ -161,6 +195,8 @@ class SourceFacts:
             raise NotABlockBlob(message)
         if self.is_being_copied:
             raise SourceNotReady("The blob is still being copied.")
+        if self.size == 0 and self.has_lost_copy:
+            raise EmptySource("The blob is empty, because the copy to it failed or was aborted. Copy it again.")
         age_s = (now - self.version.last_modified).total_seconds()
         if self.size == 0 and age_s < EMPTY_GRACE_S:
             raise SourceNotReady("The blob was created empty a moment ago.", retry_after_s=EMPTY_GRACE_S)
@@ -169,17 +205,29 @@ class SourceFacts:
 class Source:
     """One version of a dropped blob: what storage says about it, and its stored bytes until they are released.
 
-    `is_labelled_gzip` says that they are labelled as gzip, which may be wrong.
+    `is_labelled_gzip` says that they are labelled as gzip, which may be wrong. `problem` says why storage did not give
+    them out; if there are none and no problem, they were too many.
     """
 
-    def __init__(self, drop: Drop, facts: SourceFacts, data: bytes | None, *, is_labelled_gzip: bool = False) -> None:
+    def __init__(
+        self,
+        drop: Drop,
+        facts: SourceFacts,
+        data: bytes | None,
+        *,
+        is_labelled_gzip: bool = False,
+        problem: DropError | None = None,
+    ) -> None:
         self.drop = drop
         self.facts = facts
         self.is_labelled_gzip = is_labelled_gzip
         self._data = data
+        self._problem = problem
 
     def content(self) -> bytes:
-        """Return the bytes. Raises SourceTooLarge if they were not read."""
+        """Return the bytes. Raises SourceTooLarge, or the problem, if they were not read."""
+        if self._problem:
+            raise self._problem
         if self._data is None:
             message = (
                 f"The blob has {self.facts.size:,} bytes, more than MAX_SOURCE_BYTES allows. "
@@ -204,6 +252,7 @@ def read_source(
 ) -> Source | None:
     """Read content, ETag, Last-Modified and metadata in one request; for a larger blob, everything but the content.
 
+    A blob whose content storage does not give out is described as well, by a second request.
     Returns None if the blob still has the ETag `unless_etag`.
     `drops` must be a client as `shared.storage` opens it.
     Raises BlobNameRefused, DropGone, OutOfTime, and azure.core.exceptions.AzureError if storage fails.
@@ -228,15 +277,23 @@ def read_source(
         # The SDK raises one for the status 304 and the other for the error code that may come with it.
         return None
     except ResourceNotFoundError as error:
+        if error_code(error) not in GONE:
+            raise
         message = "The blob was deleted or moved before it could be uploaded. Drop it again if it is still needed."
         raise DropGone(message) from error
+    except HttpResponseError as error:
+        state = UNREADABLE.get(error_code(error))
+        source = _withheld_source(drops, drop, *state) if state else None
+        if source is None:
+            raise
+        return source
 
     properties = download.properties
     sha256 = hashlib.sha256(data).hexdigest()
     version = Version(properties.last_modified, properties.etag.strip('"'), drop.blob, sha256)
     kind = str(getattr(properties.blob_type, "value", properties.blob_type))
-    is_being_copied = properties.copy.status == PENDING
-    facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, is_being_copied)
+    copied = properties.copy.status == PENDING, properties.copy.status in LOST_COPIES
+    facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, *copied)
     label = (properties.content_settings.content_encoding or "").strip().lower()
     return Source(drop, facts, data, is_labelled_gzip=label in GZIP_LABELS)
 
@@ -254,6 +311,24 @@ def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Ve
     if found.etag == rival.etag or not version.has_content_of(found):
         return False
     return version > rival or not rival.has_content_of(found)
+
+
+def _withheld_source(drops: BlobServiceClient, drop: Drop, problem: type[DropError], message: str) -> Source | None:
+    """Return what a listing says about a blob that cannot be read; None if it says nothing.
+
+    A request for its properties would be refused as well if the blob is encrypted with its writer's own key.
+    """
+    container = drops.get_container_client(drop.container)
+    with suppress(HttpResponseError):
+        # The first name that begins with the blob's own is that one.
+        listed = container.list_blobs(name_starts_with=drop.blob, include=["metadata"], results_per_page=1)
+        found = next(listed, None)
+        if found and found.name == drop.blob:
+            etag = found.etag.strip('"')
+            version = Version(found.last_modified, etag, drop.blob, f"{found.size} bytes {etag}")
+            facts = SourceFacts(version, found.size, None, dict(found.metadata or {}))
+            return Source(drop, facts, None, problem=problem(message))
+    return None
 
 
 def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:

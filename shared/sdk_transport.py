@@ -18,6 +18,7 @@ from shared.http_client import NoResponse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from azure.core.exceptions import AzureError
     from azure.core.rest import HttpRequest
 
     from shared.http_client import HttpClient, Response
@@ -132,6 +133,12 @@ def total_bytes(headers: Mapping[str, str]) -> int:
     """
     total = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
     return int(total) if total.isdigit() else 0
+
+
+def error_code(error: AzureError) -> str:
+    """Return storage's own error code, or "" if there is none."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
 
 
 class SdkResponse(HttpResponse):

@@ -11,19 +11,16 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
 from shared.deadline import left_s
-from shared.drop import MAX_READABLE_BYTES
+from shared.drop import MAX_READABLE_BYTES, UNREADABLE
 from shared.errors import (
     ResourcesExhausted,
-    SourceArchived,
-    SourceEncrypted,
-    SourceNotReady,
     StorageForbidden,
     StorageLocked,
     StorageUnavailable,
 )
 from shared.http_client import HttpClient, NoResponse
 from shared.identity import IdentityFailed, ManagedIdentity
-from shared.sdk_transport import StorageTransport
+from shared.sdk_transport import StorageTransport, error_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,15 +124,7 @@ class _Tries(ExponentialRetry):
 # What storage says about a blob that no retry changes, or only time:
 # https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
-    "BlobArchived": (
-        SourceArchived,
-        "The blob is in the archive tier. Rehydrate it, then write it again: rehydration raises no event of its own.",
-    ),
-    "BlobBeingRehydrated": (SourceNotReady, "The blob is being rehydrated from the archive tier."),
-    "BlobUsesCustomerSpecifiedEncryption": (
-        SourceEncrypted,
-        "The blob is encrypted with its writer's own key, which the app does not have. Write it without one.",
-    ),
+    **UNREADABLE,
     **dict.fromkeys(
         (
             "BlobImmutableDueToPolicy",
@@ -154,12 +143,6 @@ BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
 def is_overtaken(error: HttpResponseError) -> bool:
     """Whether a conditional write came too late because somebody else had written."""
     return error.status_code in (CONFLICT, PRECONDITION_FAILED) and error_code(error) not in BLOB_STATES
-
-
-def error_code(error: AzureError) -> str:
-    """Return storage's own error code, or "" if there is none."""
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
 
 
 def storage_error(error: AzureError) -> DropError:

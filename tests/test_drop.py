@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from shared.deadline import bounded
@@ -22,16 +23,21 @@ from shared.errors import (
     ContainerNotAnITwin,
     DropError,
     DropGone,
+    EmptySource,
     NotABlockBlob,
     OutOfTime,
+    SourceArchived,
+    SourceEncrypted,
     SourceNotReady,
     SourceTooLarge,
+    StorageUnavailable,
 )
 from shared.http_client import HttpClient
 from shared.results import result_name
 from shared.sdk_transport import StorageTransport
 from shared.settings import StorageSettings
-from shared.storage import open_blobs
+from shared.storage import open_blobs, storage_error
+from tests.wire import conversing, respond, responding
 
 if TYPE_CHECKING:
     from local.azurite import Azurite
@@ -196,7 +202,14 @@ def test_what_has_no_label_is_not_unpacked(storage: BlobServiceClient, container
 
 
 @pytest.mark.parametrize(
-    ("name", "metadata"), [("site/", {}), ("site", {"hdi_isfolder": "true"}), ("site_$folder$", {})]
+    ("name", "metadata"),
+    [
+        ("site/", {}),
+        ("site", {"hdi_isfolder": "true"}),
+        ("site", {"Hdi_isfolder": "True"}),
+        ("site", {"HDI_ISFOLDER": "true"}),
+        ("site_$folder$", {}),
+    ],
 )
 def test_directory_markers_are_told_from_empty_files(
     storage: BlobServiceClient, container: str, name: str, metadata: dict[str, str]
@@ -210,6 +223,113 @@ def test_directory_markers_are_told_from_empty_files(
     empty = read_source(storage, Drop(container, "empty.jpg"), max_bytes=1000)
     assert empty
     assert not empty.facts.is_directory_marker()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", BLOB, "a", "a\nb.jpg", "a&<b>.jpg"])
+def test_an_archived_blob_is_described_but_not_read(storage: BlobServiceClient, container: str, name: str) -> None:
+    """Whoever wrote it recognizes its result by the ETag; blobs whose names begin alike are not mistaken for it."""
+    blob = storage.get_blob_client(container, name)
+    written = blob.upload_blob(b"content", metadata={"job": "17"})
+    blob.set_standard_blob_tier("Archive")
+    for other in (f"{name}.png", f"{name}/b"):
+        storage.get_blob_client(container, other).upload_blob(b"another")
+    source = read_source(storage, Drop(container, name), max_bytes=1000)
+    assert source
+    etag = written["etag"].strip('"')
+    assert source.facts.version == Version(written["last_modified"], etag, name)
+    assert (source.facts.version.content, source.facts.sha256) == (f"7 bytes {etag}", None)
+    assert (source.facts.size, source.facts.metadata) == (7, {"job": "17"})
+    with pytest.raises(SourceArchived, match="Rehydrate it"):
+        source.content()
+
+
+LISTING = b"""<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs><Blob><Name>a.jpg</Name><Properties>
+<Last-Modified>Mon, 23 Nov 2026 12:00:00 GMT</Last-Modified><Etag>0x1</Etag><Content-Length>7</Content-Length>
+<BlobType>BlockBlob</BlobType></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"""
+OTHER_LISTING = LISTING.replace(b"a.jpg", b"a.jpg.png")
+OWN = "x-ms-request-id: 1"
+
+
+def storage_that_says(*responses: bytes) -> contextlib.AbstractContextManager[str]:
+    """Serve an account that responds so, one after the other."""
+    return conversing(responding(*responses))
+
+
+def opened(address: str) -> BlobServiceClient:
+    """Open it as the app does."""
+    url = f"{address}/account"
+    connection = f"AccountName=account;AccountKey=a2V5;BlobEndpoint={url};QueueEndpoint={url};"
+    return open_blobs(StorageSettings.from_environ({"DropStorage": connection}))
+
+
+def refusal(status: str, code: str) -> bytes:
+    """Return what storage says with an error code."""
+    return respond(status, b"", f"x-ms-error-code: {code}", OWN)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("BlobArchived", SourceArchived),
+        ("BlobBeingRehydrated", SourceNotReady),
+        ("BlobUsesCustomerSpecifiedEncryption", SourceEncrypted),
+    ],
+)
+def test_a_blob_that_storage_does_not_give_out_is_known_by_its_listing(code: str, problem: type[DropError]) -> None:
+    """Also where a request for its properties would be refused like that for its content."""
+    listing = respond("200 OK", LISTING, "Content-Type: application/xml", OWN)
+    with storage_that_says(refusal("409 Conflict", code), listing) as address, opened(address) as storage:
+        source = read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert source
+    assert source.facts.version == Version(datetime(2026, 11, 23, 12, tzinfo=UTC), "0x1", "a.jpg")
+    with pytest.raises(problem):
+        source.content()
+
+
+@pytest.mark.parametrize(
+    "listing", [refusal("403 Forbidden", "AuthorizationFailure"), respond("200 OK", OTHER_LISTING, OWN)]
+)
+def test_a_blob_that_no_listing_describes_is_still_refused_for_its_own_reason(listing: bytes) -> None:
+    """Not for that of the listing."""
+    archived = refusal("409 Conflict", "BlobArchived")
+    with (
+        storage_that_says(archived, listing) as address,
+        opened(address) as storage,
+        pytest.raises(HttpResponseError) as caught,
+    ):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert type(storage_error(caught.value)) is SourceArchived
+
+
+@pytest.mark.parametrize("code", ["ResourceNotFound", "AccountNotFound", "SomethingNew"])
+def test_only_storages_own_word_for_it_says_that_a_blob_has_gone(code: str) -> None:
+    """Any other 404 may be over in a moment, and the blob is still there."""
+    with (
+        storage_that_says(refusal("404 Not Found", code)) as address,
+        opened(address) as storage,
+        pytest.raises(HttpResponseError) as caught,
+    ):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert type(storage_error(caught.value)) is StorageUnavailable
+
+
+@pytest.mark.parametrize(("status", "problem"), [("failed", EmptySource), ("aborted", EmptySource), ("success", None)])
+def test_a_copy_that_failed_is_named_as_the_reason_for_an_empty_blob(
+    status: str, problem: type[DropError] | None
+) -> None:
+    """Nobody else would know why a blob that was copied is empty."""
+    headers = "ETag: 0x1", "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT", f"x-ms-copy-status: {status}", OWN
+    empty = respond("200 OK", b"", "x-ms-blob-type: BlockBlob", *headers)
+    no_range = refusal("416 Range Not Satisfiable", "InvalidRange")
+    with storage_that_says(no_range, empty) as address, opened(address) as storage:
+        source = read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert source
+    if problem is None:
+        source.facts.check_complete(datetime(2026, 11, 24, tzinfo=UTC))
+    else:
+        with pytest.raises(problem, match="the copy to it failed or was aborted"):
+            source.facts.check_complete(datetime(2026, 11, 23, 12, tzinfo=UTC))
+    replace(source.facts, size=1).check_complete(datetime(2026, 11, 23, 12, tzinfo=UTC))
 
 
 def test_a_version_that_is_known_is_not_read_again(storage: BlobServiceClient, container: str) -> None:

@@ -1015,6 +1015,44 @@ def test_a_blob_that_is_written_after_its_event_is_refused_by_its_type(bench: Be
     assert blob_type in result["reason"]
 
 
+def test_an_archived_drop_is_rejected_under_its_own_version(bench: Bench) -> None:
+    """Its writer recognizes the result; a duplicate event adds nothing, and writing it again is a new drop."""
+    drop = bench.write(PICTURES[0])
+    blob = bench.storage.get_blob_client(drop.container, drop.blob)
+    blob.set_standard_blob_tier("Archive")
+    result = bench.process(drop)
+    assert (result["status"], result["error"]["code"]) == ("rejected", "SourceArchived")
+    assert result["source"]["etag"] == bench.version(drop).etag
+    assert datetime.fromisoformat(result["source"]["lastModified"]) == bench.last_modified(drop)
+    assert (result["source"]["bytes"], result["source"]["sha256"]) == (len(PICTURES[0]), None)
+    bench.exchanges.clear()
+    assert bench.process(drop) == result
+    assert not any(exchange.method == "PUT" for exchange in bench.exchanges)
+    blob.delete_blob()
+    assert bench.process(bench.write(PICTURES[0], drop))["status"] == "uploaded"
+
+
+def test_a_drop_that_was_rehydrated_is_uploaded_when_it_is_replayed(bench: Bench) -> None:
+    """As the runbook says; rehydration itself raises no event."""
+    drop = bench.write(PICTURES[0])
+    blob = bench.storage.get_blob_client(drop.container, drop.blob)
+    blob.set_standard_blob_tier("Archive")
+    bench.process(drop)
+    blob.set_standard_blob_tier("Hot")
+    bench.services.retries.postpone(Attempt.replay(drop), 0)
+    bench.drain()
+    assert (bench.result(drop)["status"], bench.shows(drop)) == ("uploaded", PICTURES[0])
+
+
+def test_an_archived_drop_never_replaces_what_is_known_about_a_newer_one(bench: Bench) -> None:
+    """Its place in the order is known without its content."""
+    older = bench.write(PICTURES[0])
+    newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
+    bench.storage.get_blob_client(older.container, older.blob).set_standard_blob_tier("Archive")
+    bench.process(newer)
+    assert bench.process(older)["status"] == "superseded"
+
+
 def test_an_empty_blob_may_be_about_to_be_written(bench: Bench) -> None:
     """Some tools create a blob first; one that stays empty is rejected in the end."""
     drop = bench.write(b"")

@@ -113,13 +113,16 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
 
 
 def test_what_has_no_result_of_its_content_is_caught_up(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    """Blobs from before the deployment, and lost events; not what has ended, is ignored, or was only touched."""
-    itwin_id, done = cloud.itwin(), "done.jpg"
-    assert cloud.result(cloud.drop(itwin_id, done, PHOTO))["status"] == "uploaded"
+    """Blobs from before the deployment, and lost events; not what has ended, is ignored, or was touched or archived."""
+    itwin_id, done, archived = cloud.itwin(), "done.jpg", "archived.jpg"
+    for name in (archived, done):
+        assert cloud.result(cloud.drop(itwin_id, name, PHOTO))["status"] == "uploaded"
     cloud.event_grid.unsubscribe("drops")
     try:
         dropped = [cloud.drop(itwin_id, f"missed {n}.png", encode(building_site(64 + n, 48), "PNG")) for n in range(3)]
-        cloud.drops.get_blob_client(itwin_id, done).set_blob_metadata({"note": "touched"})
+        cloud.drops.get_blob_client(itwin_id, archived).set_standard_blob_tier("Archive")
+        for name in (archived, done):
+            cloud.drops.get_blob_client(itwin_id, name).set_blob_metadata({"note": "touched"})
         cloud.drops.get_blob_client(itwin_id, "site/").upload_blob(b"")
         cloud.drops.get_blob_client(itwin_id, ".DS_Store").upload_blob(b"x")
     finally:

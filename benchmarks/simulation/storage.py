@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+NOT_FOUND = 404
 ERRORS: dict[int, type[HttpResponseError]] = {
     304: ResourceModifiedError,
     404: ResourceNotFoundError,
@@ -29,6 +30,8 @@ def storage_error(status: int) -> HttpResponseError:
     """Return the exception that the SDK raises for such a response."""
     error = ERRORS.get(status, HttpResponseError)(f"Storage responded with {status}.")
     error.status_code = status
+    if status == NOT_FOUND:
+        error.error_code = "BlobNotFound"  # type: ignore[attr-defined]  # as the SDK sets it
     return error
 
 

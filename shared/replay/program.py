@@ -25,8 +25,9 @@ from shared.records import FINAL, Recorded
 from shared.replay.missing import Account
 from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryQueue
+from shared.sdk_transport import error_code
 from shared.settings import CONNECTION, StorageSettings
-from shared.storage import FORBIDDEN, error_code, open_blobs, open_queue, storage_error
+from shared.storage import FORBIDDEN, open_blobs, open_queue, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
