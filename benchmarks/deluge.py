@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from azure.core.exceptions import AzureError
 
-from benchmarks.processes import Peak, cpu_s
+from benchmarks.processes import cpu_s
 from local.cloud import RESULTS_CONTAINER, LocalCloud
 from local.drops import FINAL_STATUSES
 from local.processes import PROJECT
@@ -47,7 +47,6 @@ class Deluge:
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     cpu_s: Counter[str] = field(default_factory=Counter)
-    peak_bytes: int = 0
 
 
 @contextlib.contextmanager
@@ -95,17 +94,15 @@ class Pourer:
         self._poured += count
         before, began = self._used(), time.monotonic()
         finished = threading.Thread(target=self._collect, args=(count, began + timeout_s), daemon=True)
-        with Peak(self.host_pid) as peak:
-            finished.start()
-            with ThreadPoolExecutor(count if at_once else WRITERS) as writers:
-                for number in numbers:
-                    if not at_once and not self._slots.acquire(timeout=timeout_s):
-                        break
-                    writers.submit(self._write, number, *pictures[number % len(pictures)])
-            finished.join()
+        finished.start()
+        with ThreadPoolExecutor(count if at_once else WRITERS) as writers:
+            for number in numbers:
+                if not at_once and not self._slots.acquire(timeout=timeout_s):
+                    break
+                writers.submit(self._write, number, *pictures[number % len(pictures)])
+        finished.join()
         self.deluge.seconds.append(time.monotonic() - began)
         self.deluge.cpu_s.update(self._used() - before)
-        self.deluge.peak_bytes = max(self.deluge.peak_bytes, peak.bytes)
 
     def _write(self, number: int, name: str, content: bytes) -> None:
         itwin_id = self._itwins[number % len(self._itwins)]
