@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import socket
 import threading
+import time
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -443,11 +444,11 @@ def test_a_body_that_comes_byte_by_byte_is_read_until_the_deadline_alone() -> No
         try:
             with (
                 open_blobs(settings) as drops,
-                bounded(50, lambda: sent),  # a byte is a second
+                bounded(time.monotonic() + 0.5, time.monotonic),
                 pytest.raises(OutOfTime),
             ):
                 read_source(drops, Drop(ITWIN, "a.jpg"), max_bytes=size)
         finally:
             ends.set()
             server.join()
-    assert 50 <= sent < size
+    assert 0 < sent < size
