@@ -21,17 +21,17 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests wait more than they compute; those in one file share what they start, so they stay together. Files run in order,
 # as the slowest are not those with the most tests. Two versions of Python are tested at once.
-PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-# What no version of Python changes is tested on one of them.
-# On the lowest: the files that are deployed; decisions on a made-up clock, by the thousand; the command line and the
-# console of the local cloud, which `make up` runs there (on both, the stories start it); the fuzzer's short form.
+# What is deployed is tested on both versions of Python, and what no version changes on one of them.
+# On the lowest: the files that are deployed with it, and all words; decisions on a made-up clock, by the thousand; the
+# local cloud, its console and the preview, which run there (on both, the stories start the cloud); the tests' own tools.
 # On the highest, which is deployed: what measures the app; recipes in other languages; a storm of faults (`make chaos`
 # raises one on the lowest); what libraries of C do with memory and with files by the hundred, all of which they read
 # alike (on both, tests/cage/test_images.py has every kind of file, intact and damaged, and tests/image the rest).
 without = $(1:%=--ignore-glob='tests/%*.py')
-LOWEST_ALONE := test_docs test_makefile infra/ test_simulation test_order test_local_main test_local_demo \
-	test_console image/test_fuzz
+LOWEST_ALONE := test_docs test_makefile test_readme test_words test_schema infra/ test_simulation test_order test_chaos \
+	test_local_ local_ test_console test_preview test_interrupts image/test_fuzz test_costs test_failures test_leaks
 HIGHEST_ALONE := test_bench test_recipes test_storm cage/test_costly cage/test_limits image/test_memory \
 	image/test_hostile image/test_integrity image/test_legality
 
