@@ -103,7 +103,8 @@ def _observe_date(time: StorageTime, response: PipelineResponse[Any, Any]) -> No
 class _Tries(ExponentialRetry):
     """Four tries within about twenty seconds, and none for whose pause there is no time: then the last error stays.
 
-    The SDK's default starts with fifteen seconds. Longer waits are left to the queue.
+    The SDK's default starts with fifteen seconds. Longer waits are left to the queue. A login that has no token has
+    tried for itself, and is not asked again.
     """
 
     def __init__(self) -> None:
@@ -112,6 +113,8 @@ class _Tries(ExponentialRetry):
     def increment(self, settings: dict[str, Any], *request: Any, **ended: Any) -> bool:
         """Count a try that failed, and say whether another one follows; its pause is drawn here."""
         may_follow = super().increment(settings, *request, **ended)
+        if isinstance(ended.get("error"), ClientAuthenticationError):
+            return False
         settings["pause_s"] = super().get_backoff_time(settings)
         return may_follow and settings["pause_s"] < left_s()
 

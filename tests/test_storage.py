@@ -10,10 +10,10 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.storage.blob import BlobServiceClient
 from starlette.responses import Response
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
 
     from shared.http_client.environment import Address
     from tests.wire import Conversation
@@ -306,6 +306,32 @@ def test_no_pause_between_tries_outlasts_the_attempt(response: bytes, says: str)
     assert type(error) is StorageUnavailable
     assert says in error.message
     assert len(heard) == 1
+
+
+class NoLogin:
+    """A login that has no token, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        """Refuse."""
+        self.asked += 1
+        raise ClientAuthenticationError("Run az login.")
+
+
+def test_a_login_without_a_token_is_asked_once() -> None:
+    """It has tried for itself; whoever is not logged in learns that at once."""
+    login = NoLogin()
+    settings = StorageSettings.from_environ(
+        {
+            "DropStorage__blobServiceUri": "https://account.blob.example",
+            "DropStorage__queueServiceUri": "https://account.queue.example",
+        }
+    )
+    with open_blobs(settings, login) as storage, pytest.raises(ClientAuthenticationError):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert login.asked == 1
 
 
 def test_a_name_of_storage_that_is_looked_up_for_ever_is_waited_for_until_the_deadline() -> None:
