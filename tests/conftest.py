@@ -1,6 +1,6 @@
 """What tests share: one Azurite and one whole cloud for all of them, each started when it is first asked for.
 
-And all are searched for secrets that were told.
+Everything that they log and store is searched for secrets (tests/leaks.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from local.serving import LocalCloudError, serve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.leaks import Ear
+    from tests.leaks import LeakDetector
 
 pytest_plugins = ["tests.drop_bench", "tests.kept", "tests.leaks"]
 
@@ -50,17 +50,17 @@ FIRST = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the stories be told by another Functions host."""
+    """Let another Functions host run the app in the stories."""
     parser.addoption(
         "--functions-host",
         choices=get_args(HostKind),
         default="embedded",
-        help="who runs the app in the stories: the embedded host, or `func` of the PATH (default: %(default)s)",
+        help="what runs the app in the stories: the embedded host, or `func` on the PATH (default: %(default)s)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ask no proxy for what runs on this machine, as `python -m local` does not; find the host that is wanted."""
+    """Exempt this machine from proxies, as `python -m local` does, and check that the chosen host is there."""
     spare_loopback()
     if config.getoption("functions_host") == "func":
         try:
@@ -70,36 +70,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say who runs the app, and which marked tests are left out, and why."""
+    """Say what runs the app, which marked tests are left out, and why."""
     marks = [str(mark) for mark in config.getini("markers")]
     left_out = [f"left out: {mark}" for mark in marks if f"not {mark.partition(':')[0]}" in config.option.markexpr]
     return [f"Functions host: {config.getoption('functions_host')}", *left_out]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with some files."""
+    """Run some files first."""
     items.sort(key=lambda item: FIRST.index(name) if (name := item.path.stem) in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
-def azurite(ear: Ear) -> Iterator[Azurite]:
-    """Run storage for tests of single parts; use containers and queues that no other test uses."""
-    assert ear
+def azurite(leak_detector: LeakDetector) -> Iterator[Azurite]:
+    """Run storage for tests of single parts, which use containers and queues of their own."""
+    assert leak_detector
     with Azurite() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def functions_host(pytestconfig: pytest.Config) -> HostKind:
-    """Return who runs the app: `--functions-host`."""
+    """Return what runs the app: `--functions-host`."""
     kind: HostKind = pytestconfig.getoption("functions_host")
     return kind
 
 
 @pytest.fixture(scope="session")
-def cloud(ear: Ear, functions_host: HostKind) -> Iterator[LocalCloud]:
-    """Run the whole cloud with the app; make an iTwin per test."""
-    assert ear
+def cloud(leak_detector: LeakDetector, functions_host: HostKind) -> Iterator[LocalCloud]:
+    """Run the whole cloud with the app; each test creates an iTwin of its own."""
+    assert leak_detector
     # It runs as long as the tests do, and its polls add up.
     with LocalCloud(
         host=functions_host,
@@ -110,7 +110,7 @@ def cloud(ear: Ear, functions_host: HostKind) -> Iterator[LocalCloud]:
 
 @dataclass(frozen=True)
 class ReadableVault:
-    """A key vault that whoever has the variables of `identity` may read."""
+    """A key vault, and the environment variables of an identity that may read it."""
 
     identity: Mapping[str, str]
     address: str
@@ -124,9 +124,9 @@ class ReadableVault:
 
 
 @pytest.fixture(scope="session")
-def readable_vault(ear: Ear) -> Iterator[ReadableVault]:
+def readable_vault(leak_detector: LeakDetector) -> Iterator[ReadableVault]:
     """Serve a key vault and the identity that may read it."""
-    assert ear
+    assert leak_detector
     identity = ManagedIdentity()
     vault = KeyVault(identity.tokens, readers=[SYSTEM_ASSIGNED_ID])
     with serve(identity.app) as endpoint, serve(vault.app) as address:

@@ -1,7 +1,6 @@
-"""What random tests were about: the files that a test has made are kept if it fails, and named in its report.
+"""Keeps the files that a failed test has made, and names them in its report: many are random, and differ in every run.
 
-Pictures with noise in them are others in every run. What Hypothesis makes up, it says itself. `pytest` loads this as a
-plugin (tests/conftest.py).
+Hypothesis reports its own examples. `pytest` loads this as a plugin (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, cast
 
 import pytest
 
@@ -25,42 +24,42 @@ _made: deque[bytes] = deque(maxlen=8)
 
 
 def noted(data: bytes) -> bytes:
-    """Return a file that the test which runs is about."""
+    """Note a file as one that the running test is about, and return it."""
     _made.append(data)
     return data
 
 
 def made_once(make: Callable[P, bytes]) -> Callable[P, bytes]:
-    """Have a file made once for all tests, and noted for each."""
-    make_once = cache(make)
+    """Make each file once for all tests, and note it for each test that asks for it."""
+    make_once = cast("Callable[P, bytes]", cache(make))
 
     @wraps(make)
     def get(*args: P.args, **kwargs: P.kwargs) -> bytes:
-        return noted(make_once(*args, **kwargs))  # type: ignore[arg-type]  # all of them can be hashed
+        return noted(make_once(*args, **kwargs))
 
     return get
 
 
 class Intact(dict[str, bytes]):
-    """Files that are made once for all tests, and noted for each that takes one."""
+    """Files that are made once for all tests; each is noted for the test that takes it."""
 
     def __getitem__(self, kind: str) -> bytes:
         return noted(super().__getitem__(kind))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the place be chosen."""
+    """Let the folder be chosen."""
     parser.addoption(
         "--failures",
         type=Path,
         default=FAILURES,
         metavar="FOLDER",
-        help="where the files are kept that tests were about when they failed (default: %(default)s)",
+        help="where the files of failed tests are kept (default: %(default)s)",
     )
 
 
 def pytest_runtest_setup() -> None:
-    """Forget the files of the test before."""
+    """Forget the files of the previous test."""
     _made.clear()
 
 
@@ -72,5 +71,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         folder: Path = item.config.getoption("failures")
         kept = [keep(f"{item.nodeid} {number}", data, folder) for number, data in enumerate(_made)]
         if kept:
-            report.sections.append(("Files that it made, the last one last", "\n".join(map(str, kept))))
+            report.sections.append(("Files that it made, the most recent one last", "\n".join(map(str, kept))))
     return report

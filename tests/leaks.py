@@ -1,16 +1,15 @@
-"""Secrets that were told: what the whole suite logs and writes down is searched, whatever a test is about.
+"""Searches what the whole suite logs and stores for secrets, whatever a test is about.
 
-`pytest` loads this as a plugin (tests/conftest.py), which hears
+`pytest` loads this as a plugin (tests/conftest.py), which searches
 
-- what is logged in its own process, but for the runs of the model in tests/model, which log nothing;
-- what every program prints that is started as a `Child`: Functions hosts, and `python -m local` with the host in it;
-  Azurite's access log, which names what its clients ask for, is not the app's;
-- all results and ledger entries that were ever written to an Azurite, be they overwritten, which it still has on its
-  disk when it is stopped, or the program that it belongs to, and when its folder is removed.
+- what is logged in its own process, except by the runs of the model in tests/model, which log nothing;
+- what every program prints that is started as a `Child`: Functions hosts, and `python -m local` with the host in it.
+  Azurite's access log is left out: it contains what its clients ask for, and is not the app's;
+- all results and ledger entries that were ever written to an Azurite, including those overwritten since. They are still
+  on its disk when it, or the program that it belongs to, is stopped, and when its folder is deleted.
 
-Not heard are programs that a test runs to their end to see what they print, and stores that are gone when their
-program has ended by itself. The test at whose end a secret is found fails. Secrets that tests invent have `hush` in
-them.
+Not searched are the output of programs that a test runs to their end, and stores that are gone when their program has
+ended by itself. The test at whose end a secret is found fails.
 """
 
 from __future__ import annotations
@@ -29,101 +28,88 @@ import pytest
 
 from local.azurite import ACCOUNT_KEY
 from local.functions_host.contract import BLOBS_EXTENSION_KEY, FUNCTION_KEY
+from tools.leaks import contains_secret, publishes_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-TOKEN = re.compile(r"eyJ[\w-]{8,}\.|[Bb]earer [\w-]{8,}|SharedKey \w|hush")
-SIGNATURE = re.compile(r"[?&;](sig|code)=")
 SECRET_SETTINGS = (BLOBS_EXTENSION_KEY, FUNCTION_KEY, "IDENTITY_HEADER")
 # How the app's own documents begin: results, and entries of the ledger.
 DOCUMENT = re.compile(rb'\{\s*"(status|upload)":')
 LONGEST_DOCUMENT = 100_000
-# `python -m local` tells its developer the way to the storage, with the key that all the world knows.
-TOLD_ON_PURPOSE = "  drop storage "
+# `python -m local` prints the connection string of its storage, whose key is public knowledge.
+PRINTED_ON_PURPOSE = "  drop storage "
 SHORTEST_SECRET = 6
 
 
-def tells_secret(text: str, secrets: Collection[str] = ()) -> bool:
-    """Whether there is a token, a signed URL or one of the `secrets` in a log line."""
-    return bool(TOKEN.search(text) or SIGNATURE.search(text)) or any(secret in text for secret in secrets)
-
-
-def publishes_secret(document: Mapping[str, Any], secrets: Collection[str] = ()) -> bool:
-    """Whether there is one in a result: signed URLs belong there, but into the platform's own object alone."""
-    whole = json.dumps(document)
-    apart = json.dumps({**document, "image": None})
-    return bool(TOKEN.search(whole) or SIGNATURE.search(apart)) or any(secret in whole for secret in secrets)
-
-
-class Ear(logging.Handler):
-    """Hears all that is said while tests run, and keeps what should not have been."""
+class LeakDetector(logging.Handler):
+    """Searches all that is logged and stored while tests run, and keeps where a secret was found."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.secrets = {ACCOUNT_KEY}
-        self.heard = 0
+        self.searched = 0
         self._leaks: list[str] = []
-        self._guard = threading.Lock()
+        self._leaks_lock = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in a record of this process, with its traceback, or what a program printed."""
+        """Search a record of this process, including its traceback, or a line that a program printed."""
         command = getattr(record, "command", ())
-        if not is_azurite(command) and not str(record.msg).startswith(TOLD_ON_PURPOSE):
-            self.line(logging.Formatter().format(record))
+        if not is_azurite(command) and not str(record.msg).startswith(PRINTED_ON_PURPOSE):
+            self.search_line(logging.Formatter().format(record))
 
-    def line(self, line: str) -> None:
-        """Take in a line of a program."""
-        with self._guard:
-            self.heard += 1
-            if tells_secret(line, self.secrets):
+    def search_line(self, line: str) -> None:
+        """Search a log line."""
+        with self._leaks_lock:
+            self.searched += 1
+            if contains_secret(line, self.secrets):
                 self._leaks.append(f"logged: {line[:400]}")
 
-    def document(self, name: str, document: Mapping[str, Any]) -> None:
-        """Take in a result, or a ledger's entry with the result in it."""
-        with self._guard:
-            self.heard += 1
+    def search_document(self, name: str, document: Mapping[str, Any]) -> None:
+        """Search a result, or a ledger entry with the result in it."""
+        with self._leaks_lock:
+            self.searched += 1
             upload = document.get("upload")
             for part in (document, upload.get("result") if isinstance(upload, dict) else None):
                 if isinstance(part, dict) and publishes_secret({**part, "upload": None}, self.secrets):
                     self._leaks.append(f"published: {name}")
 
-    def keep_secrets(self, settings: Mapping[str, str]) -> None:
-        """Learn what an app is not to tell, from its own settings."""
+    def learn_secrets(self, settings: Mapping[str, str]) -> None:
+        """Learn which secrets to search for from the settings of an app."""
         found = {settings.get(name, "") for name in SECRET_SETTINGS}
-        with self._guard:
+        with self._leaks_lock:
             self.secrets |= {secret for secret in found if len(secret) >= SHORTEST_SECRET and "@" not in secret}
 
     def leaks(self) -> list[str]:
-        """Return what was found since the last time."""
-        with self._guard:
+        """Return what was found since the last call."""
+        with self._leaks_lock:
             found, self._leaks = self._leaks, []
         return found
 
 
-class Watch:
-    """Sees what this process does to others by Python's own audit events, and shows it to an ear.
+class ProcessAudit:
+    """Follows by Python's audit events which programs this process starts and ends, and has their stores searched.
 
-    https://docs.python.org/3/library/audit_events.html: a hook stays as long as its process, so this one can be closed.
+    A hook stays as long as its process, so this one can be closed: https://docs.python.org/3/library/audit_events.html.
     """
 
-    def __init__(self, ear: Ear) -> None:
-        self._ear: Ear | None = ear
-        sys.addaudithook(self._see)
+    def __init__(self, detector: LeakDetector) -> None:
+        self._detector: LeakDetector | None = detector
+        sys.addaudithook(self._follow)
 
     def close(self) -> None:
-        """See nothing more."""
-        self._ear = None
+        """Ignore all further events."""
+        self._detector = None
 
-    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self._ear is None or event not in ("subprocess.Popen", "os.kill", "os.killpg", "shutil.rmtree"):
+    def _follow(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._detector is None or event not in ("subprocess.Popen", "os.kill", "os.killpg", "shutil.rmtree"):
             return
         if event == "subprocess.Popen":
-            self._ear.keep_secrets(arguments[3] or {})
+            self._detector.learn_secrets(arguments[3] or {})
             return
         for folder in [Path(arguments[0])] if event == "shutil.rmtree" else stores_of(arguments[0]):
             for document in stored_documents(folder):
-                self._ear.document(str(folder), document)
+                self._detector.search_document(str(folder), document)
 
 
 def is_azurite(command: Sequence[str]) -> bool:
@@ -153,24 +139,25 @@ def stored_documents(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ear() -> Iterator[Ear]:
-    """Listen while tests run."""
-    ear, app, programs = Ear(), logging.getLogger("itwin_image_drop"), logging.getLogger("local.processes")
-    logging.getLogger().addHandler(ear)
-    programs.addHandler(ear)
+def leak_detector() -> Iterator[LeakDetector]:
+    """Search while tests run."""
+    detector = LeakDetector()
+    app, programs = logging.getLogger("itwin_image_drop"), logging.getLogger("local.processes")
+    logging.getLogger().addHandler(detector)
+    programs.addHandler(detector)
     app.setLevel(logging.INFO)
     programs.setLevel(logging.DEBUG)
-    programs.propagate = False  # or a test's own log were full of them
-    watch = Watch(ear)
-    yield ear
-    watch.close()
-    programs.removeHandler(ear)
-    logging.getLogger().removeHandler(ear)
-    assert ear.leaks() == []
+    programs.propagate = False  # otherwise a test's own log would be full of them
+    audit = ProcessAudit(detector)
+    yield detector
+    audit.close()
+    programs.removeHandler(detector)
+    logging.getLogger().removeHandler(detector)
+    assert detector.leaks() == []
 
 
 @pytest.fixture(autouse=True)
-def _nobody_tells_a_secret(ear: Ear) -> Iterator[None]:
-    """Fail the test at whose end a secret was told."""
+def _no_secret_leaks(leak_detector: LeakDetector) -> Iterator[None]:
+    """Fail the test at whose end a secret is found."""
     yield
-    assert ear.leaks() == []
+    assert leak_detector.leaks() == []

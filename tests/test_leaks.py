@@ -1,4 +1,4 @@
-"""That a secret which is told is found: in a log line, in a host's output, and in a result."""
+"""A secret that leaks is found: in a log line, in a host's output, and in a result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from local.processes import PROJECT
 from local.samples import building_site, encode
-from tests.leaks import publishes_secret, tells_secret
+from tools.leaks import contains_secret, publishes_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from local.cloud import LocalCloud
-    from tests.leaks import Ear
+    from tests.leaks import LeakDetector
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
@@ -91,8 +91,8 @@ LEAKING_RESULT = '{"status": "retrying", "reason": "https://host/x?sig=abc"}'
 NOTHING = "\n        pass\n"
 
 
-def test_a_secret_that_is_told_fails_the_test(tmp_path: Path) -> None:
-    """A search that finds nothing would prove nothing; and one that finds what nobody told, no more."""
+def test_a_secret_that_leaks_fails_the_test(tmp_path: Path) -> None:
+    """A search that finds nothing would prove nothing, and neither would one that finds what did not leak."""
     tests = [*LEAKS.values(), NOTHING]
     functions = [f"\ndef test_{number}(tmp_path):\n{text}" for number, text in enumerate(tests)]
     (tmp_path / "test_inner.py").write_text(HEAD + "".join(functions))
@@ -106,25 +106,25 @@ def test_a_secret_that_is_told_fails_the_test(tmp_path: Path) -> None:
     }
     found = {line.split(" - ")[0]: line for line in summary if line.startswith("ERROR")}
     for number, name in enumerate(LEAKS):
-        told = found.pop(f"ERROR test_inner.py::test_{number}", "")
-        assert "logged: " in told or "published: " in told, f"{name} was not found"
+        reported = found.pop(f"ERROR test_inner.py::test_{number}", "")
+        assert "logged: " in reported or "published: " in reported, f"{name} was not found"
     assert not found
 
 
-def test_the_whole_suite_is_heard(cloud: LocalCloud, ear: Ear) -> None:
-    """What the host of the shared cloud prints is among what is searched, and its keys are known."""
-    before = ear.heard
+def test_the_whole_suite_is_searched(cloud: LocalCloud, leak_detector: LeakDetector) -> None:
+    """The output of the shared cloud's host is searched too, and its keys are known."""
+    before = leak_detector.searched
     assert cloud.result(cloud.drop(cloud.itwin(), "a.png", encode(building_site(40, 40), "PNG")))
-    assert ear.heard > before
-    assert {cloud.host.function_key, cloud.identity.header} <= ear.secrets
+    assert leak_detector.searched > before
+    assert {cloud.host.function_key, cloud.identity.header} <= leak_detector.secrets
 
 
-def test_a_signed_url_is_no_secret_where_it_belongs() -> None:
-    """In the platform's own object; nowhere else, and a token nowhere at all."""
+def test_a_signed_url_is_not_a_secret_where_it_belongs() -> None:
+    """It belongs only into the platform's own object; a token belongs nowhere."""
     signed = "https://host/x?se=1&sig=abc"
     assert not publishes_secret({"image": {"smallImageUrl": signed}})
     assert publishes_secret({"reason": signed})
     assert publishes_secret({"image": {"smallImageUrl": JWT}})
-    assert tells_secret(signed)
-    assert tells_secret("the key", ["key"])
-    assert not tells_secret("Executed 'Functions.process_drop' (Succeeded, Id=1, Duration=12ms)")
+    assert contains_secret(signed)
+    assert contains_secret("the key", ["key"])
+    assert not contains_secret("Executed 'Functions.process_drop' (Succeeded, Id=1, Duration=12ms)")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonschema import ValidationError
 
-from tests.leaks import publishes_secret, tells_secret
 from tests.schema import check_result
+from tools.leaks import contains_secret, publishes_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -281,7 +281,7 @@ def _is_newer(one: Written, other: Written, evidence: Evidence) -> bool:
 def _judge_secrets(evidence: Evidence) -> Iterator[str]:
     """Find secrets in logs and results; signed URLs may appear only in results, and there only in the image."""
     for line in evidence.lines:
-        if tells_secret(line, evidence.secrets):
+        if contains_secret(line, evidence.secrets):
             yield f"A secret was logged: {line[:60]}..."
     for name, documents in evidence.histories.items():
         if any(publishes_secret(document, evidence.secrets) for document in documents):

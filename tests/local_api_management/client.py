@@ -1,4 +1,4 @@
-"""The gateway between what it stands between: Entra, the vault and the platform, and a caller."""
+"""The gateway with everything around it: Entra, the vault, the platform, and a caller."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Surroundings:
         self.renew()
 
     def renew(self) -> None:
-        """Be as new: one iTwin, one secret, no request yet, and a cache whose entries are long past."""
+        """Start anew: one iTwin, one secret, no request yet, and a cache whose entries have long expired."""
         self.platform.reset()
         self.platform.set_secrets(SERVICE_APP, SECRET)
         self.itwin_id = self.platform.add_itwin(permissions={SERVICE_APP: ["itwins_modify"]})
@@ -112,17 +112,17 @@ class Surroundings:
         return requests.request(method, self.address + path, data=content, headers=headers, timeout=HANG_S)
 
     def uploads(self) -> list[int]:
-        """Return what the platform answered to uploads."""
+        """Return the statuses of the platform's responses to uploads."""
         return [request.status for request in self.platform.requests() if request.path.startswith("/itwins/")]
 
     def grants(self) -> list[int]:
-        """Return what the token authority answered."""
+        """Return the statuses of the token authority's responses."""
         return [request.status for request in self.platform.requests() if request.path == "/connect/token"]
 
 
-def error_of(answer: requests.Response) -> Any:
+def error_of(response: requests.Response) -> Any:
     """Return the code and the message of an error object."""
-    error = answer.json()["error"]
+    error = response.json()["error"]
     assert set(error) == {"code", "message"}
-    assert answer.headers["content-type"] == "application/json"
+    assert response.headers["content-type"] == "application/json"
     return error["code"], error["message"]

@@ -1,4 +1,4 @@
-"""How the tests of the stand-in speak to it: a client, pictures, and what its answers look like."""
+"""How the tests of the stand-in speak to it: a client, pictures, and what its responses look like."""
 
 from __future__ import annotations
 
@@ -24,20 +24,10 @@ if TYPE_CHECKING:
     from local.itwin_platform import ITwinPlatform
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "itwin_platform"
-
-
 AUDIENCE = "api://itwin-platform"
-
-
 IDENTITY = TokenIssuer("https://sts.example/tenant/")
-
-
-STRANGER = TokenIssuer("https://sts.example/another-tenant/")
-
-
+OTHER_IDENTITY = TokenIssuer("https://sts.example/another-tenant/")
 ADMINISTRATOR = "john.doe@example.com"
-
-
 CLIENTS = {"service-1": "s3cr:t &%ä"}
 
 
@@ -98,7 +88,7 @@ def picture(image_format: str = "PNG", size: tuple[int, int] = (64, 48), colour:
 
 
 def png_without_pixels(width: int, height: int) -> bytes:
-    """Make a PNG of which only the header is there."""
+    """Make a PNG that has only a header."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
 
@@ -111,24 +101,24 @@ def noise() -> bytes:
 
 
 def sample(name: str) -> Any:
-    """Return an answer as the API's page shows it."""
+    """Return a response as the API's page shows it."""
     return json.loads((SAMPLES / f"{name}.json").read_bytes())
 
 
-def error_of(answer: requests.Response, status: int) -> dict[str, Any]:
-    """Return the error of an answer that has the API's shape."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert uuid.UUID(answer.headers["x-correlation-id"])
-    error: dict[str, Any] = answer.json()["error"]
+def error_of(response: requests.Response, status: int) -> dict[str, Any]:
+    """Return the error of a response in the API's form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert uuid.UUID(response.headers["x-correlation-id"])
+    error: dict[str, Any] = response.json()["error"]
     assert isinstance(error["code"], str)
     assert isinstance(error["message"], str)
     return error
 
 
-def details_of(answer: requests.Response) -> list[tuple[str, str | None]]:
+def details_of(response: requests.Response) -> list[tuple[str, str | None]]:
     """Return code and target of each detail of a 422."""
-    error = error_of(answer, 422)
+    error = error_of(response, 422)
     assert error["code"] == "InvalidiTwinsRequest"
     return [(detail["code"], detail.get("target")) for detail in error["details"]]
 

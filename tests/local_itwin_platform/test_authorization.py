@@ -15,7 +15,7 @@ from tests.local_itwin_platform.client import (
     ADMINISTRATOR,
     AUDIENCE,
     IDENTITY,
-    STRANGER,
+    OTHER_IDENTITY,
     Client,
     error_of,
     picture,
@@ -39,7 +39,9 @@ BAD_AUTHORIZATION: dict[str, Callable[[ITwinPlatform], str]] = {
     "a token alone": lambda _: IDENTITY.issue(subject="app", audience=AUDIENCE),
     "not a token": lambda _: "Bearer abc",
     "three parts of nothing": lambda _: "Bearer a.b.c",
-    "wrong issuer": lambda _: "Bearer " + STRANGER.issue(subject="app", audience=AUDIENCE, scope="itwin-platform"),
+    "wrong issuer": lambda _: (
+        "Bearer " + OTHER_IDENTITY.issue(subject="app", audience=AUDIENCE, scope="itwin-platform")
+    ),
     "wrong key": lambda _: "Bearer " + forged(),
     "unsigned": lambda _: "Bearer " + jwt.encode({"iss": IDENTITY.issuer, "sub": "app"}, "", algorithm="none"),
     "expired": lambda _: "Bearer " + IDENTITY.issue(subject="app", audience=AUDIENCE, lifetime_s=-60),
