@@ -28,6 +28,7 @@ from shared.errors import (
     SourceEncrypted,
     SourceNotReady,
     SourceTooLarge,
+    UnsupportedFormat,
 )
 from shared.sdk_transport import ContentTooLarge, error_code, reading_at_most, total_bytes
 
@@ -80,6 +81,9 @@ UNREADABLE: Mapping[str, tuple[type[DropError], str]] = {
 }
 
 GZIP_LABELS = ("gzip", "x-gzip")
+PLAIN_LABELS = ("", "identity")
+# How much is told of another label, which may be of any length.
+MAX_LABEL = 40
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,8 @@ class SourceFacts:
 class Source:
     """One version of a dropped blob: what storage says about it, and its stored bytes until they are released.
 
-    `is_labelled_gzip` says that they are labelled as gzip, which may be wrong. `problem` says why storage did not give
+    `is_labelled_gzip` says that they are labelled as gzip, which may be wrong; `other_label` is a Content-Encoding that
+    the app does not decode, and which may be wrong as well. `problem` says why storage did not give
     them out; if there are none and no problem, they were too many.
     """
 
@@ -216,11 +221,13 @@ class Source:
         data: bytes | None,
         *,
         is_labelled_gzip: bool = False,
+        other_label: str = "",
         problem: DropError | None = None,
     ) -> None:
         self.drop = drop
         self.facts = facts
         self.is_labelled_gzip = is_labelled_gzip
+        self.other_label = other_label
         self._data = data
         self._problem = problem
 
@@ -235,6 +242,15 @@ class Source:
             )
             raise SourceTooLarge(message)
         return self._data
+
+    def not_supported(self, error: UnsupportedFormat) -> UnsupportedFormat:
+        """Return the error for content in no supported format, which a label that is right may explain."""
+        if not self.other_label:
+            return error
+        return UnsupportedFormat(
+            f"{error.message} The blob's Content-Encoding is {self.other_label!r}, and only gzip is decoded: "
+            "if that is right, write the image without one."
+        )
 
     def take(self) -> bytes:
         """Return the bytes like `content`, and release them: the caller then has the only reference."""
@@ -295,7 +311,8 @@ def read_source(
     copied = properties.copy.status == PENDING, properties.copy.status in LOST_COPIES
     facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, *copied)
     label = (properties.content_settings.content_encoding or "").strip().lower()
-    return Source(drop, facts, data, is_labelled_gzip=label in GZIP_LABELS)
+    other_label = "" if label in (*PLAIN_LABELS, *GZIP_LABELS) else label[:MAX_LABEL]
+    return Source(drop, facts, data, is_labelled_gzip=label in GZIP_LABELS, other_label=other_label)
 
 
 def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Version, *, max_bytes: int) -> bool:

@@ -13,7 +13,7 @@ from shared.attempt import Attempt
 from shared.deadline import bounded
 from shared.decisions import Action, attempt_at, decide, is_settled, unsettled_until, version_for
 from shared.drop import is_current, read_source
-from shared.errors import DropError, ITwinBusy, OutOfTime
+from shared.errors import DropError, ITwinBusy, OutOfTime, UnsupportedFormat
 from shared.outcome import Known, Outcome, drop_error, postpone, postpone_or_end, publish
 from shared.records import Upload
 from shared.results import ImageFacts, Superseded
@@ -72,8 +72,7 @@ def process_drop(attempt: Attempt, services: Services, *, invocation_id: str = "
                 case _:
                     app.throttle.hold()
                     with known.stopwatch.timed("normalize"):
-                        most_unpacked = app.settings.max_source_bytes if source.is_labelled_gzip else 0
-                        image = app.normalize(source.take(), known.stopwatch.deadline, most_unpacked)
+                        image = _normalized(source, known, app)
                     held.close()
                     known = known.plus(image=ImageFacts.of(image, source))
                     outcome = _upload(image, known, entry, app, services)
@@ -104,6 +103,14 @@ def _is_last(source: Source, entry: Entry, services: Services) -> bool:
     if not (up and facts.version.ties_with(up.version)):
         return True
     return is_current(services.storage, source.drop, facts.version, up.version, max_bytes=facts.size)
+
+
+def _normalized(source: Source, known: Known, app: App) -> NormalizedImage:
+    most_unpacked = app.settings.max_source_bytes if source.is_labelled_gzip else 0
+    try:
+        return app.normalize(source.take(), known.stopwatch.deadline, most_unpacked)
+    except UnsupportedFormat as error:
+        raise source.not_supported(error) from error
 
 
 def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, services: Services) -> Outcome:
