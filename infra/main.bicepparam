@@ -67,7 +67,7 @@ param itwinIds = empty(wrongIds)
 param itwinLogin = !contains(['client-credentials', 'gateway', 'managed-identity'], login)
   ? fail('ITWIN_LOGIN is \'${login}\', and it has to be \'client-credentials\' (a service app of the iTwin Platform), \'gateway\' (the same behind a gateway that takes the managed identity) or \'managed-identity\' (with a gateway of yours): azd env set ITWIN_LOGIN client-credentials')
   : login == 'managed-identity' && contains(toLower('${apiUrl}/'), '.bentley.com/')
-      ? fail('The iTwin Platform takes no token of a managed identity, and ITWIN_API_URL is the iTwin Platform itself: azd env set ITWIN_LOGIN client-credentials, or azd env set ITWIN_API_URL with the address of a gateway of yours that exchanges the token')
+      ? fail('The iTwin Platform does not accept a managed identity\'s token, and ITWIN_API_URL is the iTwin Platform itself: azd env set ITWIN_LOGIN client-credentials, or azd env set ITWIN_API_URL with the address of a gateway of yours that exchanges the token')
       : login
 param gatewayApplicationId = login == 'gateway' && empty(gatewayApplication)
   ? fail('ITWIN_LOGIN is \'gateway\', and GATEWAY_APPLICATION_ID, the app registration that the gateway takes tokens for, is not set (docs/gateway.md has the commands that make one): azd env set GATEWAY_APPLICATION_ID <application ID>')

@@ -261,18 +261,18 @@ class EventGrid:
             "dataVersion": "2",
         }
         headers = _headers(subscription, "SubscriptionValidation", data_version="2", delivery_count=0)
+        failure = f"The event subscription '{subscription.name}' could not be created"
         try:
             response = self._session.post(
                 subscription.endpoint, data=json.dumps([event]), headers=headers, timeout=RESPONSE_TIMEOUT_S
             )
             body = response.json() if response.ok else {}
         except (requests.RequestException, ValueError) as error:
-            message = f"The event subscription '{subscription.name}' was not made: its endpoint gave no valid response."
-            raise LocalCloudError(message) from error
+            raise LocalCloudError(f"{failure}: its endpoint gave no valid response.") from error
         if not isinstance(body, dict) or body.get("validationResponse") != code:
             raise LocalCloudError(
-                f"The event subscription '{subscription.name}' was not made: its endpoint responded to the validation "
-                f"handshake with status {response.status_code} and without the code."
+                f"{failure}: its endpoint responded to the validation handshake with status {response.status_code} and "
+                "without the code."
             )
         self._subscriptions[subscription.name] = subscription
 

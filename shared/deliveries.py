@@ -83,7 +83,7 @@ def event_undeliverable(body: bytes, invocation_id: str) -> None:
     try:
         recover_events(letter_url, open_services())
     except ValueError as problem:
-        log.error("An undeliverable letter stays in its container: %s (%s)", problem, invocation_id)  # noqa: TRY400
+        log.error("A dead letter stays in its container: %s (%s)", problem, invocation_id)  # noqa: TRY400
 
 
 def _attempt(body: bytes) -> Attempt | None:

@@ -212,7 +212,7 @@ VERDICTS = (
     Verdict(
         ITwinNotFound,
         (NOT_FOUND,),
-        "The iTwin Platform knows no iTwin with this ID, or the app may not see it (404): check the container's "
+        "The iTwin Platform has no iTwin with this ID, or does not show it to the app (404): check the container's "
         "name, and that the app's iTwin user has a role on the iTwin; then drop the image again.",
         code=ITWIN_NOT_FOUND,
     ),

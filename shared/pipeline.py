@@ -124,7 +124,7 @@ def _upload(image: NormalizedImage, known: Known, entry: Entry, app: App, servic
         with known.stopwatch.timed("upload"):
             left_s = call.noted.busy_s(services.clock.now())
             if left_s <= 0:
-                raise ITwinBusy("The upload's time was over before it began.")
+                raise ITwinBusy("No time was left for the upload.")
             deadline = min(known.stopwatch.deadline, services.clock.monotonic() + left_s)
             uploaded = app.platform.upload_image(itwin_id, image, deadline)
     except DropError as error:
@@ -157,5 +157,5 @@ def _record_upload(call: Call, upload: Upload, known: Known, services: Services,
         services.app().ledger.record_upload(drop.itwin_id, call, upload, is_settled=is_settled)
     except (AzureError, OutOfTime) as error:
         where = drop.container, drop.blob, type(error).__name__
-        log.warning("%s/%s is up, but that could not be recorded (%s); it is sent again.", *where)
+        log.warning("%s/%s was uploaded, but that could not be recorded (%s); it will be sent again.", *where)
         postpone(resend, services.retry_policy.min_delay_s, known, services)

@@ -322,8 +322,8 @@ def _check_platform(platform: _Platform) -> str:
         if response is None or response.error is None:
             raise
         return (
-            f"{api_url} accepts the app's token: it refused an image for an iTwin that cannot exist with its own error "
-            f"({response.http_status} {response.error['code']})."
+            f"{api_url} accepts the app's token: it refused an image for an iTwin that cannot exist, with the "
+            f"platform's own error ({response.http_status} {response.error['code']})."
         )
     raise _FailedError(
         f"{api_url} accepted an image for an iTwin that cannot exist, so it is not the iTwin Platform: check "
@@ -358,8 +358,8 @@ def _read_permissions(api_url: str, itwin_id: str, response: Response) -> str:
         )
     if response.status == NOT_FOUND:
         raise _FailedError(
-            f"{api_url} knows no iTwin {itwin_id} (404): check the ID and, if there is a gateway in front of the API, "
-            "that it forwards /accesscontrol."
+            f"{api_url} has no iTwin {itwin_id}, or does not show it to the app (404): check the ID and, if there is a "
+            "gateway in front of the API, that it forwards /accesscontrol."
         )
     permissions = None
     with suppress(ValueError):
@@ -413,7 +413,7 @@ def _check_queues(storage: StorageSettings) -> str:
     with open_queue(storage, RETRY_QUEUE) as queue:
         probe = queue.send_message("preflight", visibility_timeout=PROBE_HIDDEN_S, time_to_live=PROBE_LIFE_S)
         queue.delete_message(probe)
-    return f"The app may send and receive messages. About {waiting} drops wait in {RETRY_QUEUE} for another attempt."
+    return f"The app may send and receive messages. About {waiting} drops are waiting in {RETRY_QUEUE} to be retried."
 
 
 def _check_poison_queues(storage: StorageSettings) -> str:

@@ -132,7 +132,7 @@ class Result:
             platform_error = verdict.response.error if verdict.response else None
             return {"error": platform_error or own_error, "reason": verdict.message}
         if isinstance(verdict, Superseded):
-            return {"reason": f"A newer image of this iTwin is already up: {verdict.by.version.blob!r}."}
+            return {"reason": f"A newer image of this iTwin has already been uploaded: {verdict.by.version.blob!r}."}
         return {"image": verdict.image, "reason": None}
 
     def _source(self) -> dict[str, Any]:

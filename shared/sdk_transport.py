@@ -117,7 +117,7 @@ def _check_origin(request: HttpRequest, response: Response) -> None:
         is_own = is_own and {"etag", "last-modified"} <= headers.keys() and total_bytes(headers) > 0
         is_own = is_own and bool(CONTENT_RANGE.fullmatch(headers.get("content-range", "")))
     if not is_own:
-        message = f"What responded with {response.status} did not do so as storage does."
+        message = f"The response with {response.status} does not have the form of one from Azure Storage."
         raise NoResponse(message, "not HTTP", may_have_arrived=True)
 
 

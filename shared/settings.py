@@ -167,8 +167,8 @@ def _read_login(reader: _Reader, api_url: str) -> Login:
     if not reader.is_wrong("ITWIN_API_URL") and PLATFORM_HOST.search(urlsplit(api_url).hostname or ""):
         reader.problem(
             "ITWIN_LOGIN",
-            f"{way!r} while images go to {api_url}, which takes no token of a managed identity",
-            "client-credentials, or the address of a gateway that exchanges the token in ITWIN_API_URL",
+            f"{way!r} while images go to {api_url}, which does not accept a managed identity's token",
+            "client-credentials, or ITWIN_API_URL set to the address of a gateway that exchanges the token",
         )
     scope = reader.text("ITWIN_TOKEN_SCOPE", None, "the scope to ask the identity for, like api://<id>/.default")
     return ManagedIdentityLogin(scope, identity)
@@ -212,8 +212,8 @@ class _Reader:
             self.problem(
                 name,
                 "a Key Vault reference that the platform did not resolve",
-                "the value itself, or a reference to a secret on which whatever resolves it has the role Key Vault "
-                "Secrets User; the client secret needs none, since the app reads it itself at ITWIN_SECRET_URL",
+                "the value itself, or a reference to a secret on which the identity that resolves it has the role Key "
+                "Vault Secrets User; the client secret needs none, since the app reads it itself at ITWIN_SECRET_URL",
             )
             return ""
         if not value and default is None:

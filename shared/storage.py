@@ -182,23 +182,23 @@ ROLES = "the roles Storage Blob Data Contributor and Storage Queue Data Contribu
 # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 ADVICE = {
     "AuthorizationPermissionMismatch": (
-        "its identity lacks a role, or its shared access signature a permission. Give the identity that "
+        "the app's identity lacks a role, or its shared access signature a permission. Give the identity that "
         f"DropStorage__clientId names {ROLES}."
     ),
     "AuthorizationFailure": (
-        "its network rules do so, or the limits of a shared access signature. Let the app's network in (Networking: "
-        "virtual networks, private endpoints, firewall)."
+        "the account's network rules do not admit it, or a shared access signature does not. Let the app's network in "
+        "(Networking: virtual networks, private endpoints, firewall)."
     ),
     "AuthenticationFailed": (
-        "it does not accept the signature. If a key was renewed or revoked, or a shared access signature has expired, "
-        "put the new connection string into DropStorage."
+        "the account does not accept the signature. If a key was renewed or revoked, or a shared access signature has "
+        "expired, put the new connection string into DropStorage."
     ),
     "KeyBasedAuthenticationNotPermitted": (
-        "it takes no account keys. Set DropStorage__blobServiceUri and DropStorage__queueServiceUri instead of "
+        "the account accepts no keys. Set DropStorage__blobServiceUri and DropStorage__queueServiceUri instead of "
         f"DropStorage, and give the app's identity {ROLES}."
     ),
 }
 GENERAL_ADVICE = (
-    f"look up what it means by that, give its identity {ROLES}, and check the settings DropStorage__clientId and "
+    f"look up this error code, give the app's identity {ROLES}, and check the settings DropStorage__clientId and "
     "...Uri, the account's network rules and, where DropStorage is set, its key."
 )

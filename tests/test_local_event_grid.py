@@ -265,7 +265,9 @@ def test_an_endpoint_that_does_not_validate_gets_no_subscription(azurite: Azurit
     """A wrong code, a failure and nobody at all are each said in one sentence."""
     with serve(Endpoint(validates=False).app()) as address, EventGrid(azurite) as grid:
         for url in (f"{address}/", f"{address}/nowhere"):
-            with pytest.raises(LocalCloudError, match="'drops' was not made: its endpoint responded to the validation"):
+            with pytest.raises(
+                LocalCloudError, match="'drops' could not be created: its endpoint responded to the validation"
+            ):
                 grid.subscribe(Subscription(url))
     with EventGrid(azurite) as grid, pytest.raises(LocalCloudError, match="gave no valid response"):
         grid.subscribe(Subscription(f"{address}/"))

@@ -147,7 +147,7 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
 @pytest.mark.usefixtures("identity")
 @pytest.mark.parametrize(
     ("itwin_id", "says"),
-    [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "knows no iTwin"), ("Town-Hall", "is not an iTwin ID")],
+    [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "has no iTwin"), ("Town-Hall", "is not an iTwin ID")],
 )
 def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
     """A misspelt ID is found here and not by the first drop."""
@@ -452,4 +452,4 @@ def test_the_local_command_prints_the_same(
     assert run_local(["preflight"]) == 0
     assert "[works] Events" in capsys.readouterr().out
     assert run_local(["preflight", "--itwin", str(uuid.uuid4())]) == 1
-    assert "knows no iTwin" in capsys.readouterr().out
+    assert "has no iTwin" in capsys.readouterr().out

@@ -193,7 +193,7 @@ def test_no_file_is_written_over_itself(
     monkeypatch.chdir(folder / "site")
     for source in (".", "photo.jpg"):
         assert main([source, "--out", "."]) == 2
-        assert capsys.readouterr().err == "photo.jpg would be written over itself: choose another --out.\n"
+        assert capsys.readouterr().err == "photo.jpg would overwrite itself: choose another --out.\n"
     assert (folder / "site" / "photo.jpg").read_bytes() == PHOTO
 
 

@@ -85,7 +85,7 @@ def test_no_token_of_a_managed_identity_is_for_the_platform_itself(way: str, url
     (problem,) = problems({**MANAGED_IDENTITY, "ITWIN_LOGIN": way, "ITWIN_API_URL": url})
     assert problem.startswith(f"ITWIN_LOGIN: found {way!r} while images go to https://")
     assert problem.endswith(
-        "expected client-credentials, or the address of a gateway that exchanges the token in ITWIN_API_URL."
+        "expected client-credentials, or ITWIN_API_URL set to the address of a gateway that exchanges the token."
     )
 
 

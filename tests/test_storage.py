@@ -95,7 +95,7 @@ def test_what_storage_responds_is_named(azurite: Azurite) -> None:
         ("AuthorizationPermissionMismatch", "Storage Blob Data Contributor", "network rules"),
         ("AuthorizationFailure", "network rules", "role"),
         ("AuthenticationFailed", "renewed or revoked", "role"),
-        ("KeyBasedAuthenticationNotPermitted", "takes no account keys", "network rules"),
+        ("KeyBasedAuthenticationNotPermitted", "accepts no keys", "network rules"),
     ],
 )
 def test_a_refusal_names_what_storage_says_it_is(code: str, says: str, not_says: str) -> None:

@@ -177,7 +177,7 @@ class _Console:
     async def _make_missing_itwin(self, request: Request) -> Response:
         item = self._board.get(request.path_params["key"]) or {}
         if ((item.get("result") or {}).get("error") or {}).get("code") != ITWIN_NOT_FOUND:
-            raise _Refusal(404, "There is no such drop without an iTwin.")
+            raise _Refusal(404, "There is no drop here whose iTwin is missing.")
 
         def make() -> None:
             content = self._observer.read_drop(item) if "again" in request.query_params else None

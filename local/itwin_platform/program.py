@@ -65,7 +65,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m local.itwin_platform", description="The iTwin Platform on loopback.")
-    parser.add_argument("--port", type=port, default=8080, help="0 chooses a free one (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=port, default=8080, help="port to listen on; 0 chooses a free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--client-id", default="service-local", help="known to the token endpoint (default: %(default)s)"
     )

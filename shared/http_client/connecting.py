@@ -75,7 +75,7 @@ class Connector:
         cause: Cause = "proxy" if route.proxy else "connection"
         addresses = self._addresses(host, port, route, timer)
         connecting = timer.at_most(CONNECT_TIMEOUT_S)
-        problem: Exception = OSError(errno.EADDRNOTAVAIL, "its name has no address")
+        problem: Exception = OSError(errno.EADDRNOTAVAIL, "the name has no address")
         for position, (family, address) in enumerate(addresses):
             share = connecting.at_most(connecting.left_s() / (len(addresses) - position))
             try:
@@ -184,7 +184,7 @@ def _open_tunnel(sock: socket.socket, route: Route, timer: Timer) -> None:
         raise NoResponse(f"The proxy did not respond within {timer.allowed} s.", "proxy") from error
     except (OSError, h11.RemoteProtocolError) as error:
         is_temporary = isinstance(error, OSError)
-        raise NoResponse("The proxy did not respond as a proxy does.", "proxy", is_temporary=is_temporary) from error
+        raise NoResponse("The proxy's response is not a valid one.", "proxy", is_temporary=is_temporary) from error
     if (status := event.status_code) not in OK_STATUSES:
         message = f"The proxy did not connect to {route.authority}: it responded with {status}."
         raise NoResponse(message, "proxy", is_temporary=status in TEMPORARY_STATUSES)

@@ -59,6 +59,6 @@ def trust_of_environment() -> ssl.SSLContext:
     except OSError as error:
         if is_exhaustion(error):
             raise exhausted(error) from error
-        whose = f"that {name} names" if name else "that the app brings along"
+        whose = f"that {name} names" if name else "that come with the app"
         message = f"The certificates {whose} cannot be read: {error.strerror or 'they are damaged'}."
         raise NoResponse(message, "certificate", is_temporary=False) from error

@@ -85,7 +85,7 @@ def retry_after_s(headers: Mapping[str, str], *, at_least: float = 0.0) -> float
 
 def exhausted(error: Exception) -> NoResponse:
     """Return the failure of a request for which the system lacked something."""
-    return NoResponse(f"The instance has nothing left to make a connection with: {reason_of(error)}.", "exhausted")
+    return NoResponse(f"The instance has no resources left for another connection: {reason_of(error)}.", "exhausted")
 
 
 def reason_of(error: Exception) -> str:

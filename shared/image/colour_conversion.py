@@ -80,8 +80,8 @@ def _usable_profile(profile: bytes | None, mode: str) -> bytes | None:
         return None
     if len(profile) > MAX_PROFILE_BYTES:
         raise UnsupportedFormat(
-            f"The image's colour profile has more than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a common profile, "
-            "such as sRGB."
+            f"The image's colour profile is larger than {MAX_PROFILE_BYTES // 10**6} MB. Save it with a common "
+            "profile, such as sRGB."
         )
     space = b"CMYK" if mode == "CMYK" else b"GRAY" if mode in _GREY_MODES else b"RGB "
     return profile if profile[36:40] == b"acsp" and profile[16:20] == space else None
@@ -93,7 +93,8 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
         image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
     colours = image.convert(image.mode.removesuffix("A")) if image.mode in {"LA", "RGBA"} else image
     refusal = UnsupportedFormat(
-        "The image's colour profile is large, and cannot be applied. Save it with a common profile, such as sRGB."
+        "The image's colour profile is too large to embed, and cannot be applied. Save it with a common profile, such "
+        "as sRGB."
     )
     try:
         converted = _transformed(colours, ImageCms.ImageCmsProfile(BytesIO(_of_tables(profile))))

@@ -107,7 +107,7 @@ def _plan(paths: Iterable[Path], out: Path | None) -> Iterator[Question]:
     for (file, _), target, possible in zip(files, targets, written, strict=True):
         if any(taken[name] > 1 for name in possible):
             other = "itself" if _real(file) in possible else "another file"
-            raise _Unanswerable(f"{printable(str(file))} would be written over {other}: choose another --out.")
+            raise _Unanswerable(f"{printable(str(file))} would overwrite {other}: choose another --out.")
         yield Question(file, target)
 
 

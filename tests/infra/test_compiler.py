@@ -181,7 +181,10 @@ def camel(name: str) -> str:
         ({"ITWIN_CLIENT_ID": ""}, r"ITWIN_CLIENT_ID is not set: azd env set ITWIN_CLIENT_ID "),
         (
             {"ITWIN_LOGIN": "managed-identity", "ITWIN_TOKEN_SCOPE": "api://x/.default"},
-            r"takes no token of a managed identity, .*: azd env set ITWIN_LOGIN [\w-]+, or azd env set ITWIN_API_URL ",
+            (
+                r"does not accept a managed identity's token, .*: azd env set ITWIN_LOGIN [\w-]+, or azd env set "
+                r"ITWIN_API_URL "
+            ),
         ),
         (
             {"ITWIN_LOGIN": "managed-identity", "ITWIN_API_URL": "https://gateway.example.com"},

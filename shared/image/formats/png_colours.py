@@ -111,5 +111,5 @@ def inflated_profile(content: bytes) -> bytes:
 
 def _large_profile() -> UnsupportedFormat:
     return UnsupportedFormat(
-        f"The PNG's colour profile has more than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
+        f"The PNG's colour profile is larger than {colour.MAX_PROFILE_BYTES // 10**6} MB. Save it with sRGB instead."
     )

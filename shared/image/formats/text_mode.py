@@ -77,7 +77,7 @@ def explains_damage(data: bytes) -> bool:
 def converted() -> CorruptImage:
     """Return the error that says what happened to it."""
     return CorruptImage(
-        "The JPEG was changed by a transfer in text mode, which converts line ends. Transfer it in binary mode."
+        "The JPEG was changed by a transfer in text mode, which converts line endings. Transfer it in binary mode."
     )
 
 

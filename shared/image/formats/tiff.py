@@ -158,4 +158,6 @@ def _refuse_many_scans(directory: Directory) -> None:
     if not pieces or sum(size for _, size in pieces) > len(data):
         raise broken()
     if any(data.count(_START_OF_SCAN, at, at + size) > _MAX_SCANS for at, size in pieces):
-        raise UnsupportedFormat("The TIFF holds a progressive JPEG, which a TIFF must not hold. Save it as a JPEG.")
+        raise UnsupportedFormat(
+            "The TIFF holds a progressive JPEG, which the format does not allow. Save it as a JPEG."
+        )

@@ -97,7 +97,9 @@ def _file_of_plane(source: TiffInspection, number: int) -> bytes:
     directory = source.directory
     count, rest = divmod(len(directory.pieces()), directory.first(tags.SAMPLES, 1))
     if rest or not count:
-        raise CorruptImage("The TIFF is damaged: the number of parts of its planes does not match its directory.")
+        raise CorruptImage(
+            "The TIFF is damaged: the number of parts of its planes does not match its directory. Save it again."
+        )
     entries = {
         **{tag: directory.entry(tag) for tag in _COPIED if tag in directory.entries},
         tags.BITS: longs(directory.order, source.depth),
