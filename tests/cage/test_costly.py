@@ -74,8 +74,8 @@ def outcome(images: Images, data: bytes) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", COSTLY)
-def test_a_costly_file_ends_within_the_limits(crowd: Crowd, kind: str) -> None:
-    """It becomes an image if that can be had within them, and is refused in true words else."""
+def test_a_costly_file_stays_within_the_limits(crowd: Crowd, kind: str) -> None:
+    """It becomes an image if the limits allow; otherwise it is refused for the true reason."""
     code, words = crowd.outcomes[kind]
     assert code in ENDS.get(kind, {"image"})
     assert (code == "TooDemanding") == bool(re.search(r"took more than \d.* (CPU time|memory);", words))
@@ -87,7 +87,7 @@ def test_a_costly_file_ends_within_the_limits(crowd: Crowd, kind: str) -> None:
         assert process.ended.peak_bytes <= CAGE.budget_bytes + BESIDE_BYTES
 
 
-def test_costly_files_at_once_hold_nobody_up_and_fit_the_instance(crowd: Crowd) -> None:
+def test_simultaneous_costly_files_delay_no_other_drop_and_fit_the_instance(crowd: Crowd) -> None:
     """On 2,048 MB, of which the host has a fifth, an innocent drop among them is done before the last of them."""
     assert crowd.outcomes["innocent"] == ("image", "")
     assert "innocent" in list(crowd.outcomes)[:-1]

@@ -133,13 +133,13 @@ def test_a_child_reaches_nothing_where_the_app_is_not_root_either() -> None:
     assert all(line.startswith(("PermissionError", "OSError")) for line in run.stdout.splitlines()), run.stdout
 
 
-def test_a_child_makes_no_code(images: Images) -> None:
+def test_a_child_cannot_create_code(images: Images) -> None:
     """Memory cannot be made executable."""
     with pytest.raises(CorruptImage, match="PermissionError"):
         images.normalize(order("code"))
 
 
-def test_a_child_does_not_raise_its_own_limits(images: Images) -> None:
+def test_a_child_cannot_raise_its_own_limits(images: Images) -> None:
     """Not even to its later limit."""
     with pytest.raises(CorruptImage, match=r"PermissionError|ValueError"):
         images.normalize(order("raise limits"))
@@ -151,7 +151,7 @@ HEAP_MB = 2
 
 @pytest.mark.parametrize("attack", ["memory", "mapped memory"])
 @pytest.mark.parametrize(("needs", "most"), [(0, 64), (1_000_000, 34), (200_000_000, 200)])
-def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most: int) -> None:
+def test_no_child_uses_more_memory_than_its_limit(images: Images, attack: str, needs: int, most: int) -> None:
     """However it is allocated: neither beyond the limit of the examination, nor beyond what was predicted."""
     with pytest.raises(CorruptImage) as refusal:
         images.normalize(order(attack, needs=needs))
@@ -161,14 +161,14 @@ def test_memory_ends_at_the_limit(images: Images, attack: str, needs: int, most:
 
 @pytest.mark.parametrize("attack", ["spin", "spin and ignore the signal"])
 @pytest.mark.parametrize(("needs", "most"), [(0, "2 s"), (1_000_000, "1 s")], ids=["examining", "decoding"])
-def test_cpu_ends_at_the_limit(images: Images, attack: str, needs: int, most: str) -> None:
+def test_no_child_uses_more_cpu_time_than_its_limit(images: Images, attack: str, needs: int, most: str) -> None:
     """The soft limit ends it, or the hard limit if it ignores the signal."""
     with pytest.raises(TooDemanding, match=f"more than {most} of CPU"):
         images.normalize(order(attack, needs=needs))
 
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
-def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
+def test_a_child_that_hangs_is_killed(cage: Cage, needs: int) -> None:
     """It uses no CPU time, so the time limit ends it; the drop is retried, as the file may not be at fault."""
     with pytest.raises(ResourcesExhausted, match="after 1 s"):
         Images(LIMITS, replace(CAGE, wall_s=1), cage).normalize(order("wait", needs=needs))
@@ -176,14 +176,14 @@ def test_a_child_that_stands_still_is_ended(cage: Cage, needs: int) -> None:
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
 @pytest.mark.parametrize("attack", ["crash", "abort", "leave", "leave with a status"])
-def test_a_crash_is_called_a_crash(images: Images, attack: str, needs: int) -> None:
+def test_a_crash_is_reported_as_a_crash(images: Images, attack: str, needs: int) -> None:
     """After the second crash, and never as damage."""
     with pytest.raises(DecoderCrashed, match="crashed on the file twice"):
         images.normalize(order(attack, needs=needs))
 
 
 @pytest.mark.parametrize("needs", [1_000_000, 200_000_000])
-def test_a_crash_for_want_of_memory_is_called_by_its_cause(images: Images, needs: int) -> None:
+def test_a_crash_for_lack_of_memory_is_reported_by_its_cause(images: Images, needs: int) -> None:
     """With more memory, the crash comes later; or it had less memory than predicted."""
     with pytest.raises(TooDemanding, match="Decoding the file took more than 200 MB of memory"):
         images.normalize(order("crash where memory ends", needs=needs))
@@ -223,28 +223,28 @@ def test_a_crash_for_want_of_memory_is_called_by_its_cause(images: Images, needs
     ],
     ids=json.dumps,
 )
-def test_nothing_is_believed_that_no_child_of_ours_would_say(images: Images, said: Any) -> None:
+def test_a_reply_that_no_genuine_child_would_send_is_not_trusted(images: Images, said: Any) -> None:
     """It counts as a crash: the file is refused, and nothing from the message is used."""
     with pytest.raises(DecoderCrashed) as refusal:
         images.normalize(saying(said, leaves=JPEG.hex()))
     assert "door" not in str(refusal.value)
 
 
-def test_what_a_child_says_does_not_reach_a_terminal_as_commands(images: Images) -> None:
+def test_a_childs_message_cannot_control_a_terminal(images: Images) -> None:
     """The message's text is treated as plain text."""
     with pytest.raises(CorruptImage) as refusal:
         images.normalize(saying({"refused": "CorruptImage", "message": "\x1b[2Jhello"}))
     assert str(refusal.value) == "?[2Jhello"
 
 
-def test_a_child_may_say_what_is_legal(images: Images) -> None:
+def test_a_valid_reply_of_a_child_is_accepted(images: Images) -> None:
     """This proves that the tests above fail for the reason that they state."""
     image = images.normalize(saying({"image": SAID}, leaves=JPEG.hex(), needs=1))
     assert (image.data, image.media_type, image.width, image.source.width) == (JPEG, "image/jpeg", 10, 10)
 
 
 @pytest.mark.parametrize("needs", [0, 1_000_000], ids=["examining", "decoding"])
-def test_a_child_that_was_killed_from_outside_says_nothing_about_its_file(cage: Cage, needs: int) -> None:
+def test_a_child_killed_from_outside_is_not_blamed_on_its_file(cage: Cage, needs: int) -> None:
     """As the system does when memory runs out: that is exhaustion, and the drop is retried later."""
     watched = Watched(cage)
     images = Images(LIMITS, CAGE, watched)

@@ -54,7 +54,7 @@ def outcome(normalize: object, data: bytes) -> NormalizedImage | tuple[str, str]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_cage_changes_nothing_about_what_becomes_of_a_file(images: Images, kind: str) -> None:
+def test_every_file_has_the_same_result_inside_and_outside_the_cage(images: Images, kind: str) -> None:
     """The child imports, opens and builds nothing more; damaged files are refused with the same messages."""
     data = intact()[kind]
     limits = images._limits
@@ -77,7 +77,7 @@ COLOURS = {
 
 
 @pytest.mark.parametrize("kind", COLOURS)
-def test_what_is_rare_needs_nothing_in_the_cage_that_is_not_there(images: Images, kind: str) -> None:
+def test_rare_formats_need_nothing_that_the_cage_lacks(images: Images, kind: str) -> None:
     """A process that holds a file loads no module, no codec and no callback."""
     data = COLOURS[kind]()
     limits = images._limits
@@ -86,7 +86,7 @@ def test_what_is_rare_needs_nothing_in_the_cage_that_is_not_there(images: Images
     assert isinstance(made, tuple) == (kind == "a damaged fax")
 
 
-def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
+def test_a_legal_image_is_sent_unchanged() -> None:
     """The bytes are not even copied back."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "JPEG")
@@ -94,13 +94,13 @@ def test_a_legal_image_leaves_as_the_very_bytes_that_came() -> None:
     images.close()
 
 
-def test_an_image_is_not_waited_for_when_the_attempts_time_is_over(images: Images) -> None:
+def test_an_attempt_does_not_wait_for_an_image_past_its_deadline(images: Images) -> None:
     """The drop is postponed by message; the process that had its file ends."""
     with pytest.raises(OutOfTime):
         images.normalize(encoded(photo(), "JPEG"), time.monotonic())
 
 
-def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
+def test_simultaneous_files_do_not_affect_one_another(images: Images) -> None:
     """More files than processes, valid and invalid."""
     files = [*intact().values()] * 2
     limits = images._limits
@@ -109,7 +109,7 @@ def test_files_at_once_do_not_disturb_one_another(images: Images) -> None:
     assert outcomes == [outcome(lambda data: normalize_image(data, limits), data) for data in files]
 
 
-def test_a_template_that_was_killed_is_replaced(others: set[int]) -> None:
+def test_a_killed_template_is_replaced(others: set[int]) -> None:
     """The next drop is not affected."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
@@ -120,7 +120,7 @@ def test_a_template_that_was_killed_is_replaced(others: set[int]) -> None:
     images.close()
 
 
-def test_a_template_that_is_starved_is_replaced(others: set[int]) -> None:
+def test_a_template_without_memory_or_descriptors_is_replaced(others: set[int]) -> None:
     """Its children could not even receive their files: that is not reported as a crash of the decoder."""
     images = open_images(LIMITS, CAGE)
     data = encoded(photo(), "BMP")
@@ -133,7 +133,7 @@ def test_a_template_that_is_starved_is_replaced(others: set[int]) -> None:
     images.close()
 
 
-def test_a_template_that_stands_still_is_replaced(others: set[int]) -> None:
+def test_a_template_that_hangs_is_replaced(others: set[int]) -> None:
     """It is killed when its time is over."""
     images = open_images(LIMITS, CageLimits(wall_s=10))
     data = encoded(photo(), "BMP")
@@ -144,7 +144,7 @@ def test_a_template_that_stands_still_is_replaced(others: set[int]) -> None:
     images.close()
 
 
-def test_no_process_is_left_when_it_is_closed(others: set[int]) -> None:
+def test_closing_the_cage_ends_all_of_its_processes(others: set[int]) -> None:
     """Neither the template nor the child that it keeps ready."""
     images = open_images(LIMITS, CAGE)
     images.normalize(encoded(photo(), "BMP"))
@@ -191,7 +191,7 @@ def test_the_app_imports_no_decoder() -> None:
     assert {"PIL", "PIL.Image", "pi_heif"}.isdisjoint(run.stdout.splitlines())
 
 
-def test_packages_that_the_app_alone_knows_are_found(tmp_path: Path) -> None:
+def test_packages_that_are_only_on_the_apps_path_are_found(tmp_path: Path) -> None:
     """As deployed: they are in `.python_packages`, which the Functions worker puts on `sys.path`."""
     packages = tmp_path / ".python_packages" / "lib" / "site-packages"
     packages.parent.mkdir(parents=True)
@@ -238,7 +238,7 @@ images.close()
 """
 
 
-def test_it_works_where_there_is_no_cage() -> None:
+def test_images_are_processed_where_the_system_cannot_provide_a_cage() -> None:
     """On a system without `memfd_create`, `fork`, `resource` and descriptors over sockets: one process per file."""
     files = [encoded(photo(), "JPEG"), intact()["bmp"], intact()["heic"], b"", encoded(photo(), "JPEG")[:5_000]]
     command = [sys.executable, "-c", WITHOUT.format(project=str(PROJECT), wall_s=int(HANG_S))]

@@ -41,19 +41,19 @@ def machine(root: Path, files: dict[str, str]) -> Path:
     ],
     ids=["a machine", "a group", "a group without a limit", "a group above", "version 1", "version 1, no limit"],
 )
-def test_memory_is_what_the_smallest_limit_leaves(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+def test_available_memory_follows_the_smallest_limit(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     """A container sees all of the machine's memory, but is killed at its own limit."""
     assert instance_bytes(machine(tmp_path, files)) == expected
 
 
-def test_memory_is_unknown_where_nothing_tells_it(tmp_path: Path) -> None:
+def test_available_memory_is_unknown_where_no_limit_can_be_read(tmp_path: Path) -> None:
     """Then the budget is only what one image needs."""
     assert instance_bytes(tmp_path) == 0
     assert limits_for(0, 100_000_000).processes == 1
 
 
 @pytest.mark.parametrize(("megabytes", "processes"), [(512, 1), (1_024, 2), (2_048, 4), (4_096, 4)])
-def test_all_that_is_held_at_once_fits_the_instance(megabytes: int, processes: int) -> None:
+def test_everything_in_memory_at_once_fits_the_instance(megabytes: int, processes: int) -> None:
     """The budget of images, waiting files, the processes, the app, and a fifth for the host."""
     limits = limits_for(megabytes * MIB, 100_000_000)
     assert limits.processes == processes

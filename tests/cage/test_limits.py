@@ -38,7 +38,7 @@ def roomy() -> Iterator[Images]:
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_decoder_that_gets_no_memory_does_not_call_its_file_damaged(
+def test_a_file_is_not_called_damaged_when_its_decoder_runs_out_of_memory(
     kind: str, starved: Images, roomy: Images, request: pytest.FixtureRequest
 ) -> None:
     """A decoder may report damage then; but the file is intact, and with enough memory it becomes an image."""
@@ -50,7 +50,7 @@ def test_a_decoder_that_gets_no_memory_does_not_call_its_file_damaged(
         assert image == roomy.normalize(file(kind))
 
 
-def test_least_memory_is_too_little_for_most_kinds() -> None:
+def test_the_least_memory_is_too_little_for_most_formats() -> None:
     """Otherwise no allocation would have failed; for a small file, a template's own free memory may suffice."""
     images = open_images(LIMITS, CageLimits(budget_bytes=2_000_000, wall_s=int(HANG_S)))
     refused = [kind for kind in FILES if outcome(images, file(kind))[0]]

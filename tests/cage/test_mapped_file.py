@@ -29,7 +29,7 @@ class Watched(MappedFile):
 
 
 @pytest.mark.parametrize("kind", sorted(FILES.keys() - READ_WHOLE))
-def test_examining_a_file_copies_next_to_nothing_of_it(kind: str) -> None:
+def test_examining_a_file_copies_almost_none_of_it(kind: str) -> None:
     """Each page of a copy would take the process as much memory as a page of the file itself."""
     content = file(kind)
     descriptor = os.memfd_create("file")

@@ -54,14 +54,14 @@ def outcome(images: Images, data: bytes, most_unpacked: int = 0) -> NormalizedIm
         return error.code, error.message
 
 
-def test_a_legal_image_that_was_packed_leaves_as_what_was_packed(images: Images) -> None:
+def test_a_legal_image_that_was_gzipped_is_sent_decompressed_and_unchanged(images: Images) -> None:
     """The image's own bytes are sent, and no change is reported."""
     image = images.normalize(PACKED, most_unpacked=MOST)
     assert (image.data, image.changes) == (JPEG, ())
 
 
 @pytest.mark.parametrize("data", [BMP, encoded(photo(1_200, 900), "PNG"), JPEG[:-5_000], b"", b"text"])
-def test_a_packed_file_becomes_what_it_would_without_that(images: Images, data: bytes) -> None:
+def test_a_gzipped_file_has_the_same_result_as_an_uncompressed_one(images: Images, data: bytes) -> None:
     """Images that are passed through, files that are refused, and images that are too large to pass through."""
     assert outcome(images, gzip.compress(data, mtime=0), MOST) == outcome(images, data)
 
@@ -69,45 +69,45 @@ def test_a_packed_file_becomes_what_it_would_without_that(images: Images, data: 
 @pytest.mark.parametrize(
     "data", [JPEG, BMP, b"", b"text", PACKED[:-9], PACKED[:5_000], zlib.compress(JPEG), PACKED[:40] + JPEG]
 )
-def test_a_label_that_is_wrong_is_ignored(images: Images, data: bytes) -> None:
+def test_a_wrong_content_encoding_is_ignored(images: Images, data: bytes) -> None:
     """The content is taken as it is, and tells its own format."""
     assert outcome(images, data, MOST) == outcome(images, data)
 
 
-def test_what_stands_behind_the_end_is_left_out(images: Images) -> None:
+def test_bytes_after_the_end_of_the_gzip_stream_are_ignored(images: Images) -> None:
     """As every decompressor does."""
     assert images.normalize(PACKED + bytes(100), most_unpacked=MOST).data == JPEG
 
 
-def test_what_was_packed_twice_is_unpacked_once(images: Images) -> None:
+def test_a_file_that_was_gzipped_twice_is_decompressed_once(images: Images) -> None:
     """The label stands for one layer only; the remaining content is recognized as an archive."""
     with pytest.raises(UnsupportedFormat, match="gzip archive"):
         images.normalize(gzip.compress(PACKED), most_unpacked=MOST)
 
 
 @pytest.mark.parametrize("end", [None, 5_000])
-def test_what_unpacks_to_more_than_the_limit_is_refused(images: Images, end: int | None) -> None:
+def test_a_file_that_decompresses_to_more_than_the_limit_is_refused(images: Images, end: int | None) -> None:
     """However little is stored, complete or not, and never beyond the limit."""
     bomb = gzip.compress(bytes(50_000_000), 9, mtime=0)[:end]
     with pytest.raises(SourceTooLarge, match=r"larger than MAX_SOURCE_BYTES allows once it is unpacked"):
         images.normalize(bomb, most_unpacked=MOST)
 
 
-def test_the_limit_itself_is_not_more_than_it(images: Images) -> None:
+def test_a_file_that_decompresses_to_exactly_the_limit_is_accepted(images: Images) -> None:
     """To the byte."""
     assert images.normalize(PACKED, most_unpacked=len(JPEG)).data == JPEG
     with pytest.raises(SourceTooLarge):
         images.normalize(PACKED, most_unpacked=len(JPEG) - 1)
 
 
-def test_what_takes_long_to_unpack_is_too_demanding(cage: Watched) -> None:
+def test_a_file_that_takes_too_long_to_decompress_is_too_demanding(cage: Watched) -> None:
     """Empty blocks cost their sender little."""
     slow = b"\x1f\x8b\x08" + bytes(7) + empty_blocks(60_000_000)
     with pytest.raises(TooDemanding, match="Unpacking the file took more than 2 s of CPU"):
         Images(LIMITS, CAGE, cage).normalize(slow, most_unpacked=MOST)
 
 
-def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
+def test_decompressing_needs_no_memory_beyond_its_output(cage: Watched) -> None:
     """The output is written in place, piece by piece."""
     began = len(cage.seen)
     for size in (1_000_000, 50_000_000):
@@ -118,13 +118,13 @@ def test_unpacking_takes_no_memory_beside_what_comes_out(cage: Watched) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 12, 2**70, True, 1.5, "1", [1]])
-def test_no_size_is_believed_that_cannot_be(size: object) -> None:
+def test_an_impossible_size_is_not_trusted(size: object) -> None:
     """Like every other message of a process that has a file."""
     with pytest.raises(InvalidMessage):
         unpacked_bytes({"unpacked": size}, 10)
 
 
 @pytest.mark.parametrize("size", [None, 0, 10, 11])
-def test_a_size_that_can_be_is_believed(size: int | None) -> None:
+def test_a_possible_size_is_accepted(size: int | None) -> None:
     """One more than the limit stands for anything larger."""
     assert unpacked_bytes({"unpacked": size}, 10) == size

@@ -67,22 +67,26 @@ LAYOUTS: dict[str, tuple[Masks, int]] = {
 @pytest.mark.parametrize("top_down", [False, True])
 @pytest.mark.parametrize("header_bytes", [SHORT, VERSION_3, VERSION_5])
 @pytest.mark.parametrize(("masks", "bits"), LAYOUTS.values(), ids=LAYOUTS)
-def test_channels_are_where_the_masks_say(masks: Masks, bits: int, header_bytes: int, *, top_down: bool) -> None:
-    """GIMP writes transparency of one bit, which was ignored; most others were refused."""
+def test_the_bit_masks_of_a_bmp_locate_its_channels(
+    masks: Masks, bits: int, header_bytes: int, *, top_down: bool
+) -> None:
+    """GIMP writes one-bit transparency, which was ignored; most other masks were refused."""
     _, _, pixels = seen(normalize_image(bmp(masks, bits, header_bytes, top_down=top_down)).data)
     shown = zip(pixels, expected(masks), strict=True)
     assert all(one == other or one[3:] == other[3:] == (0,) for one, other in shown)
 
 
 @pytest.mark.parametrize("masks", [(0xFFFFE000, 0x1F00, 0xFF, 0), (0, 0xFF00, 0xFF, 0xFF000000)])
-def test_masks_of_too_many_bits_or_none_are_refused_by_name(masks: Masks) -> None:
+def test_a_mask_with_too_many_bits_or_none_is_refused_with_a_message_that_names_it(masks: Masks) -> None:
     """No program is known that writes them."""
     with pytest.raises(UnsupportedFormat, match="unusual bit masks"):
         normalize_image(bmp(masks, 32))
 
 
 @pytest.mark.parametrize(("bits", "compression", "what"), [(2, 0, "2 bits"), (0, 4, "a JPEG"), (0, 5, "a PNG")])
-def test_what_else_a_bmp_may_hold_is_named(bits: int, compression: int, what: str) -> None:
+def test_a_bmp_in_an_unsupported_encoding_is_refused_with_a_message_that_names_it(
+    bits: int, compression: int, what: str
+) -> None:
     """Printers and small devices have such."""
     header = struct.pack("<IiiHHIIiiII", SHORT, 64, 64, 1, bits, compression, 0, 0, 0, 0, 0)
     with pytest.raises(UnsupportedFormat, match=what):

@@ -56,7 +56,7 @@ def test_cmyk_goes_through_its_profile(kind: str) -> None:
     assert max(pixels[width - 1]) < 5
 
 
-def test_of_a_profile_with_floating_steps_the_tables_are_followed() -> None:
+def test_the_tables_of_a_profile_take_precedence_over_its_floating_point_steps() -> None:
     """A megabyte holds thousands of such steps; but the profile's colours are kept without them."""
     profile = cmyk_profile().replace(b"cprt", b"D2B0", 1)
     normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 0, 0)), "JPEG", icc_profile=profile))
@@ -64,7 +64,7 @@ def test_of_a_profile_with_floating_steps_the_tables_are_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk_without_a_profile_is_mixed_as_paint(kind: str) -> None:
+def test_cmyk_without_a_profile_is_converted_like_ink(kind: str) -> None:
     """Adobe's inverted CMYK and a TIFF's are both decoded correctly."""
     normalized = normalize_image(encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), kind))
     _, _, pixels = seen(normalized.data)
@@ -84,14 +84,14 @@ def test_16_bits_are_scaled_not_clipped(kind: str, options: dict[str, Any]) -> N
     assert all(abs(pixels[x][0] - x) <= 3 for x in range(width))
 
 
-def test_32_bits_are_refused_by_name() -> None:
+def test_an_image_of_32_bits_is_refused_with_a_message_that_names_them() -> None:
     """Their range of values is unknown."""
     with pytest.raises(UnsupportedFormat, match="32 bits"):
         normalize_image(encoded(Image.new("F", (64, 64), 0.5), "TIFF"))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])
-def test_a_drawing_becomes_a_png_that_is_the_same(kind: str) -> None:
+def test_a_drawing_becomes_a_png_with_the_same_pixels(kind: str) -> None:
     """A logo is not blurred by a JPEG."""
     options = {"lossless": True} if kind == "WEBP" else {}
     normalized = normalize_image(encoded(pattern(), kind, **options))
@@ -100,7 +100,7 @@ def test_a_drawing_becomes_a_png_that_is_the_same(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "options"), [("WEBP", {}), ("AVIF", {}), ("TIFF", {"compression": "jpeg"})])
-def test_a_photo_that_has_had_losses_becomes_a_jpeg(kind: str, options: dict[str, Any]) -> None:
+def test_a_lossy_photo_becomes_a_jpeg(kind: str, options: dict[str, Any]) -> None:
     """As a PNG it would be five times the size, and look no better."""
     assert normalize_image(encoded(photo(), kind, **options)).media_type == "image/jpeg"
 
@@ -109,7 +109,7 @@ def test_a_photo_that_has_had_losses_becomes_a_jpeg(kind: str, options: dict[str
     ("kind", "options"),
     [("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})],
 )
-def test_what_came_without_losses_leaves_without_where_it_fits(kind: str, options: dict[str, Any]) -> None:
+def test_a_lossless_image_stays_lossless_if_it_fits(kind: str, options: dict[str, Any]) -> None:
     """The limit is a budget; a picture that is too large for it becomes a JPEG."""
     picture = photo()
     data = encoded(picture, kind, **options)
@@ -119,7 +119,7 @@ def test_what_came_without_losses_leaves_without_where_it_fits(kind: str, option
     assert normalize_image(data, ImageLimits(max_output_bytes=100_000)).media_type == "image/jpeg"
 
 
-def test_a_png_that_is_made_again_keeps_every_pixel() -> None:
+def test_a_re_encoded_png_keeps_every_pixel() -> None:
     """Rotated or padded, it is the same picture."""
     picture = photo()
     normalized = normalize_image(encoded(picture, "PNG", exif=exif(6)))
@@ -135,21 +135,23 @@ def sampling_of(data: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("max_bytes", [5_000_000, 200_000])
 @pytest.mark.parametrize(("subsampling", "sampling"), [("4:4:4", (1, 1)), ("4:2:2", (2, 1)), ("4:2:0", (2, 2))])
-def test_a_jpeg_keeps_its_sampling(subsampling: str, sampling: tuple[int, int], max_bytes: int) -> None:
+def test_a_re_encoded_jpeg_keeps_its_chroma_sampling(
+    subsampling: str, sampling: tuple[int, int], max_bytes: int
+) -> None:
     """More chroma would waste bytes, less would blur it."""
     data = encoded(photo(900, 100), "JPEG", quality=90, subsampling=subsampling)
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
     assert sampling_of(normalized.data) == sampling
 
 
-def test_the_sampling_of_a_jpeg_is_turned_with_it() -> None:
+def test_the_chroma_sampling_of_a_jpeg_rotates_with_it() -> None:
     """Chroma halved across would be halved down after the rotation; full chroma is kept instead."""
     data = encoded(photo(), "JPEG", quality=90, subsampling="4:2:2", exif=exif(6))
     assert sampling_of(normalize_image(data).data) == (1, 1)
 
 
 @pytest.mark.parametrize(("max_bytes", "sampling"), [(5_000_000, (1, 1)), (35_000, (2, 2))])
-def test_colours_are_as_sharp_as_shapes_while_there_is_room(max_bytes: int, sampling: tuple[int, int]) -> None:
+def test_chroma_is_not_subsampled_if_the_image_fits_without_it(max_bytes: int, sampling: tuple[int, int]) -> None:
     """Red lines and text on a map would blur."""
     data = encoded(photo(400, 300), "AVIF", quality=90)
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
@@ -157,7 +159,7 @@ def test_colours_are_as_sharp_as_shapes_while_there_is_room(max_bytes: int, samp
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "AVIF"])
-def test_transparency_stays_while_it_fits(kind: str) -> None:
+def test_transparency_is_kept_if_it_fits(kind: str) -> None:
     """It may be shown on a page that is not white."""
     picture = photo(100, 100)
     picture.putalpha(Image.linear_gradient("L").resize((100, 100)))
@@ -168,7 +170,7 @@ def test_transparency_stays_while_it_fits(kind: str) -> None:
     assert max(alphas) > 245
 
 
-def test_transparency_that_does_not_fit_is_laid_on_white() -> None:
+def test_transparency_that_does_not_fit_becomes_white() -> None:
     """A JPEG has no transparency."""
     picture = photo(400, 400)
     picture.putalpha(Image.new("L", (400, 400), 0))
@@ -180,14 +182,14 @@ def test_transparency_that_does_not_fit_is_laid_on_white() -> None:
     assert min(min(pixel) for pixel in seen(normalized.data)[2]) > 250
 
 
-def test_an_alpha_channel_that_hides_nothing_does_not_make_a_png() -> None:
+def test_an_opaque_alpha_channel_does_not_make_an_image_a_png() -> None:
     """Many programs write one for every picture."""
     picture = photo()
     picture.putalpha(255)
     assert normalize_image(encoded(picture, "AVIF")).media_type == "image/jpeg"
 
 
-def test_padding_is_transparent_where_the_picture_is() -> None:
+def test_the_padding_of_a_transparent_image_is_transparent() -> None:
     """White bars would stand out."""
     picture = pattern().resize((480, 32))
     picture.putalpha(128)
@@ -218,7 +220,7 @@ def test_cropping_keeps_the_middle() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 200), (33, 31)])
-def test_every_mode_of_png_comes_out_legal_at_any_size(mode: str, size: tuple[int, int]) -> None:
+def test_a_png_of_any_mode_and_size_becomes_legal(mode: str, size: tuple[int, int]) -> None:
     """Also the smallest and thinnest."""
     normalized = normalize_image(encoded(Image.new(mode, size), "PNG"))
     width, height, _ = seen(normalized.data)
@@ -233,7 +235,7 @@ def test_a_key_colour_of_a_16_bit_png_stays_transparent() -> None:
 
 
 @pytest.mark.parametrize("value", [0x0000, 0x00FF, 0x1234, 0x12F0, 0xFF00, 0xFFFF])
-def test_a_key_colour_of_16_bits_is_transparent_and_its_neighbours_are_not(value: int) -> None:
+def test_only_the_exact_key_colour_of_a_16_bit_png_is_transparent(value: int) -> None:
     """Pixels are rounded to 8 bits, and many become equal."""
     picture = Image.new("I;16", (64, 64), value)
     picture.paste(value ^ 1, (32, 0, 64, 64))
@@ -243,7 +245,7 @@ def test_a_key_colour_of_16_bits_is_transparent_and_its_neighbours_are_not(value
 
 
 @pytest.mark.parametrize(("depth", "key"), [(1, 1), (2, 1), (2, 2), (4, 7), (4, 15), (8, 200)])
-def test_a_key_colour_of_few_bits_is_transparent_and_its_neighbours_are_not(depth: int, key: int) -> None:
+def test_only_the_exact_key_colour_of_a_png_with_few_bits_is_transparent(depth: int, key: int) -> None:
     """Pillow scales such pixels to 8 bits, but not the key."""
     rows = bytes((0, *(int(f"{key:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
     rows += bytes((0, *(int(f"{key ^ 1:0{depth}b}" * (8 // depth), 2),) * 8 * depth)) * 32
@@ -264,7 +266,7 @@ def test_a_key_colour_of_16_bit_rgb_is_transparent() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kind", ["dithered", "hatched"])
-def test_a_drawing_of_few_colours_stays_as_sharp_as_it_is(kind: str, mode: str) -> None:
+def test_a_drawing_with_few_colours_stays_lossless(kind: str, mode: str) -> None:
     """No two neighbours are equal, and yet a JPEG would spoil it."""
     hatching = Image.new("1", (320, 240))
     hatching.putdata([(x + y) % 2 for y in range(240) for x in range(320)])
@@ -273,7 +275,7 @@ def test_a_drawing_of_few_colours_stays_as_sharp_as_it_is(kind: str, mode: str) 
     assert normalized.media_type == "image/png"
 
 
-def test_a_grey_photo_is_not_one_of_few_colours() -> None:
+def test_a_grey_photo_does_not_count_as_a_drawing_with_few_colours() -> None:
     """It has 256 at the most."""
     assert normalize_image(encoded(photo(mode="L").convert("RGB"), "AVIF")).media_type == "image/jpeg"
 
@@ -296,7 +298,7 @@ def grey_tiff(order: str, photometric: int, depth: int, kind: int = 1, extra: in
 @pytest.mark.parametrize(
     ("order", "photometric", "depth"), [("<", 1, 16), (">", 1, 16), ("<", 0, 16), (">", 0, 16), ("<", 1, 12)]
 )
-def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: int) -> None:
+def test_grey_of_more_than_8_bits_keeps_its_brightness(order: str, photometric: int, depth: int) -> None:
     """Whatever stands for white, and however many bits it has."""
     normalized = normalize_image(grey_tiff(order, photometric, depth))
     expected = [value if photometric else 255 - value for value in (0, 255, 127, 25)]
@@ -316,7 +318,7 @@ def test_deep_grey_is_as_bright_as_it_was(order: str, photometric: int, depth: i
         (grey_tiff("<", 1, 8, kind=2), "grey as 8-bit little-endian signed integers"),
     ],
 )
-def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: str) -> None:
+def test_a_tiff_with_unsupported_pixels_is_refused_with_a_message_that_names_them(data: bytes, what: str) -> None:
     """It is not damaged, and its writer can save it differently."""
     with pytest.raises(UnsupportedFormat, match=what):
         normalize_image(data)
@@ -337,7 +339,7 @@ def test_a_tiff_whose_pixels_are_not_read_is_refused_by_name(data: bytes, what: 
         (5, 4, (), (23, 114, 184)),
     ],
 )
-def test_channels_that_lie_apart_are_put_together(
+def test_separate_colour_planes_are_combined(
     order: str, depth: int, photometric: int, planes: int, *, extra: tuple[int, ...], shown: tuple[int, ...]
 ) -> None:
     """As grey, as colours, with their transparency and without what is neither."""
@@ -350,13 +352,13 @@ def test_channels_that_lie_apart_are_put_together(
 
 
 @pytest.mark.parametrize("kind", [2, 3])
-def test_planes_of_other_numbers_are_refused_by_name(kind: int) -> None:
+def test_planes_of_unsupported_numbers_are_refused_with_a_message_that_names_them(kind: int) -> None:
     """They are not damaged."""
     with pytest.raises(UnsupportedFormat, match="RGB as 16-bit little-endian"):
         normalize_image(tiff_of_planes("<", 2, 16, 3, **{"339": (kind,) * 3}))
 
 
-def test_planes_that_are_not_all_there_are_damaged() -> None:
+def test_a_tiff_with_an_incomplete_plane_is_damaged() -> None:
     """A strip too few."""
     whole = {"273": tuple(range(8, 16)), "279": (1,) * 8}
     with pytest.raises(CorruptImage, match="fewer parts"):
@@ -393,7 +395,7 @@ P3 = chunk(b"cHRM", struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 6
         ((cicp(200, 200), LINEAR), "colours-converted", 188),
     ],
 )
-def test_what_a_png_says_of_its_colours_holds_when_it_is_made_again(
+def test_the_colours_that_a_png_states_are_applied_when_it_is_re_encoded(
     said: tuple[bytes, ...], change: str | None, grey: int, mode: str
 ) -> None:
     """Mid-grey is as bright as it was: cICP goes before sRGB, sRGB before gAMA."""
@@ -403,13 +405,13 @@ def test_what_a_png_says_of_its_colours_holds_when_it_is_made_again(
     assert all(abs(value - grey) <= 1 for value in middle(data))
 
 
-def test_a_png_that_is_legal_passes_with_what_it_says_of_its_colours() -> None:
+def test_a_legal_png_keeps_its_colour_chunks() -> None:
     """Viewers know how to handle it."""
     data = with_chunk(encoded(pattern(), "PNG"), LINEAR + P3)
     assert normalize_image(data).data is data
 
 
-def test_other_primaries_become_a_profile() -> None:
+def test_unusual_primaries_become_a_profile() -> None:
     """No pixel changes."""
     data = with_chunk(encoded(pattern().resize((640, 64)), "PNG"), P3)
     normalized = normalize_image(data)
@@ -418,7 +420,7 @@ def test_other_primaries_become_a_profile() -> None:
 
 
 @pytest.mark.parametrize(("depth", "darkest"), [(8, 13), (16, 1)])
-def test_the_darks_of_linear_light_are_kept_while_they_have_16_bits(depth: int, darkest: int) -> None:
+def test_linear_light_keeps_its_dark_tones_if_it_has_16_bits(depth: int, darkest: int) -> None:
     """One of 255 is a hundredth of them all, and a tenth of what is seen."""
     values = [round(20 / 65_535 * (2**depth - 1)) or 1] * 3
     row = b"\0" + struct.pack(f">3{'H' if depth == 16 else 'B'}", *values) * 64
@@ -429,7 +431,7 @@ def test_the_darks_of_linear_light_are_kept_while_they_have_16_bits(depth: int, 
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)])
-def test_paper_is_white_and_what_is_brighter_is_rolled_off(transfer: int, white: int) -> None:
+def test_hdr_reference_white_becomes_white_and_highlights_are_rolled_off(transfer: int, white: int) -> None:
     """203 cd/m2 of PQ, 75 % of HLG; a brighter picture keeps all of its highlights."""
     assert min(middle(png_of(white, cicp(9, transfer), mode="RGB"))) >= 252
     ramp = Image.new("RGB", (640, 64))
@@ -444,7 +446,7 @@ def test_paper_is_white_and_what_is_brighter_is_rolled_off(transfer: int, white:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
-def test_a_large_profile_is_applied_when_a_picture_is_made_again(kind: str) -> None:
+def test_a_large_profile_is_applied_when_an_image_is_re_encoded(kind: str) -> None:
     """It would take a third of the output limit; its colours are kept."""
     data = encoded(Image.new("RGB", (640, 64), (90, 120, 200)), kind, icc_profile=big_profile())
     normalized = normalize_image(data)
@@ -458,7 +460,7 @@ def test_a_large_profile_is_applied_when_a_picture_is_made_again(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_large_profile_stays_where_a_picture_passes(kind: str) -> None:
+def test_a_large_profile_is_kept_if_an_image_is_sent_as_it_is(kind: str) -> None:
     """It is legal as it is."""
     data = encoded(photo(), kind, icc_profile=big_profile())
     assert normalize_image(data).data is data
@@ -477,12 +479,12 @@ def test_a_large_profile_stays_where_a_picture_passes(kind: str) -> None:
         (99, 99, ("converted",)),
     ],
 )
-def test_what_an_avif_says_of_its_colours_is_heeded(primaries: int, transfer: int, changes: tuple[str, ...]) -> None:
+def test_the_colours_that_an_avif_states_are_applied(primaries: int, transfer: int, changes: tuple[str, ...]) -> None:
     """As numbers, if it has no profile."""
     assert normalize_image(numbered(primaries, transfer)).changes == changes
 
 
-def test_an_avif_whose_container_says_nothing_of_colours_has_those_of_its_stream() -> None:
+def test_the_colours_of_an_avif_are_those_of_its_stream_if_its_container_states_none() -> None:
     """The sequence header states them as well."""
     data = numbered(12, 13).replace(b"colr", b"free", 1)
     assert normalize_image(data).changes == ("converted",)
@@ -494,7 +496,7 @@ def test_an_avif_whose_container_says_nothing_of_colours_has_those_of_its_stream
 
 
 @pytest.mark.parametrize(("size", "offset"), [((80, 60), (0, 0)), ((40, 30), (10, -5))])
-def test_what_was_cropped_away_in_an_avif_does_not_leave(size: tuple[int, int], offset: tuple[int, int]) -> None:
+def test_the_cropped_parts_of_an_avif_are_not_sent(size: tuple[int, int], offset: tuple[int, int]) -> None:
     """Its container states the visible part; the file still contains all of it."""
     picture = Image.new("RGB", (160, 120), (200, 0, 0))
     (width, height), (right, below) = size, offset
@@ -533,7 +535,7 @@ def boxes_in_order(content: bytes) -> list[bytes]:
     return found
 
 
-def test_the_transparency_of_an_avif_needs_no_size_of_its_own() -> None:
+def test_the_alpha_item_of_an_avif_may_lack_a_size() -> None:
     """Older encoders left it out: it is that of the picture."""
     picture = pattern()
     picture.putalpha(Image.new("L", picture.size, 128))
@@ -548,7 +550,7 @@ def test_the_transparency_of_an_avif_needs_no_size_of_its_own() -> None:
     assert {pixel[-1] for pixel in seen(normalized.data)[2]} <= {127, 128, 129}
 
 
-def test_what_lies_beside_the_first_frame_of_a_gif_is_transparent() -> None:
+def test_the_canvas_around_the_first_frame_of_a_gif_is_transparent() -> None:
     """Pillow fills it with the palette's first colour."""
     data = encoded(Image.new("P", (20, 10), 0), "GIF").replace(
         struct.pack("<HH", 20, 10), struct.pack("<HH", 60, 40), 1
@@ -585,7 +587,7 @@ def bmp(header_bytes: int, kind: int, *, profile: bytes = b"", gamma: float = 0.
         (bmp(124, 0x4D42_4544, profile=colour.ColourSpace(gamma=1.8).profile(is_grey=False)), None, 146),
     ],
 )
-def test_what_a_bmp_says_of_its_colours_is_heeded(data: bytes, change: str | None, grey: int) -> None:
+def test_the_colours_that_a_bmp_states_are_applied(data: bytes, change: str | None, grey: int) -> None:
     """As numbers, or as a profile after its pixels; sRGB and Windows' own colours need no profile."""
     assert {"colours-converted", "profile-embedded"} & set(normalize_image(data).changes) == (
         {change} if change else set()
@@ -633,7 +635,7 @@ HEVC = bytes.fromhex(
 """What x265 writes of a picture in Display P3."""
 
 
-def test_colours_that_an_hevc_stream_states_are_read_whatever_is_missing() -> None:
+def test_malformed_parameter_sets_of_an_hevc_stream_state_no_colours() -> None:
     """A set that ends before them states none; nor do arrays that hold none, or say that they are longer."""
     assert hevc.cicp(HEVC) == (12, 13)
     for end in range(len(HEVC)):

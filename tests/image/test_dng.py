@@ -39,7 +39,7 @@ from tests.image.raw_files import (
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("chained", [False, True])
 @pytest.mark.parametrize("pages", [[RAW, SMALL, LARGE], [LARGE, SMALL, RAW]])
-def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], order: str, *, chained: bool) -> None:
+def test_the_largest_preview_is_sent_as_it_is(pages: list[tuple[Page, bytes]], order: str, *, chained: bool) -> None:
     """Wherever it is among the pages."""
     normalized = normalize_image(dng(THUMBNAIL, pages, order, chained=chained))
     assert normalized.data == LARGE[1]
@@ -47,7 +47,7 @@ def test_the_largest_preview_leaves_as_it_is(pages: list[tuple[Page, bytes]], or
     assert normalized.source.media_type == "image/x-adobe-dng"
 
 
-def test_pages_may_be_named_by_numbers_of_their_own_kind() -> None:
+def test_offsets_of_pages_may_have_the_type_ifd() -> None:
     """IFD is another name for LONG, which libtiff writes; such files were refused as cut short."""
     data = dng(THUMBNAIL, [RAW, LARGE])
     named = data.replace(struct.pack("<HH", SUB_PAGES, 4), struct.pack("<HH", SUB_PAGES, 13))
@@ -57,7 +57,7 @@ def test_pages_may_be_named_by_numbers_of_their_own_kind() -> None:
 
 @pytest.mark.parametrize("kind", [PREVIEW, ALTERNATIVE])
 @pytest.mark.parametrize("photometric", [YCBCR, RGB])
-def test_pages_that_say_so_are_previews(kind: int, photometric: int) -> None:
+def test_pages_marked_as_previews_are_used(kind: int, photometric: int) -> None:
     """In the colours of a JPEG, or in RGB."""
     preview = page(kind, photometric, LARGE[1], (1_600, 1_200))
     assert normalize_image(dng(THUMBNAIL, [RAW, preview])).data == LARGE[1]
@@ -76,7 +76,7 @@ def test_pages_that_say_so_are_previews(kind: int, photometric: int) -> None:
         page(PREVIEW, YCBCR, jpeg("blue", 200, 100), (1_600, 1_200)),
     ],
 )
-def test_what_is_no_preview_of_use_never_leaves(other: tuple[Page, bytes]) -> None:
+def test_neither_a_raw_picture_nor_a_small_preview_is_sent(other: tuple[Page, bytes]) -> None:
     """The raw picture of a DNG may be a JPEG as well; and a small preview is not good enough."""
     assert normalize_image(dng(THUMBNAIL, [other, SMALL])).data == SMALL[1]
     with pytest.raises(UnsupportedFormat, match=r"raw file \(DNG\) without a JPEG preview of at least 1,024"):
@@ -96,7 +96,7 @@ def test_the_first_page_may_be_the_preview() -> None:
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (1_600, 1_200)), (3, (1_600, 1_200)), (6, (1_200, 1_600))])
-def test_a_preview_is_turned_as_its_raw_is(orientation: int, size: tuple[int, int]) -> None:
+def test_a_preview_is_rotated_as_its_first_page_states(orientation: int, size: tuple[int, int]) -> None:
     """The first page states the orientation; that of the JPEG was written by another program."""
     preview = page(PREVIEW, YCBCR, jpeg("blue", 1_600, 1_200, exif=exif(8)), (1_600, 1_200))
     normalized = normalize_image(dng({**THUMBNAIL, 274: (orientation,)}, [RAW, preview]))
@@ -106,7 +106,7 @@ def test_a_preview_is_turned_as_its_raw_is(orientation: int, size: tuple[int, in
 
 
 @pytest.mark.parametrize(("space", "is_told"), [(0, False), (2, False), (3, True), (4, True)])
-def test_a_preview_is_shown_in_its_colours(space: int, *, is_told: bool) -> None:
+def test_a_preview_keeps_its_colour_space(space: int, *, is_told: bool) -> None:
     """Adobe RGB and ProPhoto become a profile; no pixel value changes."""
     preview = page(PREVIEW, YCBCR, LARGE[1], (1_600, 1_200), **{str(PREVIEW_COLOURS): space})
     normalized = normalize_image(dng(THUMBNAIL, [RAW, preview]))
@@ -114,7 +114,7 @@ def test_a_preview_is_shown_in_its_colours(space: int, *, is_told: bool) -> None
     assert ("icc_profile" in Image.open(BytesIO(normalized.data)).info) == is_told
 
 
-def test_a_large_preview_is_made_smaller_like_any_jpeg() -> None:
+def test_a_large_preview_is_scaled_down_like_any_jpeg() -> None:
     """The limits are the same."""
     limits = ImageLimits(max_output_bytes=len(LARGE[1]) - 1, max_output_pixels=100_000)
     normalized = normalize_image(dng(THUMBNAIL, [RAW, LARGE]), limits)
@@ -122,7 +122,7 @@ def test_a_large_preview_is_made_smaller_like_any_jpeg() -> None:
     assert normalized.width * normalized.height <= 100_000
 
 
-def test_pages_that_lead_to_one_another_end() -> None:
+def test_a_circular_chain_of_pages_ends() -> None:
     """A chain of pages may be circular."""
     data = bytearray(dng({}, [RAW, RAW], chained=True))
     (start,) = struct.unpack_from("<I", data, 4)

@@ -32,7 +32,7 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path: Path) -> None:
     assert "stat::number_of_executed_units" in run.stderr
 
 
-def test_a_machine_that_has_no_fuzzer_says_so() -> None:
+def test_without_its_fuzzer_the_program_says_so_in_one_sentence() -> None:
     """One sentence without a traceback."""
     without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_module('tools.fuzz_normalize_image')"
     run = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)

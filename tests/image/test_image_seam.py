@@ -25,7 +25,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_legal_image_leaves_as_the_very_bytes_that_came(kind: str) -> None:
+def test_a_legal_image_is_sent_unchanged(kind: str) -> None:
     """Without metadata to remove, nothing is copied."""
     data = encoded(photo(), kind)
     normalized = normalize_image(data)
@@ -79,7 +79,7 @@ def test_a_file_that_is_cut_short_is_refused(kind: str) -> None:
         normalize_image(data[: len(data) // 2])
 
 
-def test_too_many_pixels_are_refused_unseen() -> None:
+def test_too_many_pixels_are_refused_undecoded() -> None:
     """The header is enough to refuse it."""
     with pytest.raises(TooManyPixels, match="at most 0"):
         normalize_image(encoded(photo(), "PNG"), ImageLimits(max_source_pixels=1000))

@@ -158,14 +158,14 @@ CONVERSIONS: dict[str, Callable[[bytes], bytes]] = {
         *((conversion, (320, 240)) for conversion in CONVERSIONS if conversion != "both to line feeds"),
     ],
 )
-def test_a_jpeg_that_was_transferred_as_a_text_is_recognized(conversion: str, size: tuple[int, int]) -> None:
+def test_a_jpeg_that_was_transferred_in_text_mode_is_recognized(conversion: str, size: tuple[int, int]) -> None:
     """By its remaining line ends."""
     data = encoded(photo(*size), "JPEG", quality=95)
     with pytest.raises(CorruptImage, match="text mode"):
         normalize_image(CONVERSIONS[conversion](data))
 
 
-def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
+def test_the_absence_of_line_ending_pairs_is_noticed_in_a_large_file() -> None:
     """In small pictures, the missing byte may be absent anyway."""
     data = random.Random(3).randbytes(2_000_000)  # noqa: S311 - no secret
     assert not has_converted_line_ends(data)
@@ -173,7 +173,7 @@ def test_a_pair_of_line_ends_is_missed_in_a_large_file() -> None:
     assert not has_converted_line_ends(CONVERSIONS["both to line feeds"](data)[:400_000])
 
 
-def test_what_line_ends_push_out_of_a_segment_is_no_junk() -> None:
+def test_bytes_pushed_out_of_a_segment_by_line_endings_are_not_junk() -> None:
     """The bytes that seem to follow it were its last ones, and have shifted."""
     tables = [[*range(1, 65)], [20] * 64]
     made = (encoded(photo(16, 12), "JPEG", optimize=True, qtables=tables) for _ in range(99))
@@ -182,7 +182,7 @@ def test_what_line_ends_push_out_of_a_segment_is_no_junk() -> None:
         normalize_image(data.replace(b"\n", b"\r\n"))
 
 
-def test_a_note_of_many_lines_is_none() -> None:
+def test_a_comment_of_many_lines_does_not_look_like_a_transfer_in_text_mode() -> None:
     """A small picture may have no line feed except those in its comment."""
     note = b"one\r\ntwo\r\nthree\r\nfour\r\n"
     made = (
@@ -192,7 +192,7 @@ def test_a_note_of_many_lines_is_none() -> None:
     assert normalize_image(data).changes == ("metadata-removed",)
 
 
-def test_no_intact_jpeg_is_taken_for_a_text() -> None:
+def test_no_intact_jpeg_looks_like_a_transfer_in_text_mode() -> None:
     """Nor is a picture that is flat, tiny or repetitive."""
     for seed in range(60):
         picture = photo(8 * (seed % 20) + 8, 8 * (seed % 7) + 8)
@@ -203,7 +203,7 @@ def test_no_intact_jpeg_is_taken_for_a_text() -> None:
     assert not has_converted_line_ends(encoded(flat, "JPEG", quality=100))
 
 
-def test_a_png_that_was_transferred_as_a_text_is_refused_by_name() -> None:
+def test_a_png_that_was_transferred_in_text_mode_is_refused_with_that_reason() -> None:
     """Its signature was designed for that."""
     data = encoded(photo(), "PNG")
     for conversion in CONVERSIONS.values():

@@ -17,13 +17,13 @@ FRAME = b"\xff\xc0"
     ("marker", "kind"),
     [(0xC3, "lossless"), (0xC9, "arithmetic-coded"), (0xCA, "arithmetic-coded"), (0xC5, "hierarchical"), (0xF7, "LS")],
 )
-def test_a_kind_of_jpeg_that_is_not_supported_is_named(marker: int, kind: str) -> None:
+def test_an_unsupported_kind_of_jpeg_is_refused_with_a_message_that_names_it(marker: int, kind: str) -> None:
     """One of them at a time; JPEG-LS was called damaged."""
     with pytest.raises(UnsupportedFormat, match=kind):
         normalize_image(encoded(photo(), "JPEG").replace(FRAME, bytes((0xFF, marker))))
 
 
-def test_two_channels_are_named() -> None:
+def test_a_jpeg_with_two_channels_is_refused_with_a_message_that_names_them() -> None:
     """They are no damage."""
     data = encoded(photo(), "JPEG")
     at = data.index(FRAME)
@@ -32,7 +32,7 @@ def test_two_channels_are_named() -> None:
         normalize_image(data[:at] + FRAME + b"\0\x0e" + header[4:] + data[at + 19 :])
 
 
-def test_a_height_that_comes_after_the_pixels_is_named() -> None:
+def test_a_height_that_follows_the_pixels_is_refused_with_that_reason() -> None:
     """Unless it says again what the header said, which changes nothing (DNL; T.81, B.2.5)."""
     data = encoded(photo(), "JPEG")
     at = data.index(FRAME) + 5
@@ -53,7 +53,7 @@ class Counted(bytes):
         return super().count(*asked)
 
 
-def test_however_often_junk_stands_between_segments_all_of_the_file_is_searched_once() -> None:
+def test_junk_between_segments_is_searched_in_linear_time() -> None:
     """A few bytes before each of a million segments took time by the square of their number."""
     data = encoded(photo(64, 64), "JPEG")
     searches = []

@@ -82,7 +82,7 @@ def assert_legal(normalized: NormalizedImage, limits: ImageLimits) -> None:
 @given(
     st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"])
 )
-def test_any_bytes_are_refused_or_legal(data: bytes, magic: bytes) -> None:
+def test_any_bytes_are_refused_or_become_legal(data: bytes, magic: bytes) -> None:
     """No other exception escapes, whatever a plugin raises."""
     try:
         normalized = normalize_image(magic + data)
@@ -99,7 +99,7 @@ def test_an_output_is_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize("max_bytes", [150_000, 300_000, 600_000])
-def test_the_limit_is_used(max_bytes: int) -> None:
+def test_an_output_comes_close_to_the_size_limit(max_bytes: int) -> None:
     """A file that is smaller than necessary is a picture that is worse than necessary."""
     data = encoded(photo(1600, 1200), "TIFF")
     normalized = normalize_image(data, ImageLimits(max_output_bytes=max_bytes))
@@ -111,9 +111,7 @@ def test_the_limit_is_used(max_bytes: int) -> None:
 @pytest.mark.parametrize(
     "limits", [{"max_output_pixels": 100_000}, {"max_output_bytes": 40_000}], ids=["pixels", "bytes"]
 )
-def test_what_fits_the_ratio_still_fits_it_when_it_is_smaller(
-    limits: dict[str, int], size: tuple[int, int], policy: Any
-) -> None:
+def test_scaling_down_never_breaks_the_aspect_ratio(limits: dict[str, int], size: tuple[int, int], policy: Any) -> None:
     """Both sides are rounded, and at exactly 5:1 that may make the short side too short."""
     chosen = ImageLimits(aspect_policy=policy, **limits)
     normalized = normalize_image(encoded(photo(*size), "TIFF"), chosen)
@@ -122,7 +120,7 @@ def test_what_fits_the_ratio_still_fits_it_when_it_is_smaller(
 
 
 @pytest.mark.parametrize("quality", [1, 5, 10, 15, 17, 25, 40, 60, 75])
-def test_quality_is_never_above_the_sources(quality: int) -> None:
+def test_quality_never_exceeds_that_of_the_source(quality: int) -> None:
     """A JPEG's losses are not undone by more bytes; nor is more lost than necessary."""
     data = encoded(photo(1000, 100), "JPEG", quality=quality)
     normalized = normalize_image(data)
@@ -130,7 +128,7 @@ def test_quality_is_never_above_the_sources(quality: int) -> None:
     assert luma_table(normalized.data) == luma_table(data)
 
 
-def test_quality_is_below_that_of_a_source_with_other_tables() -> None:
+def test_quality_stays_below_that_of_a_source_with_custom_tables() -> None:
     """Cameras have tables of their own, which match no quality exactly."""
     table = [min(255, 20 + 3 * at) for at in range(64)]
     data = encoded(photo(1000, 100), "JPEG", qtables=[table, table])
@@ -144,7 +142,7 @@ def luma_table(data: bytes) -> int:
     return sum(data[start : start + 64])
 
 
-def test_pixels_go_before_quality_falls_below_the_floor() -> None:
+def test_an_image_is_scaled_down_before_its_quality_falls_below_the_minimum() -> None:
     """A small sharp picture shows more than a large blurred one."""
     data = encoded(photo(1600, 1200), "TIFF")
     normalized = normalize_image(data, ImageLimits(max_output_bytes=60_000))
@@ -206,7 +204,7 @@ def full_encodes(data: bytes, max_bytes: int) -> int:
     return sum(across % 32 > 0 or down % 32 > 0 for across, down in sizes)
 
 
-def test_changes_are_told_in_their_order() -> None:
+def test_changes_are_reported_in_order() -> None:
     """Even if a flattened picture turned out to be too large only then."""
     picture = photo(600, 600)
     picture.putalpha(Image.linear_gradient("L").resize((600, 600)))
@@ -214,7 +212,7 @@ def test_changes_are_told_in_their_order() -> None:
     assert normalized.changes == ("resized", "flattened", "converted")
 
 
-def test_threads_do_not_disturb_one_another() -> None:
+def test_threads_do_not_affect_one_another() -> None:
     """Several drops are processed at once in one process."""
     sources = [encoded(photo(600, 100 + 10 * turn), "TIFF", compression="tiff_lzw") for turn in range(8)]
     alone = [normalize_image(source).data for source in sources]

@@ -177,7 +177,7 @@ for line in sys.stdin:
 """
 
 
-def test_what_is_refused_by_its_header_takes_next_to_nothing() -> None:
+def test_a_file_refused_by_its_header_takes_almost_no_memory() -> None:
     """Bombs do not wait for room: they are refused before, or take no more than a small picture."""
     for name in BOMBS:
         with suppress(ImageRefused):
@@ -185,13 +185,13 @@ def test_what_is_refused_by_its_header_takes_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_is_done_to_a_file_its_memory_can_be_predicted(kind: str) -> None:
+def test_the_memory_of_any_mutated_file_is_predicted(kind: str) -> None:
     """Never more than the largest image that is read may take."""
     for data in damaged(intact()[kind], seed=3):
         with suppress(ImageRefused):
             assert examine_image(data).peak_bytes < 900_000_000
 
 
-def test_every_format_says_what_its_decoder_takes() -> None:
+def test_every_format_states_the_memory_of_its_decoder() -> None:
     """The caps on pixels keep all of them in the same memory."""
     assert all(kind.bytes_per_pixel * kind.max_pixels <= 450_000_000 for kind in FORMATS)

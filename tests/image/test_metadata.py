@@ -47,7 +47,7 @@ PNG_METADATA = {
 
 
 @pytest.mark.parametrize("kind", JPEG_METADATA)
-def test_a_jpegs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
+def test_exactly_the_metadata_of_a_jpeg_is_cut_out(kind: str) -> None:
     """The output is the same file as without them."""
     normalized = normalize_image(with_segment(PLAIN_JPEG, JPEG_METADATA[kind]))
     assert normalized.data == PLAIN_JPEG
@@ -55,7 +55,7 @@ def test_a_jpegs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PNG_METADATA)
-def test_a_pngs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
+def test_exactly_the_metadata_of_a_png_is_cut_out(kind: str) -> None:
     """The output is the same file as without them."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, PNG_METADATA[kind]))
     assert normalized.data == PLAIN_PNG
@@ -63,14 +63,14 @@ def test_a_pngs_metadata_are_cut_out_to_the_byte(kind: str) -> None:
 
 
 @pytest.mark.parametrize("plain", [PLAIN_JPEG, PLAIN_PNG], ids=["JPEG", "PNG"])
-def test_nothing_follows_the_end(plain: bytes) -> None:
+def test_nothing_is_sent_after_the_end_of_the_image(plain: bytes) -> None:
     """Motion photos, gain maps and archives are hidden there."""
     normalized = normalize_image(plain + SECRET + plain)
     assert normalized.data == plain
     assert normalized.changes == ("metadata-removed",)
 
 
-def test_only_the_first_picture_of_an_mpo_leaves() -> None:
+def test_only_the_first_picture_of_an_mpo_is_sent() -> None:
     """Stereo cameras and phones append further pictures."""
     both = encoded(photo(), "MPO", save_all=True, append_images=[photo(), photo()])
     normalized = normalize_image(both)
@@ -79,7 +79,7 @@ def test_only_the_first_picture_of_an_mpo_leaves() -> None:
     assert b"MPF\0" not in normalized.data
 
 
-def test_only_the_first_frame_of_an_apng_leaves() -> None:
+def test_only_the_first_frame_of_an_apng_is_sent() -> None:
     """The frames are chunks of their own; the picture before them is a PNG."""
     animated = encoded(photo(), "PNG", save_all=True, append_images=[photo(), photo()])
     normalized = normalize_image(animated)
@@ -90,7 +90,7 @@ def test_only_the_first_frame_of_an_apng_leaves() -> None:
 
 
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])
-def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any]) -> None:
+def test_removing_metadata_changes_no_pixel(kind: str, options: dict[str, Any]) -> None:
     """Removing metadata does not re-encode the picture, as another decoder confirms."""
     data = encoded(photo(), kind, exif=exif(), **options)
     normalized = normalize_image(data)
@@ -99,7 +99,7 @@ def test_the_pixels_beside_them_are_the_same(kind: str, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP"])
-def test_nothing_personal_is_in_what_was_re_encoded(kind: str) -> None:
+def test_a_re_encoded_image_contains_nothing_personal(kind: str) -> None:
     """Pillow's encoders write what they find in the image's `info`."""
     options: dict[str, Any] = {"exif": exif(6)} if kind not in {"GIF", "BMP"} else {}
     if kind in {"JPEG", "GIF"}:
@@ -110,7 +110,7 @@ def test_nothing_personal_is_in_what_was_re_encoded(kind: str) -> None:
         assert secret not in normalized.data
 
 
-def test_no_comment_of_a_gif_is_in_the_jpeg_that_is_made_of_it() -> None:
+def test_the_comment_of_a_gif_is_not_in_the_jpeg_made_from_it() -> None:
     """Pillow's encoder would write it."""
     data = encoded(photo(), "GIF", comment=SECRET)
     normalized = normalize_image(data, ImageLimits(max_output_bytes=30_000))
@@ -119,7 +119,7 @@ def test_no_comment_of_a_gif_is_in_the_jpeg_that_is_made_of_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
+def test_a_colour_profile_is_kept_if_the_image_is_sent_as_it_is(kind: str) -> None:
     """Without it the colours would be different."""
     data = encoded(photo(), kind, icc_profile=PROFILE)
     normalized = normalize_image(data)
@@ -127,19 +127,19 @@ def test_a_colour_profile_stays_where_it_passes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
-def test_a_colour_profile_stays_where_it_is_re_encoded(kind: str) -> None:
+def test_a_colour_profile_is_kept_if_the_image_is_re_encoded(kind: str) -> None:
     """Applying it would take twice as long as decoding; every viewer can apply it."""
     normalized = normalize_image(encoded(photo(1000, 100), kind, icc_profile=PROFILE))
     assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE
 
 
-def test_a_profile_of_another_colour_space_does_not_stay() -> None:
+def test_a_profile_for_another_colour_space_is_removed() -> None:
     """A grey picture with an RGB profile looks different in every program."""
     normalized = normalize_image(encoded(photo(1000, 100, "L"), "TIFF", icc_profile=PROFILE))
     assert "icc_profile" not in Image.open(BytesIO(normalized.data)).info
 
 
-def test_transparency_and_gamma_stay_in_a_png() -> None:
+def test_the_transparency_and_gamma_of_a_png_are_kept() -> None:
     """They are not metadata: a decoder needs them to show the picture."""
     info = PngImagePlugin.PngInfo()
     info.add(b"gAMA", struct.pack(">I", 45_455))
@@ -156,20 +156,20 @@ def test_transparency_and_gamma_stay_in_a_png() -> None:
     [segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\0\0" + SECRET), segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + SECRET)],
     ids=["jfif", "adobe"],
 )
-def test_nothing_hides_behind_what_tells_a_jpegs_colours(piece: bytes) -> None:
+def test_nothing_can_hide_in_the_colour_segments_of_a_jpeg(piece: bytes) -> None:
     """Such segments have a fixed length."""
     assert normalize_image(with_segment(PLAIN_JPEG, piece)).data == PLAIN_JPEG
 
 
 @pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"tRNS"])
-def test_nothing_hides_behind_what_tells_a_pngs_colours(kind: bytes) -> None:
+def test_nothing_can_hide_in_the_colour_chunks_of_a_png(kind: bytes) -> None:
     """Such chunks have a fixed length, and decoders ignore any other."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, chunk(kind, bytes(40) + SECRET)))
     assert normalized.data == PLAIN_PNG
     assert normalized.changes == ("metadata-removed",)
 
 
-def test_nothing_hides_in_the_end_of_a_png() -> None:
+def test_nothing_can_hide_in_the_end_chunk_of_a_png() -> None:
     """It could not be removed without a new checksum."""
     with pytest.raises(CorruptImage):
         normalize_image(PLAIN_PNG[:-12] + chunk(b"IEND", SECRET))
@@ -197,7 +197,7 @@ GAMMA = struct.pack(">I", 45_455)
         chunk(b"iCCP", b"no end of the name"),
     ],
 )
-def test_an_ancillary_chunk_of_a_png_that_is_in_error_is_ignored(faulty: bytes) -> None:
+def test_a_faulty_ancillary_chunk_of_a_png_is_ignored(faulty: bytes) -> None:
     """As the standard demands (13.1); the picture is passed through without it, not rotated."""
     normalized = normalize_image(with_chunk(PLAIN_PNG, faulty))
     assert normalized.data == PLAIN_PNG
@@ -205,7 +205,7 @@ def test_an_ancillary_chunk_of_a_png_that_is_in_error_is_ignored(faulty: bytes) 
 
 
 @pytest.mark.parametrize("kind", ["iCCP", "gAMA", "sRGB"])
-def test_of_a_chunk_that_may_be_there_once_the_first_intact_one_counts(kind: str) -> None:
+def test_only_the_first_intact_one_of_duplicate_chunks_is_kept(kind: str) -> None:
     """Similar segments are removed, whatever they contain."""
     first, second = {
         "iCCP": (b"p\0\0" + zlib.compress(PROFILE), b"q\0\0" + zlib.compress(PROFILE)),
@@ -218,20 +218,20 @@ def test_of_a_chunk_that_may_be_there_once_the_first_intact_one_counts(kind: str
     assert normalize_image(doubled).data == with_first
 
 
-def test_of_two_orientations_the_first_counts() -> None:
+def test_the_first_of_two_orientations_applies() -> None:
     """A PNG may have one."""
     both = chunk(b"eXIf", exif(6)[6:]) + chunk(b"eXIf", exif(3)[6:])
     normalized = normalize_image(with_chunk(encoded(photo(320, 200), "PNG"), both))
     assert (normalized.width, normalized.height) == (200, 320)
 
 
-def test_what_tells_a_pngs_colours_does_not_count_after_its_pixels() -> None:
+def test_colour_chunks_after_the_pixels_of_a_png_are_ignored() -> None:
     """Some decoders use it there, others do not."""
     normalized = normalize_image(PLAIN_PNG[:-12] + chunk(b"gAMA", GAMMA) + PLAIN_PNG[-12:])
     assert normalized.data == PLAIN_PNG
 
 
-def test_apples_own_variant_of_png_is_refused_by_name() -> None:
+def test_apples_own_variant_of_png_is_refused_with_a_message_that_names_it() -> None:
     """Its first chunk is not a PNG's, and its channels are in another order."""
     with pytest.raises(UnsupportedFormat, match="CgBI"):
         normalize_image(PLAIN_PNG[:8] + chunk(b"CgBI", bytes(4)) + PLAIN_PNG[8:])
@@ -250,19 +250,19 @@ FRAMES = [photo(64, 64), photo(64, 64), photo(64, 64)]
     ],
     ids=["frames of a gif", "a gif's last comment", "after a gif", "frames of an avif"],
 )
-def test_what_is_left_out_is_told(data: bytes) -> None:
+def test_removed_metadata_is_reported(data: bytes) -> None:
     """Even if it follows the picture."""
     assert normalize_image(data).changes == ("converted", "metadata-removed")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "AVIF"])
-def test_nothing_is_told_where_nothing_is_left_out(kind: str) -> None:
+def test_nothing_is_reported_if_no_metadata_is_removed(kind: str) -> None:
     """A picture without metadata has nothing to remove."""
     assert normalize_image(encoded(FRAMES[0], kind)).changes == ("converted",)
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12])
-def test_the_depth_of_an_avif_is_told(depth: int) -> None:
+def test_the_reduced_depth_of_an_avif_is_reported(depth: int) -> None:
     """Pillow returns 8 bits per channel."""
     picture = pyvips.Image.new_from_memory(photo(64, 64).tobytes(), 64, 64, 3, "uchar")
     data = picture.heifsave_buffer(compression="av1", bitdepth=depth, effort=0)
@@ -281,7 +281,7 @@ def of_adobe_rgb() -> bytes:
 ADOBE_RGB = colour.ADOBE_RGB.profile(is_grey=False)
 
 
-def test_a_jpeg_whose_exif_states_adobe_rgb_passes_with_a_profile() -> None:
+def test_a_jpeg_whose_exif_states_adobe_rgb_gets_a_profile() -> None:
     """All other bytes stay the same; the profile follows the JFIF segment, which comes first."""
     data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
     jfif, picture = data[2:20], data[data.index(b"\xff\xdb") :]
@@ -293,7 +293,7 @@ def test_a_jpeg_whose_exif_states_adobe_rgb_passes_with_a_profile() -> None:
         assert normalized.changes == ("profile-embedded", "metadata-removed")
 
 
-def test_the_profile_that_is_added_counts_for_the_limit() -> None:
+def test_an_added_profile_counts_towards_the_size_limit() -> None:
     """A JPEG that would be too large with it is re-encoded, with the profile."""
     data = encoded(photo(), "JPEG", quality=85, exif=of_adobe_rgb())
     size = len(normalize_image(data).data)
@@ -305,7 +305,7 @@ def test_the_profile_that_is_added_counts_for_the_limit() -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
 @pytest.mark.parametrize("size", [(320, 240), (320, 40)])
-def test_a_png_whose_exif_states_adobe_rgb_leaves_with_a_profile(size: tuple[int, int], mode: str) -> None:
+def test_a_png_whose_exif_states_adobe_rgb_gets_a_profile(size: tuple[int, int], mode: str) -> None:
     """Whether it is passed through or padded; a grey picture gets a profile of the curve only."""
     source = encoded(photo(*size).convert(mode), "PNG", exif=of_adobe_rgb())
     normalized = normalize_image(source)
@@ -319,7 +319,7 @@ def test_a_png_whose_exif_states_adobe_rgb_leaves_with_a_profile(size: tuple[int
 
 
 @pytest.mark.parametrize("stated", [chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 45_455))])
-def test_what_a_png_states_itself_goes_before_its_exif(stated: bytes) -> None:
+def test_the_colour_chunks_of_a_png_take_precedence_over_its_exif(stated: bytes) -> None:
     """The EXIF block was written by another program."""
     data = with_chunk(encoded(photo(), "PNG", exif=of_adobe_rgb()), stated)
     normalized = normalize_image(data)
@@ -328,13 +328,13 @@ def test_what_a_png_states_itself_goes_before_its_exif(stated: bytes) -> None:
     assert b"iCCP" not in normalized.data
 
 
-def test_a_cmyk_jpeg_is_not_in_adobe_rgb() -> None:
+def test_a_cmyk_jpeg_does_not_get_an_adobe_rgb_profile() -> None:
     """Whatever its EXIF says: CMYK is converted."""
     normalized = normalize_image(encoded(photo(mode="CMYK"), "JPEG", exif=of_adobe_rgb()))
     assert normalized.changes == ("colours-converted", "recompressed", "metadata-removed")
 
 
-def test_exif_that_leads_in_a_circle_states_nothing() -> None:
+def test_circular_exif_states_nothing() -> None:
     """Or an offset beyond its end, or it is empty."""
     entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
     circle = b"II*\0" + struct.pack("<IH", 8, 3) + entry + struct.pack("<HHII", 0xA001, 3, 1, 0xFFFF)

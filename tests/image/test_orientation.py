@@ -56,7 +56,7 @@ def distance(pixel: Pixel, other: Pixel) -> int:
         ("WEBP", {"lossless": True}),
     ],
 )
-def test_a_lossless_image_is_turned_exactly(kind: str, options: dict[str, object], orientation: int) -> None:
+def test_a_lossless_image_is_rotated_exactly(kind: str, options: dict[str, object], orientation: int) -> None:
     """A drawing stays a PNG, so that no pixel may differ."""
     asked = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif(orientation)}
     assert_upright(encoded(pattern(), kind, **asked, **options), orientation, tolerance=0)
@@ -71,27 +71,27 @@ def test_a_lossless_image_is_turned_exactly(kind: str, options: dict[str, object
         ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
     ],
 )
-def test_a_lossy_image_is_turned_as_well(kind: str, options: dict[str, object], orientation: int) -> None:
+def test_a_lossy_image_is_rotated_too(kind: str, options: dict[str, object], orientation: int) -> None:
     """A lossy picture is rotated before it is encoded again; its colours may bleed a little at edges."""
     data = encoded(pattern(), kind, exif=exif(orientation), **options)
     assert_upright(data, orientation, tolerance=90)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_heic_is_turned_as_its_container_asks(orientation: int) -> None:
+def test_a_heic_is_rotated_as_its_container_states(orientation: int) -> None:
     """Phones write the rotation into the container; an encoder created the samples from the same pattern."""
     assert_upright((SAMPLES / f"orientation-{orientation}.heic").read_bytes(), orientation, tolerance=10)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_a_turn_is_told(orientation: int) -> None:
+def test_a_rotation_is_reported(orientation: int) -> None:
     """The result document shows that the image was rotated, and that its EXIF orientation is gone."""
     normalized = normalize_image(encoded(pattern(), "JPEG", exif=exif(orientation)))
     assert normalized.changes == ("oriented", "recompressed", "metadata-removed")
 
 
 @pytest.mark.parametrize("value", [0, 9, 65_535])
-def test_an_orientation_that_means_nothing_is_upright(value: int) -> None:
+def test_an_invalid_orientation_means_upright(value: int) -> None:
     """Some programs write 0."""
     assert normalize_image(encoded(pattern(), "JPEG", exif=exif(value))).changes == ("metadata-removed",)
 
@@ -104,7 +104,7 @@ def test_an_orientation_is_found_wherever_its_directory_is(start: int, others: i
     assert_upright(with_chunk(encoded(pattern(), "PNG"), chunk(b"eXIf", block + bytes(4))), 6, tolerance=0)
 
 
-def test_an_animation_of_a_thousand_frames_is_turned() -> None:
+def test_an_animation_of_a_thousand_frames_is_rotated() -> None:
     """Its EXIF block follows the last of them."""
     data = encoded(pattern(), "WEBP", lossless=True, save_all=True, append_images=[photo(WIDTH, HEIGHT)], exif=exif(6))
     start = data.index(b"ANMF")

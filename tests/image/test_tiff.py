@@ -42,8 +42,8 @@ def rows_of(image: Image.Image, rows: int) -> list[bytes]:
 @pytest.mark.parametrize("compression", [1, 8])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_bits_in_reverse_are_read(compression: int, bits: int, *, alpha: bool) -> None:
-    """FillOrder 2 holds for compressed bytes as well, which were said to be damaged; of others for few kinds alone."""
+def test_reversed_bits_are_decoded(compression: int, bits: int, *, alpha: bool) -> None:
+    """FillOrder 2 applies to compressed bytes too, which were called damaged; few formats have it uncompressed."""
     image = pattern().convert("RGBA" if alpha else "RGB")
     strips = [pixels if bits == 8 else pixels.replace(b"", b"\0")[:-1] for pixels in rows_of(image, 8)]
     if compression == 8:
@@ -61,15 +61,15 @@ def test_bits_in_reverse_are_read(compression: int, bits: int, *, alpha: bool) -
     ("compression", "name"),
     [(50_000, "Zstandard"), (50_001, "WebP"), (50_002, "JPEG XL"), (34_887, "LERC"), (34_676, "LogLuv"), (9, "JBIG")],
 )
-def test_a_compression_that_is_not_supported_is_named(compression: int, name: str) -> None:
-    """A number says nothing to who chose it from a list."""
+def test_an_unsupported_compression_is_refused_with_a_message_that_names_it(compression: int, name: str) -> None:
+    """A number means nothing to someone who chose the compression from a list."""
     image = pattern()
     with pytest.raises(UnsupportedFormat, match=rf"{name}.* \({compression}\)"):
         normalize_image(in_strips(image, compression, rows_of(image, 8), 8))
 
 
-def test_a_tiff_that_leaves_out_parts_of_its_picture_is_refused_by_name() -> None:
-    """GDAL writes no tile that is empty, if it is told so; it was said to be cut short."""
+def test_a_sparse_tiff_is_refused_with_that_reason() -> None:
+    """GDAL can leave out empty tiles; such files were called cut short."""
     image = pattern()
     strips = rows_of(image, 8)
     entries = {**shape(image), 259: (1,), 278: (8,), 273: (8, 0, 8, 8), 279: (len(strips[0]), 0, *[len(strips[0])] * 2)}
@@ -77,15 +77,15 @@ def test_a_tiff_that_leaves_out_parts_of_its_picture_is_refused_by_name() -> Non
         normalize_image(tiff(entries, strips[0]))
 
 
-def test_a_tiff_of_too_few_strips_is_refused() -> None:
-    """What is missing was black."""
+def test_a_tiff_with_too_few_strips_is_refused() -> None:
+    """Missing strips used to become black."""
     image = pattern()
     with pytest.raises(CorruptImage, match="fewer parts"):
         normalize_image(in_strips(image, 1, rows_of(image, 8)[:-1], 8))
 
 
 def test_a_deflated_strip_without_its_end_is_refused() -> None:
-    """All of its pixels may come out, and none of them be right."""
+    """All of its pixels may be decoded, and yet be wrong."""
     image = pattern()
     strips = list(map(zlib.compress, rows_of(image, 8)))
     data = in_strips(image, 8, [*strips[:-1], strips[-1][:-4]], 8)
@@ -93,15 +93,15 @@ def test_a_deflated_strip_without_its_end_is_refused() -> None:
         normalize_image(data)
 
 
-def test_two_channels_of_a_jpeg_in_strips_are_read_or_named() -> None:
-    """Grey and transparency are no damage."""
+def test_a_jpeg_with_two_channels_in_a_tiff_is_decoded_or_refused_with_that_reason() -> None:
+    """Grey with transparency is not damage."""
     data = encoded(Image.merge("LA", scenery().split()[:2]), "TIFF", compression="jpeg", quality=95)
     normalized = normalize_image(data)
     assert Image.open(BytesIO(normalized.data)).mode == "LA"
 
 
-def test_channels_of_unequal_bits_are_named_and_not_called_damaged() -> None:
-    """How many bytes they should yield is not known."""
+def test_channels_with_different_depths_are_unsupported_and_not_damaged() -> None:
+    """How many bytes they should decode to is not known."""
     image = pattern()
     packed = b"".join(b"\x2f" + bytes(48) for _ in range(image.height * 4))
     data = in_strips(image, 32_773, [packed], image.height, **{"258": (8, 16, 8)})
@@ -122,8 +122,8 @@ def with_bytes_out_of_place(data: bytes, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("compression", "damage"), [("tiff_lzw", with_a_wrong_bit), ("packbits", with_bytes_out_of_place)]
 )
-def test_strips_that_yield_too_much_are_refused(compression: str, damage: Callable[[bytes, int], bytes]) -> None:
-    """Of what can be seen of damage, nearly nothing leaves; libtiff stops reading where it has all that it needs."""
+def test_strips_with_surplus_data_are_refused(compression: str, damage: Callable[[bytes, int], bytes]) -> None:
+    """Almost no visible damage is let through; libtiff stops reading once it has all the pixels it needs."""
     data = encoded(scenery().quantize(8).convert("RGB"), "TIFF", compression=compression)
     whole = pyvips.Image.new_from_buffer(normalize_image(data).data, "").copy_memory()
     dice = random.Random(compression)  # noqa: S311 - no secret
@@ -138,8 +138,8 @@ def test_strips_that_yield_too_much_are_refused(compression: str, damage: Callab
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"])
-def test_the_page_behind_a_thumbnail_is_searched_for_damage(compression: str) -> None:
-    """Whatever its strips are compressed by; what is before them is nobody's picture."""
+def test_the_page_after_a_thumbnail_is_checked_for_damage(compression: str) -> None:
+    """Whatever compression its strips have; the thumbnail before them does not matter."""
     picture = scenery().convert("1") if compression == "group4" else scenery()
     data = behind_a_thumbnail(encoded(picture, "TIFF", compression=compression))
     assert normalize_image(data).width == picture.width
@@ -149,8 +149,8 @@ def test_the_page_behind_a_thumbnail_is_searched_for_damage(compression: str) ->
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_pages_that_follow_one_another_in_a_ring_end(kind: int) -> None:
-    """Each is looked at once."""
+def test_a_circular_list_of_pages_ends(kind: int) -> None:
+    """Each page is visited once."""
     data = bytearray(behind_a_thumbnail(encoded(pattern(), "TIFF"), kind))
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
@@ -170,8 +170,8 @@ def grey_and_alpha(side: int, compression: int, pixels: bytes) -> bytes:
 
 @pytest.mark.parametrize("compression", [1, 8])
 @pytest.mark.parametrize("side", [16, 256])
-def test_channels_side_by_side_are_picked_from_one_strip(side: int, compression: int) -> None:
-    """However large it is: libtiff would cut it up, if it is not compressed."""
+def test_interleaved_channels_are_picked_from_one_strip(side: int, compression: int) -> None:
+    """However large the strip is: libtiff would split it if it is not compressed."""
     samples = [(x << 12 | y, 0xFFFF - 257 * y) for y in range(side) for x in range(side)]
     pixels = b"".join(struct.pack("<HH", grey & 0xFFFF, alpha) for grey, alpha in samples)
     data = grey_and_alpha(side, compression, zlib.compress(pixels) if compression == 8 else pixels)
@@ -179,22 +179,22 @@ def test_channels_side_by_side_are_picked_from_one_strip(side: int, compression:
     assert sent == [(round((grey & 0xFFFF) / 257), round(alpha / 257)) for grey, alpha in samples]
 
 
-def test_channels_side_by_side_that_end_early_are_damaged() -> None:
-    """As pixels of any other kind."""
+def test_interleaved_channels_that_end_early_are_damaged() -> None:
+    """As with pixels of any other kind."""
     data = grey_and_alpha(64, 8, zlib.compress(bytes(64 * 63 * 4)))
     with pytest.raises(CorruptImage, match="errors among its pixels"):
         normalize_image(data)
 
 
-def test_many_channels_that_cannot_be_picked_are_named() -> None:
-    """A JPEG mixes them."""
+def test_channels_that_cannot_be_separated_are_refused_with_that_reason() -> None:
+    """JPEG compression mixes them."""
     entries = {256: (8,), 257: (8,), 258: (8,) * 9, 259: (7,), 262: (2,), 277: (9,), 278: (8,), 273: (8,), 279: (4,)}
     with pytest.raises(UnsupportedFormat, match="9 channels"):
         normalize_image(tiff(entries, bytes(4)))
 
 
-def test_every_number_of_16_bits_is_rounded_to_the_nearest_of_8() -> None:
-    """By halves as well as by a table."""
+def test_every_16_bit_value_is_rounded_to_the_nearest_8_bit_value() -> None:
+    """Rounding in two halves gives the same result as a table."""
     high = Image.frombytes("L", (256, 256), bytes(range(256)) * 256).transpose(Image.Transpose.TRANSPOSE)
     low = Image.frombytes("L", (256, 256), bytes(range(256)) * 256)
     assert rounded(high, low).tobytes() == bytes(round(value / 257) for value in range(65_536))

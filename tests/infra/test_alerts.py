@@ -27,7 +27,7 @@ def leaves(error: type[DropError]) -> Iterator[type[DropError]]:
 
 
 def test_the_runbook_has_an_entry_for_each_code_and_alert() -> None:
-    """Whoever is woken up finds what to do; an entry for what is gone is a defect too."""
+    """Whoever is on call finds out what to do; an obsolete entry is a defect too."""
     codes = {error.code for error in leaves(DropError)}
     alerts = {*log_alerts(), *metric_alerts(), "secret-expires"}
     assert set(ENTRY.findall(RUNBOOK)) == codes | alerts
@@ -38,8 +38,8 @@ def test_the_runbook_has_an_entry_for_each_code_and_alert() -> None:
 
 
 @pytest.mark.parametrize("alerts", [log_alerts(), metric_alerts()], ids=["logs", "metrics"])
-def test_every_alert_tells_the_operator(alerts: dict[str, dict[str, object]]) -> None:
-    """By the one group that mail goes to."""
+def test_every_alert_notifies_the_operator(alerts: dict[str, dict[str, object]]) -> None:
+    """Through the one action group that sends e-mail."""
     group = the("Microsoft.Insights/actionGroups")
     assert group["properties"]["emailReceivers"]["operator"]["emailAddress"] == "operator@example.com"
     for alert in alerts.values():
@@ -54,15 +54,15 @@ def minutes(duration: str) -> int:
     return int(found[1]) * {"M": 1, "H": 60, "D": 24 * 60}[found[2]]
 
 
-def test_a_line_that_arrives_late_is_still_looked_at() -> None:
-    """It is dated back by the minutes that it took: an alert that looks back to its last look never sees it."""
+def test_a_log_line_that_arrives_late_is_still_evaluated() -> None:
+    """It is dated to its creation, minutes earlier: an alert that looks back only to its previous run would miss it."""
     for name, alert in log_alerts().items():
         assert minutes(alert["windowSize"]) >= minutes(alert["evaluationFrequency"]) + 10, name
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_what_others_have_of_the_same_topic_raises_no_alert(environment: str) -> None:
-    """An account has one topic, which the malware scanner shares; and an alert says which subscription it is about."""
+def test_other_subscriptions_of_the_same_topic_raise_no_alert(environment: str) -> None:
+    """An account has one topic, which the malware scanner shares; an alert names the subscription that it is about."""
     for alert in metric_alerts(environment).values():
         (criterion,) = alert["criteria"]["allOf"].values()
         assert criterion["dimensions"] == {
@@ -77,27 +77,27 @@ COMMANDS = sorted(set(COMMAND.findall(re.sub(r"^\| `.*$", "", RUNBOOK, flags=re.
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_runbook_says_who_may_run_a_command(command: str) -> None:
-    """Whoever is woken up knows before whether they can do it; and what the operator may do is what the roles say."""
+    """Whoever is on call knows beforehand which commands they may run; the operator's are what the roles allow."""
     (allowed,) = (row for row in ALLOWED if f"{command} ".startswith(f"{row[0]} "))
     operators = {role for who, role, *_ in TABLE if who == "operator"}
     assert (allowed[1] in operators) != bool(allowed[2])
 
 
-def test_every_command_of_the_runbooks_table_is_in_it() -> None:
-    """But for those of infra/README.md, which it leads to."""
+def test_every_command_in_the_runbooks_table_is_used_there() -> None:
+    """Except for those in infra/README.md, to which it links."""
     texts = "\n".join([*COMMANDS, README])
     assert [command for command, *_ in ALLOWED if command not in texts] == []
 
 
-def test_the_operator_can_change_nothing_but_drops_and_the_secret() -> None:
-    """Of roles on resources themselves, only those that read; the others are about data."""
+def test_the_operator_can_change_only_drops_and_the_secret() -> None:
+    """Roles on the resources themselves are read-only; the others are for data."""
     operators = {role for who, role, *_ in TABLE if who == "operator"}
     assert {role for role in operators if not role.startswith(("Storage ", "Key Vault "))} == {"Monitoring Reader"}
 
 
 @pytest.mark.parametrize("page", [README, RUNBOOK], ids=["infra/README.md", "docs/runbook.md"])
-def test_every_command_says_which_subscription_it_is_about(page: str) -> None:
-    """`az` has a current one of its own, which may be another; commands on data name the account or the vault."""
+def test_every_command_names_its_subscription(page: str) -> None:
+    """`az` has a current subscription, which may be another one; commands on data name the account or the vault."""
     anywhere = ("az login", "az account set", "az ad ", "az bicep", "az keyvault secret", "az storage blob")
     for command in re.findall(r"(?:^ *|\|\| |&& |`)(az [a-z][^\n`]*--[^\n`]*)", page, re.MULTILINE):
         assert "--subscription " in command or command.startswith(anywhere), command

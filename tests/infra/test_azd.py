@@ -46,8 +46,8 @@ def commands() -> Iterator[tuple[Path, dict[str, str]]]:
         yield PROJECT, {system: hook[system]["run"] for system in ("posix", "windows")}
 
 
-def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
-    """Event Grid tries the function's address before it accepts it."""
+def test_azd_creates_the_event_subscription_after_deploying_the_code() -> None:
+    """Event Grid validates the function's address before it accepts it."""
     assert [step["azd"] for step in AZURE["workflows"]["up"]["steps"]] == [
         "provision app",
         "deploy --all",
@@ -60,7 +60,7 @@ def test_azd_makes_the_subscription_after_the_code_is_there() -> None:
 
 
 def test_a_hook_does_the_same_on_every_system() -> None:
-    """One program, called by the name that Python has there; what it is called with is one of its hooks."""
+    """One program, called by Python's name on each system, with the name of one of its hooks."""
     for folder, run in commands():
         assert run["windows"] == run["posix"].replace("python3 ", "python ")
         _, file, hook = run["posix"].split()
@@ -72,15 +72,15 @@ def test_a_hook_does_the_same_on_every_system() -> None:
     assert {run["posix"].split()[-1] for _, run in commands()} == {"before-app", "before-events", "preflight"}
 
 
-def test_only_the_preflight_may_fail_without_ending_azd() -> None:
-    """What it says is the point; what the others say is why nothing may follow."""
+def test_only_a_failing_preflight_lets_azd_continue() -> None:
+    """Its report is what matters; if another hook fails, nothing may follow."""
     for hooks_of in (*(layer["hooks"] for layer in LAYERS.values()), AZURE["hooks"]):
         for hook in hooks_of.values():
             is_preflight = hook["posix"]["run"].endswith(" preflight")
             assert [hook[system].get("continueOnError", False) for system in hook] == [is_preflight] * 2
 
 
-def test_hooks_read_outputs_and_parameters_that_there_are() -> None:
+def test_hooks_read_only_outputs_and_parameters_that_exist() -> None:
     """A misspelt one would be empty."""
     read = set(re.findall(r"environ(?:\.get\(|\[)[\"'](\w+)", (INFRA / "hooks.py").read_text("utf-8")))
     text = (INFRA / "main.bicepparam").read_text("utf-8")
@@ -175,10 +175,10 @@ NEVER = {
 @pytest.mark.parametrize(
     ("hook", "command"), [("before-app", "account show"), ("before-events", KEYS), ("preflight", KEYS)]
 )
-def test_what_can_never_succeed_is_told_at_once(
+def test_a_deployment_that_can_never_succeed_is_refused_at_once(
     az: Az, capsys: pytest.CaptureFixture[str], *, hook: str, command: str, fails: str, said: str
 ) -> None:
-    """In one sentence and with what az said, not after five minutes of trying."""
+    """In one sentence with az's own message, not after five minutes of retries."""
     az.answers[command] = [fails]
     assert az.run(hook, EVENT_SUBSCRIPTION_NAME="drops") == 1
     first, *rest = capsys.readouterr().err.splitlines()
@@ -189,7 +189,7 @@ def test_what_can_never_succeed_is_told_at_once(
 
 
 @pytest.mark.parametrize("hook", ["before-app", "before-events", "preflight"])
-def test_a_machine_without_az_is_told_so(az: Az, capsys: pytest.CaptureFixture[str], hook: str) -> None:
+def test_a_machine_without_az_is_told_to_install_it(az: Az, capsys: pytest.CaptureFixture[str], hook: str) -> None:
     """And where to get it."""
     assert az.run(hook, EVENT_SUBSCRIPTION_NAME="drops", PATH="/nowhere") == 1
     assert capsys.readouterr().err == (
@@ -197,18 +197,16 @@ def test_a_machine_without_az_is_told_so(az: Az, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_nothing_is_asked_of_the_subscription_that_az_happens_to_have(
-    az: Az, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without one of azd's, nothing is asked at all."""
+def test_the_current_subscription_of_az_is_never_used(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """If azd has no subscription, no request is made at all."""
     assert az.run("before-app", AZURE_SUBSCRIPTION_ID="") == 1
     assert capsys.readouterr().err.startswith("AZURE_SUBSCRIPTION_ID is not set: ")
 
 
-def test_azd_waits_for_the_hosts_key_before_it_makes_the_subscription(
+def test_azd_waits_for_the_hosts_key_before_it_creates_the_event_subscription(
     az: Az, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The host makes it some time after the code is there, and may not respond until then."""
+    """The host creates it some time after the deployment, and may not respond until then."""
     az.answers[KEYS] = [
         "ERROR: Operation returned an invalid status 'Bad Request'",
         {"functionKeys": {}, "systemKeys": {}},
@@ -222,10 +220,10 @@ def test_azd_waits_for_the_hosts_key_before_it_makes_the_subscription(
 
 
 @pytest.mark.parametrize("answer", ["ERROR: Bad Request", {"systemKeys": {}}])
-def test_azd_says_what_to_do_where_the_host_makes_no_key(
+def test_azd_says_what_to_do_if_the_host_creates_no_key(
     az: Az, capsys: pytest.CaptureFixture[str], answer: object
 ) -> None:
-    """After five minutes, with what az said last, and no subscription is made."""
+    """After five minutes, with az's last message; no event subscription is created."""
     az.answers[KEYS] = [answer]
     assert az.run("before-events") == 1
     assert az.slept == [10] * 29
@@ -238,7 +236,7 @@ def test_azd_says_what_to_do_where_the_host_makes_no_key(
 def test_a_region_without_flex_consumption_is_refused_before_anything_is_deployed(
     az: Az, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It offers all regions there are; the plan is not in each."""
+    """By itself, azd offers all regions, also those without the plan."""
     az.answers[REGIONS] = [[{"name": "West US 2"}, {"name": "eastus"}]]
     assert az.run("before-app") == 1
     assert capsys.readouterr().err == (
@@ -248,15 +246,15 @@ def test_a_region_without_flex_consumption_is_refused_before_anything_is_deploye
     assert az.run("before-app", AZURE_LOCATION="westus2") == 0
 
 
-def test_zones_are_asked_for_where_they_are_chosen(az: Az) -> None:
+def test_zone_support_is_checked_if_zones_are_chosen(az: Az) -> None:
     """Fewer regions have them."""
     az.answers[f"{REGIONS} --zone-redundant"] = [[{"name": "westeurope"}]]
     assert az.run("before-app", ZONE_REDUNDANT="True") == 0
     assert f"{REGIONS} --zone-redundant" in az.asked
 
 
-def test_regions_that_cannot_be_listed_stop_nobody(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
-    """An older az does not know the command; Azure itself refuses a wrong region later."""
+def test_a_failing_list_of_regions_does_not_stop_the_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """An older az lacks the command; Azure itself refuses an unsuitable region later."""
     az.answers[REGIONS] = ["ERROR: 'list-flexconsumption-locations' is misspelled or not recognized by the system."]
     assert az.run("before-app") == 0
     assert "could not be checked" in capsys.readouterr().out
@@ -275,7 +273,7 @@ def deleted_vault(environment: str, location: str = "westeurope") -> dict[str, A
     }
 
 
-def test_up_after_down_brings_the_vault_back(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+def test_up_after_down_recovers_the_vault(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
     """It cannot be purged and keeps its name for a week; those of other environments are left alone."""
     az.answers[DELETED] = [[deleted_vault("other"), deleted_vault("drops", "eastus"), deleted_vault("drops")]]
     create = "group create --name rg-drops --location westeurope --tags azd-env-name=drops"
@@ -287,7 +285,7 @@ def test_up_after_down_brings_the_vault_back(az: Az, capsys: pytest.CaptureFixtu
 
 
 def test_a_region_is_the_same_however_it_is_written(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
-    """By its name or as it is shown, in the settings as in the answers."""
+    """By its name or its display name, in the settings as in az's output."""
     az.answers[DELETED] = [[deleted_vault("drops", "West Europe")]]
     recover = "keyvault recover --name kv-drops --resource-group rg-drops"
     az.answers.update({EXISTS: [True], recover: [{}], GROUP: [{"tags": None}], RESOURCES: [[]]})
@@ -295,8 +293,8 @@ def test_a_region_is_the_same_however_it_is_written(az: Az, capsys: pytest.Captu
     assert "kv-drops was recovered" in capsys.readouterr().out
 
 
-def test_a_group_that_is_there_is_not_made_again(az: Az) -> None:
-    """Making it again would take its tags away."""
+def test_an_existing_group_is_not_created_again(az: Az) -> None:
+    """Creating it again would remove its tags."""
     az.answers[DELETED] = [[deleted_vault("drops")]]
     recover = "keyvault recover --name kv-drops --resource-group rg-drops"
     az.answers.update({EXISTS: [True], recover: [{}], GROUP: [{"tags": None}], RESOURCES: [[]]})
@@ -305,14 +303,14 @@ def test_a_group_that_is_there_is_not_made_again(az: Az) -> None:
 
 
 @pytest.mark.parametrize("environ", [{"ITWIN_LOGIN": "managed-identity"}, {"KEY_VAULT_ID": "/subscriptions/x"}])
-def test_where_no_vault_is_made_none_is_brought_back(az: Az, environ: dict[str, str]) -> None:
-    """Nothing asks for what nothing needs."""
+def test_no_vault_is_recovered_if_none_is_deployed(az: Az, environ: dict[str, str]) -> None:
+    """Nothing is asked about resources that are not needed."""
     assert az.run("before-app", **environ) == 0
     assert DELETED not in az.asked
 
 
 def test_up_after_down_frees_the_name_of_the_gateway(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
-    """All in it is made again; that of another group is left alone."""
+    """Its contents are created again; a gateway of another group is left alone."""
     list_deleted, purge = (
         "apim deletedservice list",
         "apim deletedservice purge --service-name apim-1 --location eastus",
@@ -432,7 +430,7 @@ def test_a_wrong_command_line_is_answered_with_the_right_ones(
 
 
 def test_azd_shows_the_preflight_after_each_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the code alone as well, but not before there is a subscription; the key is not in the address."""
+    """After one of code alone too, but not before an event subscription exists; the key is not in the address."""
     seen = []
 
     def function_app(request: Request) -> Response:
@@ -449,7 +447,7 @@ def test_azd_shows_the_preflight_after_each_deployment(az: Az, capsys: pytest.Ca
     assert seen == [("/api/preflight", "", "a key")]
 
 
-def test_a_preflight_that_does_not_respond_is_told(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preflight_that_does_not_respond_is_reported(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
     """With its address, and without a traceback."""
     az.answers[KEYS] = [{"functionKeys": {"default": "a key"}}]
     address = "http://127.0.0.1:1/api/preflight"

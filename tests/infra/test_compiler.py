@@ -27,13 +27,13 @@ def bicep() -> Bicep:
     return found
 
 
-def test_the_compiler_has_nothing_to_say_and_the_snapshots_are_what_it_predicts(bicep: Bicep) -> None:
-    """Neither an error nor a warning nor a line in another form; whoever changes a file writes the snapshots too."""
+def test_the_compiler_reports_nothing_and_predicts_the_snapshots(bicep: Bicep) -> None:
+    """No error, warning or unformatted line; whoever changes a file also updates the snapshots."""
     assert check(bicep) == []
 
 
-def test_a_group_alone_gets_what_a_subscription_gets(bicep: Bicep) -> None:
-    """The same resources, down to their names, but for the group itself."""
+def test_a_deployment_to_a_group_creates_the_same_as_one_to_a_subscription(bicep: Bicep) -> None:
+    """The same resources with the same names, except for the group itself."""
     whole = bicep.snapshot("main.bicepparam", COMMON)
     alone = bicep.snapshot("resources.bicepparam", COMMON, group="rg-prod")
     assert difference({key: each for key, each in whole.items() if each["type"] != RESOURCE_GROUP}, alone) == {}
@@ -44,8 +44,8 @@ def test_a_group_alone_gets_what_a_subscription_gets(bicep: Bicep) -> None:
     assert difference(whole, alone) == {}
 
 
-def test_a_region_has_the_same_names_however_it_is_written(bicep: Bicep) -> None:
-    """Otherwise a second deployment would make everything again, under other names."""
+def test_names_do_not_depend_on_how_the_region_is_written(bicep: Bicep) -> None:
+    """Otherwise a second deployment would create everything again under other names."""
     one, other = (
         bicep.snapshot("events/main.bicepparam", {**COMMON, "AZURE_LOCATION": location})
         for location in ("uksouth", "UK South")
@@ -79,8 +79,8 @@ def resolve(expression: Any, variables: dict[str, Any]) -> str:
     return text
 
 
-def test_whoever_names_a_resource_depends_on_the_module_that_makes_it(bicep: Bicep) -> None:
-    """Names are handed in, so that the compiler sees no dependency; without one, Azure makes both at once."""
+def test_a_module_that_names_a_resource_depends_on_the_one_that_creates_it(bicep: Bicep) -> None:
+    """Names are parameters, so the compiler sees no dependency; without one, Azure creates both at once."""
     template = bicep.compiled(INFRA / "resources.bicep")
     modules = deployments(template)
     named: dict[str, dict[str, set[str]]] = {
@@ -110,14 +110,14 @@ def test_whoever_names_a_resource_depends_on_the_module_that_makes_it(bicep: Bic
 
 
 def test_retention_is_set_after_the_app(bicep: Bicep) -> None:
-    """A workspace that is seconds old refuses it, and the app takes minutes."""
+    """A workspace that was just created refuses it, and deploying the app takes minutes."""
     modules = deployments(bicep.compiled(INFRA / "resources.bicep"))
     assert "functionApp" in modules["logRetention"]["dependsOn"]
     assert modules["logRetention"]["condition"] == "[variables('makesWorkspace')]"
 
 
-def test_the_scanner_comes_after_the_topic_that_it_shares(bicep: Bicep) -> None:
-    """An account has one system topic: the scanner would make it under a name of its own."""
+def test_the_malware_scanner_is_enabled_after_the_topic_that_it_shares(bicep: Bicep) -> None:
+    """An account has one system topic: the scanner would create it under its own name."""
     assert "eventTopic" in deployments(bicep.compiled(INFRA / "resources.bicep"))["malwareScan"]["dependsOn"]
 
 
@@ -243,7 +243,7 @@ def camel(name: str) -> str:
         ),
     ],
 )
-def test_what_can_never_work_ends_at_once_with_the_command_that_mends_it(
+def test_an_impossible_configuration_is_refused_with_the_command_that_fixes_it(
     bicep: Bicep, settings: dict[str, str], said: str
 ) -> None:
     """Before anything is deployed, not after a quarter of an hour; for a group alone too, whose file says the same."""
@@ -260,7 +260,7 @@ def values(bicep: Bicep, environ: dict[str, str]) -> dict[str, Any]:
     return {name: each["value"] for name, each in found.items()}
 
 
-def test_what_is_not_set_is_what_the_template_has_for_it(bicep: Bicep) -> None:
+def test_unset_variables_mean_the_templates_defaults(bicep: Bicep) -> None:
     """Through every check and conversion."""
     required = ("AZURE_ENV_NAME", "AZURE_LOCATION", "ITWIN_LOGIN", "ITWIN_CLIENT_ID")
     given = values(bicep, {name: COMMON[name] for name in required})
@@ -272,21 +272,21 @@ def test_what_is_not_set_is_what_the_template_has_for_it(bicep: Bicep) -> None:
 
 
 def test_a_switch_is_on_however_true_is_written(bicep: Bicep) -> None:
-    """In another shell's letters it would be off without a word, and storage open to the public."""
+    """In another shell's spelling it would be silently off, and storage open to the public."""
     names = (*SWITCHES, "PRIVATE_NETWORKING")
     given = values(bicep, {**COMMON, **dict.fromkeys(names, "True")})
     assert [name for name in names if given[camel(name)] is not True] == []
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_a_snapshot_survives_its_difference(environment: str) -> None:
-    """What the tests read is what the compiler predicted."""
+def test_a_snapshot_can_be_restored_from_its_difference(environment: str) -> None:
+    """The tests read exactly what the compiler predicted."""
     full = kept(FULL)
     assert patch(full, difference(full, kept(environment))) == kept(environment)
 
 
-def test_a_mistake_is_found(bicep: Bicep, tmp_path: Path) -> None:
-    """The checks rest on it: a misspelt parameter, a name that is not there, a parameter that nothing uses."""
+def test_the_compiler_finds_a_mistake(bicep: Bicep, tmp_path: Path) -> None:
+    """The checks rely on it: a misspelt parameter, an unknown name, an unused parameter."""
     (tmp_path / "wrong.bicep").write_text("param unused string\noutput x string = missing\n")
     said = "\n".join(bicep.diagnostics(tmp_path))
     assert "BCP057" in said
@@ -294,13 +294,13 @@ def test_a_mistake_is_found(bicep: Bicep, tmp_path: Path) -> None:
 
 
 def test_no_environment_variable_of_this_machine_is_read(bicep: Bicep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is predicted does not depend on who predicts it."""
+    """The prediction does not depend on who makes it."""
     monkeypatch.setenv("ALERT_EMAIL", "somebody@example.com")
     assert "somebody" not in bicep.parameters(INFRA / "main.bicepparam", settings_of(FULL)).stdout
 
 
 def test_a_name_that_hides_resources_from_what_if_is_found(bicep: Bicep, tmp_path: Path) -> None:
-    """An output of one module as a name in another: a platform team could not see what is under it."""
+    """If an output of one module is a name in another, what-if cannot show the resources below it."""
     shutil.copy(INFRA / "bicepconfig.json", tmp_path)
     (tmp_path / "made.bicep").write_text("output name string = resourceGroup().name\n")
     (tmp_path / "named.bicep").write_text(
@@ -315,7 +315,7 @@ def test_a_name_that_hides_resources_from_what_if_is_found(bicep: Bicep, tmp_pat
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
 def test_every_resource_has_a_stable_version(environment: str) -> None:
-    """But for diagnostic settings, whose stable one cannot send to a workspace; a vault's older ones end in 2027."""
+    """Except diagnostic settings, whose stable one cannot send to a workspace; older ones of the vault end in 2027."""
     versions = {each["type"]: each["apiVersion"] for each in kept(environment).values()}
     previews = [kind for kind, version in versions.items() if "preview" in version]
     assert set(previews) <= {"Microsoft.Insights/diagnosticSettings"}
@@ -324,6 +324,6 @@ def test_every_resource_has_a_stable_version(environment: str) -> None:
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
 def test_no_resource_is_deployed_twice(environment: str) -> None:
-    """Nor does any of them have a name that another one has, whatever it is called where names have no case."""
+    """Nor do two have the same name where names ignore case."""
     ids = [key.lower() for key in kept(environment)]
     assert len(set(ids)) == len(ids) > 40

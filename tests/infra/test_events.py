@@ -8,8 +8,8 @@ from tests.infra.deployed import CONTRACT, bindings, of_type, the
 SUBSCRIPTION = "Microsoft.EventGrid/systemTopics/eventSubscriptions"
 
 
-def test_events_go_to_the_function_that_takes_them() -> None:
-    """Event Grid accepts a wrong name and loses every event: the name is that of the one blob trigger."""
+def test_events_are_sent_to_the_blob_triggered_function() -> None:
+    """Event Grid accepts a wrong name and loses every event."""
     assert [name for name, binding in bindings().items() if binding["type"] == "blobTrigger"] == [CONTRACT["function"]]
     address = the(SUBSCRIPTION, name="/drops")["properties"]["destination"]["properties"]["endpointUrl"]
     assert f"'{CONTRACT['function']}'" in address
@@ -18,7 +18,7 @@ def test_events_go_to_the_function_that_takes_them() -> None:
 
 
 def test_the_subscription_filters_what_the_local_cloud_filters() -> None:
-    """What was tried on a laptop is what is deployed."""
+    """What was tested on a laptop is what is deployed."""
     filters = the(SUBSCRIPTION, name="/drops")["properties"]["filter"]
     assert filters["includedEventTypes"] == CONTRACT["events"]["types"]
     assert [(each["operatorType"], each["key"], tuple(each["values"])) for each in filters["advancedFilters"]] == [
@@ -27,8 +27,8 @@ def test_the_subscription_filters_what_the_local_cloud_filters() -> None:
     assert sum(len(each.values) for each in DEFAULT_FILTERS) <= 25
 
 
-def test_what_cannot_be_delivered_is_written_down() -> None:
-    """By the topic's own identity, for the account takes no keys."""
+def test_undeliverable_events_become_dead_letters() -> None:
+    """Written with the topic's own identity, because the account accepts no keys."""
     properties = the(SUBSCRIPTION, name="/drops")["properties"]
     letters = properties["deadLetterWithResourceIdentity"]
     assert letters["identity"] == {"type": "SystemAssigned"}
@@ -38,8 +38,8 @@ def test_what_cannot_be_delivered_is_written_down() -> None:
     assert topic["identity"] == {"type": "SystemAssigned"}
 
 
-def test_what_was_written_down_is_told_to_the_app() -> None:
-    """By a queue, with the topic's own identity; without dead letters of its own, so that it cannot loop."""
+def test_the_app_is_notified_of_dead_letters() -> None:
+    """Through a queue, with the topic's own identity, and without dead letters of its own, so that it cannot loop."""
     properties = the(SUBSCRIPTION, name="/dead-letters")["properties"]
     delivery = properties["deliveryWithResourceIdentity"]
     assert delivery["identity"] == {"type": "SystemAssigned"}
@@ -55,13 +55,13 @@ def test_what_was_written_down_is_told_to_the_app() -> None:
 
 
 def test_failed_deliveries_are_logged() -> None:
-    """The metric says how many, the log which and why."""
+    """The metric says how many there are, the log which and why."""
     log = the("Microsoft.Insights/diagnosticSettings", name="failures")["properties"]
     assert log["logs"] == [{"category": "DeliveryFailures", "enabled": True}]
 
 
 def test_the_vaults_events_raise_an_alert_before_the_secret_expires() -> None:
-    """The vault tells 30 days before, whether the app works or not; of other secrets it says nothing here."""
+    """The vault reports it 30 days before, whether the app works or not; events about other secrets are ignored."""
     properties = the(SUBSCRIPTION, name="-secret-expires")["properties"]
     assert properties["destination"]["endpointType"] == "MonitorAlert"
     (notified,) = properties["destination"]["properties"]["actionGroups"]

@@ -31,14 +31,14 @@ MADE = {
 
 
 @pytest.mark.parametrize(("variable", "kind"), MADE.items())
-def test_what_is_there_is_not_made(variable: str, kind: str) -> None:
-    """Otherwise it would be made again, or changed to what it is here."""
+def test_existing_resources_are_not_created(variable: str, kind: str) -> None:
+    """Otherwise they would be created again, or changed."""
     assert settings_of("existing")[variable]
     assert [bool(of_type(kind, environment)) for environment in (FULL, "existing")] == [True, False]
 
 
-def test_what_is_there_is_used() -> None:
-    """By its ID, in whatever resource group it is."""
+def test_existing_resources_are_used() -> None:
+    """By ID, in whichever resource group they are."""
     given = settings_of("existing")
     for alert in log_alerts("existing").values():
         assert alert["actions"]["actionGroups"] == [given["ACTION_GROUP_ID"]]
@@ -52,8 +52,8 @@ def test_what_is_there_is_used() -> None:
     assert "'kv-hub'" in app_settings("existing")["ITWIN_SECRET_URL"]
 
 
-def test_an_account_has_one_system_topic() -> None:
-    """Whoever made it, its subscriptions and alerts are ours, and nothing of it is changed."""
+def test_an_existing_system_topic_is_shared() -> None:
+    """Its subscriptions and alerts are created, and nothing of it is changed."""
     assert of_type("Microsoft.EventGrid/systemTopics", "existing") == []
     subscriptions = of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions", "existing")
     assert {each["name"] for each in subscriptions} == {"made-by-defender/drops", "made-by-defender/dead-letters"}
@@ -62,58 +62,58 @@ def test_an_account_has_one_system_topic() -> None:
         assert scope.endswith("/made-by-defender")
 
 
-def test_the_tables_of_a_workspace_that_is_there_are_left_alone() -> None:
+def test_the_tables_of_an_existing_workspace_are_not_changed() -> None:
     """Others keep their logs in them too."""
     kind = "Microsoft.OperationalInsights/workspaces/tables"
     assert [len(of_type(kind, environment)) for environment in (FULL, "existing")] == [7, 0]
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_nothing_but_a_role_is_made_in_another_group(environment: str) -> None:
-    """Whoever owns it finds nothing there that they did not make."""
+def test_only_roles_are_created_in_another_group(environment: str) -> None:
+    """Its owner finds no resources there that they did not create."""
     elsewhere = [each["type"] for key, each in resources(environment).items() if HUB in key.partition("', '")[0]]
     assert set(elsewhere) <= {"Microsoft.Authorization/roleAssignments"}
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_every_resource_that_can_have_tags_has_azds_and_ones_own(environment: str) -> None:
-    """Policies ask for them; azd finds the environment by its own."""
+def test_every_taggable_resource_has_azds_tags_and_the_users(environment: str) -> None:
+    """Policies require some; azd finds the environment by its own."""
     own = {"cost-center": "4711"} if environment == "existing" else {}
     for resource in resources(environment).values():
         if "location" in resource:
             assert resource["tags"].items() >= {"azd-env-name": "prod", **own}.items(), resource["id"]
 
 
-def test_a_resource_is_called_as_chosen() -> None:
-    """Companies have conventions of their own."""
+def test_resources_can_be_given_other_names() -> None:
+    """Companies have naming conventions."""
     plan = the("Microsoft.Web/serverfarms", "existing")
     assert plan["name"] == "plan-drops"
     assert the("Microsoft.Web/sites", "existing")["properties"]["serverFarmId"] == plan["id"]
 
 
-def test_an_account_is_called_as_storage_takes_it() -> None:
-    """It refuses capital letters, which a convention may ask for."""
+def test_the_name_of_an_account_is_converted_to_one_that_storage_accepts() -> None:
+    """It refuses capital letters, which a convention may require."""
     named = [account["name"] for account in of_type("Microsoft.Storage/storageAccounts", "existing")]
     assert "sthostdrops" in named
 
 
-def test_whoever_may_not_assign_roles_deploys_without() -> None:
-    """Once somebody who may has deployed; all else is there, and the outputs say whom the roles are for."""
+def test_a_deployer_without_permission_to_assign_roles_can_deploy() -> None:
+    """After someone with that permission; the rest is created, and the outputs name the identities that need roles."""
     assert role_assignments("private-existing")
     assert role_assignments("private-governed") == []
     assert {"APP_PRINCIPAL_ID", "EVENT_TOPIC_PRINCIPAL_ID"} <= outputs().keys()
 
 
-def test_where_a_policy_makes_settings_and_zones_none_is_made() -> None:
-    """A second setting for the same logs and workspace is refused, and a second record would lead astray."""
+def test_settings_and_zones_created_by_a_policy_are_left_to_it() -> None:
+    """A second setting for the same logs and workspace is refused, and a second DNS record would be misleading."""
     assert of_type("Microsoft.Insights/diagnosticSettings", "private-governed") == []
     made = network_of("private-governed")
     assert [kind for kind, each in made.items() if each] == ["privateEndpoints"]
 
 
 @pytest.mark.parametrize(("environment", "is_scanned"), [("private-existing", False), ("private-governed", True)])
-def test_the_scanner_is_let_in_through_a_closed_door(environment: str, *, is_scanned: bool) -> None:
-    """It adds itself, and each deployment would take it away again."""
+def test_the_malware_scanner_is_admitted_by_a_closed_firewall(environment: str, *, is_scanned: bool) -> None:
+    """It adds its own rule, which each deployment would otherwise remove."""
     account = the("Microsoft.Storage/storageAccounts", environment, name=app_name("stdrops"))
     rules = account["properties"]["networkAcls"]["resourceAccessRules"]
     assert [rule["resourceId"].partition("/providers/")[2] for rule in rules] == (
@@ -129,7 +129,7 @@ def network_of(environment: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_a_private_environment_has_its_own_network_with_rules_on_every_subnet() -> None:
-    """Six endpoints in a subnet that takes HTTPS alone, and a subnet for the app that takes nothing."""
+    """Six endpoints in a subnet that admits only HTTPS, and a subnet for the app that admits nothing."""
     made = network_of("private")
     (network,) = made["virtualNetworks"]
     subnets = network["properties"]["subnets"]
@@ -144,7 +144,7 @@ def test_a_private_environment_has_its_own_network_with_rules_on_every_subnet() 
     assert all(not each for each in network_of(FULL).values())
 
 
-def test_subnets_and_zones_that_are_there_are_used() -> None:
+def test_existing_subnets_and_zones_are_used() -> None:
     """A hub has them, and a policy may refuse others."""
     given = settings_of("private-existing")
     made = network_of("private-existing")

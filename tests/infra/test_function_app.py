@@ -54,7 +54,7 @@ LIMITS = {
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
 def test_the_app_gets_every_setting_that_it_reads_and_no_other(environment: str) -> None:
-    """None is missing and none is dead; a connection string is what storage without keys has not."""
+    """None is missing and none is unused; only storage with keys has a connection string."""
     settings = app_settings(environment)
     read = settings_read({f"{CONNECTION}__blobServiceUri": "https://x", "ITWIN_LOGIN": settings["ITWIN_LOGIN"]})
     assert settings.keys() - PLATFORM_SETTINGS == read - {CONNECTION}
@@ -62,14 +62,14 @@ def test_the_app_gets_every_setting_that_it_reads_and_no_other(environment: str)
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_no_setting_is_one_that_flex_consumption_forbids(environment: str) -> None:
-    """A single one of them fails the deployment."""
+def test_no_setting_is_forbidden_on_flex_consumption(environment: str) -> None:
+    """A single one would fail the deployment."""
     assert not FORBIDDEN_ON_FLEX & app_settings(environment).keys()
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_the_client_secret_is_nowhere_in_what_is_deployed(environment: str) -> None:
-    """What is deployed says where it is kept, and the app reads it there."""
+def test_the_client_secret_appears_nowhere_in_the_deployment(environment: str) -> None:
+    """It only states where the secret is kept, and the app reads it there."""
     settings = app_settings(environment)
     assert ("ITWIN_SECRET_URL" in settings) == (settings["ITWIN_LOGIN"] == "client-credentials")
     assert not [value for value in settings.values() if "@Microsoft.KeyVault(" in value]
@@ -87,14 +87,14 @@ def settings_with(**changes: object) -> Settings:
 
 
 def test_the_defaults_of_the_limits_are_those_of_the_code() -> None:
-    """Whether a limit is deployed or left out, the app behaves alike."""
+    """Whether a limit is deployed or left out, the app behaves the same."""
     assert settings_with(**{name: app_settings()[name] for name in LIMITS}) == settings_with()
     assert all(app_settings()[name] == str(parameters()[key].value) for name, key in LIMITS.items())
 
 
 @pytest.mark.parametrize("setting", [name for name in LIMITS if name != "ASPECT_POLICY"])
 def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
-    """What the deployment takes, the app takes; what the app refuses, the deployment refuses before."""
+    """Every value that the deployment accepts, the app accepts; what the app refuses, the deployment refuses first."""
     parameter = parameters()[LIMITS[setting]]
     assert parameter.least is not None
     assert parameter.most is not None
@@ -107,7 +107,7 @@ def test_the_bounds_of_the_limits_are_those_of_the_code(setting: str) -> None:
 
 
 def test_as_many_drops_run_at_once_as_there_are_threads() -> None:
-    """The host must not take what no thread is free for: its lease would run out while it waits."""
+    """The host must not accept a message that no thread is free for: its lease would expire while it waits."""
     extensions = HOST["extensions"]
     assert app_settings()["PYTHON_THREADPOOL_THREAD_COUNT"] == str(CONTRACT["threads"])
     assert extensions["blobs"]["maxDegreeOfParallelism"] == CONTRACT["threads"]
@@ -121,8 +121,8 @@ def test_the_address_of_the_preflight_is_that_of_the_function() -> None:
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_code_comes_by_an_entra_token_alone(environment: str) -> None:
-    """Neither FTP nor a password, and HTTPS from TLS 1.2 on."""
+def test_code_can_be_deployed_only_with_an_entra_token(environment: str) -> None:
+    """Neither by FTP nor with a password, and over HTTPS with TLS 1.2 or later."""
     app = the("Microsoft.Web/sites", environment)["properties"]
     assert app["httpsOnly"] is True
     assert app["siteConfig"]["ftpsState"] == "Disabled"
@@ -133,7 +133,7 @@ def test_code_comes_by_an_entra_token_alone(environment: str) -> None:
         assert policy["properties"] == {"allow": False}
 
 
-def test_instances_are_kept_ready_and_spread_over_zones_where_that_is_chosen() -> None:
+def test_instances_are_kept_ready_and_spread_over_zones_if_configured() -> None:
     """Plan and storage are spread together: either alone would stop with its zone."""
     scale = [
         the("Microsoft.Web/sites", environment)["properties"]["functionAppConfig"]["scaleAndConcurrency"]

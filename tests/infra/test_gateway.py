@@ -26,7 +26,7 @@ def named_values(environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("environment", GATEWAYS)
 def test_the_policy_is_the_file_that_the_local_cloud_executes(environment: str) -> None:
-    """To the letter, and as XML, which it is."""
+    """Character for character, and deployed as XML."""
     policy = the(f"{SERVICE}/apis/policies", environment)["properties"]
     assert policy == {"format": "xml", "value": deployed_policy()}
 
@@ -38,8 +38,8 @@ def test_every_named_value_of_the_policy_is_deployed_and_none_is_secret(environm
     assert [each for each in of_type(f"{SERVICE}/namedValues", environment) if "secret" in each["properties"]] == []
 
 
-def test_the_gateway_takes_the_apps_identity_and_nobody_else() -> None:
-    """By the client ID of the very identity that the app has, for the registration that its tokens are for."""
+def test_the_gateway_accepts_only_the_apps_identity() -> None:
+    """By that identity's client ID, for the app registration that its tokens are for."""
     values, settings = named_values("gateway"), app_settings("gateway")
     assert values["app-client-id"] == settings["AZURE_CLIENT_ID"].replace("[string(", "[").replace(")]", "]")
     assert settings["ITWIN_TOKEN_SCOPE"] == f"api://{values['gateway-application-id']}/.default"
@@ -51,8 +51,8 @@ def test_the_gateway_takes_the_apps_identity_and_nobody_else() -> None:
     assert "'https:/{0}', replace(environment().suffixes.keyvaultDns, '.vault.', '/vault.')" in values["vault-resource"]
 
 
-def test_the_app_calls_the_gateway_as_it_calls_any() -> None:
-    """With its managed identity; it gets nothing that only the service app has."""
+def test_the_app_calls_the_deployed_gateway_like_any_other() -> None:
+    """With its managed identity; it gets nothing that belongs to the service app."""
     settings = app_settings("gateway")
     assert settings["ITWIN_LOGIN"] == "managed-identity"
     gateway = the(SERVICE, "gateway")["name"]
@@ -61,7 +61,7 @@ def test_the_app_calls_the_gateway_as_it_calls_any() -> None:
 
 
 def test_the_gateway_has_the_operations_that_the_app_calls_and_no_other() -> None:
-    """Without a key, for the token says who calls."""
+    """Without a key, because the token identifies the caller."""
     operations = [each["properties"] for each in of_type(f"{SERVICE}/apis/operations", "gateway")]
     assert {(each["method"], each["urlTemplate"]) for each in operations} == {
         ("PUT", "/itwins/{iTwinId}/image"),
@@ -75,7 +75,7 @@ def test_the_gateway_has_the_operations_that_the_app_calls_and_no_other() -> Non
 
 
 @pytest.mark.parametrize("environment", GATEWAYS)
-def test_the_gateway_alone_reads_the_secret(environment: str) -> None:
+def test_only_the_gateway_can_read_the_secret(environment: str) -> None:
     """The app has no role on the vault."""
     readers = {who for who, role, on, _ in map(row, role_assignments(environment)) if (role, on) == READS_SECRET}
     assert readers == {"gateway"}
@@ -84,8 +84,8 @@ def test_the_gateway_alone_reads_the_secret(environment: str) -> None:
 READS_SECRET = ("Key Vault Secrets User", "vault")
 
 
-def test_the_tier_is_the_least_that_can_do_it() -> None:
-    """Basic v2; Standard v2 where it has to call into a network, from a subnet of its own."""
+def test_the_gateway_has_the_cheapest_suitable_tier() -> None:
+    """Basic v2; Standard v2 if it has to call into a network, from a subnet of its own."""
     gateway = the(SERVICE, "gateway")
     assert gateway["sku"] == {"name": "BasicV2", "capacity": 1}
     assert gateway["properties"]["virtualNetworkType"] == "None"

@@ -24,12 +24,12 @@ ABOUT_THE_GROUP = {"useExistingResourceGroup"}
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_parameter_is_described(template: str) -> None:
-    """Nobody has to guess what one does."""
+    """Nobody has to guess what it does."""
     assert [name for name, each in parameters(template).items() if not each.description.endswith(".")] == []
 
 
-def test_both_templates_take_the_same_and_default_to_the_same() -> None:
-    """Whoever owns a group alone can choose what whoever owns the subscription can."""
+def test_both_templates_have_the_same_parameters_and_defaults() -> None:
+    """The owner of a resource group can choose the same as the owner of a subscription."""
     of_subscription, of_group = map(parameters, TEMPLATES)
     assert of_group == {name: each for name, each in of_subscription.items() if name not in ABOUT_THE_GROUP}
     assert outputs("resources.bicep").keys() == outputs("main.bicep").keys()
@@ -37,7 +37,7 @@ def test_both_templates_take_the_same_and_default_to_the_same() -> None:
     assert {name for name, value in handed_on if name == value} == of_group.keys()
 
 
-def test_the_file_of_parameters_for_a_group_says_what_the_one_for_a_subscription_says() -> None:
+def test_the_parameter_files_for_a_group_and_a_subscription_are_the_same() -> None:
     """There are two because each names its template; neither may lag behind."""
     for folder, of_subscription, of_group in (("", "main", "resources"), ("events/", "main", "subscriptions")):
         texts = [(INFRA / f"{folder}{name}.bicepparam").read_text("utf-8") for name in (of_subscription, of_group)]
@@ -48,8 +48,8 @@ def test_the_file_of_parameters_for_a_group_says_what_the_one_for_a_subscription
         assert [line for line in lines[0] if line] == [line for line in lines[1] if line]
 
 
-def test_an_environment_variable_that_is_not_set_changes_nothing() -> None:
-    """What is read in its place is the parameter's own default."""
+def test_an_unset_environment_variable_changes_nothing() -> None:
+    """The parameter's own default is used instead."""
     text = (INFRA / "main.bicepparam").read_text("utf-8")
     given = dict(re.findall(r"^(?:param|var) (\w+) = (.+)$", text, re.MULTILINE))
     for name, parameter in parameters().items():
@@ -60,7 +60,7 @@ def test_an_environment_variable_that_is_not_set_changes_nothing() -> None:
 
 
 def test_a_pipeline_passes_every_parameter_on() -> None:
-    """What `azd env set` holds on a desk is set in the pipeline too."""
+    """Whatever `azd env set` can set locally can be set in the pipeline too."""
     names = {name for path in FILES for name, _ in VARIABLE.findall(path.read_text("utf-8"))} - SET_BY_HOOKS
     assert names - {"AZURE_ENV_NAME", "AZURE_LOCATION"} == set(AZURE["pipeline"]["variables"])
     workflow = (PROJECT / ".github" / "workflows" / "azure-dev.yml").read_text("utf-8")
@@ -69,7 +69,7 @@ def test_a_pipeline_passes_every_parameter_on() -> None:
 
 
 def test_the_page_has_every_parameter_and_output() -> None:
-    """`infra/README.md` says what can be set, by which variable, with the default and what it does."""
+    """`infra/README.md` says what can be set, by which variable, with its default and what it does."""
     found = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`)? ?\| (.*?) \| (.*)", README, re.MULTILINE)
     rows = {name: rest for name, *rest in found}
     for name, parameter in parameters().items():
@@ -85,23 +85,23 @@ def test_the_page_has_every_parameter_and_output() -> None:
     assert outputs().keys() <= set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
 
 
-def test_what_can_be_chosen_is_what_the_app_knows() -> None:
-    """The parameter's values are those of the setting."""
+def test_the_choices_of_a_parameter_are_those_of_the_setting() -> None:
+    """The app knows each of them."""
     assert parameters()["aspectPolicy"].choices == list(get_args(AspectPolicy))
 
 
 def test_no_login_is_the_default() -> None:
-    """Each needs something that nobody but the operator has, so that a default would deploy what cannot work."""
+    """Each needs something that only the operator has, so a default would deploy something that cannot work."""
     assert parameters()["itwinLogin"].default is None
 
 
-def test_every_region_takes_the_default_of_the_maximum_of_instances() -> None:
+def test_every_region_accepts_the_default_maximum_of_instances() -> None:
     """Some refuse fewer than 40, and `azd up` has to work in all of them."""
     assert parameters()["maximumInstanceCount"].value >= 40
 
 
 def test_no_output_and_no_default_is_a_secret() -> None:
-    """Outputs and parameters stand in the deployment's history, which many can read."""
+    """Outputs and parameters are kept in the deployment's history, which many people can read."""
     secret = re.compile(r"key|secret|password|connectionstring|token", re.IGNORECASE)
     for template in TEMPLATES:
         assert [name for name, value in outputs(template).items() if secret.search(f"{name} {value}")] == []

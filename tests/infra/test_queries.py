@@ -107,16 +107,16 @@ def parsed(queries: list[dict[str, str]]) -> list[str]:
     return said
 
 
-def test_kustos_own_parser_has_nothing_to_say() -> None:
-    """Every query as deployed, against the tables that it is asked of."""
+def test_kustos_own_parser_accepts_every_query() -> None:
+    """Each as deployed, against the tables that it queries."""
     queries = [query for environment in EVERYWHERE for query in deployed_queries(environment)]
     distinct = list({query["text"]: query for query in queries}.values())
     assert len(distinct) >= len(QUERIES)
     assert parsed(distinct) == []
 
 
-def test_a_column_that_is_not_there_is_found() -> None:
-    """In each query: the parser's silence means something."""
+def test_the_parser_finds_an_unknown_column() -> None:
+    """In each query: this proves that the parser checks them."""
     queries = deployed_queries()
     broken = {
         "tiemstamp": [f"{query['text'].rstrip()}\n| where tiemstamp > ago(1h)" for query in queries],
@@ -136,7 +136,7 @@ def test_a_column_that_is_not_there_is_found() -> None:
 
 
 def test_every_query_is_deployed() -> None:
-    """No rule is made of nothing, and no query is forgotten."""
+    """No rule has an empty query, and no query is forgotten."""
     texts = "\n".join(query["text"] for query in deployed_queries())
     for name, text in QUERIES.items():
         begin = next(line for line in text.splitlines() if line and not line.startswith(("//", "outcomes")))
@@ -146,8 +146,8 @@ def test_every_query_is_deployed() -> None:
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_a_workspace_is_asked_about_this_environment_alone(environment: str) -> None:
-    """Others log there too: another environment's drops would be overdue in both, or hide one that is overdue here."""
+def test_a_shared_workspace_is_queried_for_this_environment_only(environment: str) -> None:
+    """Other environments log there too: their drops would be overdue here as well, or hide one that is overdue here."""
     (overdue,) = (query["text"] for query in deployed_queries(environment) if query["scope"] == "workspace")
     insights = the("Microsoft.Insights/components", environment)["id"]
     (drops,) = re.findall(r"'(\w+)', environment", app_settings(environment)["DropStorage__blobServiceUri"])
@@ -156,14 +156,14 @@ def test_a_workspace_is_asked_about_this_environment_alone(environment: str) -> 
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_nothing_in_a_query_is_left_to_be_replaced(environment: str) -> None:
-    """What stands for a name or a time in the files is that name or time once it is deployed."""
+def test_no_placeholder_is_left_in_a_deployed_query(environment: str) -> None:
+    """Each stands for a name or a time in the files, and is replaced in the deployment."""
     for query in deployed_queries(environment):
         assert re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", query["text"]) == [], query["name"]
 
 
-def test_what_is_overdue_by_the_longest_time_is_still_in_sight() -> None:
-    """An alert that looks back no further than it waits can never fire."""
+def test_the_overdue_alert_looks_back_further_than_it_waits() -> None:
+    """Otherwise it could never fire."""
     longest = parameters()["overdueAfterMinutes"].most
     assert longest is not None
     days = re.fullmatch(r"P(\d)D", log_alerts()["overdue"]["overrideQueryTimeRange"])
@@ -223,8 +223,8 @@ def _holds(condition: str, values: Mapping[str, Any]) -> bool:
     return holds.get(operator, expected[0].lower() in actual.lower())
 
 
-def test_the_lines_are_recognized(lines: list[dict[str, Any]]) -> None:
-    """They begin as the query expects, and are not the preflight's."""
+def test_the_apps_log_lines_are_recognized(lines: list[dict[str, Any]]) -> None:
+    """They begin as the query expects, and the preflight's do not."""
     prefix = re.search(r"startswith '(.*)'", OUTCOMES)
     assert prefix
     assert lines
@@ -234,7 +234,7 @@ def test_the_lines_are_recognized(lines: list[dict[str, Any]]) -> None:
 
 
 def test_the_queries_read_every_field_of_the_lines_and_no_other(lines: list[dict[str, Any]]) -> None:
-    """A field that is renamed in the code is missed here and not in an emergency."""
+    """A field renamed in the code is noticed here and not in an emergency."""
     paths = {path for _, path in COLUMN.findall(OUTCOMES)}
     logged = {key for line in lines for key in line if key != "timingsS"}
     timings = {f"timingsS.{key}" for line in lines for key in line["timingsS"]}
@@ -250,19 +250,21 @@ def test_the_queries_read_every_field_of_the_lines_and_no_other(lines: list[dict
         ("unknown-itwins", {"unknown.jpg"}),
     ],
 )
-def test_alerts_select_what_they_are_about(lines: list[dict[str, Any]], alert: str, blobs: set[str]) -> None:
-    """The app's real lines raise the right alert, and no other drop's line does."""
+def test_alerts_select_exactly_the_lines_they_are_about(
+    lines: list[dict[str, Any]], alert: str, blobs: set[str]
+) -> None:
+    """The app's real lines raise the right alert, and lines of other drops do not."""
     assert {line["blob"] for line in lines if selects(QUERIES[f"alert-{alert}"], line)} == blobs
 
 
-def test_the_alert_about_refusals_knows_all_that_an_operator_can_fix() -> None:
+def test_the_alert_about_refusals_covers_every_error_that_an_operator_can_fix() -> None:
     """An error that is added to that group raises the alert as well."""
     (named,) = re.findall(r"error in \((.*)\)", QUERIES["alert-refused"])
     assert re.findall(r'"(\w+)"', named) == sorted(error.code for error in NeedsOperator.__subclasses__())
 
 
-def test_a_drop_that_waits_has_what_the_overdue_alert_needs(lines: list[dict[str, Any]]) -> None:
-    """The first attempt is numbered 1, and the last line of a drop that ended does not say that it waits."""
+def test_the_log_line_of_a_waiting_drop_has_what_the_overdue_alert_needs(lines: list[dict[str, Any]]) -> None:
+    """The first attempt is numbered 1, and the last line of a finished drop does not say that it is waiting."""
     of_drop = [row(line) for line in lines if line["blob"] == "unavailable.jpg"]
     assert of_drop[0]["status"] == "retrying"
     assert of_drop[0]["attempts"] == 1
@@ -276,8 +278,8 @@ def in_writes(pattern: str) -> str:
     return str(found)
 
 
-def test_the_overdue_alert_finds_the_lines_of_what_storage_wrote(lines: list[dict[str, Any]]) -> None:
-    """Storage names a blob as the app's lines do, so that what is missing is missing and not only called otherwise."""
+def test_the_overdue_alert_matches_storages_log_with_the_apps(lines: list[dict[str, Any]]) -> None:
+    """Both name a blob in the same way, so a line that is missing is really missing."""
     parts = in_writes(r"parse trim\('\"', ObjectKey\) with (.*)").replace(" key", " blob").split()
     key = "".join(part.strip('"') if '"' in part else ".*?" if part == "*" else f"(?P<{part}>.*?)" for part in parts)
     joined = in_writes(r"by (.*);").split(", ")
@@ -300,8 +302,8 @@ def named(name: str) -> str:
     "name",
     ["a b.jpg", "ä/ö.jpg", "a+b.jpg", "a%20b.jpg", "50%.jpg", "a&b.jpg", "日本/写真.png", "a%2Fb.jpg"],
 )
-def test_a_name_is_the_same_however_storage_writes_it(name: str) -> None:
-    """As it is, or escaped as in a URL in whatever letters: none of these drops is overdue."""
+def test_the_overdue_alert_understands_escaped_names(name: str) -> None:
+    """As it is, or percent-encoded as in a URL in either case: none of these drops is overdue."""
     in_log = [name, quote(name), quote(name, safe=""), quote(name).lower()]
     assert {named(each) for each in in_log} == {named(name)}
     assert "| extend blob = nameOf(key)\n" in WRITES
@@ -309,8 +311,8 @@ def test_a_name_is_the_same_however_storage_writes_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("container", ["results", "ledger", "preflight", "B3BD3A79-C5B4-41F5-BA5F-6D8C338D788A", "a-b"])
-def test_the_overdue_alert_is_about_iTwins_alone(container: str) -> None:  # noqa: N802  # as the platform writes it
-    """What is written elsewhere is no drop, or has a line of another kind."""
+def test_the_overdue_alert_concerns_only_iTwin_containers(container: str) -> None:  # noqa: N802  # as the platform writes it
+    """Writes elsewhere are not drops, or have a line of another kind."""
     assert not re.search(in_writes(r'itwin matches regex @"(.*)"'), container)
 
 
@@ -324,8 +326,8 @@ def test_the_overdue_alert_is_about_iTwins_alone(container: str) -> None:  # noq
         "a@eadir/b.jpg",
     ],
 )
-def test_the_overdue_alert_expects_no_line_about_what_is_ignored(name: str) -> None:
-    """A name that the app ignores ends in silence; every other has to end in a line."""
+def test_the_overdue_alert_expects_no_line_for_ignored_names(name: str) -> None:
+    """An ignored name gets no line; every other one must."""
     ignored = re.search(in_writes(r'not\(blob matches regex @"(.*)"\)'), name)
     assert bool(ignored) == Drop("b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a", name).is_housekeeping()
 
@@ -336,13 +338,13 @@ def test_the_overdue_alert_expects_no_line_about_what_is_ignored(name: str) -> N
     + [("FlushFile", True), ("RenamePathFile", True), ("CreatePathFile", False), ("AppendFile", False)]
     + [("PutBlobFromURL", True), ("CopyBlobSource", False), ("PutBlock", False), ("LeaseBlob", False)],
 )
-def test_the_overdue_alert_knows_the_ways_to_write_a_blob(operation: str, *, counts: bool) -> None:
-    """All that raise events, and those through the endpoint dfs, which raise none in an account like this."""
+def test_the_overdue_alert_knows_every_operation_that_writes_a_blob(operation: str, *, counts: bool) -> None:
+    """All that raise events, and those through the endpoint dfs, which raise none in this kind of account."""
     begins = re.findall(r'OperationName startswith "(\w+)"', WRITES)
     is_one = operation.startswith(tuple(begins)) or operation in re.findall(r'OperationName == "(\w+)"', WRITES)
     assert (is_one and operation not in re.findall(r'OperationName != "(\w+)" and', WRITES)) == counts
 
 
-def test_the_workspace_is_asked_where_storage_logs() -> None:
-    """The other alerts ask Application Insights, whose tables have other names."""
+def test_the_query_on_storages_log_is_sent_to_the_workspace() -> None:
+    """The other alerts query Application Insights, whose tables have different names."""
     assert [query["name"] for query in deployed_queries() if query["scope"] == "workspace"] == ["overdue"]

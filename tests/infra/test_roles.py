@@ -9,15 +9,15 @@ from tests.infra.role_table import NAMES, TABLE, row
 
 
 def test_the_page_has_every_role_with_its_reason() -> None:
-    """Whoever approves the deployment reads what it grants."""
+    """Whoever approves the deployment can read what it grants."""
     assigned = [*role_assignments(), *role_assignments("gateway")]
     assert {row(assignment) for assignment in assigned} == TABLE
     assert all(reason.endswith(".") for *_, reason in TABLE)
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_no_role_is_assigned_that_the_page_has_not(environment: str) -> None:
-    """In no environment; and the operator gets none on a vault that was there already."""
+def test_every_assigned_role_is_on_the_page(environment: str) -> None:
+    """In every environment; and the operator gets none on an existing vault."""
     rows = {row(assignment) for assignment in role_assignments(environment)}
     assert rows <= TABLE
     if environment == "existing":
@@ -26,13 +26,13 @@ def test_no_role_is_assigned_that_the_page_has_not(environment: str) -> None:
 
 
 def test_every_role_is_used_and_has_an_id_of_its_own() -> None:
-    """A role that nothing needs is not there."""
+    """A role that nothing needs does not exist."""
     assert {role for _, role, *_ in TABLE} == set(NAMES)
     assert len(set(NAMES.values())) == len(NAMES)
 
 
-def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> None:
-    """Each setting that leads somewhere needs one role there."""
+def test_the_app_has_exactly_the_roles_that_its_settings_need() -> None:
+    """Each setting that points to a resource needs one role there."""
     needed_by = {
         "AzureWebJobsStorage__blobServiceUri": ("Storage Blob Data Owner", "host"),
         "AzureWebJobsStorage__queueServiceUri": ("Storage Queue Data Contributor", "host"),
@@ -51,8 +51,8 @@ def test_the_app_has_a_role_for_each_thing_that_it_reaches_and_no_other() -> Non
     assert sorted((role, on) for name, role, on, _ in TABLE if name == "app") == sorted(needed_by.values())
 
 
-def test_the_vaults_log_tells_who_read_the_secret() -> None:
-    """Into the workspace that everything else is logged in."""
+def test_the_vaults_log_records_who_read_the_secret() -> None:
+    """In the same workspace as all other logs."""
     log = the("Microsoft.Insights/diagnosticSettings", name="audit")
     assert "/Microsoft.KeyVault/vaults/" in log["id"]
     assert log["properties"]["logs"] == [{"category": "AuditEvent", "enabled": True}]

@@ -21,8 +21,8 @@ def last(name: str) -> str:
 
 
 @pytest.mark.parametrize("environment", EVERYWHERE)
-def test_storage_takes_no_keys_and_shows_nothing_to_the_public(environment: str) -> None:
-    """Every account is reached with an Entra token over TLS 1.2 alone."""
+def test_storage_accepts_no_keys_and_is_not_public(environment: str) -> None:
+    """Every account can be reached only with an Entra token over TLS 1.2."""
     accounts = of_type(ACCOUNT, environment)
     assert len(accounts) == 2
     for account in accounts:
@@ -35,7 +35,7 @@ def test_storage_takes_no_keys_and_shows_nothing_to_the_public(environment: str)
 
 
 def test_queues_and_containers_are_those_of_the_code() -> None:
-    """What the app reads and writes is made before it starts."""
+    """What the app reads and writes is created before it starts."""
     triggers = {binding["queueName"] for binding in bindings().values() if binding["type"] == "queueTrigger"}
     queues = {last(queue["name"]) for queue in of_type(f"{ACCOUNT}/queueServices/queues")}
     assert queues == set(CONTRACT["queues"]) == triggers == {RETRY_QUEUE, LETTERS_QUEUE, *POISON_QUEUES}
@@ -47,7 +47,7 @@ def test_queues_and_containers_are_those_of_the_code() -> None:
         assert Drop(container, "x").is_reserved(CONTRACT["containers"]["results"])
 
 
-def test_lifecycle_rules_reach_itwins_and_spare_the_apps_own_containers() -> None:
+def test_lifecycle_rules_apply_to_itwins_and_not_to_the_apps_own_containers() -> None:
     """An iTwin ID begins with a hexadecimal digit; no own container may, or its blobs would be deleted as old drops."""
     assert [name for name in CONTRACT["containers"].values() if name[0] in "0123456789abcdef"] == []
     rules = the(f"{ACCOUNT}/managementPolicies")["properties"]["policy"]["rules"]
@@ -56,8 +56,8 @@ def test_lifecycle_rules_reach_itwins_and_spare_the_apps_own_containers() -> Non
     assert rules.keys() == {"delete-old-results", "delete-old-versions"}  # drops are kept
 
 
-def test_storage_logs_the_writes_that_the_overdue_alert_looks_at() -> None:
-    """Of blobs, and into the workspace that the alert asks."""
+def test_storage_logs_the_writes_that_the_overdue_alert_evaluates() -> None:
+    """Those of blobs, into the workspace that the alert queries."""
     log = the("Microsoft.Insights/diagnosticSettings", name="writes")
     assert "/blobServices/default/" in log["id"]
     assert log["properties"]["workspaceId"].endswith(the("Microsoft.OperationalInsights/workspaces")["name"])
@@ -71,8 +71,8 @@ def test_the_apps_own_containers_raise_no_events() -> None:
     assert not f"{PROBE_CONTAINER}/x".startswith(prefixes)
 
 
-def test_a_lock_and_a_scanner_are_there_where_they_are_chosen() -> None:
-    """The lock is on what cannot be made again, the scanner on the account that strangers write to."""
+def test_a_lock_and_a_scanner_are_deployed_if_configured() -> None:
+    """The lock is on what cannot be created again, the scanner on the account that others write to."""
     assert of_type("Microsoft.Authorization/locks") == of_type("Microsoft.Security/defenderForStorageSettings") == []
     locks = of_type("Microsoft.Authorization/locks", "switches")
     assert {lock["properties"]["level"] for lock in locks} == {"CanNotDelete"}

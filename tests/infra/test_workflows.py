@@ -16,7 +16,7 @@ WORKFLOWS = {path.stem: path for path in (PROJECT / ".github" / "workflows").glo
 
 
 def test_only_the_app_is_deployed() -> None:
-    """Tests, tools and pages stay at home; nothing that the app needs does."""
+    """Tests, tools and pages are left out; nothing that the app needs is."""
     listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
     ignored = GitIgnoreSpec.from_lines((PROJECT / ".funcignore").read_text().splitlines())
     deployed = {name for name in listed.stdout.splitlines() if not ignored.match_file(name)}
@@ -30,8 +30,8 @@ def test_only_the_app_is_deployed() -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflows_hold_no_secret(name: str) -> None:
-    """The deployment logs in with a federated token; nothing is stored that could be lost."""
+def test_workflows_contain_no_secret(name: str) -> None:
+    """The deployment logs in with a federated token; nothing is stored that could leak."""
     text = WORKFLOWS[name].read_text()
     assert "secrets." not in text
     permissions = yaml.safe_load(text)["permissions"]
@@ -39,7 +39,7 @@ def test_workflows_hold_no_secret(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflows_run_other_peoples_actions_as_they_are_now(name: str) -> None:
+def test_workflows_pin_actions_to_commits(name: str) -> None:
     """A tag can be moved to other code, a commit cannot."""
     used = re.findall(r"uses: (.*)", WORKFLOWS[name].read_text())
     assert used
@@ -47,7 +47,7 @@ def test_workflows_run_other_peoples_actions_as_they_are_now(name: str) -> None:
 
 
 def test_workflows_test_before_they_deploy() -> None:
-    """All that must pass is run, on both ends of the supported Pythons, and the real compiler reads the Bicep."""
+    """Every check is run, on the lowest and the highest supported Python, and the real compiler checks the Bicep."""
     tests = yaml.safe_load(WORKFLOWS["ci"].read_text())["jobs"]
     steps = tests["test"]["steps"]
     (pythons,) = [step["with"]["python-version"].split() for step in steps if "setup-python" in step.get("uses", "")]

@@ -106,8 +106,8 @@ def heic_of_a_stream(values: Pixels, space: Stated, depth: int) -> bytes:
 @pytest.mark.parametrize("depth", [8, 10, 12])
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("write", [avif, heic, heic_of_a_stream])
-def test_colours_that_a_container_states_by_numbers_are_shown(write: Any, name: str, depth: int) -> None:
-    """HEIC and AVIF: as a profile, or converted."""
+def test_the_colour_numbers_of_a_container_are_applied(write: Any, name: str, depth: int) -> None:
+    """HEIC and AVIF: embedded as a profile, or converted."""
     stored = as_integers(cells(3, 0.2, 0.95), depth)
     normalized, lab, _ = sent(write(stored, SPACES[name], depth))
     assert difference(lab, shown(stored / (2**depth - 1), SPACES[name])).max() < 1
@@ -117,8 +117,8 @@ def test_colours_that_a_container_states_by_numbers_are_shown(write: Any, name: 
 
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("name", [name for name in SPACES if name != "unspecified"])
-def test_colours_that_a_png_states_by_numbers_are_shown(name: str, depth: int) -> None:
-    """Also when it is padded, and whatever else it says of them."""
+def test_the_colour_numbers_of_a_png_are_applied(name: str, depth: int) -> None:
+    """Even if it is padded, and whatever other colour chunks it has."""
     stored = as_integers(cells(3, 0.2, 0.95), depth)
     code = bytes((SPACES[name].primaries, SPACES[name].transfer, 0, 1))
     misleading = (b"iCCP", b"p\0\0" + zlib.compress(A_PROFILE)), (b"gAMA", struct.pack(">I", 20_000))
@@ -130,10 +130,8 @@ def test_colours_that_a_png_states_by_numbers_are_shown(name: str, depth: int) -
 @pytest.mark.parametrize("gamma", [1.0, 1.4, 1.8, 2.2, 2.6, 3.0])
 @pytest.mark.parametrize("name", ["sRGB", "Display P3", "Adobe RGB (1998)", "ITU-R BT.2020"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_colours_that_a_png_states_by_its_older_chunks_are_shown(
-    channels: int, name: str, gamma: float, depth: int
-) -> None:
-    """As gAMA and cHRM, with and without transparency, and as grey, of which cHRM says nothing."""
+def test_the_older_colour_chunks_of_a_png_are_applied(channels: int, name: str, gamma: float, depth: int) -> None:
+    """These are gAMA and cHRM, with and without transparency, and for grey, to which cHRM does not apply."""
     space = colour.RGB_COLOURSPACES[name]
     points = np.concatenate([space.whitepoint, np.ravel(space.primaries)])
     chromaticities = struct.pack(">8I", *(round(100_000 * value) for value in points))
@@ -150,15 +148,15 @@ def test_colours_that_a_png_states_by_its_older_chunks_are_shown(
         assert abs(unpadded(alpha) - values[..., -1]).max() < 0.005
 
 
-def test_a_profile_goes_before_what_else_a_png_says() -> None:
-    """But before cICP."""
+def test_a_profile_takes_precedence_over_the_older_colour_chunks_of_a_png() -> None:
+    """But cICP takes precedence over the profile."""
     stored = as_integers(cells(3, 0.2, 0.95), 8)
     _, lab, _ = sent(png(stored, (b"iCCP", b"p\0\0" + zlib.compress(A_PROFILE)), (b"gAMA", struct.pack(">I", 100_000))))
     assert difference(unpadded(lab), lab_of(stored / 255)).max() < 1
 
 
-def test_a_profile_goes_before_numbers_in_an_avif() -> None:
-    """Pillow writes both where it is given a profile."""
+def test_a_profile_takes_precedence_over_the_colour_numbers_of_an_avif() -> None:
+    """Pillow writes both if it is given a profile."""
     stored = as_integers(cells(3, 0.2, 0.95), 8)
     buffer = BytesIO()
     Image.fromarray(stored).save(buffer, "AVIF", quality=100, subsampling="4:4:4", icc_profile=A_PROFILE)
@@ -194,8 +192,8 @@ WRITERS = [(png, 8), (png, 16), (avif, 8), (avif, 10), (avif, 12), (heic, 8), (h
 @pytest.mark.parametrize("space", ["sRGB", "Display P3", "ITU-R BT.2020"])
 @pytest.mark.parametrize("curve", HDR)
 @pytest.mark.parametrize(("write", "depth"), WRITERS)
-def test_what_is_no_brighter_than_paper_keeps_its_light(write: Any, depth: int, curve: str, space: str) -> None:
-    """White is 203 cd/m2, or 75 % of HLG; decoders hand over 8 bits, which costs up to 4 % of the light of a pixel."""
+def test_light_up_to_reference_white_is_preserved(write: Any, depth: int, curve: str, space: str) -> None:
+    """White is 203 cd/m2, or 75 % of HLG; decoders return 8 bits, which costs up to 4 % of a pixel's light."""
     light = cells(3, 0.2, 0.97) ** 2.2
     normalized, lab, _ = sent(hdr(write, curve, WHITE_NITS * light, space, depth))
     lab = unpadded(lab) if write is png else lab
@@ -214,7 +212,7 @@ def luminance(lab: Pixels) -> Pixels:
 @pytest.mark.parametrize("curve", HDR)
 @pytest.mark.parametrize(("write", "depth"), WRITERS)
 def test_highlights_roll_off(write: Any, depth: int, curve: str, peak: int) -> None:
-    """Each is brighter than the one before, grey stays grey, and hues stay."""
+    """Each is brighter than the previous one, grey stays grey, and hues are preserved."""
     if curve == "hlg" and peak > 1_000:  # which it does not hold
         return
     ramp = np.geomspace(1, peak, 8)

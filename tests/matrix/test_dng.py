@@ -121,27 +121,27 @@ def demand(data: bytes, picture: Pixels = PICTURE, space: Any = colour.RGB_COLOU
 
 @pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_preview_leaves(layout: Callable[..., bytes], pieces: dict[str, Any]) -> None:
-    """However its JPEG is cut, in either order of bytes."""
+def test_the_preview_is_sent(layout: Callable[..., bytes], pieces: dict[str, Any]) -> None:
+    """However its JPEG is divided, in either byte order."""
     demand(layout(">" if "subsampling" in pieces else "<", **pieces))
 
 
 @pytest.mark.parametrize("pieces", list(PIECES.values())[:2], ids=list(PIECES)[:2])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_it_is_turned_as_the_first_page_says(orientation: int, pieces: dict[str, Any]) -> None:
-    """A camera's sensor lies as it lies."""
+def test_the_preview_is_rotated_as_the_first_page_states(orientation: int, pieces: dict[str, Any]) -> None:
+    """A raw picture is stored as the sensor was held."""
     demand(adobe("<", orientation, **pieces), TURNED[orientation](PICTURE))
 
 
 @pytest.mark.parametrize("pieces", list(PIECES.values())[:2], ids=list(PIECES)[:2])
 @pytest.mark.parametrize(("number", "name"), [(2, "sRGB"), (3, "Adobe RGB (1998)"), (4, "ProPhoto RGB")])
-def test_it_leaves_in_its_colours(number: int, name: str, pieces: dict[str, Any]) -> None:
-    """PreviewColorSpace says which they are."""
+def test_the_preview_keeps_its_colours(number: int, name: str, pieces: dict[str, Any]) -> None:
+    """PreviewColorSpace states which they are."""
     demand(adobe("<", space=number, **pieces), space=colour.RGB_COLOURSPACES[name])
 
 
-def test_a_raw_without_a_preview_of_use_is_refused_by_name() -> None:
-    """Its thumbnail is none to look at."""
+def test_a_raw_file_without_a_usable_preview_is_refused_with_that_reason() -> None:
+    """Its thumbnail is too small to be used."""
     dng = Dng("<", 1)
     dng.thumbnail()
     dng.raw()

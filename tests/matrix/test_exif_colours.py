@@ -79,8 +79,8 @@ WRITERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_adobe_rgb_that_exif_states_is_shown(name: str) -> None:
-    """Whether the pixels pass or are made again; without a profile, viewers take them for sRGB, 10 away."""
+def test_adobe_rgb_stated_by_exif_is_preserved(name: str) -> None:
+    """Whether the pixels are sent as they are or re-encoded; without a profile, viewers would assume sRGB, 10 away."""
     normalized, lab, _ = sent(WRITERS[name](STORED))
     assert "profile-embedded" in normalized.changes
     assert "metadata-removed" in normalized.changes
@@ -89,8 +89,8 @@ def test_adobe_rgb_that_exif_states_is_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png"])
-def test_grey_has_its_curve(name: str) -> None:
-    """A power of 2.2, which in the darks is not sRGB's."""
+def test_grey_in_adobe_rgb_keeps_its_curve(name: str) -> None:
+    """A power of 2.2, which differs from sRGB's curve in dark tones."""
     stored = as_integers(cells(1)[..., 0], 8)
     normalized, lab, _ = sent(WRITERS[name](stored))
     assert "profile-embedded" in normalized.changes
@@ -99,29 +99,29 @@ def test_grey_has_its_curve(name: str) -> None:
 
 @pytest.mark.parametrize(("colour_space", "index"), [("1", "R98"), ("65535", "R98"), ("1", "R03"), ("65535", "THM")])
 @pytest.mark.parametrize("write", [as_jpeg, as_png])
-def test_what_exif_does_not_call_adobe_rgb_is_not_taken_for_it(write: Any, colour_space: str, index: str) -> None:
-    """It takes both: a colour space that is not sRGB, and the rules of DCF's optional one."""
+def test_adobe_rgb_is_assumed_only_if_exif_states_it_twice(write: Any, colour_space: str, index: str) -> None:
+    """Both are required: a colour space other than sRGB, and the rules of DCF's optional colour space."""
     normalized, lab, _ = sent(write(noted(STORED, colour_space, index)))
     assert normalized.changes == ("metadata-removed",)
     assert difference(lab, lab_of(STORED / 255)).max() < 1
 
 
-def test_the_numbers_of_a_heics_container_say_more_than_exif() -> None:
-    """But not those of its stream: x265 writes sRGB there if it is told nothing."""
+def test_the_colour_numbers_of_a_heic_container_take_precedence_over_exif() -> None:
+    """But those of its stream do not: x265 writes sRGB there by default."""
     normalized, lab, _ = sent(as_heic(STORED, b"colr", 1, 13))
     assert normalized.changes == ("converted", "metadata-removed")
     assert difference(lab, lab_of(STORED / 255)).max() < 1
 
 
 @pytest.mark.parametrize("write", [as_jpeg, as_png])
-def test_a_profile_says_more_than_exif(write: Any) -> None:
-    """Which a program that converted the colours has left as it was."""
+def test_a_profile_takes_precedence_over_exif(write: Any) -> None:
+    """A program that converted the colours may have left EXIF as it was."""
     normalized, lab, _ = sent(write(noted(STORED), profile="srgb"))
     assert normalized.changes == ("metadata-removed",)
     assert difference(lab, lab_of(STORED / 255)).max() < 1
 
 
-def test_the_number_that_some_cameras_have_for_it_is_understood() -> None:
-    """It is 2, which EXIF reserves."""
+def test_the_nonstandard_number_for_adobe_rgb_is_understood() -> None:
+    """Some cameras write 2, which EXIF reserves."""
     _, lab, _ = sent(as_jpeg(noted(STORED, "2")))
     assert difference(lab, lab_of(STORED / 255, ADOBE_RGB)).max() < 1

@@ -61,7 +61,7 @@ def wide(values: Pixels) -> Pixels:
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("name", CHANNELS)
 def test_png(name: str, depth: int, *, interlace: bool, is_made_again: bool) -> None:
-    """All kinds of pixels, in one pass or in seven."""
+    """Pixels of every kind, interlaced or not."""
     stored = as_integers(cells(CHANNELS[name]), depth)
     stored = wide(stored) if is_made_again else stored
     data = vips(stored).pngsave_buffer(interlace=interlace, keep="none")
@@ -71,8 +71,8 @@ def test_png(name: str, depth: int, *, interlace: bool, is_made_again: bool) -> 
 @pytest.mark.parametrize("interlace", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("palette", [False, True])
-def test_png_of_few_bits(bits: int, *, palette: bool, interlace: bool) -> None:
-    """Grey, and palettes of as many colours as there are numbers."""
+def test_png_with_few_bits(bits: int, *, palette: bool, interlace: bool) -> None:
+    """Grey, and palettes of every size that their bits allow."""
     levels = 2**bits
     steps = np.round(cells(1) * (levels - 1)) / (levels - 1)
     values = wide(steps if not palette else np.concatenate([steps, 1 - steps, steps * 0 + 0.5], axis=-1))
@@ -96,7 +96,7 @@ JPEGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("optimize", [False, True])
 @pytest.mark.parametrize("name", JPEGS)
 def test_jpeg(name: str, *, optimize: bool, is_made_again: bool) -> None:
-    """Every sampling of colours, and none; cells are two blocks wide, so that no colour runs into another."""
+    """Chroma subsampled in every way, or not; cells are two blocks wide, so that no colour bleeds into another."""
     stored = as_integers(cells(3).repeat(4, axis=0).repeat(4, axis=1), 8)
     stored = wide(stored) if is_made_again else stored
     data = bytes(imagecodecs.jpeg8_encode(stored, 97, optimize=optimize, **JPEGS[name]))
@@ -105,7 +105,7 @@ def test_jpeg(name: str, *, optimize: bool, is_made_again: bool) -> None:
 
 @pytest.mark.parametrize("interlace", [False, True])
 @pytest.mark.parametrize("name", ["grey", "rgb"])
-def test_jpeg_of_libvips(name: str, *, interlace: bool) -> None:
+def test_jpeg_by_libvips(name: str, *, interlace: bool) -> None:
     """Baseline and progressive."""
     stored = wide(as_integers(cells(CHANNELS[name]).repeat(4, axis=0).repeat(4, axis=1), 8))
     data = vips(stored).jpegsave_buffer(Q=97, interlace=interlace, keep="none", subsample_mode="off")
@@ -116,7 +116,7 @@ def test_jpeg_of_libvips(name: str, *, interlace: bool) -> None:
 @pytest.mark.parametrize("lossless", [False, True])
 @pytest.mark.parametrize("write", ["imagecodecs", "libvips"])
 def test_webp(write: str, name: str, *, lossless: bool) -> None:
-    """With losses and without, and with transparency."""
+    """Lossy and lossless, and with transparency."""
     stored = as_integers(cells(CHANNELS[name]).repeat(4, axis=0).repeat(4, axis=1), 8)
     if write == "imagecodecs":
         data = bytes(imagecodecs.webp_encode(stored, 100, lossless=lossless))
@@ -126,7 +126,7 @@ def test_webp(write: str, name: str, *, lossless: bool) -> None:
 
 
 def test_gif() -> None:
-    """A palette of as many colours as there are cells."""
+    """Its palette has as many colours as there are cells."""
     stored = as_integers(cells(3), 8)
     colours, indices = np.unique(stored.reshape(-1, 3), axis=0, return_inverse=True)
     colormap = np.zeros((256, 3), np.uint8)
@@ -138,7 +138,7 @@ def test_gif() -> None:
 
 @pytest.mark.parametrize("name", ["grey", "rgb"])
 def test_bmp(name: str) -> None:
-    """Grey by a palette, and colours."""
+    """Grey by a palette, and full colour."""
     stored = as_integers(cells(CHANNELS[name]), 8)
     data = bytes(imagecodecs.bmp_encode(np.squeeze(stored)))
     agree(data, stored / 255, 1)
@@ -148,7 +148,7 @@ def test_bmp(name: str) -> None:
 @pytest.mark.parametrize("depth", [8, 10, 12])
 @pytest.mark.parametrize("name", ["rgb", "rgb and alpha"])
 def test_avif(name: str, depth: int, chroma: str) -> None:
-    """Every sampling and depth, with and without transparency, and of several tiles."""
+    """Every chroma subsampling and depth, with and without transparency, and with several tiles."""
     stored = as_integers(cells(CHANNELS[name]).repeat(4, axis=0).repeat(4, axis=1), depth)
     for tiles in (None, (1, 1)):
         data = imagecodecs.avif_encode(
@@ -161,7 +161,7 @@ def test_avif(name: str, depth: int, chroma: str) -> None:
 @pytest.mark.parametrize("depth", [8, 10, 12])
 @pytest.mark.parametrize("name", CHANNELS)
 def test_heic(name: str, depth: int, chroma: int) -> None:
-    """Every sampling and depth, with and without transparency."""
+    """Every chroma subsampling and depth, with and without transparency."""
     channels = CHANNELS[name]
     if depth > 8 and channels == 2:
         return  # which this writer does not know

@@ -58,7 +58,7 @@ def test_few_bits(photometric: str, bits: int, order: str, tile: tuple[int, int]
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
 def test_a_palette(compression: str | None, order: str) -> None:
-    """Of colours with 16 bits each."""
+    """Its colours have 16 bits each."""
     palette = np.random.default_rng(1).integers(0, 65_536, (3, 256), np.uint16)
     indices = as_integers(GREY, 8)
     data = tiff(indices, photometric="palette", colormap=palette, compression=compression, byteorder=order)
@@ -69,7 +69,7 @@ def test_a_palette(compression: str | None, order: str) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 1)])
 def test_jpegs_in_strips_and_tiles(subsampling: tuple[int, int], order: str, pieces: dict[str, Any]) -> None:
-    """Pixels share colours, and share them with what lies beyond the picture."""
+    """Subsampled pixels share their colours, even with pixels beyond the edge of the picture."""
     picture = RGB.repeat(4, axis=0).repeat(4, axis=1)
     data = tiff(
         picture,
@@ -96,8 +96,8 @@ def test_jpegs_in_strips_and_tiles(subsampling: tuple[int, int], order: str, pie
         ("png", "PNG"),
     ],
 )
-def test_compressions_that_are_not_read_are_named(compression: str, name: str) -> None:
-    """In the words of the programs that write them."""
+def test_unsupported_compressions_are_refused_by_their_names(compression: str, name: str) -> None:
+    """In the terms of the programs that write them."""
     with pytest.raises(UnsupportedFormat, match=f"with {name}"):
         sent(tiff(RGB, photometric="rgb", compression=compression))
 
@@ -106,8 +106,10 @@ def test_compressions_that_are_not_read_are_named(compression: str, name: str) -
 @pytest.mark.parametrize("predictor", [1, 3])
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floating_point_is_refused_by_name(channels: int, kind: Any, predictor: int, order: str) -> None:
-    """Nobody knows which number is white."""
+def test_floating_point_numbers_are_refused_with_a_message_that_names_them(
+    channels: int, kind: Any, predictor: int, order: str
+) -> None:
+    """Which number means white is not known."""
     pixels = np.squeeze(cells(channels)).astype(kind)
     photometric = "rgb" if channels == 3 else "minisblack"
     with pytest.raises(UnsupportedFormat, match=r"floating-point|32 bits"):
@@ -116,8 +118,8 @@ def test_floating_point_is_refused_by_name(channels: int, kind: Any, predictor: 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_integers_of_other_kinds_are_refused_by_name(channels: int, kind: Any) -> None:
-    """They were made to be measured."""
+def test_unusual_integers_are_refused_with_a_message_that_names_them(channels: int, kind: Any) -> None:
+    """They are measurements, not brightness."""
     pixels = (np.squeeze(cells(channels)) * np.iinfo(kind).max).astype(kind)
     with pytest.raises(UnsupportedFormat, match=r"signed integers|32-bit|32 bits|negative numbers"):
         sent(tiff(pixels, photometric="rgb" if channels == 3 else "minisblack"))
@@ -156,15 +158,15 @@ PAGED = {
 
 
 @pytest.mark.parametrize("data", PAGED.values(), ids=PAGED)
-def test_the_first_page_leaves(data: bytes) -> None:
-    """Beside what shows it smaller, or what belongs to it."""
+def test_the_first_page_is_sent(data: bytes) -> None:
+    """Not its smaller copies, nor the pages that belong to it."""
     demand(data, RGB / 255)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_the_first_of_a_stack_leaves(depth: int, count: int) -> None:
-    """ImageJ writes them, and says what they are in a note of its own."""
+def test_the_first_image_of_a_stack_is_sent(depth: int, count: int) -> None:
+    """ImageJ writes stacks, and describes them in a comment in its own format."""
     buffer = BytesIO()
     tifffile.imwrite(buffer, np.stack([as_integers(GREY, depth)] * count), imagej=True)
     demand(buffer.getvalue(), GREY)
@@ -202,8 +204,8 @@ SMALL_FIRST = {
 
 
 @pytest.mark.parametrize("data", SMALL_FIRST.values(), ids=SMALL_FIRST)
-def test_a_smaller_picture_before_the_large_one_is_not_taken_for_it(data: bytes) -> None:
-    """It may say what it is, in new words or old; its picture is behind it, or is a page of its own."""
+def test_a_thumbnail_before_the_picture_is_not_sent(data: bytes) -> None:
+    """It may be marked by a new tag or an old one; its picture follows, or is a separate page."""
     normalized, _, _ = sent(data)
     assert (normalized.source.width, normalized.source.height) == RGB.shape[1::-1]
     assert "metadata-removed" in normalized.changes
@@ -221,26 +223,26 @@ FIRST_OF_SEVERAL = {
 
 
 @pytest.mark.parametrize("data", FIRST_OF_SEVERAL.values(), ids=FIRST_OF_SEVERAL)
-def test_a_page_before_another_picture_is_the_picture(data: bytes) -> None:
-    """A document's pages may differ in size."""
+def test_the_first_of_several_full_pages_is_sent(data: bytes) -> None:
+    """The pages of a document may differ in size."""
     demand(data, RGB / 255)
 
 
 @pytest.mark.parametrize("kind", [32_803, 34_892])
-def test_a_thumbnail_of_a_raw_is_named(kind: int) -> None:
-    """What a sensor saw is no picture yet."""
+def test_a_raw_file_with_only_a_thumbnail_is_refused_with_that_reason(kind: int) -> None:
+    """Sensor data is not yet a picture."""
     with pytest.raises(UnsupportedFormat, match="not the picture itself, as cameras' raw files do"):
         sent(pages((SMALL, {**REDUCED, "subifds": 1}), (as_integers(GREY, 16), {"photometric": kind})))
 
 
-def test_a_thumbnail_alone_is_named() -> None:
+def test_a_file_with_only_a_thumbnail_is_refused_with_that_reason() -> None:
     """Its picture is in another file."""
     with pytest.raises(UnsupportedFormat, match="holds a small preview, but not the picture"):
         sent(pages((SMALL, REDUCED), (RGB, REDUCED)))
 
 
-def test_a_picture_behind_its_thumbnail_has_its_way_up_and_its_profile_from_there() -> None:
-    """TIFF/EP says of the first page what holds for all."""
+def test_a_picture_after_its_thumbnail_takes_orientation_and_profile_from_the_first_page() -> None:
+    """By TIFF/EP, what the first page states applies to all pages."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     said = [(274, 3, 1, 6, True), (34_675, 7, len(profile), profile, True)]
     data = pages((SMALL, {**REDUCED, "subifds": 1, "extratags": said}), (RGB, {}))
@@ -249,8 +251,8 @@ def test_a_picture_behind_its_thumbnail_has_its_way_up_and_its_profile_from_ther
     demand(data, TURNED[6] / 255)
 
 
-def test_a_big_tiff_is_named() -> None:
-    """Its numbers have 8 bytes."""
+def test_a_bigtiff_is_refused_with_a_message_that_names_it() -> None:
+    """Its offsets have 8 bytes."""
     with pytest.raises(UnsupportedFormat, match="BigTIFF"):
         sent(tiff(RGB, photometric="rgb", bigtiff=True))
 
@@ -269,16 +271,16 @@ TURNED = {
 
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_a_page_is_turned_as_it_asks(orientation: int, compression: str | None) -> None:
-    """By the entry that EXIF has its numbers from."""
+def test_a_page_is_rotated_as_it_states(orientation: int, compression: str | None) -> None:
+    """By the tag from which EXIF takes its numbers."""
     tag = (274, 3, 1, orientation, True)
     demand(tiff(RGB, photometric="rgb", compression=compression, extratags=[tag]), TURNED[orientation] / 255)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
-def test_bits_in_reverse(compression: str | None, channels: int) -> None:
-    """FillOrder 2 reverses those of each byte, before it is unpacked."""
+def test_reversed_bits(compression: str | None, channels: int) -> None:
+    """FillOrder 2 reverses the bits of each byte before it is decompressed."""
     pixels = as_integers(np.squeeze(cells(channels)), 8)
     how: dict[str, Any] = {"photometric": "rgb" if channels > 1 else "minisblack", "compression": compression}
     if channels == 4:

@@ -88,8 +88,8 @@ def expected(values: Pixels, kind: Kind) -> tuple[Pixels, Pixels]:
 @pytest.mark.parametrize("planes", [False, True], ids=["pixels", "planes"])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("name", KINDS)
-def test_every_layout_leaves_in_its_colours(name: str, depth: int, *, planes: bool) -> None:
-    """Whatever the compression, the cut and the order of bytes; associated colours lose what their alpha hides."""
+def test_every_layout_keeps_its_colours(name: str, depth: int, *, planes: bool) -> None:
+    """Whatever the compression, the division and the byte order; premultiplied colours lose what their alpha hides."""
     kind = KINDS[name]
     values = cells(kind.colours + len(kind.extra))
     if kind.extra[:1] == ("assocalpha",):
