@@ -45,7 +45,7 @@ def decode(source: Inspection, kind: Format, limits: ImageLimits) -> Picture:
         is_lossless=source.is_lossless,
         sampling=source.sampling,
         depth=info.get("depth", source.depth),
-        profile=info.get("icc_profile", source.profile),
+        profile=info.get("icc_profile") or source.profile,
         colours=info.get("colours", source.colours),
         changes=(
             *source.early_changes,

@@ -133,6 +133,31 @@ def test_a_colour_profile_is_kept_if_the_image_is_re_encoded(kind: str) -> None:
     assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE
 
 
+def profile_segments(*numbers: int) -> bytes:
+    """Return a profile in the segments with these numbers, of three."""
+    pieces = {number: PROFILE[200 * (number - 1) : 200 * number if number < 3 else None] for number in (1, 2, 3)}
+    return b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes((number, 3)) + pieces[number]) for number in numbers)
+
+
+@pytest.mark.parametrize("before", [b"\xff\xda", b"\xff\xc0", b"\xff\xdb"], ids=["the scan", "the frame", "the tables"])
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (3, 1, 2)])
+def test_a_colour_profile_of_a_jpeg_is_kept_wherever_its_segments_are(numbers: tuple[int, ...], before: bytes) -> None:
+    """Before the scan, in any order, when the picture is re-encoded."""
+    data = encoded(photo(1000, 100), "JPEG")
+    at = data.index(before)
+    normalized = normalize_image(data[:at] + profile_segments(*numbers) + data[at:])
+    assert Image.open(BytesIO(normalized.data)).info["icc_profile"] == PROFILE
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (1, 2, 2), (1, 2, 3, 3)])
+def test_a_colour_profile_with_missing_or_repeated_segments_is_removed(numbers: tuple[int, ...]) -> None:
+    """A decoder cannot tell which parts belong to it."""
+    data = encoded(photo(1000, 100), "JPEG")
+    at = data.index(b"\xff\xda")
+    normalized = normalize_image(data[:at] + profile_segments(*numbers) + data[at:])
+    assert "icc_profile" not in Image.open(BytesIO(normalized.data)).info
+
+
 def test_a_profile_for_another_colour_space_is_removed() -> None:
     """A grey picture with an RGB profile looks different in every program."""
     normalized = normalize_image(encoded(photo(1000, 100, "L"), "TIFF", icc_profile=PROFILE))

@@ -33,6 +33,12 @@ _JFIF_BYTES, _ADOBE_BYTES = 14, 12
 """The length of a segment that states only colours: no thumbnail, nothing hidden after it."""
 
 _PROFILE_NAME = b"ICC_PROFILE\0"
+_PROFILE_HEAD = slice(len(_PROFILE_NAME), len(_PROFILE_NAME) + 2)
+"""The number of a profile's segment, from 1, and the number of its segments."""
+
+_MOST_PROFILE_SEGMENTS = colour.MAX_PROFILE_BYTES // 65_519 + 2
+"""As many as a profile that is too large has; further ones are not read."""
+
 _SOI_BYTES = 2
 _SUBSAMPLED = 2
 """Samples per pixel; if several scans have more, a decoder keeps 6 or 8 bytes for each pixel."""
@@ -84,6 +90,7 @@ def inspect(data: bytes) -> JpegInspection:
         header=ImageHeader("image/jpeg", frame.width, frame.height),
         orientation=notes.orientation,
         has_metadata=pieces != ((0, len(data)),),
+        profile=notes.profile,
         fits_as_is=len(frame.components) in {1, 3} and not depends,
         quality=quality_of(table_sum),
         kept=joined(sorted((*pieces, *notes.burdened))) if depends else pieces,
@@ -161,6 +168,16 @@ def _is_colour_alone(data: bytes, segment: Segment) -> bool:
     return is_bare or _is_profile(data, segment)
 
 
+def _profile(data: bytes, segments: list[Segment]) -> bytes | None:
+    """Return a profile in the order of its segments' numbers, or None if one is missing or repeated (ICC.1, B.4)."""
+    bodies = [memoryview(data)[segment.body : segment.end] for segment in segments]
+    bodies.sort(key=lambda body: bytes(body[_PROFILE_HEAD]))
+    numbers = [tuple(body[_PROFILE_HEAD]) for body in bodies]
+    if numbers != [(number, len(bodies)) for number in range(1, len(bodies) + 1)]:
+        return None
+    return b"".join(body[_PROFILE_HEAD.stop :] for body in bodies[:_MOST_PROFILE_SEGMENTS]) or None
+
+
 def _adobe_profile(*, is_grey: bool) -> bytes:
     """Return the segment that says by a profile what EXIF said (ICC.1, B.4)."""
     body = _PROFILE_NAME + b"\1\1" + colour.ADOBE_RGB.profile(is_grey=is_grey)
@@ -171,11 +188,12 @@ def _adobe_profile(*, is_grey: bool) -> bytes:
 class _Notes:
     """What application segments say about a picture.
 
-    `burdened` are those that state colours and hold something else as well, such as a thumbnail, as (start, end).
+    `profile` is the one in all of its segments: Pillow finds only what precedes the frame's header. `burdened` are those that state colours and hold something else as well, such as a thumbnail, as (start, end).
     `is_adobe_rgb`: EXIF states it, and there is no profile; a profile can be inserted at `jfif_end`.
     """
 
     orientation: int
+    profile: bytes | None
     is_adobe_rgb: bool
     jfif_end: int
     has_jfif: bool
@@ -188,10 +206,11 @@ class _Notes:
         of_exif = next((segment for segment in segments if _is_exif(data, segment)), None)
         of_colours = [segment for segment in segments if _is_jfif(data, segment) or _is_adobe(data, segment)]
         block = memoryview(data)[of_exif.body + 6 : of_exif.end] if of_exif else b""
-        has_profile = any(_is_profile(data, segment) for segment in segments)
+        of_profile = [segment for segment in segments if _is_profile(data, segment)]
         return cls(
             exif.orientation(block),
-            is_adobe_rgb=not has_profile and exif.states_adobe_rgb(block),
+            profile=_profile(data, of_profile),
+            is_adobe_rgb=not of_profile and exif.states_adobe_rgb(block),
             jfif_end=max((segment.end for segment in of_colours if segment.marker == _APP0), default=_SOI_BYTES),
             has_jfif=any(segment.marker == _APP0 and _is_bare(segment) for segment in of_colours),
             has_adobe=any(segment.marker == _APP14 for segment in of_colours),
