@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from shared.errors import UnsupportedFormat
+from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import normalize_image
 from tests.image.pictures import HEIGHT, WIDTH, Pixel, pattern_at, seen
 
@@ -91,3 +91,38 @@ def test_a_bmp_in_an_unsupported_encoding_is_refused_with_a_message_that_names_i
     header = struct.pack("<IiiHHIIiiII", SHORT, 64, 64, 1, bits, compression, 0, 0, 0, 0, 0)
     with pytest.raises(UnsupportedFormat, match=what):
         normalize_image(b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + header + bytes(2_000))
+
+
+RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
+
+
+def run_lengths(bits: int, rows: int, *codes: tuple[int, ...]) -> bytes:
+    """Return a BMP of 8 columns and of such codes; its palette begins with black."""
+    palette = b"".join(bytes((*colour[::-1], 0)) for colour in (BLACK, RED, GREEN, BLUE))
+    pixels = b"".join(map(bytes, codes))
+    header = struct.pack("<IiiHHIIiiII", SHORT, 8, rows, 1, bits, 1 if bits == 8 else 2, len(pixels), 0, 0, 4, 0)
+    start = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + palette + pixels
+
+
+ROW_END, BITMAP_END = (0, 0), (0, 1)
+SPARSE = {
+    "after a row": run_lengths(8, 4, (8, 1), ROW_END, (8, 2), BITMAP_END),
+    "within a row": run_lengths(8, 4, (8, 1), ROW_END, (4, 2), (0, 4, 2, 2, 2, 2), BITMAP_END),
+    "after a jump": run_lengths(8, 4, (8, 1), (0, 2, 0, 0), (8, 2), BITMAP_END),
+    "4 bits": run_lengths(4, 4, (8, 0x11), ROW_END, (8, 0x22), BITMAP_END),
+}
+
+
+@pytest.mark.parametrize("data", SPARSE.values(), ids=SPARSE)
+def test_run_lengths_may_end_before_the_last_row(data: bytes) -> None:
+    """The rest has the palette's first colour; rows are stored from the lowest one up."""
+    _, _, pixels = seen(normalize_image(data).data)
+    assert [pixel[:3] for pixel in pixels] == [BLACK] * 16 + [GREEN] * 8 + [RED] * 8
+
+
+@pytest.mark.parametrize("data", SPARSE.values(), ids=SPARSE)
+def test_run_lengths_without_their_end_are_cut_short(data: bytes) -> None:
+    """Otherwise half of a picture would pass for all of it."""
+    with pytest.raises(CorruptImage, match="ends too soon"):
+        normalize_image(data[:-2])

@@ -563,6 +563,26 @@ def test_the_canvas_around_the_first_frame_of_a_gif_is_transparent() -> None:
     assert shown == {(x, y) for x in range(7, 27) for y in range(9, 19)}
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("offset", [(0, 0), (8, 6)])
+def test_what_lies_beside_the_first_frame_of_a_webp_is_transparent(offset: tuple[int, int], *, lossless: bool) -> None:
+    """Also if the file states that nothing is transparent: Pillow shows black there."""
+    frame = encoded(Image.new("RGB", (20, 10), "red"), "WEBP", lossless=lossless)[12:]
+    left, top = offset
+    place = b"".join(number.to_bytes(3, "little") for number in (left // 2, top // 2, 19, 9, 100)) + b"\0"
+    chunks = riff(b"VP8X", b"\2\0\0\0" + (59).to_bytes(3, "little") + (39).to_bytes(3, "little"))
+    chunks += riff(b"ANIM", bytes(6)) + riff(b"ANMF", place + frame)
+    width, height, pixels = seen(normalize_image(riff(b"RIFF", b"WEBP" + chunks)).data)
+    assert (width, height) == (60, 40)
+    shown = {(at % 60, at // 60) for at, pixel in enumerate(pixels) if pixel[-1]}
+    assert shown == {(x, y) for x in range(left, left + 20) for y in range(top, top + 10)}
+
+
+def riff(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of RIFF."""
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
 def bmp(header_bytes: int, kind: int, *, profile: bytes = b"", gamma: float = 0.0) -> bytes:
     """Return a BMP of mid-grey whose header of version 4 or 5 says something of its colours."""
     header = bytearray(header_bytes)

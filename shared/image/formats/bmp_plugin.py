@@ -1,14 +1,17 @@
 """Pillow's BMP plugin, extended by bit masks that it does not support, such as transparency in 16 bits.
 
+Of run lengths that end before the last row, which are intact, it supports none either.
+
 https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapv4header (bV4RedMask and the others)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from os import SEEK_CUR
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image, ImageMath
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL.BmpImagePlugin import BmpImageFile, BmpRleDecoder
 
 from shared.errors import UnsupportedFormat
 from shared.image.depth import DEEP_VALUES
@@ -23,13 +26,34 @@ _SHORT_BITS = 16
 def open_image(source: BmpInspection, _scale: int = 1) -> Image.Image:
     """Open the picture; extract its channels if Pillow does not support its masks."""
     if not source.masks:
-        return BmpImageFile(as_file(source.data))
+        return _opened(source)
     if not all(source.masks[:3]) or max(mask.bit_count() for mask in source.masks) > _SHORT_BITS:
         raise UnsupportedFormat(
             "The BMP stores its colours with unusual bit masks, which are not supported. Save it with 24 bits."
         )
     stored = _pixels(source)
     return Image.merge("RGBA" if source.masks[3] else "RGB", [_channel(stored, mask) for mask in source.masks if mask])
+
+
+def _opened(source: BmpInspection) -> Image.Image:
+    image = BmpImageFile(as_file(source.data))
+    image.tile = [tile._replace(codec_name=_CODECS.get(tile.codec_name, tile.codec_name)) for tile in image.tile]
+    return image
+
+
+class _RunLengths(BmpRleDecoder):
+    """Pixels without a run have the palette's first colour, also if the end of the bitmap comes before them."""
+
+    def set_as_raw(self, data: bytes | bytearray, rawmode: str | None = None, extra: tuple[Any, ...] = ()) -> None:
+        """Fill up the picture if the last two bytes that were read are the end of the bitmap."""
+        if self.fd and self.fd.seek(-2, SEEK_CUR) and self.fd.read(2) == _END_OF_BITMAP:
+            data = data.ljust(self.state.xsize * self.state.ysize, b"\0")
+        super().set_as_raw(data, rawmode, extra)
+
+
+_END_OF_BITMAP = b"\0\1"
+_CODECS = {"bmp_rle": "bmp_run_lengths"}
+Image.register_decoder("bmp_run_lengths", _RunLengths)
 
 
 def _pixels(source: BmpInspection) -> Image.Image:

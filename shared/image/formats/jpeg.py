@@ -188,8 +188,9 @@ def _adobe_profile(*, is_grey: bool) -> bytes:
 class _Notes:
     """What application segments say about a picture.
 
-    `profile` is the one in all of its segments: Pillow finds only what precedes the frame's header. `burdened` are those that state colours and hold something else as well, such as a thumbnail, as (start, end).
-    `is_adobe_rgb`: EXIF states it, and there is no profile; a profile can be inserted at `jfif_end`.
+    `profile` is the one in all of its segments: Pillow finds only what precedes the frame's header. `burdened` are
+    those that state colours and hold something else as well, such as a thumbnail, as (start, end). `is_adobe_rgb`: EXIF
+    states it, and there is no profile; a profile can be inserted at `jfif_end`.
     """
 
     orientation: int

@@ -101,7 +101,7 @@ FORMATS = (
         webp.inspect,
         bytes_per_pixel=16,
         max_pixels=25_000_000,
-        plugin="PIL.WebPImagePlugin:WebPImageFile",
+        decoder="shared.image.formats.webp_plugin:open_image",
     ),
     Format(
         "AVIF",

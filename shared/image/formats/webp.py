@@ -6,6 +6,7 @@ Pillow's decoder allocates the whole canvas when it opens a file: a file of 38 b
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from shared.errors import CorruptImage
 from shared.image import colour
@@ -13,12 +14,19 @@ from shared.image.formats import exif
 from shared.image.inspection import Inspection
 from shared.image.model import ImageHeader
 
-_LISTED = {b"EXIF": slice(0, None), b"ANMF": slice(16, 20), b"XMP ": slice(0), b"VP8L": slice(0)}
+_LISTED = {b"EXIF": slice(0, None), b"ANMF": slice(0, 20), b"XMP ": slice(0), b"VP8L": slice(0)}
 """The chunks to look for, and how much of them to read."""
 
 
-def inspect(data: bytes) -> Inspection:
-    """Read the size from the first chunk, and the orientation from the EXIF chunk."""
+@dataclass(frozen=True)
+class WebpInspection(Inspection):
+    """What the chunks say; `is_partial`: parts of the canvas are outside an animation's first frame."""
+
+    is_partial: bool = False
+
+
+def inspect(data: bytes) -> WebpInspection:
+    """Read the size from the first chunk, the orientation from the EXIF chunk, and the size of an animation's frame."""
     try:
         width, height = _size(data)
         chunks = _chunks(data)
@@ -29,12 +37,14 @@ def inspect(data: bytes) -> Inspection:
     ):  # some writers leave out the last byte, which is padding
         raise CorruptImage("The WebP is cut short: it has fewer bytes than it states. Upload the whole file.")
     block = chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
-    return Inspection(
+    frame = chunks.get(b"ANMF", b"")
+    return WebpInspection(
         data,
         ImageHeader("image/webp", width, height),
         orientation=exif.orientation(block),
         colours=colour.ADOBE_RGB if exif.states_adobe_rgb(block) else None,
-        is_lossless=b"VP8L" in {*chunks, chunks.get(b"ANMF")},
+        is_lossless=b"VP8L" in {*chunks, frame[16:20]},
+        is_partial=bool(frame) and frame[:12] != b"".join((bytes(6), *map(_less_one, (width, height)))),
         has_metadata=not chunks.keys().isdisjoint({b"EXIF", b"XMP ", b"ANMF"}),
     )
 
@@ -50,6 +60,11 @@ def _size(data: bytes) -> tuple[int, int]:
         (width, high, height, higher) = struct.unpack_from("<HBHB", data, 24)
         return width + (high << 16) + 1, height + (higher << 16) + 1
     raise _broken()
+
+
+def _less_one(side: int) -> bytes:
+    """Return the length of a frame's side as stored."""
+    return (side - 1).to_bytes(3, "little")
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
