@@ -1,9 +1,9 @@
-// The tags of a resource. A deployment replaces them, so that it hands back those that the resource has already, of which
+// The tags of a resource. A deployment replaces them, so it passes on those that the resource already has, of which
 // hooks.py makes the list: a template cannot read them, as `tags` must be known when a deployment begins.
 // https://aka.ms/bicep/core-diagnostics#BCP120
 
 @export()
-@description('What becomes of tags: those of every resource, and those that resources have already, by what follows /providers/ in their IDs, in lower case.')
+@description('Tags by resource: those of every resource, and those that existing resources already have, by the part of their IDs after /providers/, in lower case.')
 type tagging = {
   all: { *: string }
   existing: { *: { *: string } }
