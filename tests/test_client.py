@@ -35,8 +35,8 @@ DROP = Drop(ITWIN, "a.jpg", "0x8D", "ab" * 32, WRITTEN_AT)
 NAMES = ("a b.jpg", "folder/" + "x" * 1013 + ".jpg", "y" * 1024, "a/../b.jpg", "..", "a\\.\\b.jpg")
 
 
-def test_it_needs_the_storage_sdk_and_nothing_else() -> None:
-    """So that it can be copied as it is."""
+def test_the_client_needs_only_the_storage_sdk() -> None:
+    """It can therefore be copied as it is."""
     imports = [
         node for node in ast.walk(ast.parse(CLIENT.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
     ]
@@ -48,21 +48,21 @@ def test_it_needs_the_storage_sdk_and_nothing_else() -> None:
 
 
 def test_a_drop_is_written_and_its_result_returned(cloud: LocalCloud) -> None:
-    """What was put on the blob comes back with what became of it."""
+    """The metadata put on the blob comes back with the outcome."""
     photo = io.BytesIO(PHOTO)
     result = check_result(drop_and_wait(cloud.drops, cloud.itwin(), "gate/a.jpg", photo, metadata={"order": "4711"}))
     assert (result["status"], result["source"]["metadata"]) == ("uploaded", {"order": "4711"})
 
 
 def test_a_drop_that_replaces_another_gets_its_own_result(cloud: LocalCloud) -> None:
-    """And not the one that is there already."""
+    """Not the one that already exists."""
     itwin = cloud.itwin()
     assert drop_and_wait(cloud.drops, itwin, "a.jpg", PHOTO)["status"] == "uploaded"
     assert drop_and_wait(cloud.drops, itwin, "a.jpg", b"not an image")["status"] == "rejected"
 
 
-def test_a_drop_that_was_touched_gets_its_result(cloud: LocalCloud) -> None:
-    """Setting metadata changes the ETag that the client was given, but not what it wrote."""
+def test_a_drop_whose_metadata_was_set_gets_its_result(cloud: LocalCloud) -> None:
+    """Setting metadata changes the ETag that the client was given, but not the content."""
     itwin = cloud.itwin()
     written = drop(cloud.drops, itwin, "a.jpg", PHOTO)
     cloud.drops.get_blob_client(itwin, "a.jpg").set_blob_metadata({"seen": "yes"})
@@ -85,7 +85,7 @@ def test_a_drop_that_was_touched_gets_its_result(cloud: LocalCloud) -> None:
 def test_a_result_belongs_to_a_drop_by_etag_or_by_content(
     source: dict[str, object], recorded_after_s: int, *, is_own: bool
 ) -> None:
-    """An earlier write of the same content is another drop, and what nobody could read is told by its time."""
+    """An earlier write of the same content is another drop; a drop that nobody could read is matched by its time."""
     result = {"source": {"sha256": None, "lastModified": "2026-11-23T12:00:00.000Z", **source}}
     assert is_result_of(DROP, result, WRITTEN_AT + timedelta(seconds=recorded_after_s)) is is_own
 
@@ -103,8 +103,8 @@ def storage(azurite: Azurite) -> Iterator[BlobServiceClient]:
         yield client
 
 
-def test_a_wait_that_is_over_says_what_is_known(storage: BlobServiceClient) -> None:
-    """Whoever reads the error sees whether the app was silent or is still trying."""
+def test_a_timeout_reports_what_is_known(storage: BlobServiceClient) -> None:
+    """The error says whether the app never responded or is still retrying."""
     container = storage.create_container(f"results-{uuid.uuid4()}")
     waits: dict[str, Any] = {"timeout_s": 0, "results_container": container.container_name}
     with pytest.raises(TimeoutError, match=rf"^After 0 s, {ITWIN}/a.jpg has no result$"):

@@ -47,8 +47,8 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("name", "link"), LINKS)
-def test_every_link_leads_somewhere(name: str, link: str) -> None:
-    """A reader is never sent to what is not there; links to elsewhere are at least safe."""
+def test_every_link_has_a_target(name: str, link: str) -> None:
+    """No reader is sent to a file that does not exist; external links use https."""
     if "://" in link:
         assert link.startswith("https://")
         return
@@ -59,8 +59,8 @@ def test_every_link_leads_somewhere(name: str, link: str) -> None:
         assert anchor in anchors(target.read_text(encoding="utf-8"))
 
 
-def test_every_make_target_that_is_named_is_one() -> None:
-    """What a page tells to type is understood."""
+def test_every_make_target_named_in_the_docs_exists() -> None:
+    """A command that a page suggests can be run."""
     listed = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     targets = {line.split()[0] for line in listed.splitlines()}
     named = {
@@ -74,8 +74,8 @@ def test_every_make_target_that_is_named_is_one() -> None:
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)
-def test_every_command_that_is_named_is_understood(module: str, arguments: str) -> None:
-    """Its module is there, and knows each option."""
+def test_every_command_named_in_the_docs_is_valid(module: str, arguments: str) -> None:
+    """Its module exists and knows each option."""
     assert importlib.util.find_spec(module)
     options = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
     commands = re.findall(r"^ *([a-z]+)(?= |$)", arguments)
@@ -86,12 +86,12 @@ def test_every_command_that_is_named_is_understood(module: str, arguments: str) 
     assert options <= set(re.findall(r"--[a-z-]+", known))
 
 
-def test_the_page_that_is_made_of_the_code_is_current() -> None:
+def test_the_page_generated_from_the_code_is_current() -> None:
     """Run `make docs` when this fails."""
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
-def test_the_pictures_of_the_readme_are_what_the_code_makes() -> None:
+def test_the_pictures_in_the_readme_are_current() -> None:
     """Run `make docs` when this fails."""
     for file, picture in pictures().items():
         with Image.open(file) as kept:
@@ -100,8 +100,8 @@ def test_the_pictures_of_the_readme_are_what_the_code_makes() -> None:
         assert max(ImageStat.Stat(difference).mean) < 8
 
 
-def test_every_test_that_security_names_is_there() -> None:
-    """Nothing is said to be tested that is not."""
+def test_every_test_named_in_security_exists() -> None:
+    """Nothing is claimed to be tested that is not."""
     tests = "".join(path.read_text(encoding="utf-8") for path in PROJECT.glob("tests/**/test_*.py"))
     named = re.findall(r"`(test_\w+)`", TEXTS["SECURITY.md"])
     assert named
@@ -112,7 +112,7 @@ REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.
 
 
 def test_every_dependency_is_pinned() -> None:
-    """What is installed, and what that needs in turn, has one version."""
+    """Each package that is installed has one version, including transitive dependencies."""
     lines = "".join((PROJECT / name).read_text() for name in REQUIREMENTS).splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
     assert [str(pin) for pin in pins if not re.fullmatch(r"==[\d.]+", str(pin.specifier))] == []
@@ -123,8 +123,8 @@ def test_every_dependency_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("folder", [PROJECT, PROJECT / "tests" / "vendors"])
-def test_every_package_of_npm_is_pinned(folder: Path) -> None:
-    """To one version, and to one content, with what it needs in turn."""
+def test_every_npm_package_is_pinned(folder: Path) -> None:
+    """To one version and one content, including transitive dependencies."""
     package = json.loads((folder / "package.json").read_text())
     locked = json.loads((folder / "package-lock.json").read_text())["packages"]
     for name, version in {**package.get("dependencies", {}), **package["devDependencies"]}.items():
@@ -133,22 +133,22 @@ def test_every_package_of_npm_is_pinned(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["az", "generators"])
-def test_every_tool_of_others_is_pinned(name: str) -> None:
-    """In environments of their own, whose every package is listed."""
+def test_every_third_party_tool_is_pinned(name: str) -> None:
+    """In separate environments, whose every package is listed."""
     lines = (PROJECT / "tests" / "vendors" / f"{name}.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
 
 
 def test_no_pull_request_is_deployed() -> None:
-    """What deploys starts with a push to main, or by the hand of someone who may push."""
+    """A deployment starts with a push to main, or manually by someone who may push."""
     workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "azure-dev.yml").read_text())
     assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # YAML 1.1 reads `on` as true
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/recipes.md", "docs/limits-and-errors.md"])
-def test_every_page_names_all_that_is_ignored(name: str) -> None:
-    """The three that list such names list the same, and each of them is ignored by the app."""
+def test_every_page_lists_all_ignored_names(name: str) -> None:
+    """The three pages with such a list agree, and the app ignores each name."""
     text = TEXTS[name][TEXTS[name].lower().index("`.ds_store`") :]
     listed = re.match(r"(?:`([^`]+)`(?:,\s| and )?)+", text)
     assert listed
@@ -160,13 +160,13 @@ def test_every_page_names_all_that_is_ignored(name: str) -> None:
         assert Drop("", ignored.replace("*", "photo.jpg").replace("<n>", "12")).is_housekeeping()
 
 
-def test_contributing_is_one_screen() -> None:
-    """Who wants to help reads it whole."""
+def test_contributing_fits_on_one_screen() -> None:
+    """Whoever wants to help can read all of it."""
     assert len(TEXTS["CONTRIBUTING.md"].splitlines()) <= 60
 
 
-def test_the_example_of_local_settings_is_a_working_one() -> None:
-    """It has all that the app needs, and nothing that is secret."""
+def test_the_example_of_local_settings_works() -> None:
+    """It has everything the app needs, and nothing secret."""
     example = json.loads((PROJECT / "local.settings.example.json").read_text(encoding="utf-8"))
     settings = Settings.from_environ(example["Values"])
     assert settings.api_url == "http://127.0.0.1:4000"
@@ -175,8 +175,8 @@ def test_the_example_of_local_settings_is_a_working_one() -> None:
 
 
 @pytest.mark.parametrize("path", sorted([*PROJECT.glob(".vscode/*.json"), *PROJECT.glob(".devcontainer/*.json")]))
-def test_what_editors_read_can_be_read(path: Path) -> None:
-    """And the programs that it names are this project's."""
+def test_the_files_for_editors_can_be_parsed(path: Path) -> None:
+    """And the programs that they name belong to this project."""
     found = json.loads(path.read_text(encoding="utf-8"))
     tasks = json.loads((PROJECT / ".vscode" / "tasks.json").read_text(encoding="utf-8"))["tasks"]
     labels = [task["label"] for task in tasks]
@@ -186,8 +186,8 @@ def test_what_editors_read_can_be_read(path: Path) -> None:
         assert configuration["name"] == "This test file" or f"*{configuration['name']}*" in TEXTS["CONTRIBUTING.md"]
 
 
-def test_the_dev_container_has_what_the_pages_ask_for() -> None:
-    """The tools of CONTRIBUTING.md, and the Node.js that is tested with."""
+def test_the_dev_container_has_the_tools_that_the_pages_require() -> None:
+    """Those of CONTRIBUTING.md, and the tested version of Node.js."""
     container = json.loads((PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     made = container["postCreateCommand"].split(" && ")
     assert "make .venv/dev node_modules/dev" in made
@@ -198,8 +198,8 @@ def test_the_dev_container_has_what_the_pages_ask_for() -> None:
     assert re.findall(r'node-version: "(\d+)"', tested) == [node]
 
 
-def test_the_dev_container_deploys_with_tools_of_fixed_versions() -> None:
-    """Those of az and Bicep that are tested with; Azure's tools change what they accept from month to month."""
+def test_the_dev_container_pins_its_deployment_tools() -> None:
+    """Az and Bicep have the tested versions; Azure's tools change what they accept from month to month."""
     container = json.loads((PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     features = {name.rpartition("/")[2].partition(":")[0]: given for name, given in container["features"].items()}
     vendors = (PROJECT / "tests" / "vendors" / "az.txt").read_text(encoding="utf-8")
@@ -213,7 +213,7 @@ def test_the_dev_container_deploys_with_tools_of_fixed_versions() -> None:
 
 
 def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
-    """Both say the same, with the same versions."""
+    """Both use the same tools and versions."""
     hooks = (PROJECT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
@@ -223,8 +223,8 @@ def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
     assert "https:" not in hooks
 
 
-def test_the_console_has_a_word_for_everything_that_happens() -> None:
-    """A status or a change that is new is shown in words, not in code."""
+def test_the_console_has_words_for_every_status_and_change() -> None:
+    """A new status or change is shown in words, not as its code."""
     words = (PROJECT / "local" / "console" / "static" / "words.js").read_text(encoding="utf-8")
     statuses, changes = (
         words.partition(f"const {name} = {{")[2].partition("};")[0] for name in ("STATUSES", "CHANGES")
@@ -238,7 +238,7 @@ def test_the_console_has_a_word_for_everything_that_happens() -> None:
     assert set(re.findall(r'^  "?([\w-]+)"?:', changes, re.MULTILINE)) == set(get_args(Change))
 
 
-def test_nothing_deployed_needs_what_only_developers_have() -> None:
-    """The app imports what requirements.txt has; a bar that only a terminal shows may want more."""
+def test_the_deployed_app_needs_no_development_package() -> None:
+    """It imports only what is in requirements.txt; a progress bar for terminals may need more."""
     code = "import sys, function_app, shared.deliveries, shared.preview.program; sys.exit('rich' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=HANG_S)

@@ -88,7 +88,7 @@ def run(folder: Path, at: int, program: str, storage: str = "") -> subprocess.Co
 def test_ctrl_c_ends_a_program_at_any_moment_without_a_traceback(
     tmp_path: Path, program: str, azurite: Azurite
 ) -> None:
-    """Whatever it is about: importing, reading its command line, working, tidying up, ending."""
+    """Whatever it is doing: importing, parsing its command line, working, cleaning up, exiting."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as storage, suppress(ResourceExistsError):
         storage.create_container("results")
     (tmp_path / "photos").mkdir()
@@ -124,7 +124,7 @@ def test_a_program_imports_nothing_slow_before_it_handles_ctrl_c(program: str) -
 
 
 def test_ctrl_c_ends_a_program_that_waits_for_storage(tmp_path: Path) -> None:
-    """Storage that says nothing, or is asked again later, is waited for in vain for minutes: nobody has to."""
+    """If storage does not respond, or requests are retried, nobody has to wait for minutes."""
     asked = threading.Event()
 
     def say_nothing(connection: socket.socket) -> None:
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_a_program_that_waits_for_storage(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_server_at_any_moment_of_its_start_without_a_traceback(tmp_path: Path) -> None:
-    """The stand-in of the platform serves until then, and has done what it was asked: 0 as soon as it serves."""
+    """Once the platform's stand-in serves, Ctrl-C is the normal way to stop it, and the exit code is 0."""
     for moment in range(1, 1500, 1500 // MOMENTS):
         done = run(tmp_path, moment, "local.itwin_platform --port 0")
         assert (done.returncode in (0, INTERRUPTED), done.stderr) == (True, ""), f"{moment}: {done}"

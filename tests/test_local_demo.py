@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_every_result_and_every_picture_is_kept(tmp_path: Path) -> None:
-    """Whatever is in a result, half a character too; what an earlier run kept is gone."""
+    """Whatever a result contains, even a lone surrogate; what an earlier run kept is removed."""
     (tmp_path / "earlier.json").touch()
     document = {"status": "uploaded", "source": {"blob": "写真 \ud800.jpg"}, "sent": {"bytes": 3}}
     demo.keep([demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))], tmp_path)
@@ -29,8 +29,10 @@ def test_every_result_and_every_picture_is_kept(tmp_path: Path) -> None:
     assert "写真" in text
 
 
-def test_what_cannot_be_kept_there_is_kept_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The folder may be somebody else's; where the pictures are instead is said, each time in a new place."""
+def test_results_are_kept_elsewhere_if_the_folder_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder may belong to somebody else; the new place is printed, and differs each time."""
     (tmp_path / "theirs").touch()
     document: dict[str, Any] = {"status": "uploaded", "source": {}, "sent": None}
     outcomes = [demo.Outcome(demo.Step("phone.jpg", "Town Hall", ()), "id", document, (b"jpg", "image/jpeg"))]
@@ -61,26 +63,28 @@ UPLOADED = {"status": "uploaded", "sent": SENT}
         ({"status": "rejected", "error": {"code": "CorruptImage"}, "sent": None}, None, False),
     ],
 )
-def test_a_drop_that_ended_otherwise_is_noticed(
+def test_an_unexpected_outcome_of_the_demo_is_noticed(
     document: dict[str, Any], picture: bytes | None, *, as_expected: bool
 ) -> None:
-    """The platform has exactly what the result says was sent, and that was changed as it had to be."""
+    """The platform has exactly what the result says was sent, with the expected changes."""
     shown = (picture, "image/jpeg") if picture else None
     outcome = demo.Outcome(demo.Step("a.tif", "Archive", ("converted",)), "id", document, shown)
     assert outcome.as_expected is as_expected
 
 
 @pytest.mark.parametrize(("picture", "as_expected"), [(None, True), (PICTURE, False)])
-def test_what_was_rejected_is_not_there(picture: bytes | None, *, as_expected: bool) -> None:
-    """Though it was sent."""
+def test_the_picture_of_a_rejected_drop_must_not_be_on_the_platform(
+    picture: bytes | None, *, as_expected: bool
+) -> None:
+    """Even though it was sent."""
     document = {"status": "rejected", "error": {"code": "iTwinNotFound"}, "sent": SENT}
     step = demo.Step("a.tif", "(unknown)", ("converted",), "rejected", "iTwinNotFound")
     outcome = demo.Outcome(step, "id", document, (picture, "image/jpeg") if picture else None)
     assert outcome.as_expected is as_expected
 
 
-def test_every_drop_of_the_demo_ends_as_it_should(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Through the whole cloud, and its exit code says so; with another expectation it is 1."""
+def test_every_drop_of_the_demo_ends_as_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the whole cloud, with exit code 0; with a different expectation it is 1."""
     assert demo.perform(demo.STEPS, tmp_path) == 0
     assert "unexpected" not in capsys.readouterr().out
     assert demo.perform([demo.Step("logo.png", "Harbour", ("padded",))], tmp_path) == 1

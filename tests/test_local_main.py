@@ -115,8 +115,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("arguments", [(), ("up",)])
-def test_one_ctrl_c_ends_everything_with_0(tmp_path: Path, arguments: Sequence[str], number: signal.Signals) -> None:
-    """Nothing is left running, and nothing tells other commands of a cloud."""
+def test_one_ctrl_c_ends_everything_with_exit_code_0(
+    tmp_path: Path, arguments: Sequence[str], number: signal.Signals
+) -> None:
+    """No process is left running, and no state file leads other commands to a cloud."""
     with running(tmp_path, *arguments) as child:
         processes = psutil.Process(child.pid).children(recursive=True)
         assert len(processes) == 2
@@ -149,7 +151,7 @@ def children_when_there_are(least: int, child: Child, folder: Path) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("children", [0, 1, 2])
-def test_it_can_be_ended_while_it_starts(tmp_path: Path, children: int, number: signal.Signals) -> None:
+def test_it_can_be_interrupted_while_it_starts(tmp_path: Path, children: int, number: signal.Signals) -> None:
     """Before storage, before the host, and before both are ready: at once, and nothing is left."""
     for _ in range(20):
         with start(tmp_path) as child:
@@ -171,8 +173,8 @@ def catches(number: signal.Signals, pid: int) -> bool:
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
-def test_it_can_be_ended_while_it_is_read_in(tmp_path: Path) -> None:
-    """A program that is still importing has nothing to end, and no traceback to show."""
+def test_it_can_be_interrupted_while_it_is_imported(tmp_path: Path) -> None:
+    """A program that is still importing has nothing to stop, and shows no traceback."""
     with start(tmp_path) as child:
         assert wait_until(lambda: catches(signal.SIGTERM, child.pid), timeout_s=HANG_S, interval_s=0.001)
         os.kill(child.pid, signal.SIGINT)
@@ -180,7 +182,7 @@ def test_it_can_be_ended_while_it_is_read_in(tmp_path: Path) -> None:
         assert (child.exit_code, list(child.lines)) == (130, [])
 
 
-def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
+def test_only_one_of_two_clouds_started_at_once_runs(tmp_path: Path) -> None:
     """The other one says so, and disturbs nothing."""
     with start(tmp_path) as one, start(tmp_path) as other:
         pair = (one, other)
@@ -196,8 +198,8 @@ def test_of_two_clouds_that_start_at_once_one_runs(tmp_path: Path) -> None:
         assert state_of(tmp_path)["pid"] == first.pid
 
 
-def test_a_kill_leaves_no_process_behind_and_a_drop_says_so(tmp_path: Path, pictures: Path) -> None:
-    """Even when the cloud could do nothing about it; one sentence and 1, and not after a minute of retries."""
+def test_a_killed_cloud_leaves_no_process_and_a_drop_reports_it(tmp_path: Path, pictures: Path) -> None:
+    """Even though the cloud could not react; one sentence and exit code 1, without a minute of retries."""
     with running(tmp_path) as cloud:
         processes = psutil.Process(cloud.pid).children(recursive=True)
         itwin_id = str(uuid.uuid4())
@@ -213,7 +215,7 @@ def test_a_kill_leaves_no_process_behind_and_a_drop_says_so(tmp_path: Path, pict
 
 
 def test_it_ends_with_one_sentence_when_azurite_dies(tmp_path: Path) -> None:
-    """A part that is gone ends the whole."""
+    """If one part is gone, everything ends."""
     with running(tmp_path) as child:
         (azurite,) = [one for one in psutil.Process(child.pid).children() if one.name() == "node"]
         azurite.kill()
@@ -223,8 +225,8 @@ def test_it_ends_with_one_sentence_when_azurite_dies(tmp_path: Path) -> None:
         assert not says(child, "Traceback")
 
 
-def test_it_prints_where_everything_is(up: Child, folder: Path) -> None:
-    """The connection string can be copied whole; the state file is for this user alone."""
+def test_it_prints_every_address(up: Child, folder: Path) -> None:
+    """The connection string can be copied as a whole; only this user can read the state file."""
     text = "\n".join(up.lines)
     state_file = folder / "cloud.json"
     state = json.loads(state_file.read_text())
@@ -234,8 +236,8 @@ def test_it_prints_where_everything_is(up: Child, folder: Path) -> None:
         assert state["resultsContainer"] in [container.name for container in storage.list_containers()]
 
 
-def test_it_is_on_its_usual_ports_or_says_where_else(up: Child, folder: Path) -> None:
-    """Whoever has an address in a script learns why it leads nowhere today."""
+def test_it_uses_its_default_ports_or_says_which_others(up: Child, folder: Path) -> None:
+    """Whoever has an address in a script learns why it does not work today."""
     state = state_of(folder)
     found = {part: urlsplit(state[part]).port for part in ("platform", "identity", "vault", "host")}
     found["blob"], found["queue"] = map(
@@ -246,8 +248,8 @@ def test_it_is_on_its_usual_ports_or_says_where_else(up: Child, folder: Path) ->
         assert (port == usual) is not says(up, f"Port {usual} is in use, so the {part} service listens on {port}.")
 
 
-def test_a_port_in_use_is_no_hindrance(tmp_path: Path) -> None:
-    """A free one stands in for it, and that is said, in a sentence for each part."""
+def test_a_port_in_use_is_replaced_by_a_free_one(tmp_path: Path) -> None:
+    """That is reported in a sentence for each part."""
     taken: dict[str, int] = {}
     with ExitStack() as users:
         for part, port in asdict(DEFAULT_PORTS).items():
@@ -270,7 +272,7 @@ def test_a_second_cloud_is_refused(up: Child, folder: Path) -> None:
 
 
 def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Path) -> None:
-    """File, status, what was changed, and why not."""
+    """The file, the status, what was changed, and the reason for a rejection."""
     files = [pictures / name for name in ("logo.png", "scan.tif", "notes.jpg")]
     done = run(folder, "drop", *files, "--timeout", "30")
     assert done.stderr == ""
@@ -282,8 +284,8 @@ def test_drop_prints_each_result_on_a_line(up: Child, folder: Path, pictures: Pa
     assert re.search(r"notes\.jpg -> rejected -> .*image", by_file[str(files[2])])
 
 
-def test_drop_on_an_itwin_prints_the_whole_document(up: Child, folder: Path, pictures: Path) -> None:
-    """One JSON object a line; 0 when all were uploaded; an ID is the same in any case."""
+def test_drop_prints_whole_documents_as_json(up: Child, folder: Path, pictures: Path) -> None:
+    """One JSON object per line; 0 if all were uploaded; IDs are not case-sensitive."""
     itwin_id = run(folder, "itwin").stdout.strip()
     done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id.upper(), "--json", "--timeout", "30")
     (document,) = map(json.loads, done.stdout.splitlines())
@@ -294,8 +296,8 @@ def test_drop_on_an_itwin_prints_the_whole_document(up: Child, folder: Path, pic
 
 
 @pytest.mark.usefixtures("up")
-def test_drop_says_when_no_result_came_in_time(folder: Path, pictures: Path) -> None:
-    """The drop goes on in the cloud, but the command ends with 1."""
+def test_drop_reports_a_result_that_does_not_arrive_in_time(folder: Path, pictures: Path) -> None:
+    """The drop continues in the cloud, but the command ends with 1."""
     itwin_id = str(uuid.uuid4())
     script(folder, {"delay_s": 2, "path": f"/itwins/{itwin_id}/image"})
     done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id, "--timeout", "0.1")
@@ -311,8 +313,8 @@ def names_of_itwins(folder: Path) -> dict[str, str]:
 
 @pytest.mark.usefixtures("up")
 @pytest.mark.parametrize("how", [[], ["--json"]])
-def test_drop_does_not_hide_that_an_itwin_is_unknown(folder: Path, pictures: Path, how: list[str]) -> None:
-    """In Azure nobody would make it either; the line says how it can be made here."""
+def test_drop_reports_an_unknown_itwin(folder: Path, pictures: Path, how: list[str]) -> None:
+    """In Azure nobody would create it either; the line says how to create it here."""
     itwin_id = str(uuid.uuid4())
     done = run(folder, "drop", pictures / "logo.png", "--itwin", itwin_id, *how, "--timeout", "5")
     assert done.returncode == 1
@@ -323,15 +325,15 @@ def test_drop_does_not_hide_that_an_itwin_is_unknown(folder: Path, pictures: Pat
 
 
 @pytest.mark.usefixtures("up")
-def test_without_an_itwin_each_file_gets_one_that_is_called_like_it(folder: Path, pictures: Path) -> None:
+def test_without_an_itwin_each_file_gets_one_named_after_it(folder: Path, pictures: Path) -> None:
     """An iTwin has one image."""
     run(folder, "drop", pictures / "scan.tif")
     assert "scan" in names_of_itwins(folder).values()
 
 
 @pytest.mark.usefixtures("up")
-def test_itwin_makes_an_itwin_and_prints_its_id(folder: Path, pictures: Path) -> None:
-    """With the container for its drops; one that is there keeps its image, and its name unless another is given."""
+def test_itwin_creates_an_itwin_and_prints_its_id(folder: Path, pictures: Path) -> None:
+    """With the container for its drops; an existing one keeps its image, and its name unless another is given."""
     made = run(folder, "itwin", "--name", "Town Hall")
     itwin_id = made.stdout.strip()
     assert (made.returncode, made.stderr, names_of_itwins(folder)[itwin_id]) == (0, "", "Town Hall")
@@ -348,8 +350,8 @@ def test_itwin_makes_an_itwin_and_prints_its_id(folder: Path, pictures: Path) ->
 
 @pytest.mark.usefixtures("up")
 @pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:9"}])
-def test_env_gives_a_shell_what_other_programs_need(folder: Path, proxy: dict[str, str]) -> None:
-    """The connection string as Azure's tools want it; and where there is a proxy, that it is not for this machine."""
+def test_env_prints_the_variables_that_other_programs_need(folder: Path, proxy: dict[str, str]) -> None:
+    """The connection string as Azure's tools expect it; if there is a proxy, also that it is not for this machine."""
     python = shlex.quote(sys.executable)
     command = f'eval "$({python} -m local env)"; echo "$AZURE_STORAGE_CONNECTION_STRING"; echo "$no_proxy"'
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
@@ -371,7 +373,7 @@ def test_env_gives_a_shell_what_other_programs_need(folder: Path, proxy: dict[st
 
 @pytest.mark.usefixtures("up")
 def test_drop_ends_at_once_on_ctrl_c(folder: Path, pictures: Path) -> None:
-    """However long it would have waited, and without a word."""
+    """However long it would have waited, and without printing anything."""
     itwin_id = str(uuid.uuid4())
     script(folder, {"status": 503, "times": 1000, "path": f"/itwins/{itwin_id}/image"})
     with start(folder, "drop", str(pictures / "logo.png"), "--itwin", itwin_id, "--timeout", "600") as child:
@@ -385,8 +387,8 @@ def test_drop_ends_at_once_on_ctrl_c(folder: Path, pictures: Path) -> None:
 
 
 @pytest.mark.usefixtures("up")
-def test_any_name_of_a_file_can_be_printed(folder: Path, pictures: Path, tmp_path: Path) -> None:
-    """Names are bytes, and neither a line nor JSON breaks on them."""
+def test_any_file_name_can_be_printed(folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """Names are bytes, and break neither a line nor JSON."""
     odd = tmp_path / os.fsdecode(b"odd \xff") / "logo.png"
     odd.parent.mkdir()
     odd.write_bytes((pictures / "logo.png").read_bytes())
@@ -398,8 +400,8 @@ def test_any_name_of_a_file_can_be_printed(folder: Path, pictures: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("up")
-def test_no_name_acts_upon_the_terminal(folder: Path, pictures: Path, tmp_path: Path) -> None:
-    """An escape sequence is shown and not obeyed, whether all goes well or not."""
+def test_no_file_name_controls_the_terminal(folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """An escape sequence is printed and not executed, on success and on failure."""
     (tmp_path / "\x1b[31mred\n.png").write_bytes((pictures / "logo.png").read_bytes())
     (tmp_path / "\x1b[31mred.tmp").touch()
     done = run(folder, "drop", *tmp_path.iterdir(), tmp_path / "\x1b]0;none\x07.png")
@@ -411,8 +413,8 @@ def test_no_name_acts_upon_the_terminal(folder: Path, pictures: Path, tmp_path: 
     ]
 
 
-def test_no_line_of_the_host_acts_upon_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """It may say what a blob is called."""
+def test_no_line_of_the_host_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may contain a blob's name."""
     log = HostLog()
     log.line("Processing 'a\x1b[31m.jpg'")
     assert capsys.readouterr().out == ""
@@ -421,8 +423,8 @@ def test_no_line_of_the_host_acts_upon_the_terminal(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "Processing 'a\\x1b[31m.jpg'\nand \\x07.jpg\n"
 
 
-def test_what_a_host_says_that_cannot_start_is_shown(tmp_path: Path) -> None:
-    """With the reason that it gives last, and 1."""
+def test_the_output_of_a_host_that_cannot_start_is_shown(tmp_path: Path) -> None:
+    """With the reason in its last line, and exit code 1."""
     (tmp_path / "func").write_text("#!/bin/sh\necho No runtime; echo Goodbye; exit 3\n")
     (tmp_path / "func").chmod(0o755)
     done = run(tmp_path / "state", "--host", "func", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -430,8 +432,8 @@ def test_what_a_host_says_that_cannot_start_is_shown(tmp_path: Path) -> None:
     assert done.stderr == "The Functions host could not start: Goodbye\n"
 
 
-def test_a_folder_is_dropped_with_all_that_is_in_it(up: Child, folder: Path, pictures: Path, tmp_path: Path) -> None:
-    """Sub-folders stay in the names; hidden files are nobody's drops."""
+def test_a_folder_is_dropped_with_everything_in_it(up: Child, folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """Sub-folders stay in the names; hidden files are not drops."""
     for name in ("site/a.png", "site/north gate/a.png", "site/.git/a.png", "site/.a.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((pictures / "logo.png").read_bytes())
@@ -442,8 +444,8 @@ def test_a_folder_is_dropped_with_all_that_is_in_it(up: Child, folder: Path, pic
     assert {result["source"]["container"] for result in results} == {itwin_id}
 
 
-def test_no_proxy_is_asked_for_what_runs_here(tmp_path: Path, pictures: Path) -> None:
-    """Neither by the cloud nor by a command; one that is set up does not answer, as away from the office."""
+def test_no_proxy_is_used_for_this_machine(tmp_path: Path, pictures: Path) -> None:
+    """Neither by the cloud nor by a command; the configured one does not respond, as outside the office."""
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     with running(tmp_path, **proxies, no_proxy="", NO_PROXY="internal.example"):
         done = run(tmp_path, "drop", pictures / "logo.png", **proxies, no_proxy="")
@@ -459,25 +461,25 @@ def test_no_proxy_is_asked_for_what_runs_here(tmp_path: Path, pictures: Path) ->
         ({"no_proxy": "localhost", "NO_PROXY": "unheard.example"}, "localhost,127.0.0.1"),
     ],
 )
-def test_what_no_proxy_was_asked_for_stays_so(
+def test_hosts_already_exempt_from_the_proxy_stay_exempt(
     monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str], spared: str
 ) -> None:
-    """Of the two spellings the small one counts, as for every client in Python."""
+    """The lower-case spelling takes precedence, as for every client in Python."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, given.get(name, ""))
     spare_loopback()
     assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (spared, spared)
 
 
-def test_nobody_at_all_is_asked_of_a_proxy_where_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A star stands for all, but only alone."""
+def test_a_star_exempts_every_host_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so only if it stands alone."""
     monkeypatch.setenv("no_proxy", "*")
     spare_loopback()
     assert os.environ["no_proxy"] == "*"
 
 
 @pytest.mark.usefixtures("up")
-def test_it_runs_where_nobody_can_read_what_it_prints(folder: Path, pictures: Path) -> None:
+def test_it_runs_with_its_output_closed(folder: Path, pictures: Path) -> None:
     """A shell may close its output; what it does and its exit code stay the same."""
     closed = ("sh", "-c", 'exec "$@" >&-', "sh")
     done = run(folder, "drop", pictures / "logo.png", shell=closed)
@@ -486,8 +488,8 @@ def test_it_runs_where_nobody_can_read_what_it_prints(folder: Path, pictures: Pa
 
 
 @pytest.mark.parametrize("how", [[], ["--json"]])
-def test_what_the_app_leaves_alone_is_not_dropped(tmp_path: Path, how: list[str]) -> None:
-    """It is said at once and with the reason, not after a result that never comes."""
+def test_files_that_the_app_ignores_are_not_dropped(tmp_path: Path, how: list[str]) -> None:
+    """It is reported at once with the reason, not after waiting for a result that never comes."""
     names = [b".DS_Store", b"~$plan.png", b"photo.jpg.part", b"photo \xff.jpg"]
     files = [tmp_path / os.fsdecode(name) for name in names]
     for file in files:
@@ -576,7 +578,7 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
         ("--data {folder}/logo.png", r"The data folder .* cannot be used \(.*\)\."),
     ],
 )
-def test_what_this_machine_does_not_allow_is_one_sentence_and_exit_code_1(
+def test_a_failure_of_this_machine_is_one_sentence_and_exit_code_1(
     bad_input: Callable[[str], tuple[int, str]], arguments: str, sentence: str
 ) -> None:
     """The same command may work later, or elsewhere."""
@@ -613,7 +615,7 @@ def test_what_this_machine_does_not_allow_is_one_sentence_and_exit_code_1(
         ("local.itwin_platform now", "Unrecognized arguments: now; see "),
     ],
 )
-def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: str, sentence: str) -> None:
+def test_every_program_reports_bad_input_in_one_sentence(tmp_path: Path, program: str, sentence: str) -> None:
     """No usage, no traceback, exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", *program.split()],
@@ -629,8 +631,8 @@ def test_every_program_says_bad_input_in_one_sentence(tmp_path: Path, program: s
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_missing_tools_are_said(tmp_path: Path) -> None:
-    """Node.js for Azurite, and Core Tools when they are asked for."""
+def test_missing_tools_are_reported(tmp_path: Path) -> None:
+    """Node.js for Azurite, and Core Tools if they were requested."""
     for arguments, sentence in (
         ((), "Node.js was not found"),
         (("--host", "func"), "Azure Functions Core Tools (func)"),

@@ -43,8 +43,8 @@ def commands(folder: Path, target: str, **variables: str) -> str:
     return done.stdout.replace("\\\n", " ")
 
 
-def test_help_lists_every_target_once_and_in_line() -> None:
-    """Those that other targets alone use are not among them."""
+def test_help_lists_every_target_once_and_aligned() -> None:
+    """Targets that only other targets use are not listed."""
     done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
     listed = [re.fullmatch(r"(\S+)( +)(\S.*)", line) for line in done.stdout.splitlines()]
     assert all(listed)
@@ -55,8 +55,8 @@ def test_help_lists_every_target_once_and_in_line() -> None:
 
 
 @pytest.mark.parametrize("target", ["demo", "up"])
-def test_the_demo_installs_no_tools_of_developers(elsewhere: Path, target: str) -> None:
-    """Whoever only wants to see it waits for little, and sees what for."""
+def test_the_demo_installs_no_development_tools(elsewhere: Path, target: str) -> None:
+    """Whoever only wants to see it waits briefly, and sees what for."""
     said = commands(elsewhere, target)
     assert "-r requirements-local.txt" in said
     assert "npm ci --loglevel=error --omit=dev" in said
@@ -66,14 +66,14 @@ def test_the_demo_installs_no_tools_of_developers(elsewhere: Path, target: str) 
 
 
 @pytest.mark.parametrize("target", ["test", "lint", "docs", "fuzz", "test-console"])
-def test_what_developers_run_installs_their_tools(elsewhere: Path, target: str) -> None:
-    """On top of what the demo needs."""
+def test_development_targets_install_development_tools(elsewhere: Path, target: str) -> None:
+    """In addition to what the demo needs."""
     assert "-r requirements-dev.txt" in commands(elsewhere, target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_works_in_a_folder_with_a_space_in_its_name(elsewhere: Path, target: str) -> None:
-    """No path falls apart into words, neither the project's nor a tool's."""
+    """No path is split into words, neither the project's nor a tool's."""
     tools = elsewhere / "tools of others"
     variables = {"CHROMIUM": str(tools / "chromium"), "PYENV_ROOT": str(tools)}
     (tools / "versions").mkdir(parents=True)
@@ -84,8 +84,8 @@ def test_every_target_works_in_a_folder_with_a_space_in_its_name(elsewhere: Path
     assert not [word for word in words if word.startswith(("space/", "of others/", "others/"))]
 
 
-def test_a_python_is_found_where_its_path_has_a_space(tmp_path: Path) -> None:
-    """As in the home of somebody with two names."""
+def test_a_python_is_found_if_its_path_contains_a_space(tmp_path: Path) -> None:
+    """A home folder may be named after a first and a last name."""
     python = tmp_path / "two names" / "versions" / "3.12.9" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\n[ "$3" = 3.12 ]\n')

@@ -37,7 +37,7 @@ def cloud() -> Iterator[LocalCloud]:
 
 
 def test_a_folder_is_kept_in_sync(cloud: LocalCloud, tmp_path: Path) -> None:
-    """What has settled arrives under its own name, and the newest stays; the rest, and what is there, is left alone."""
+    """Settled files arrive under their own names, and the newest wins; others and existing blobs are left alone."""
     itwin = cloud.itwin()
     photos = {name: encode(building_site(320 + 10 * (number ^ 3), 240), "JPEG") for number, name in enumerate(NAMES)}
     for number, (name, photo) in enumerate({**photos, **dict.fromkeys(LEFT_ALONE, b"unfinished")}.items()):

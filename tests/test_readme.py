@@ -44,8 +44,8 @@ SETTINGS_READ = settings_read({"DropStorage__blobServiceUri": "https://x", "ITWI
 )
 
 
-def test_the_table_of_settings_has_all_that_are_read_and_no_other() -> None:
-    """A setting that is not documented, or not read any more, is a defect."""
+def test_the_table_of_settings_lists_exactly_those_that_are_read() -> None:
+    """A setting that is undocumented, or no longer read, is a defect."""
     documented = {
         name
         for line in SETTINGS.splitlines()
@@ -65,7 +65,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings | None:
 
 @pytest.mark.parametrize(("name", "default"), re.findall(r"^\| `(\w+)` \| `([^`]+)`", SETTINGS, re.MULTILINE))
 def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> None:
-    """A setting that is left out behaves like one that is set to its default, and like no other."""
+    """A setting that is left out behaves exactly like one that is set to its default."""
     identity = {
         "DropStorage__blobServiceUri": "https://a.blob.core.windows.net",
         "DropStorage__queueServiceUri": "https://a.queue.core.windows.net",
@@ -85,8 +85,8 @@ def test_a_default_in_the_table_is_that_of_the_code(name: str, default: str) -> 
     assert without != [read_settings({name: "another", **environ}) for environ in (identity, credentials)]
 
 
-def test_every_setting_with_a_default_says_it() -> None:
-    """What may be left out has its default in the table, unless it is then simply not there."""
+def test_every_setting_with_a_default_states_it() -> None:
+    """An optional setting has its default in the table, unless leaving it out means that there is none."""
     said = set(re.findall(r"^\| `(\w+)` \| `", SETTINGS, re.MULTILINE))
     storage = {"DropStorage__blobServiceUri", "DropStorage__queueServiceUri"}
     required = {*storage, "ITWIN_LOGIN", "ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"}
@@ -94,8 +94,8 @@ def test_every_setting_with_a_default_says_it() -> None:
     assert said == SETTINGS_READ - required - not_there
 
 
-def test_the_readme_sells_first_and_explains_later() -> None:
-    """What it does and for whom, how far it is proven, how to try it, how to deploy it, and only then the rest."""
+def test_the_readme_begins_with_what_it_does_and_for_whom() -> None:
+    """Then how far it is proven, how to try it, how to deploy it, and only then the rest."""
     parts = (
         "images/before.jpg",
         "```mermaid",
@@ -125,8 +125,8 @@ def settings_that_are_made() -> dict[str, str]:
     return {**made, "OPERATOR_PRINCIPAL_ID": COMMON["OPERATOR_PRINCIPAL_ID"]}
 
 
-def test_the_readme_sets_all_that_a_deployment_needs_to_upload() -> None:
-    """The same settings as the environment whose whole snapshot is kept, which differ in their values alone."""
+def test_the_readme_sets_everything_a_deployment_needs_to_upload() -> None:
+    """The same settings as the environment whose whole snapshot is kept, with other values."""
     made = settings_that_are_made()
     by_azd, optional = {"AZURE_ENV_NAME", "AZURE_LOCATION"}, {"ALERT_EMAIL"}
     assert set(made) == set(COMMON) - by_azd - optional
@@ -136,7 +136,7 @@ def test_the_readme_sets_all_that_a_deployment_needs_to_upload() -> None:
 
 
 def test_the_compiler_accepts_what_the_readme_sets_and_nothing_less() -> None:
-    """What it predicts has the container to drop into, the vault for the secret, and roles for whoever deployed it."""
+    """It predicts the container to drop into, the vault for the secret, and roles for whoever deploys."""
     bicep = Bicep.find()
     if bicep is None:
         pytest.skip("The Bicep compiler was not found: put bicep on the PATH, or run az bicep install.")
@@ -154,8 +154,8 @@ def test_the_compiler_accepts_what_the_readme_sets_and_nothing_less() -> None:
         assert f"azd env set {needed} " in refused.stderr
 
 
-def test_the_readme_drops_into_what_it_has_deployed() -> None:
-    """By outputs that there are, into a container that was made, and it reads the result where it is written."""
+def test_the_readme_drops_into_the_deployment_that_it_describes() -> None:
+    """It uses existing outputs, drops into a container that was created, and reads the result where it is written."""
     blocks = deploy_blocks()
     outputs = set(re.findall(r"^output (\w+) ", (PROJECT / "infra" / "main.bicep").read_text(), re.MULTILINE))
     named = set(re.findall(r"azd env get-value (\w+)", "".join(blocks)))
@@ -170,14 +170,14 @@ def test_the_readme_drops_into_what_it_has_deployed() -> None:
         subprocess.run(["bash", "-n", "-c", block], check=True)
 
 
-def test_the_result_in_the_readme_is_one() -> None:
-    """The example is held against the published schema like every other result."""
+def test_the_result_in_the_readme_is_valid() -> None:
+    """The example is validated against the published schema like every other result."""
     (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     assert check_result(json.loads(example))["status"] == "uploaded"
 
 
-def test_the_result_in_the_readme_is_what_comes_of_that_photo(cloud: LocalCloud) -> None:
-    """It was not made up, and the figures beside the pictures are those of the result."""
+def test_the_result_in_the_readme_is_that_of_its_photo(cloud: LocalCloud) -> None:
+    """It is not made up, and the figures beside the pictures are those of the result."""
     (example,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     written = json.loads(example)
     result = cloud.result(cloud.drop(cloud.itwin(), written["source"]["blob"], phone_photo()))
@@ -192,7 +192,7 @@ def test_the_result_in_the_readme_is_what_comes_of_that_photo(cloud: LocalCloud)
     assert result["sent"]["bytes"] == pytest.approx(written["sent"]["bytes"], rel=0.1)
 
 
-def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureRequest) -> None:
+def test_a_drop_costs_the_requests_that_the_page_states(request: pytest.FixtureRequest) -> None:
     """Row by row, counted between the app and storage, and at the platform."""
     bench: Bench = request.getfixturevalue("bench")
     table = ARCHITECTURE.partition("## What it costs in requests")[2].partition("\n## ")[0]
@@ -221,16 +221,16 @@ def test_a_drop_costs_the_requests_that_the_page_says(request: pytest.FixtureReq
     assert {what: (int(storage), int(platform)) for what, storage, platform in rows} == costs
 
 
-def test_no_block_of_the_readme_has_a_command_that_must_wait_for_another_terminal() -> None:
-    """Whoever pastes a block has all of it run: nothing may follow `make up`, which runs until Ctrl-C."""
+def test_every_block_of_the_readme_can_be_pasted_whole() -> None:
+    """Nothing follows `make up`, which runs until Ctrl-C."""
     for block in re.findall(r"```(?:sh)?\n(.*?)```", README, re.DOTALL):
         lines = block.splitlines()
         assert "make up" not in lines[:-1]
         assert not any("blob download" in line for line in lines) or not any("blob upload" in line for line in lines)
 
 
-def test_every_error_code_that_the_readme_names_is_of_that_status() -> None:
-    """The table of statuses is the tree of errors."""
+def test_every_error_code_in_the_readme_belongs_to_its_status() -> None:
+    """The table of statuses matches the tree of errors."""
     rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \| .*? \|$", README, re.MULTILINE)
     for status, codes in rows:
         for code in re.findall(r"`([A-Z]\w+)`", codes):
@@ -240,15 +240,15 @@ def test_every_error_code_that_the_readme_names_is_of_that_status() -> None:
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    """Each `make` target is one, and the module that is run is there."""
+    """Each `make` target and each module does."""
     targets = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
         assert re.search(rf"^{target} ", targets, re.MULTILINE), target
     assert (PROJECT / "local" / "__main__.py").exists()
 
 
-def test_every_module_of_the_app_is_in_its_place() -> None:
-    """The tree in docs/architecture.md is the tree that is there."""
+def test_the_architecture_page_shows_every_module() -> None:
+    """The tree in docs/architecture.md matches the files."""
     tree = ARCHITECTURE.partition("## Where things are")[2]
     modules = {path.name for path in (PROJECT / "shared").glob("*.py")} - {"__init__.py"}
     packages = {f"{path.parent.name}/" for path in (PROJECT / "shared").glob("*/__init__.py")}
@@ -256,6 +256,6 @@ def test_every_module_of_the_app_is_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https:)([^)#]+)\)", README))))
-def test_every_link_into_the_project_leads_somewhere(link: str) -> None:
-    """A reader is never sent to what is not there."""
+def test_every_link_into_the_project_has_a_target(link: str) -> None:
+    """No reader is sent to a file that does not exist."""
     assert (PROJECT / link).exists()

@@ -109,7 +109,7 @@ def identified(secured: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
         yield storage
 
 
-def test_the_local_cloud_gives_what_the_recipes_read(
+def test_the_local_cloud_sets_the_variables_that_the_recipes_read(
     cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the page's own lines, in the project's folder: storage, its address, and an iTwin with a container."""
@@ -132,14 +132,16 @@ def check_dropped(storage: BlobServiceClient, itwin: str = ITWIN) -> None:
 
 
 def test_python_drops_awaits_recognizes_and_validates(cloud: LocalCloud, work: Path) -> None:
-    """The whole way: what was put on the blob comes back in a document of the published shape."""
+    """End to end: the metadata put on the blob comes back in a valid document."""
     variables = local_variables(cloud)
     blocks = ("connection = ", "import drop_and_wait", 'result["source"]["metadata"]', "Draft202012Validator")
     assert run_python(work, variables, *blocks) == "uploaded None\n"
     check_dropped(cloud.drops, variables["ITWIN_ID"])
 
 
-def test_python_writes_with_its_identity(secured: dict[str, str], identified: BlobServiceClient, work: Path) -> None:
+def test_python_writes_with_a_managed_identity(
+    secured: dict[str, str], identified: BlobServiceClient, work: Path
+) -> None:
     """Without a key, over https."""
     write = """
 from itwin_image_drop import drop
@@ -153,7 +155,7 @@ with open("photo.jpg", "rb") as photo:
 
 @needs_node_20
 def test_javascript_drops_and_awaits(cloud: LocalCloud, work: Path) -> None:
-    """And finds its own result, not that of an earlier drop of the same name."""
+    """It finds its own result, not that of an earlier drop of the same name."""
     variables = local_variables(cloud)
     blocks = ("const storage", "const written", "waitForResult")
     assert run_javascript(work, variables, *blocks) == "uploaded null\n"
@@ -163,7 +165,7 @@ def test_javascript_drops_and_awaits(cloud: LocalCloud, work: Path) -> None:
 
 
 @needs_node_20
-def test_javascript_writes_with_its_identity(
+def test_javascript_writes_with_a_managed_identity(
     secured: dict[str, str], identified: BlobServiceClient, work: Path
 ) -> None:
     """With the vendor's SDK for Node.js."""
@@ -172,15 +174,17 @@ def test_javascript_writes_with_its_identity(
 
 
 @needs_curl
-def test_curl_writes_with_its_identity(secured: dict[str, str], identified: BlobServiceClient, work: Path) -> None:
-    """A token by the first command, a blob by the second."""
+def test_curl_writes_with_a_managed_identity(
+    secured: dict[str, str], identified: BlobServiceClient, work: Path
+) -> None:
+    """The first command gets a token, the second writes a blob."""
     run_shell(work, secured, "TOKEN=$(curl", "Authorization: Bearer")
     check_dropped(identified)
 
 
 @needs_curl
 def test_a_signed_url_is_enough_for_curl(cloud: LocalCloud, work: Path) -> None:
-    """Made by one program, used by another, which knows no SDK and has no login."""
+    """Made by one program, and used by another that has no SDK and no login."""
     variables = local_variables(cloud)
     signed = run_python(work, variables, "connection = ", "generate_container_sas", then="print(sas)").strip()
     del variables["AZURE_STORAGE_CONNECTION_STRING"]
@@ -188,8 +192,8 @@ def test_a_signed_url_is_enough_for_curl(cloud: LocalCloud, work: Path) -> None:
     check_dropped(cloud.drops, variables["ITWIN_ID"])
 
 
-def test_a_signed_address_writes_to_its_container_alone(cloud: LocalCloud, work: Path) -> None:
-    """It creates and overwrites there, and neither reads, nor lists, nor writes elsewhere."""
+def test_a_signed_url_can_only_write_to_its_container(cloud: LocalCloud, work: Path) -> None:
+    """It creates and overwrites blobs there, and can neither read, nor list, nor write elsewhere."""
     variables = local_variables(cloud)
     url = run_python(work, variables, "connection = ", "generate_container_sas", then="print(container_url)").strip()
     with ContainerClient.from_container_url(url) as container:
@@ -205,8 +209,8 @@ def test_a_signed_address_writes_to_its_container_alone(cloud: LocalCloud, work:
         container.upload_blob(NAME, PHOTO)
 
 
-def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
-    """With the very filter of the recipe, an address is called with the document's, and of no other iTwin."""
+def test_a_subscriber_is_notified_of_each_result(cloud: LocalCloud) -> None:
+    """With the recipe's own filter, its endpoint is called with the document's URL, and not for any other iTwin."""
     itwin = cloud.itwin()
     command = shlex.split(recipe("sh", "event-subscription create").replace("$ITWIN_ID", itwin))
     options = dict(itertools.pairwise(command))
@@ -235,8 +239,8 @@ def test_who_subscribed_is_told_of_each_result(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
-    """From a program that knows no SDK, by way of everything, to the result that the client finds."""
+def test_any_blob_name_works_without_an_sdk(cloud: LocalCloud, name: str) -> None:
+    """End to end, to the result that the client finds."""
     itwin = cloud.itwin()
     permission = ContainerSasPermissions(create=True, write=True)
     sas = generate_container_sas(
@@ -252,8 +256,8 @@ def test_any_name_goes_the_whole_way(cloud: LocalCloud, name: str) -> None:
     assert result["source"]["metadata"] == {"order": "4711"}
 
 
-def test_what_is_not_run_is_at_least_whole() -> None:
-    """The languages that are not here: every bracket and quote is closed."""
+def test_recipes_that_are_not_run_have_balanced_brackets_and_quotes() -> None:
+    """The languages that this machine lacks."""
     for language, containing in (("csharp", "BlobServiceClient"), ("powershell", "New-AzStorageContext")):
         text = recipe(language, containing)
         for opening, closing in ("()", "{}", "[]"):
@@ -263,8 +267,8 @@ def test_what_is_not_run_is_at_least_whole() -> None:
         subprocess.run(["bash", "-n", "-c", block], check=True)
 
 
-def test_the_page_says_what_is_not_run() -> None:
-    """Whoever follows such a recipe knows that nobody here has done so."""
+def test_the_page_states_which_recipes_are_not_run() -> None:
+    """Whoever follows one knows that it was never tried here."""
     (said,) = re.findall(r"^\*\*Not run:\*\* (.*?)\.\sThey", RECIPES, re.MULTILINE | re.DOTALL)
     for tool in (".NET", "PowerShell", "Logic Apps", "Power Automate", "Storage Explorer"):
         assert tool in said
@@ -274,7 +278,7 @@ def test_the_page_says_what_is_not_run() -> None:
 
 
 def test_every_variable_is_assigned_before_its_use() -> None:
-    """Whoever goes through the page from its top has them all; App Service sets its own two."""
+    """Whoever reads the page from the top has set them all; App Service sets its own two."""
     assigned = {"IDENTITY_HEADER", "IDENTITY_ENDPOINT"}
     for line in "".join(SHELL_BLOCKS).splitlines():
         # Variables of jq's own are in lower case.
@@ -282,8 +286,8 @@ def test_every_variable_is_assigned_before_its_use() -> None:
         assigned |= set(re.findall(r"(?:^|(?<=export )|(?<= ))([A-Z][A-Z0-9_]+)=", line))
 
 
-def test_a_condition_can_be_typed_at_a_prompt() -> None:
-    """Where bash, unless it is quoted, takes a `!` for a line of its history."""
+def test_a_role_condition_can_be_typed_at_a_prompt() -> None:
+    """Bash takes an unquoted `!` for history expansion."""
     typed = f"""az() {{ printf '%s\\n' "$@"; }}
         ITWIN_ID={ITWIN} WRITER_OBJECT_ID=w DROP_ACCOUNT_ID=d
         {recipe("sh", "--condition ")}"""

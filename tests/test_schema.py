@@ -70,14 +70,14 @@ FIELDS = [
 ]
 
 
-def test_the_schema_is_a_schema_with_a_version() -> None:
-    """One with a mistake in it would accept everything, and one without a version could never change."""
+def test_the_schema_is_valid_and_has_a_version() -> None:
+    """With a mistake it would accept everything, and without a version it could never change."""
     Draft202012Validator.check_schema(SCHEMA)
     assert re.fullmatch(r"urn:itwin-image-drop:result:\d+\.\d+", SCHEMA["$id"])
 
 
-def test_every_status_has_one_whole_titled_branch() -> None:
-    """From which generators make one type for each, of the same name."""
+def test_every_status_has_one_complete_titled_branch() -> None:
+    """From it, generators create one type with the same name."""
     assert list(BRANCHES) == list(get_args(Status))
     assert SCHEMA["oneOf"] == [{"$ref": f"#/$defs/{branch['title']}"} for branch in BRANCHES.values()]
     assert [name for name, definition in DEFINITIONS.items() if definition["title"] != name] == []
@@ -87,8 +87,8 @@ def test_every_status_has_one_whole_titled_branch() -> None:
         assert list(branch["properties"]) == list(RIGHT[status])
 
 
-def test_every_moment_has_its_format() -> None:
-    """From which generators make a moment, and not a text."""
+def test_every_time_has_the_format_date_time() -> None:
+    """From it, generators create a date type instead of a string."""
     moments = {
         name: field
         for definition in DEFINITIONS.values()
@@ -100,8 +100,8 @@ def test_every_moment_has_its_format() -> None:
 
 
 @pytest.mark.parametrize("status", RIGHT)
-def test_a_right_document_is_accepted(status: str) -> None:
-    """As it stands, and with fields that a later version may add, wherever they are."""
+def test_a_valid_document_is_accepted(status: str) -> None:
+    """As it is, and with fields that a later version may add anywhere."""
     check_result(RIGHT[status])
     for path, _ in objects(RIGHT[status]):
         if path[-1:] != ("metadata",):
@@ -109,16 +109,16 @@ def test_a_right_document_is_accepted(status: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "path", "name"), FIELDS)
-def test_a_field_that_is_missing_is_refused(status: str, path: Where, name: str) -> None:
-    """All that is promised is there: a reader need not ask."""
+def test_a_missing_field_is_refused(status: str, path: Where, name: str) -> None:
+    """Every promised field is present, so a reader need not check."""
     if name in resolve(BRANCHES[status], path)["required"]:
         with pytest.raises(ValidationError):
             check_result(without(RIGHT[status], path, name))
 
 
 @pytest.mark.parametrize(("status", "path", "name"), FIELDS)
-def test_a_field_of_another_type_is_refused(status: str, path: Where, name: str) -> None:
-    """A text is never a number, nor anything a list of lists, but for what the platform may send as it likes."""
+def test_a_field_of_the_wrong_type_is_refused(status: str, path: Where, name: str) -> None:
+    """No string for a number, no list of lists, except where the platform may send anything."""
     if path == ("error",) and name in ("target", "details"):
         return
     wrong: object
@@ -168,7 +168,9 @@ WRONG: list[tuple[str, Where, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("status", "path", "values"), WRONG)
-def test_what_was_never_promised_is_refused(status: str, path: Where, values: dict[str, object]) -> None:
-    """Known fields of another status, and values that the app never writes."""
+def test_fields_of_another_status_and_unknown_values_are_refused(
+    status: str, path: Where, values: dict[str, object]
+) -> None:
+    """The app never writes them."""
     with pytest.raises(ValidationError):
         check_result(changed(RIGHT[status], path, **values))

@@ -84,7 +84,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def test_az_drops_and_awaits(cloud: LocalCloud, work: Path) -> None:
-    """And finds its own result, not that of an earlier drop of the same name."""
+    """It finds its own result, not that of an earlier drop of the same name."""
     variables = {**local_variables(cloud), "AZURE_CONFIG_DIR": str(work / "azure")}
     blocks = ("az storage blob upload", "jq --exit-status")
     assert run_shell(work, variables, *blocks).splitlines() == ["uploaded", "null"]
@@ -94,8 +94,8 @@ def test_az_drops_and_awaits(cloud: LocalCloud, work: Path) -> None:
     assert run_shell(work, variables, *blocks).splitlines()[0] == "rejected"
 
 
-def test_az_finds_a_drop_that_was_touched(cloud: LocalCloud, work: Path) -> None:
-    """Where the ETag that it was given is no longer that of the blob, by the content."""
+def test_az_finds_the_result_of_a_drop_whose_metadata_was_set(cloud: LocalCloud, work: Path) -> None:
+    """By the content, if the blob no longer has the ETag that az was given."""
     variables = {**local_variables(cloud), "AZURE_CONFIG_DIR": str(work / "azure")}
     run_shell(work, variables, "az storage blob upload")
     written = json.loads((work / "written.json").read_text())
@@ -105,8 +105,8 @@ def test_az_finds_a_drop_that_was_touched(cloud: LocalCloud, work: Path) -> None
 
 
 @pytest.mark.parametrize("block", ["az storage blob upload", "generate-sas"])
-def test_az_uses_the_login_of_whoever_follows_the_page(work: Path, block: str) -> None:
-    """With a deployment's variables it asks nobody for a key: all that it misses here is the login itself."""
+def test_az_uses_the_users_own_login(work: Path, block: str) -> None:
+    """With a deployment's variables it asks for no key: only the login itself is missing here."""
     script = ["bash", "-euo", "pipefail", "-c", program("sh", "DROP_ACCOUNT=imagedrops", block)]
     environment = {**os.environ, "AZURE_CONFIG_DIR": str(work / "azure")}
     done = subprocess.run(
@@ -117,7 +117,7 @@ def test_az_uses_the_login_of_whoever_follows_the_page(work: Path, block: str) -
 
 
 def test_a_folder_is_copied_with_a_signed_url_of_az(cloud: LocalCloud, work: Path) -> None:
-    """By azcopy, whose every file gets a result, and which leaves alone what is excluded."""
+    """By azcopy, whose every file gets a result, and which skips what is excluded."""
     (work / "photos" / "größe").mkdir(parents=True)
     for name in ("a b.jpg", "größe/b.jpg", "c.jpg.part"):
         (work / "photos" / name).write_bytes(PHOTO)
@@ -146,7 +146,7 @@ def refuses(command: list[str], folder: Path) -> str:
 
 
 def test_typescript_narrows_a_result_by_its_status(work: Path) -> None:
-    """The compiler knows what each status has, and that the list of them is complete."""
+    """The compiler knows what each status has, and that the list of statuses is complete."""
     generate("TypeScript", work)
     (work / "right.ts").write_text(TYPESCRIPT)
     run(["tsc", "--noEmit", "--strict", "right.ts"], work, {})
@@ -157,7 +157,7 @@ def test_typescript_narrows_a_result_by_its_status(work: Path) -> None:
 
 
 def test_python_narrows_a_result_by_its_status(work: Path) -> None:
-    """The models read every sample as its own class, and a type checker knows what each has."""
+    """The models parse every sample as its own class, and a type checker knows the fields of each."""
     generate("Python", work)
     for sample in SAMPLES.glob("*.json"):
         assert run(["generators-python", "-c", READER, str(sample)], work, {}).strip() == sample.stem.title()
@@ -169,8 +169,8 @@ def test_python_narrows_a_result_by_its_status(work: Path) -> None:
     assert '"Rejected" has no attribute "image"' in refuses([*mypy, "wrong.py"], work)
 
 
-def test_csharp_gets_one_class_with_everything(work: Path) -> None:
-    """A property for each field of any status, of moments in a type of their own, and a word for each status."""
+def test_csharp_gets_one_class_with_all_fields(work: Path) -> None:
+    """A property for each field of any status, a date type for times, and an enum value for each status."""
     generate("C#", work)
     text = (work / "Result.cs").read_text(encoding="utf-8")
     assert syntax_errors("csharp", text) == []
@@ -192,8 +192,8 @@ def syntax_errors(language: str, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("language", GRAMMARS)
-def test_what_is_not_compiled_has_no_error_of_syntax(language: str) -> None:
-    """Nor would one be overlooked."""
+def test_code_that_is_not_compiled_has_no_syntax_error(language: str) -> None:
+    """The check would find one."""
     (text,) = re.findall(rf"^```{language}\n(.*?)^```$", RECIPES, re.DOTALL | re.MULTILINE)
     assert syntax_errors(language, text) == []
     assert syntax_errors(language, text.replace(")", "", 1)) != []

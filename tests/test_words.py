@@ -131,12 +131,12 @@ def test_messages_are_idiomatic(file: str) -> None:
 
 @pytest.mark.parametrize("file", PAGES)
 def test_pages_are_idiomatic(file: str) -> None:
-    """The docs, the console and what the portal shows of the deployment."""
+    """The docs, the console, and what the portal shows of the deployment."""
     assert odd_phrases((PROJECT / file).read_text(encoding="utf-8")) == []
 
 
-def test_an_odd_phrase_is_found_wherever_it_breaks() -> None:
-    """Also in capitals, over the end of a line, and in a message that is put together."""
+def test_an_unidiomatic_phrase_is_found_across_lines_and_parts() -> None:
+    """Also in capitals, and in a message with placeholders."""
     assert odd_phrases("Save it\nANEW.") == ["'ANEW': \"again\", or re-encoded"]
     (said,) = messages('"""It was given up."""\nsay(f"{port} is no port")')
     assert odd_phrases(said[1]) == ["'is no ': \"is not a ...\""]
@@ -144,5 +144,5 @@ def test_an_odd_phrase_is_found_wherever_it_breaks() -> None:
 
 
 def test_the_descriptions_of_the_schema_are_idiomatic() -> None:
-    """They become the comments of whatever is generated from it."""
+    """They become comments in generated code."""
     assert odd_phrases((PROJECT / "docs" / "result.schema.json").read_text(encoding="utf-8")) == []
