@@ -40,7 +40,7 @@ def convert_colours(picture: Picture) -> Picture:
         raise UnsupportedFormat(
             f"The image has {what} in a channel, which is not supported. Save it as an 8-bit JPEG or PNG."
         )
-    return picture.changed("colours-converted", _as_rgb(image, picture.profile), profile=None)
+    return picture.changed("colours-converted", as_rgb(image, picture.profile), profile=None)
 
 
 def _with_own_profile(picture: Picture) -> Picture:
@@ -105,7 +105,8 @@ def _applied(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-def _as_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def as_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return CMYK by its profile, if that is valid, or Lab or YCbCr in sRGB."""
     if image.mode == "CMYK" and (profile := _usable_profile(profile, "CMYK")):
         source = BytesIO(_of_tables(profile))
     elif image.mode == "LAB":

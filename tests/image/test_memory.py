@@ -68,10 +68,11 @@ def tiff_of_planes(side: int, planes: int, depth: int = 8) -> bytes:
     return tiff({**shape, **pieces}, b"\x81\0" * (planes * size // 2))
 
 
-def tiff_of_many_channels(side: int, count: int, rows: int) -> bytes:
-    """Return a TIFF of 16-bit RGB with additional channels, of runs of 128 zeros (PackBits)."""
+def tiff_of_many_channels(side: int, count: int, rows: int, photometric: int = 2) -> bytes:
+    """Return a TIFF of 16-bit channels, by default RGB with additional ones, of runs of 128 zeros (PackBits)."""
     size = 4 * rows * side * count // 128
-    shape = {256: (side,), 257: (side,), 258: (16,) * count, 259: (32_773,), 262: (2,), 277: (count,), 278: (rows,)}
+    shape = {256: (side,), 257: (side,), 258: (16,) * count, 259: (32_773,), 277: (count,), 278: (rows,)}
+    shape[262] = (photometric,)
     starts = tuple(8 + strip * size for strip in range(side // rows))
     extra = {273: starts, 279: (size,) * len(starts), 338: (2, *(0,) * (count - 4))}
     return tiff({**shape, **extra}, b"\x81\0" * (len(starts) * size // 2))
@@ -116,6 +117,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a tiff of deep planes": lambda: tiff_of_planes(3_008, 4, depth=16),
     "a tiff of many channels": lambda: tiff_of_many_channels(3_008, 8, rows=32),
     "a tiff of many channels in one strip": lambda: tiff_of_many_channels(3_008, 5, rows=3_008),
+    "a tiff of inks and transparency": lambda: tiff_of_many_channels(3_008, 5, rows=32, photometric=5),
     "a webp": lambda: encoded(transparent(2000, 1500), "WEBP", method=0),
     "a lossless webp": lambda: encoded(transparent(2000, 1500), "WEBP", lossless=True, method=0),
     "an avif": lambda: encoded(transparent(2000, 1500), "AVIF", speed=10),

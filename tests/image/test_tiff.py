@@ -199,3 +199,25 @@ def test_every_16_bit_value_is_rounded_to_the_nearest_8_bit_value() -> None:
     low = Image.frombytes("L", (256, 256), bytes(range(256)) * 256)
     assert rounded(high, low).tobytes() == bytes(round(value / 257) for value in range(65_536))
     assert to_8_bits(joined(high, low), 16).tobytes() == rounded(high, low).tobytes()
+
+
+@pytest.mark.parametrize(("kind", "inks"), [(2, (0, 199, 199, 0)), (1, (0, 100, 100, 0))])
+@pytest.mark.parametrize("planes", [1, 2])
+def test_the_alpha_channel_beside_inks_is_kept(planes: int, kind: int, inks: tuple[int, ...]) -> None:
+    """Pillow ignores it; inks may be premultiplied by it."""
+    channels = *inks, 128
+    pixels = bytes(channels) * 64 if planes == 1 else b"".join(bytes((channel,)) * 64 for channel in channels)
+    apart = 5 if planes == 2 else 1
+    shape = {256: (8,), 257: (8,), 258: (8,) * 5, 259: (1,), 262: (5,), 277: (5,), 284: (planes,), 338: (kind,)}
+    places = {273: tuple(8 + 64 * plane for plane in range(apart)), 279: (len(pixels) // apart,) * apart}
+    normalized = normalize_image(tiff({**shape, **places}, pixels))
+    assert set(seen(normalized.data)[2]) == {(255, 56, 56, 128)}
+    assert "colours-converted" in normalized.changes
+
+
+def test_the_alpha_channel_beside_lab_is_kept() -> None:
+    """Its colours are converted, as without one."""
+    entries = {256: (8,), 257: (8,), 258: (8,) * 4, 259: (1,), 262: (8,), 273: (8,), 277: (4,), 279: (256,), 338: (2,)}
+    (pixel,) = set(seen(normalize_image(tiff(entries, bytes((255, 0, 0, 77)) * 64)).data)[2])
+    assert min(pixel[:3]) > 250
+    assert pixel[3] == 77

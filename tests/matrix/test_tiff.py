@@ -41,6 +41,9 @@ KINDS = {
     "grey, alpha and six more": Kind("minisblack", 1, ("unassalpha",) + ("unspecified",) * 6),
     "cmyk": Kind("separated", 4),
     "cmyk and a spot colour": Kind("separated", 4, ("unspecified",)),
+    "cmyk and alpha": Kind("separated", 4, ("unassalpha",)),
+    "cmyk and its alpha": Kind("separated", 4, ("assocalpha",)),
+    "cmyk, a spot colour and alpha": Kind("separated", 4, ("unspecified", "unassalpha")),
 }
 COMPRESSIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -74,14 +77,15 @@ def layouts(values: Pixels, kind: Kind, *, planes: bool) -> Iterator[tuple[str, 
 def expected(values: Pixels, kind: Kind) -> tuple[Pixels, Pixels]:
     """Return the Lab and the alpha that values from 0 to 1 stand for."""
     colours, alpha = values[..., : kind.colours], np.ones(values.shape[:2])
-    if kind.extra and kind.extra[0].endswith("alpha"):
-        alpha = values[..., kind.colours]
+    for number, what in enumerate(kind.extra, kind.colours):
+        if what.endswith("alpha"):
+            alpha = values[..., number]
+    if kind.extra[:1] == ("assocalpha",):
+        colours = np.divide(colours, alpha[..., None], where=alpha[..., None] > 0, out=np.zeros_like(colours))
     if kind.photometric == "miniswhite":
         colours = 1 - colours
     elif kind.photometric == "separated":
         colours = (1 - colours[..., :3]) * (1 - colours[..., 3:])
-    if kind.extra[:1] == ("assocalpha",):
-        colours = np.divide(colours, alpha[..., None], where=alpha[..., None] > 0, out=np.zeros_like(colours))
     return lab_of(colours_of(colours)), alpha
 
 

@@ -35,10 +35,16 @@ _PICKED_DEPTHS = {8, 16}
 _PICKED_COMPRESSIONS = {1, 5, 8, 32_773, 32_946}
 """The pixels whose interleaved channels can be extracted: integers, one channel each, compressed without loss."""
 
+_HIDDEN_BEHIND = {tags.CMYK: 4, tags.LAB: 3}
+"""The number of colours of the pixels whose alpha channel Pillow ignores."""
+
 _APART = 2
 _DEPTHS = {1, 2, 4, 8, 16}
 _DEEP_PLANES = 7
 """Memory per pixel in addition to the picture, while the last of four 16-bit planes is reduced to 8 bits."""
+
+_ALPHA_BYTES = 2
+"""The same while the colours beside a hidden alpha channel are converted to RGB."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,14 @@ class TiffInspection(Inspection):
     """What the directory of the picture's page says.
 
     `has_planes`: the channels are stored in separate planes; `has_separable_channels`: they are interleaved, and can be
-    extracted all the same; `piece_count` is the number of strips or tiles that are needed, and `piece_bytes` the
-    decoded size of each.
+    extracted all the same; `has_hidden_alpha`: they have an alpha channel that Pillow would ignore; `piece_count` is
+    the number of strips or tiles that are needed, and `piece_bytes` the decoded size of each.
     """
 
     directory: Directory = NOTHING
     has_planes: bool = False
     has_separable_channels: bool = False
+    has_hidden_alpha: bool = False
     piece_count: int = 0
     piece_bytes: int = 0
 
@@ -84,6 +91,7 @@ def inspect(data: bytes) -> TiffInspection:
     is_apart = directory.first(tags.PLANES, 1) == _APART
     depth, samples, has_planes = directory.first(tags.BITS, 1), directory.first(tags.SAMPLES, 1), _has_planes(directory)
     is_separable = not has_planes and _has_separable_channels(directory)
+    has_hidden_alpha = (has_planes or is_separable) and _has_hidden_alpha(directory)
     if samples > MAX_SAMPLES and not (has_planes or is_separable):
         raise UnsupportedFormat(f"The TIFF has {samples} channels; 4 are supported. Save it in RGB.")
     if depth == 8 and _SIGNED in directory.numbers(tags.SAMPLE_FORMAT):  # noqa: PLR2004 - bits
@@ -101,6 +109,7 @@ def inspect(data: bytes) -> TiffInspection:
     photometric = directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO)
     pixel_bytes = depth / 8 if has_planes else max(samples * depth / 8, 4 if photometric == tags.YCBCR else 0)
     beside = (_DEEP_PLANES if is_deep else 4) if has_planes else 4 if is_separable and not is_plain else 0
+    beside += _ALPHA_BYTES if has_hidden_alpha else 0
     return TiffInspection(
         data,
         ImageHeader("image/tiff", width, height),
@@ -118,6 +127,7 @@ def inspect(data: bytes) -> TiffInspection:
         directory=directory,
         has_planes=has_planes,
         has_separable_channels=is_separable,
+        has_hidden_alpha=has_hidden_alpha,
         piece_count=pieces * (min(samples, MAX_SAMPLES) if is_apart else 1),
         piece_bytes=rows * ceil(across * (1 if is_apart else samples) * depth / 8),
     )
@@ -150,6 +160,11 @@ def _has_separable_channels(directory: Directory) -> bool:
         and directory.first(tags.COMPRESSION, 1) in _PICKED_COMPRESSIONS
         and directory.has_alike_integers()
     )
+
+
+def _has_hidden_alpha(directory: Directory) -> bool:
+    colours = _HIDDEN_BEHIND.get(directory.first(tags.PHOTOMETRIC, tags.WHITE_IS_ZERO))
+    return colours is not None and directory.alpha(colours) is not None
 
 
 def _refuse_many_scans(directory: Directory) -> None:

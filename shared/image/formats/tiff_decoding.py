@@ -30,7 +30,8 @@ def open_image(source: TiffInspection | JpegInspection, scale: int = 1) -> Image
         return jpeg_integrity.decode(source, scale)
     source = _with_its_page_first(source)
     tiff_integrity.demand_intact(source)
-    if source.has_planes or source.directory.first(tags.SAMPLES, 1) > MAX_SAMPLES:
+    is_beyond_pillow = source.has_hidden_alpha or source.directory.first(tags.SAMPLES, 1) > MAX_SAMPLES
+    if source.has_planes or is_beyond_pillow:
         return tiff_planes.assemble(source)
     try:
         return FirstPage(as_file(source.data))

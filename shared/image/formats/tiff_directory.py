@@ -14,7 +14,7 @@ from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats import tiff_words
 
-_ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
+ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
 """Kinds of alpha channels: 1 if the colours are premultiplied, 2 if not; 999 is Corel's number for 2."""
 
 Entry = tuple[int, int, bytes]
@@ -107,8 +107,8 @@ class Directory:
         if not extra and self.first(tags.PHOTOMETRIC, 0) == tags.RGB and self.first(tags.SAMPLES, 1) == colours + 1:
             return colours, _UNASSOCIATED
         for number, kind in enumerate(extra, colours):
-            if kind in {_ASSOCIATED, _UNASSOCIATED, _OF_COREL}:
-                return number, _ASSOCIATED if kind == _ASSOCIATED else _UNASSOCIATED
+            if kind in {ASSOCIATED, _UNASSOCIATED, _OF_COREL}:
+                return number, ASSOCIATED if kind == ASSOCIATED else _UNASSOCIATED
         return None
 
     def unsupported_pixels(self) -> UnsupportedFormat:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops
 
 from shared.errors import CorruptImage
+from shared.image.colour import ColourSpace
+from shared.image.colour_conversion import as_rgb
 from shared.image.depth import to_8_bits
 from shared.image.formats import tiff_tags as tags
+from shared.image.formats.tiff_directory import ASSOCIATED
 from shared.image.formats.tiff_plugin import FirstPage
 from shared.image.formats.tiff_samples import channels
 from shared.image.formats.tiff_writing import file_of_pieces, longs
@@ -32,7 +35,7 @@ _MODES = {
     tags.YCBCR: "YCbCr",
     tags.LAB: "LAB",
 }
-_TRANSPARENT_MODES = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
+_WITH_ALPHA = {"L": ("", "La", "LA"), "P": ("", "RGBa", "RGBA"), "RGB": ("", "RGBa", "RGBA")}
 """By the alpha channel's kind in ExtraSamples: 1 if the colours are premultiplied."""
 
 _COPIED = (
@@ -58,8 +61,7 @@ def assemble(source: TiffInspection) -> Image.Image:
     mode = _MODES[photometric]
     count = len(Image.new(mode, (1, 1)).getbands())
     number, kind = directory.alpha(count) or (0, 0)
-    with_alpha = _TRANSPARENT_MODES.get(("RGB" if mode == "P" else mode, kind))
-    colours = _planes(source, [*range(count), *([number] if with_alpha else [])])
+    colours = _planes(source, [*range(count), *([number] if kind else [])])
     alphas = colours[count:]
     del colours[count:]
     if mode == "P":
@@ -68,9 +70,23 @@ def assemble(source: TiffInspection) -> Image.Image:
         colours[1:] = [plane.point(_UNSIGNED) for plane in colours[1:]]
     elif photometric == tags.WHITE_IS_ZERO:
         colours = [ImageChops.invert(colours[0])]
-    image = Image.merge(with_alpha or mode, [*colours, *alphas])
-    profile = directory.bytes_of(tags.PROFILE)
+    profile = directory.bytes_of(tags.PROFILE) or source.profile
+    if alphas and mode not in _WITH_ALPHA:
+        return _transparent(mode, colours, alphas[0], kind, profile)
+    image = Image.merge(_WITH_ALPHA[mode][kind] if alphas else mode, [*colours, *alphas])
     image.info = {"icc_profile": profile} if profile else {}
+    return image
+
+
+def _transparent(
+    mode: str, colours: list[Image.Image], alpha: Image.Image, kind: int, profile: bytes | None
+) -> Image.Image:
+    """Return colours that Pillow supports no alpha channel for as RGB with one."""
+    if kind == ASSOCIATED:
+        colours = [Image.merge("La", (plane, alpha)).convert("LA").getchannel(0) for plane in colours]
+    image = as_rgb(Image.merge(mode, colours), profile)
+    image.putalpha(alpha)
+    image.info = {"colours": ColourSpace()}
     return image
 
 
