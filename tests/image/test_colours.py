@@ -14,7 +14,17 @@ from PIL import Image, ImageCms
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import ImageLimits, colour, normalize_image
 from shared.image.formats import hevc
-from tests.image.colour_files import LINEAR, big_profile, cicp, numbered, png_of
+from tests.image.colour_files import (
+    LINEAR,
+    REFERENCE_SETS,
+    SCALING_LISTS,
+    big_profile,
+    cicp,
+    code,
+    hevc_configuration,
+    numbered,
+    png_of,
+)
 from tests.image.pictures import encoded, exif, pattern, pattern_at, photo, seen
 from tests.image.structures import box, chunk, png_header, segment, with_chunk
 from tests.image.tiff_files import tiff, tiff_of_planes
@@ -653,6 +663,13 @@ HEVC = bytes.fromhex(
     "20"
 )
 """What x265 writes of a picture in Display P3."""
+
+
+@pytest.mark.parametrize("references", [code(0) + "0", REFERENCE_SETS], ids=["none", "some"])
+@pytest.mark.parametrize("scaling", ["", SCALING_LISTS], ids=["flat", "scaled"])
+def test_the_colours_of_an_hevc_stream_are_read_after_whatever_precedes_them(scaling: str, references: str) -> None:
+    """Scaling lists, and sets of reference pictures that are predicted from one another."""
+    assert hevc.cicp(hevc_configuration(9, 16, scaling=scaling, references=references)) == (9, 16)
 
 
 def test_malformed_parameter_sets_of_an_hevc_stream_state_no_colours() -> None:

@@ -1,8 +1,7 @@
 """Reads the colours that an HEVC stream states, for containers that do not state them.
 
 They are in the VUI of the first sequence parameter set (ITU-T H.265, 7.3.2.2 and E.2.1), which the container has a copy
-of (`hvcC`, 14496-15, 8.3.3.1). Sets with scaling lists or reference pictures, which still images hardly have, are not
-parsed up to there.
+of (`hvcC`, 14496-15, 8.3.3.1).
 """
 
 from __future__ import annotations
@@ -17,13 +16,16 @@ _PROFILE_BITS, _LEVEL_BITS = 88, 8
 _MAX_LAYERS = 8
 _FULL_CHROMA = 3
 _OTHER_RATIO = 255
+_WITH_DC = 2
+"""The first size of blocks whose scaling lists begin with a number more."""
 
 
 def cicp(configuration: bytes) -> tuple[int, int] | None:
     """Return the primaries and the transfer curve (CICP) in the content of `hvcC`, or None if it does not have them."""
     with suppress(EOFError):
         bits = _sequence(Bits(configuration[_ARRAYS]))
-        return _of_vui(bits) if _skip_to_vui(bits) else None
+        _skip_to_vui(bits)
+        return _of_vui(bits) if bits.take(1) else None
     return None
 
 
@@ -39,8 +41,8 @@ def _sequence(arrays: Bits) -> Bits:
     raise EOFError
 
 
-def _skip_to_vui(bits: Bits) -> bool:
-    """Skip what precedes the VUI; return whether there is one."""
+def _skip_to_vui(bits: Bits) -> None:
+    """Skip what precedes the flag that says whether there is a VUI."""
     bits.take(4)
     layers = bits.take(3)  # beside the first
     bits.take(1 + _PROFILE_BITS + _LEVEL_BITS)
@@ -50,19 +52,57 @@ def _skip_to_vui(bits: Bits) -> bool:
     if bits.take_code() == _FULL_CHROMA:
         bits.take(1)
     bits.skip_codes(2)  # width and height
-    bits.skip_codes(4 * bits.take(1) + 3)  # cropping, bit depths, numbers of pictures
+    bits.skip_codes(4 * bits.take(1) + 2)  # cropping, bit depths
+    order_bits = bits.take_code() + 4
     bits.skip_codes(3 * (1 + layers * bits.take(1)) + 6)  # buffers of each layer, block sizes
-    if bits.take(1) and bits.take(1):  # scaling lists
-        return False
+    if bits.take(1) and bits.take(1):
+        _skip_scaling_lists(bits)
     bits.take(2)
     if bits.take(1):  # raw blocks
         bits.take(8)
         bits.skip_codes(2)
         bits.take(1)
-    if bits.take_code() or bits.take(1):  # reference pictures
-        return False
+    _skip_reference_sets(bits)
+    if bits.take(1):  # long-term reference pictures
+        for _ in range(bits.take_code()):
+            bits.take(order_bits + 1)
     bits.take(2)
-    return bool(bits.take(1))
+
+
+def _skip_scaling_lists(bits: Bits) -> None:
+    """Skip the lists for blocks of each size (7.3.4): each refers to another one, or has numbers of its own."""
+    for size, (lists, numbers) in enumerate(((6, 16), (6, 64), (6, 64), (2, 64))):
+        for _ in range(lists):
+            bits.skip_codes(numbers + (size >= _WITH_DC) if bits.take(1) else 1)
+
+
+def _skip_reference_sets(bits: Bits) -> None:
+    """Skip the sets of short-term reference pictures (7.3.7).
+
+    How long one is that is predicted from the previous one depends on what that refers to (7.4.8).
+    """
+    before: list[int] = []
+    after: list[int] = []
+    for number in range(bits.take_code()):
+        if number and bits.take(1):
+            sign = bits.take(1)
+            shift = (bits.take_code() + 1) * (-1 if sign else 1)
+            kept = [place + shift for place in (*before, *after, 0) if bits.take(1) or bits.take(1)]
+        else:
+            counts = bits.take_code(), bits.take_code()
+            kept = [*_places(bits, counts[0], -1), *_places(bits, counts[1], 1)]
+        before = sorted((place for place in kept if place < 0), reverse=True)
+        after = sorted(place for place in kept if place > 0)
+
+
+def _places(bits: Bits, count: int, direction: int) -> list[int]:
+    """Return where reference pictures are, relative to the picture: each is so much further away than the last."""
+    place, places = 0, []
+    for _ in range(count):
+        place += direction * (bits.take_code() + 1)
+        bits.take(1)
+        places.append(place)
+    return places
 
 
 def _of_vui(bits: Bits) -> tuple[int, int] | None:
