@@ -207,9 +207,16 @@ def test_the_dev_container_pins_its_deployment_tools() -> None:
     assert f"azure-cli=={features['azure-cli']['version']}\n" in vendors
     assert features["azure-cli"]["installBicep"] is True
     assert f"az bicep install --version {features['azure-cli']['bicepVersion']}\n" in ci
-    assert re.fullmatch(r"\d+\.\d+\.\d+", features["azd"]["version"])
+    (least,) = re.findall(r'azd: ">= ([\d.]+)"', (PROJECT / "azure.yaml").read_text(encoding="utf-8"))
+    assert _version(features["azd"]["version"]) >= _version(least)
     assert re.search(r"npm install --global azure-functions-core-tools@4\.\d+\.\d+ ", container["postCreateCommand"])
-    assert "dev container" in TEXTS["README.md"]
+    assert re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:\d+\.\d+\.\d+-3\.13-\w+", container["image"])
+    assert all(re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", name) for name in container["features"])
+    assert "dev container, which has never been built" in " ".join(TEXTS["README.md"].split())
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
 
 
 def test_commits_are_checked_by_the_tools_of_make_lint() -> None:
