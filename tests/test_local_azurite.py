@@ -24,7 +24,7 @@ from tests.deadlines import HANG_S
 
 
 def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
-    """Any storage SDK takes it."""
+    """Any storage SDK accepts it."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
         container = blobs.create_container("connection-string")
         container.upload_blob("a", b"1")
@@ -35,16 +35,16 @@ def test_the_connection_string_opens_blobs_and_queues(azurite: Azurite) -> None:
         assert [message.content for message in queue.receive_messages()] == ["1"]
 
 
-def test_the_connection_string_leads_nowhere_but_here(azurite: Azurite) -> None:
-    """Who wants tables is refused on this machine, instead of asking the public address of somebody else's account."""
+def test_the_connection_string_never_leads_off_the_machine(azurite: Azurite) -> None:
+    """A request for tables is refused on this machine, instead of going to the public address of a real account."""
     parts = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
     endpoints = {name: urlsplit(value).hostname for name, value in parts.items() if name.endswith("Endpoint")}
     assert endpoints == dict.fromkeys(("BlobEndpoint", "QueueEndpoint", "TableEndpoint"), "127.0.0.1")
     assert 400 <= requests.get(f"{parts['TableEndpoint']}/Tables", timeout=HANG_S).status_code < 500
 
 
-def test_it_listens_for_nothing_but_blobs_and_queues(azurite: Azurite) -> None:
-    """Nobody asks it for tables."""
+def test_azurite_serves_only_blobs_and_queues(azurite: Azurite) -> None:
+    """Nobody needs tables."""
     listening = [each for each in psutil.Process(azurite.pid).net_connections("tcp") if each.status == "LISTEN"]
     assert {f":{each.laddr.port}/" for each in listening} == {
         re.sub(r".*(:\d+/).*", r"\1", url) for url in (azurite.blob_url, azurite.queue_url)
@@ -52,7 +52,7 @@ def test_it_listens_for_nothing_but_blobs_and_queues(azurite: Azurite) -> None:
 
 
 def test_a_later_write_has_a_greater_etag(azurite: Azurite) -> None:
-    """As in Azure, where an ETag is the time of the write: so two writes in one second have an order."""
+    """As in Azure, where an ETag is the time of the write: so two writes within a second have an order."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
         container = blobs.create_container("etags")
         written = [container.upload_blob(f"{number % 3}", b"1", overwrite=True) for number in range(12)]
@@ -61,8 +61,8 @@ def test_a_later_write_has_a_greater_etag(azurite: Azurite) -> None:
     assert etags == sorted(etags)
 
 
-def test_a_copy_is_made_of_what_is_there(azurite: Azurite) -> None:
-    """Of another account's, Azurite asks over http, with what it had not read in when it started."""
+def test_a_copy_is_made_from_an_existing_blob(azurite: Azurite) -> None:
+    """For one in another account, Azurite sends an http request, with modules that it loads only then."""
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
         container = blobs.create_container("copies")
         source = container.upload_blob("a", b"1")
@@ -73,7 +73,7 @@ def test_a_copy_is_made_of_what_is_there(azurite: Azurite) -> None:
             copy.start_copy_from_url(source.url.replace(f"/{ACCOUNT}/", "/another/"))
 
 
-def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -> None:
+def test_watchers_see_every_request_until_they_are_removed(azurite: Azurite) -> None:
     """The access log is passed on line by line."""
     lines: list[str] = []
     with BlobServiceClient.from_connection_string(azurite.connection_string) as blobs:
@@ -88,7 +88,7 @@ def test_watchers_see_every_request_until_they_are_unwatched(azurite: Azurite) -
 
 
 def test_a_data_folder_outlives_azurite(tmp_path: Path) -> None:
-    """What was written is there at the next start, on the port that was asked for."""
+    """Everything written is there at the next start, on the requested port."""
     data = tmp_path / "new" / "folder"
     with listen() as free:
         port = free.getsockname()[1]
@@ -102,7 +102,7 @@ def test_a_data_folder_outlives_azurite(tmp_path: Path) -> None:
         assert blobs.get_blob_client("kept", "a").download_blob().readall() == b"1"
 
 
-def test_two_never_share_a_data_folder(tmp_path: Path) -> None:
+def test_two_emulators_never_share_a_data_folder(tmp_path: Path) -> None:
     """They would lose each other's data; the folder is free again when the first has ended."""
     with Azurite(data=tmp_path) as first:
         second = Azurite(data=tmp_path)
@@ -114,7 +114,7 @@ def test_two_never_share_a_data_folder(tmp_path: Path) -> None:
 
 
 def test_a_killed_owner_loses_no_data(tmp_path: Path) -> None:
-    """Azurite saves what it has before it ends, and holds the folder until then."""
+    """Azurite saves its data before it ends, and keeps the folder locked until then."""
     program = """
 import sys, threading
 from pathlib import Path
@@ -160,8 +160,8 @@ OF_THIS_MACHINE = [
 
 @pytest.mark.parametrize("headers", [*OF_ANOTHER_SITE, *OF_THIS_MACHINE], ids=str)
 @pytest.mark.parametrize("service", ["blob", "queue"])
-def test_no_web_page_of_another_site_uses_storage(azurite: Azurite, service: str, headers: dict[str, str]) -> None:
-    """A page knows the key as all the world does, and a browser sends its POST unasked: it could fill the queues."""
+def test_no_web_page_of_another_site_can_use_storage(azurite: Azurite, service: str, headers: dict[str, str]) -> None:
+    """The key is public and browsers send simple POST requests without asking, so a page could fill the queues."""
     address = azurite.queue_url if service == "queue" else azurite.blob_url
     answer = requests.post(address, data="1", headers={"Content-Type": "text/plain", **headers}, timeout=HANG_S)
     is_refused = answer.headers.get("x-ms-error-code") == "CrossSiteRequestRefused"
@@ -170,7 +170,7 @@ def test_no_web_page_of_another_site_uses_storage(azurite: Azurite, service: str
 
 
 def test_a_refused_request_leaves_nothing_behind(azurite: Azurite) -> None:
-    """The one that a page could send: a signed message for a queue, as plain text."""
+    """Tested with one that a page could send: a signed message for a queue, as plain text."""
     with QueueServiceClient.from_connection_string(azurite.connection_string) as queues:
         queue = queues.create_queue("cross-site")
         key = queues.credential.account_key
@@ -188,7 +188,7 @@ def test_a_refused_request_leaves_nothing_behind(azurite: Azurite) -> None:
         assert len(queue.peek_messages()) == 1
 
 
-def test_temporary_data_and_the_process_end_with_it() -> None:
+def test_temporary_data_and_processes_are_removed_at_the_end() -> None:
     """Nothing stays behind."""
     azurite = Azurite()
     azurite.start()
@@ -200,8 +200,8 @@ def test_temporary_data_and_the_process_end_with_it() -> None:
     azurite.stop()
 
 
-def test_it_can_be_started_again() -> None:
-    """On other ports, where none were given."""
+def test_azurite_can_be_started_again() -> None:
+    """On other ports, if none were requested."""
     azurite = Azurite()
     try:
         for _ in range(2):
@@ -213,45 +213,45 @@ def test_it_can_be_started_again() -> None:
         azurite.stop()
 
 
-def test_a_taken_port_is_named() -> None:
-    """The sentence has the port and what to do."""
+def test_a_port_in_use_is_named() -> None:
+    """The message contains the port and what to do."""
     with listen() as taken:
         port = taken.getsockname()[1]
         with pytest.raises(LocalCloudError, match=f"Port {port} cannot be used"):
             Azurite(queue_port=port).start()
 
 
-def test_missing_node_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_node_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Node.js there is no Azurite."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(LocalCloudError, match=r"^Node\.js was not found: install it"):
         Azurite().start()
 
 
-def test_missing_azurite_is_said(tmp_path: Path) -> None:
-    """The sentence has the command that installs it."""
+def test_missing_azurite_is_reported(tmp_path: Path) -> None:
+    """The message contains the command that installs it."""
     with pytest.raises(LocalCloudError, match=r"^Azurite is not installed: run `make demo`"):
         Azurite(program=tmp_path / "azurite.js").start()
 
 
-def test_an_azurite_that_dies_at_its_start_is_said(tmp_path: Path) -> None:
-    """With its last words."""
+def test_a_failing_start_of_azurite_is_reported(tmp_path: Path) -> None:
+    """With its last output."""
     program = tmp_path / "azurite.js"
     program.write_text("console.log('all is lost'); process.exit(7)")
     with pytest.raises(LocalCloudError, match=r"^Azurite could not start: all is lost$"):
         Azurite(program=program).start()
 
 
-def test_a_data_folder_that_cannot_be_one_is_said(tmp_path: Path) -> None:
-    """A file is none."""
+def test_a_data_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
+    """It cannot be used as a folder."""
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(LocalCloudError, match=r"data folder .* cannot be used"):
         Azurite(data=file).start()
 
 
-def test_storage_that_cannot_write_is_said(tmp_path: Path) -> None:
-    """As on a full disk: it takes nothing, and takes all again once there is room."""
+def test_a_failing_write_of_storage_is_reported(tmp_path: Path) -> None:
+    """As on a full disk: every write fails, and succeeds again once there is space."""
     with (
         Azurite(data=tmp_path) as azurite,
         BlobServiceClient.from_connection_string(azurite.connection_string, **QUICK_RETRIES) as blobs,
@@ -265,15 +265,15 @@ def test_storage_that_cannot_write_is_said(tmp_path: Path) -> None:
         assert container.download_blob("a").readall() == b"1"
 
 
-def test_data_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    """With the folder that it is in."""
+def test_unreadable_data_is_reported(tmp_path: Path) -> None:
+    """With the folder that contains it."""
     (tmp_path / "__azurite_db_blob__.json").write_text('{"broken')
     with pytest.raises(LocalCloudError, match=rf"^Azurite could not start with the data in {tmp_path}: .*JSON"):
         Azurite(data=tmp_path).start()
 
 
-def test_azurite_dies_with_whoever_started_it() -> None:
-    """Also when that was killed and could do nothing about it; its temporary data goes too."""
+def test_azurite_ends_with_the_process_that_started_it() -> None:
+    """Even if that was killed and could not react; its temporary data is deleted too."""
     program = """
 import threading
 from local.azurite import Azurite

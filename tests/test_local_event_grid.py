@@ -127,14 +127,14 @@ def only(container: ContainerClient) -> dict[str, Any]:
         ("GET /devstoreaccount1/box/a.png", 200, None),
     ],
 )
-def test_only_requests_that_write_a_blob_are_events(request_line: str, status: int, write: BlobWrite | None) -> None:
-    """Everything else in the access log is passed over."""
+def test_only_requests_that_write_a_blob_raise_events(request_line: str, status: int, write: BlobWrite | None) -> None:
+    """Everything else in the access log is skipped."""
     line = f'127.0.0.1 - - [23/Nov/2024:19:27:17 +0000] "{request_line} HTTP/1.1" {status} -'
     assert read_access_line(line) == write
 
 
 def test_every_way_to_write_a_blob_raises_one_event(azurite: Azurite, container: ContainerClient) -> None:
-    """One request, blocks, and a copy; metadata, leases and deletions raise none."""
+    """One request, blocks, and a copy do; metadata, leases and deletions raise none."""
     endpoint = Endpoint()
     with relay(azurite, endpoint, **only(container)):
         blob = container.get_blob_client("one.png")
@@ -159,7 +159,7 @@ def test_every_way_to_write_a_blob_raises_one_event(azurite: Azurite, container:
 
 @pytest.mark.parametrize("name", ["plain.png", "site 1/100% ü+#?&.png", "50%25.png", "a//b/.png", "日本.png"])
 def test_an_event_has_event_grids_schema(azurite: Azurite, container: ContainerClient, name: str) -> None:
-    """Every field of a BlobCreated event is there and true, whatever the blob's name."""
+    """Every field of a BlobCreated event is present and correct, whatever the blob's name."""
     endpoint = Endpoint()
     with relay(azurite, endpoint, **only(container)):
         written = container.get_blob_client(name).upload_blob(b"12345")
@@ -223,7 +223,7 @@ def test_the_sequencer_orders_writes_of_a_blob(azurite: Azurite, container: Cont
     ],
 )
 def test_advanced_filters_decide_as_event_grid_does(advanced: AdvancedFilter, passes: bool) -> None:  # noqa: FBT001 - a table
-    """One value is enough for a filter, none may match for its opposite, and case does not matter."""
+    """One matching value is enough, none may match if the filter is negated, and case does not matter."""
     write = BlobWrite("PutBlob", "box", "site/a.png")
     assert advanced.matches(write) is passes
     assert Subscription("http://x", advanced_filters=(advanced,)).wants(write) is passes
@@ -237,14 +237,14 @@ def test_advanced_filters_decide_as_event_grid_does(advanced: AdvancedFilter, pa
         {"subject_ends_with": ".jpg"},
     ],
 )
-def test_an_event_type_or_subject_that_does_not_fit_is_not_delivered(options: dict[str, Any]) -> None:
-    """The simple filters come before the advanced ones."""
+def test_an_event_with_another_type_or_subject_is_not_delivered(options: dict[str, Any]) -> None:
+    """The simple filters are applied before the advanced ones."""
     write = BlobWrite("PutBlob", "box", "a.png")
     assert Subscription("http://x").wants(write)
     assert not Subscription("http://x", **options).wants(write)
 
 
-def test_the_default_subscription_leaves_out_what_the_cloud_writes_itself() -> None:
+def test_the_default_subscription_excludes_what_the_cloud_writes_itself() -> None:
     """Results, dead letters and the host's containers never trigger the function."""
     subscription = Subscription("http://x", advanced_filters=DEFAULT_FILTERS)
     assert subscription.wants(BlobWrite("PutBlob", "resultsets", "a.png"))
@@ -262,7 +262,7 @@ def test_a_subscription_has_at_most_25_filter_values() -> None:
 
 
 def test_an_endpoint_that_does_not_validate_gets_no_subscription(azurite: Azurite) -> None:
-    """A wrong code, a failure and nobody at all are each said in one sentence."""
+    """A wrong code, a failure and no response are each reported in one sentence."""
     with serve(Endpoint(validates=False).app()) as address, EventGrid(azurite) as grid:
         for url in (f"{address}/", f"{address}/nowhere"):
             with pytest.raises(
@@ -274,7 +274,7 @@ def test_an_endpoint_that_does_not_validate_gets_no_subscription(azurite: Azurit
 
 
 def test_a_delivery_has_event_grids_headers(azurite: Azurite, container: ContainerClient) -> None:
-    """The webhook reads aeg-event-type; the rest says what was delivered how often."""
+    """The webhook reads aeg-event-type; the others say what was delivered and how often."""
     endpoint = Endpoint(answers=[503])
     with relay(azurite, endpoint, name="my-drops", **only(container)):
         container.upload_blob("a.png", b"1")
@@ -291,10 +291,10 @@ def test_a_delivery_has_event_grids_headers(azurite: Azurite, container: Contain
 
 
 @pytest.mark.parametrize("answers", [[500], [404, 408, 429], [302], [503, 503, 503, 503]])
-def test_what_time_can_cure_is_retried_with_the_same_event(
+def test_a_temporary_failure_is_retried_with_the_same_event(
     azurite: Azurite, container: ContainerClient, answers: list[int]
 ) -> None:
-    """Delivery is at least once, and the id stays the same."""
+    """Delivery is at least once, and the ID stays the same."""
     endpoint = Endpoint(answers=list(answers))
     with relay(azurite, endpoint, **only(container)):
         container.upload_blob("a.png", b"1")
@@ -302,7 +302,7 @@ def test_what_time_can_cure_is_retried_with_the_same_event(
     assert len({event["id"] for event in events}) == 1
 
 
-def test_an_endpoint_that_is_away_gets_its_events_when_it_is_back(azurite: Azurite, container: ContainerClient) -> None:
+def test_an_endpoint_that_is_down_gets_its_events_later(azurite: Azurite, container: ContainerClient) -> None:
     """A refused connection is a failed attempt like any other."""
     endpoint = Endpoint()
     with EventGrid(azurite, retry_scale=0.005) as grid:
@@ -324,7 +324,7 @@ def test_an_endpoint_that_is_away_gets_its_events_when_it_is_back(azurite: Azuri
         ([404], {"time_to_live_s": 5.0}, "TimeToLiveExceeded", "NotFound"),
     ],
 )
-def test_what_cannot_be_delivered_becomes_a_dead_letter(  # noqa: PLR0917 - a table
+def test_an_undeliverable_event_becomes_a_dead_letter(  # noqa: PLR0917 - a table
     azurite: Azurite,
     container: ContainerClient,
     answers: list[int],
@@ -332,7 +332,7 @@ def test_what_cannot_be_delivered_becomes_a_dead_letter(  # noqa: PLR0917 - a ta
     reason: str,
     outcome: str,
 ) -> None:
-    """The event with why, how often and when stands in the dead-letter container, under the subscription's name."""
+    """The event, with why, how often and when, is in the dead-letter container, under the subscription's name."""
     letters = f"letters-{uuid.uuid4()}"
     endpoint = Endpoint(answers=list(answers))
     with (
@@ -352,8 +352,8 @@ def test_what_cannot_be_delivered_becomes_a_dead_letter(  # noqa: PLR0917 - a ta
     assert len(endpoint.events) == len(answers)
 
 
-def test_a_deleted_subscription_is_told_nothing_more(azurite: Azurite, container: ContainerClient) -> None:
-    """Another one still is."""
+def test_a_deleted_subscription_gets_no_more_events(azurite: Azurite, container: ContainerClient) -> None:
+    """Another one still does."""
     endpoint, other = Endpoint(), Endpoint()
     with relay(azurite, endpoint, **only(container)) as grid, serve(other.app()) as address:
         grid.subscribe(Subscription(f"{address}/", name="other", **only(container)))

@@ -56,27 +56,27 @@ def test_a_reader_gets_the_current_version_with_its_name_and_expiry(reader: Read
     assert reader.vault.requests == 1
 
 
-def test_a_secret_without_an_expiry_has_none(reader: Reader) -> None:
-    """The attribute is not there at all."""
+def test_a_secret_without_an_expiry_has_no_expiry_attribute(reader: Reader) -> None:
+    """It is absent, not null."""
     reader.vault.set_secret(NAME, "hush-2")
     assert "exp" not in reader.get().json()["attributes"]
 
 
-def test_an_earlier_version_is_read_by_its_id(reader: Reader) -> None:
-    """Rotation takes no version away."""
+def test_an_earlier_version_can_be_read_by_its_id(reader: Reader) -> None:
+    """Rotation deletes no version."""
     version = urlsplit(reader.get().json()["id"]).path.rpartition("/")[2]
     reader.vault.set_secret(NAME, "hush-2")
     assert reader.get(f"{NAME}/{version}").json()["value"] == "hush-1"
 
 
-def test_a_secret_that_has_expired_is_read_all_the_same(reader: Reader) -> None:
+def test_an_expired_secret_can_still_be_read(reader: Reader) -> None:
     """https://learn.microsoft.com/azure/key-vault/secrets/about-secrets#date-time-controlled-operations."""
     reader.vault.set_secret(NAME, "hush-2", expires=datetime(2020, 1, 1, tzinfo=UTC))
     assert reader.get().json()["value"] == "hush-2"
 
 
-def test_a_disabled_version_is_not_read(reader: Reader) -> None:
-    """Nor is the version before it; a new version is."""
+def test_a_disabled_version_cannot_be_read(reader: Reader) -> None:
+    """Nor is the previous version returned instead; a new version can be read."""
     reader.vault.disable_secret(NAME)
     refusal = reader.get()
     assert (refusal.status_code, refusal.json()["error"]["innererror"]) == (403, {"code": "SecretDisabled"})
@@ -84,8 +84,8 @@ def test_a_disabled_version_is_not_read(reader: Reader) -> None:
     assert reader.get().json()["value"] == "hush-2"
 
 
-def test_a_secret_that_is_not_there_is_not_found(reader: Reader) -> None:
-    """Be it deleted, never made, or of another version."""
+def test_an_absent_secret_is_not_found(reader: Reader) -> None:
+    """Whether it was deleted, never created, or has another version."""
     assert {reader.get("another").status_code, reader.get(f"{NAME}/0123").status_code} == {404}
     reader.vault.delete_secret(NAME)
     refusal = reader.get()
@@ -102,8 +102,8 @@ def test_a_secret_that_is_not_there_is_not_found(reader: Reader) -> None:
         TokenIssuer("https://sts.windows.net/another/").issue(subject="reader", audience=AUDIENCE),
     ],
 )
-def test_without_a_good_token_the_vault_says_where_to_get_one(reader: Reader, token: str | None) -> None:
-    """401, and the tenant and the resource in the challenge."""
+def test_without_a_valid_token_the_vault_says_where_to_get_one(reader: Reader, token: str | None) -> None:
+    """401, with the tenant and the resource in the challenge."""
     refusal = reader.get(token=token)
     assert (refusal.status_code, refusal.json()["error"]["code"]) == (401, "Unauthorized")
     assert refusal.headers["www-authenticate"] == (
@@ -113,8 +113,8 @@ def test_without_a_good_token_the_vault_says_where_to_get_one(reader: Reader, to
     assert "hush" not in refusal.text
 
 
-def test_who_has_no_role_is_refused(reader: Reader) -> None:
-    """With a good token all the same."""
+def test_an_identity_without_a_role_is_refused(reader: Reader) -> None:
+    """Even with a valid token."""
     reader.vault.readers.discard("reader")
     refusal = reader.get()
     assert (refusal.status_code, refusal.json()["error"]["innererror"]) == (403, {"code": "ForbiddenByRbac"})
@@ -122,13 +122,13 @@ def test_who_has_no_role_is_refused(reader: Reader) -> None:
 
 @pytest.mark.parametrize("query", [{"another": "1"}, {"api-version": "latest"}])
 def test_the_version_of_the_api_is_required(reader: Reader, query: dict[str, str]) -> None:
-    """400 without one, or with one that is none."""
+    """400 without one, or with an invalid one."""
     refusal = reader.get(**query)
     assert (refusal.status_code, refusal.json()["error"]["code"]) == (400, "BadParameter")
 
 
-def test_it_fails_on_demand(reader: Reader) -> None:
-    """For tests of what becomes of its clients; and it is well again when told so."""
+def test_the_identity_service_fails_on_demand(reader: Reader) -> None:
+    """For tests of its clients; it recovers on demand too."""
     reader.vault.failing_with = 503
     assert reader.get().status_code == 503
     reader.vault.failing_with = None

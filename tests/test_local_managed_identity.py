@@ -47,7 +47,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagedIdentity]:
 def test_the_credential_gets_a_token_of_the_tenant_for_the_resource(
     identity: ManagedIdentity, client_id: str | None, principal: str
 ) -> None:
-    """System-assigned without a client id, user-assigned with one."""
+    """System-assigned without a client ID, user-assigned with one."""
     with ManagedIdentityCredential(client_id=client_id) as credential:
         token = credential.get_token(SCOPE)
     claims = identity.tokens.verify(token.token, audience="api://some-api")
@@ -57,7 +57,7 @@ def test_the_credential_gets_a_token_of_the_tenant_for_the_resource(
 
 @pytest.mark.parametrize("client_id", [None, CLIENT_ID])
 def test_the_token_names_the_identity_as_its_client(identity: ManagedIdentity, client_id: str | None) -> None:
-    """`appid` is what whoever takes the token knows its callers by; `tid` is the tenant."""
+    """`appid` identifies the caller to whoever accepts the token; `tid` is the tenant."""
     with ManagedIdentityCredential(client_id=client_id) as credential:
         token = credential.get_token(SCOPE)
     claims = identity.tokens.verify(token.token, audience="api://some-api")
@@ -65,14 +65,14 @@ def test_the_token_names_the_identity_as_its_client(identity: ManagedIdentity, c
 
 
 def test_requests_are_counted(identity: ManagedIdentity) -> None:
-    """The credential caches: two tokens are one request."""
+    """The credential caches: two tokens cost one request."""
     with ManagedIdentityCredential() as credential:
         assert credential.get_token(SCOPE).token == credential.get_token(SCOPE).token
     assert identity.requests == 1
 
 
 def test_an_unknown_client_id_is_refused_as_app_service_does(identity: ManagedIdentity) -> None:
-    """400 with the service's own words, which the credential passes on."""
+    """400 with the service's own message, which the credential passes on."""
     with (
         ManagedIdentityCredential(client_id=str(uuid.uuid4())) as credential,
         pytest.raises((CredentialUnavailableError, ClientAuthenticationError), match=UNKNOWN_IDENTITY),
@@ -106,8 +106,8 @@ def test_a_wrong_request_is_refused(
     assert response.json().keys() == {"statusCode", "message", "correlationId"}
 
 
-def test_it_fails_on_demand(identity: ManagedIdentity) -> None:
-    """For tests of what an app does without a token; and it is well again when told so."""
+def test_the_identity_service_fails_on_demand(identity: ManagedIdentity) -> None:
+    """For tests of an app without a token; it recovers on demand too."""
     identity.failing_with = 403
     with ManagedIdentityCredential() as credential:
         with pytest.raises((CredentialUnavailableError, ClientAuthenticationError)):
@@ -116,8 +116,8 @@ def test_it_fails_on_demand(identity: ManagedIdentity) -> None:
         assert credential.get_token(SCOPE).token
 
 
-def test_it_hangs_on_demand(identity: ManagedIdentity) -> None:
-    """Nobody is answered, and who still waits is when it is well again."""
+def test_the_identity_service_hangs_on_demand(identity: ManagedIdentity) -> None:
+    """No request is answered until it recovers; those that are still waiting then are."""
     identity.hangs = True
     with serve(identity.app) as address, ThreadPoolExecutor() as pool:
         settings = identity.settings(address)
@@ -137,7 +137,7 @@ def test_it_hangs_on_demand(identity: ManagedIdentity) -> None:
 
 
 def test_tokens_expire_on_demand(identity: ManagedIdentity) -> None:
-    """A token that is about to expire is asked for anew each time."""
+    """A token that is about to expire is requested again each time."""
     identity.lifetime_s = 1
     with ManagedIdentityCredential() as credential:
         credential.get_token(SCOPE)

@@ -32,7 +32,7 @@ def is_free(port: int) -> bool:
 
 
 def test_every_part_has_a_default_port_of_its_own() -> None:
-    """Those of storage lead every SDK here that is told to use the emulator."""
+    """Those of storage are the ones that every SDK uses for the emulator."""
     ports = asdict(DEFAULT_PORTS)
     assert ports.items() >= DEVELOPMENT_STORAGE.items()
     assert all(ports.values())
@@ -40,14 +40,14 @@ def test_every_part_has_a_default_port_of_its_own() -> None:
 
 
 def test_two_clouds_never_claim_the_same_port() -> None:
-    """However close to each other they start: nobody listens yet, and the second one takes free ports all the same."""
+    """However closely they start: nobody listens yet, and still the second one takes free ports."""
     with claim_ports(nothing_asked()) as one, claim_ports(nothing_asked()) as other:
         shared = set(asdict(one).values()) & set(asdict(other).values())
         assert shared <= {0}
 
 
-def test_a_port_that_somebody_uses_is_not_claimed() -> None:
-    """A free one stands in for it."""
+def test_a_port_in_use_is_not_claimed() -> None:
+    """A free one is used instead."""
     with ExitStack() as users:
         for port in asdict(DEFAULT_PORTS).values():
             if is_free(port):
@@ -57,7 +57,7 @@ def test_a_port_that_somebody_uses_is_not_claimed() -> None:
 
 
 def test_a_claim_ends_with_its_block() -> None:
-    """Then the next cloud has the port."""
+    """Then the next cloud can have the port."""
     with claim_ports(nothing_asked()) as first:
         claimed = {part for part in PARTS if getattr(first, part)}
 
@@ -68,8 +68,8 @@ def test_a_claim_ends_with_its_block() -> None:
     assert wait_until(are_claimed_anew, timeout_s=HANG_S)  # others of this machine may have some for a moment
 
 
-def test_what_was_asked_for_is_taken_as_it_is() -> None:
-    """0 stands for a free port, and no other part gets a default that was given away."""
+def test_requested_ports_are_used() -> None:
+    """0 means a free port, and no other part gets a default that was requested."""
     asked = {**nothing_asked(), "console": 0, "host": free_port(), "platform": DEFAULT_PORTS.blob}
     with claim_ports(asked) as ports:
         assert (ports.console, ports.host, ports.platform) == (0, asked["host"], DEFAULT_PORTS.blob)
@@ -77,6 +77,6 @@ def test_what_was_asked_for_is_taken_as_it_is() -> None:
 
 
 def test_one_port_for_two_parts_is_refused() -> None:
-    """Whichever of them comes first."""
+    """In either order."""
     with pytest.raises(UsageError, match=r"^Port 5000 is given to the blob service and to the queue service"):
         claim_ports({**nothing_asked(), "blob": 5000, "queue": 5000}).__enter__()

@@ -28,8 +28,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "cloud.json"
 
 
-def test_a_cloud_is_found_from_when_it_is_ready_until_it_ends(file: Path) -> None:
-    """One that is only starting has nothing to tell yet."""
+def test_a_cloud_can_be_found_from_when_it_is_ready_until_it_ends(file: Path) -> None:
+    """One that is still starting has no addresses yet."""
     assert find_state() is None
     with claim_state() as publish:
         assert find_state() is None
@@ -41,8 +41,8 @@ def test_a_cloud_is_found_from_when_it_is_ready_until_it_ends(file: Path) -> Non
     assert not file.exists()
 
 
-def test_what_a_killed_cloud_left_is_no_cloud(file: Path) -> None:
-    """Also where something else listens on its ports by now; and the next cloud may start."""
+def test_the_state_file_of_a_killed_cloud_is_ignored(file: Path) -> None:
+    """Even if other programs use its ports by now; and the next cloud can start."""
     file.parent.mkdir()
     with serve(Starlette()) as address:
         file.write_text(json.dumps({**STATE, "identity": address, "platform": address}))
@@ -55,8 +55,8 @@ def test_what_a_killed_cloud_left_is_no_cloud(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0", '"connectionString"'])
-def test_a_broken_file_is_no_cloud(file: Path, text: str) -> None:
-    """And hinders none."""
+def test_a_damaged_state_file_is_ignored(file: Path, text: str) -> None:
+    """It does not prevent a cloud from starting."""
     file.parent.mkdir()
     file.write_text(text)
     assert find_state() is None
@@ -64,8 +64,8 @@ def test_a_broken_file_is_no_cloud(file: Path, text: str) -> None:
         assert find_state() is None
 
 
-def test_there_is_one_cloud_at_a_time(file: Path) -> None:
-    """However many start at once; the next one may when it has ended."""
+def test_only_one_cloud_runs_at_a_time(file: Path) -> None:
+    """However many start at once; another one can start when it has ended."""
     ready, done = threading.Barrier(8), threading.Event()
     refusals: list[str] = []
 
@@ -93,7 +93,7 @@ def test_there_is_one_cloud_at_a_time(file: Path) -> None:
 
 
 def test_a_cloud_that_starts_as_another_ends_is_found(file: Path) -> None:
-    """It does not hold the lock of a file that the other one took away."""
+    """It does not hold the lock of a file that the other one has deleted."""
     lost: list[bool] = []
 
     def start_often() -> None:
@@ -111,8 +111,8 @@ def test_a_cloud_that_starts_as_another_ends_is_found(file: Path) -> None:
     assert not any(lost)
 
 
-def test_who_looks_for_a_cloud_keeps_none_from_starting() -> None:
-    """The two use the same lock."""
+def test_looking_for_a_cloud_does_not_keep_one_from_starting() -> None:
+    """Both use the same lock."""
     stopping = threading.Event()
 
     def look() -> None:
@@ -130,8 +130,8 @@ def test_who_looks_for_a_cloud_keeps_none_from_starting() -> None:
         thread.join()
 
 
-def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its name."""
+def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message contains its path."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "file"))
     with (

@@ -65,7 +65,7 @@ def test_a_file_that_is_no_itwin_is_said(tmp_path: Path, text: str) -> None:
         platform_of(tmp_path)
 
 
-def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     """A file is none."""
     (tmp_path / "file").touch()
     with pytest.raises(LocalCloudError, match=r"^The folder .*file cannot be used \(.*\)\.$"):
