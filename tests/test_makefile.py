@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = (PROJECT / "Makefile").read_text(encoding="utf-8")
+SHELL = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+"""The environment of somebody's shell: not of the `make` that may run these tests."""
 TARGETS = re.findall(r"^\.PHONY: (\S+)", TEXT, re.MULTILINE)
 
 
@@ -35,7 +37,7 @@ def commands(folder: Path, target: str, **variables: str) -> str:
     done = subprocess.run(
         ["make", "--dry-run", "--always-make", target],
         cwd=folder,
-        env={**os.environ, **variables},
+        env={**SHELL, **variables},
         capture_output=True,
         text=True,
         check=True,
@@ -45,7 +47,7 @@ def commands(folder: Path, target: str, **variables: str) -> str:
 
 def test_help_lists_every_target_once_and_aligned() -> None:
     """Targets that only other targets use are not listed."""
-    done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "help"], cwd=PROJECT, env=SHELL, capture_output=True, text=True, check=True)
     listed = [re.fullmatch(r"(\S+)( +)(\S.*)", line) for line in done.stdout.splitlines()]
     assert all(listed)
     names = [line[1] for line in listed if line]
