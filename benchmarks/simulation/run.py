@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import random
@@ -153,12 +154,16 @@ class World:
 
 
 def run(scenario: Scenario, seed: int = 1) -> Outcome:
-    """Simulate a scenario; the same seed gives the same outcome."""
-    world = World(scenario, seed)
+    """Simulate a scenario; the same seed gives the same outcome.
 
+    The garbage collector is off meanwhile: looking through a million drops again and again takes 40 % of the time.
+    """
+    world = World(scenario, seed)
+    gc.disable()
     logging.disable()
     try:
         world.run()
     finally:
         logging.disable(logging.NOTSET)
+        gc.enable()
     return world.outcome()
