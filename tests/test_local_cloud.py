@@ -63,7 +63,7 @@ class ProbeCloud(LocalCloud):
 
 
 def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only environment variables tell a laptop from Azure, so no other may slip in; a caller may change any."""
+    """A laptop and Azure differ only by environment variables, so no other one is passed on; a caller may set any."""
     monkeypatch.setenv("AZURE_CLIENT_ID", "the developer's")
     monkeypatch.setenv("ITWIN_SECRET_URL", "the developer's")
     changes = {"ITWIN_LOGIN": "client-credentials", "ITWIN_TOKEN_SCOPE": None, "ADDED": "1"}
@@ -86,7 +86,7 @@ def test_the_app_gets_the_clouds_settings_and_nothing_of_the_developers(monkeypa
 
 
 def test_what_the_cloud_writes_itself_triggers_nothing() -> None:
-    """Results and dead letters are no drops."""
+    """Results and dead letters are not drops."""
     with ProbeCloud() as cloud:
         for own in (RESULTS_CONTAINER, DEAD_LETTER_CONTAINER):
             cloud.drops.get_blob_client(own, "own.json").upload_blob(b"{}")
@@ -95,8 +95,8 @@ def test_what_the_cloud_writes_itself_triggers_nothing() -> None:
         assert not read_said(cloud.lines, blob="own.json")
 
 
-def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> None:
-    """Event Grid tries again; what was processed before the crash is not processed twice."""
+def test_a_drop_made_while_the_host_is_down_is_processed_later() -> None:
+    """Event Grid retries; a drop processed before the crash is not processed twice."""
     with ProbeCloud(retry_scale=0.02) as cloud:
         cloud.drop("drops-of-a-test", "before.png", b"1")
         cloud.wait_for(function="on_blob ended", blob="before.png")
@@ -113,8 +113,8 @@ def test_a_drop_made_while_the_host_is_dead_is_processed_when_it_is_back() -> No
         assert len(read_said(cloud.lines, function="on_blob", blob="before.png")) == 1
 
 
-def test_a_drop_whose_event_an_earlier_run_took_along_is_processed_by_the_next(tmp_path: Path) -> None:
-    """With a data folder nothing ends in silence; what has its result is left alone."""
+def test_a_drop_whose_event_was_lost_with_an_earlier_run_is_processed(tmp_path: Path) -> None:
+    """With a data folder no drop is lost in silence; one that has its result is left alone."""
     lines: list[str] = []
     with LocalCloud(data=tmp_path) as cloud:
         itwin = cloud.itwin()
@@ -130,8 +130,8 @@ def test_a_drop_whose_event_an_earlier_run_took_along_is_processed_by_the_next(t
     assert not [line for line in lines if "done.png" in line]
 
 
-def test_a_blobs_name_never_splits_a_line_of_the_log() -> None:
-    """Else whoever names a blob could write lines of their own, whether its function succeeds or not."""
+def test_a_blobs_name_never_splits_a_log_line() -> None:
+    """Otherwise whoever names a blob could forge log lines, whether its function succeeds or not."""
     forged = "[2026-01-01T00:00:00.000Z] Executed"
     names = [f"{beginning}{end}{forged}.png" for beginning in ("a", "fail") for end in ("\n", "\r\n", "\u2028")]
     with ProbeCloud() as cloud:
@@ -143,7 +143,7 @@ def test_a_blobs_name_never_splits_a_line_of_the_log() -> None:
     assert not [line for line in cloud.lines if line.startswith(forged)]
 
 
-def test_it_is_gone_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_cloud_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process, no port, no file."""
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", str(tmp_path / "state"))
     before = set(psutil.Process().children(recursive=True))
@@ -165,7 +165,7 @@ def test_it_is_gone_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_cloud_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> None:
-    """What was started before the fault is ended."""
+    """Whatever was started before the failure is stopped."""
     before = set(psutil.Process().children(recursive=True))
     (tmp_path / "function_app.py").write_text("raise RuntimeError('broken')")
     with listen() as taken:
@@ -182,7 +182,7 @@ def test_a_cloud_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> Non
 
 
 def test_two_parts_cannot_have_the_same_port() -> None:
-    """It is said in the cloud's own words; free ports are as many as are wanted."""
+    """The error names them; any number of free ports may be requested."""
     with pytest.raises(LocalCloudError, match=r"^Port 5000 is given to the blob service and to the host service: "):
         Ports(blob=5000, host=5000)
     assert Ports() == Ports(blob=0, host=0)
@@ -202,16 +202,16 @@ def test_a_part_that_ends_by_itself_is_noticed() -> None:
             cloud.check()
 
 
-def test_an_itwin_comes_with_its_container(cloud: LocalCloud) -> None:
-    """The id may be given, and may be given again."""
+def test_an_itwin_is_created_with_its_container(cloud: LocalCloud) -> None:
+    """The ID may be given, even repeatedly."""
     itwin_id = str(uuid.uuid4())
     assert cloud.itwin(itwin_id) == cloud.itwin(itwin_id) == itwin_id
     assert cloud.drops.get_container_client(itwin_id).exists()
     assert cloud.itwin() != itwin_id
 
 
-def test_a_result_that_does_not_come_is_said(cloud: LocalCloud) -> None:
-    """With the drop and the time that was waited."""
+def test_a_result_that_does_not_arrive_is_reported(cloud: LocalCloud) -> None:
+    """With the drop and the time waited."""
     container = cloud.drops.get_container_client(RESULTS_CONTAINER)
     drop = DroppedFile("nowhere", "a.png", "0x1", "", container.get_container_properties().last_modified)
     with pytest.raises(LocalCloudError, match=r"^nowhere/a\.png has no result after 0 s\.$"):
@@ -261,7 +261,7 @@ def test_core_tools_run_the_app_with_the_same_settings(tmp_path: Path, monkeypat
     assert not [pid for pid in pids if is_running(pid)]
 
 
-def test_tests_that_want_core_tools_say_where_they_are_not() -> None:
+def test_tests_on_core_tools_say_if_they_are_missing() -> None:
     """Before anything runs, in one sentence."""
     command = [sys.executable, "-m", "pytest", "--functions-host", "func", "tests/test_stories.py"]
     done = subprocess.run(
@@ -278,8 +278,8 @@ while :; do sleep 0.05; done
 """
 
 
-def test_core_tools_may_finish_what_runs(tmp_path: Path) -> None:
-    """The host alone is told to end, and its own exit code is the host's."""
+def test_core_tools_may_finish_running_functions(tmp_path: Path) -> None:
+    """Only the host is told to end, and its own exit code is the host's."""
     func = tmp_path / "func"
     func.write_text(STUBBORN_FUNC)
     func.chmod(0o755)
@@ -290,22 +290,22 @@ def test_core_tools_may_finish_what_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_a_program_on_a_leash_ends_with_its_own_exit_code(tmp_path: Path, code: int) -> None:
-    """Nobody waits for an input that never comes."""
+def test_a_supervised_program_ends_with_its_own_exit_code(tmp_path: Path, code: int) -> None:
+    """It does not wait for input that never arrives."""
     child = Child([*LEASH, "sh", "-c", f"exit {code}"], environment=dict(os.environ), directory=tmp_path)
     assert wait_until(lambda: child.exit_code is not None, timeout_s=HANG_S)
     assert child.stop() == code
 
 
-def test_core_tools_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the way out."""
+def test_missing_core_tools_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the remedy."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(LocalCloudError, match=r"^Azure Functions Core Tools \(func\) is not on the PATH: install it"):
         LocalCloud(host="func").__enter__()
 
 
-def test_a_program_on_a_leash_ends_when_its_input_closes(tmp_path: Path) -> None:
-    """However its parent ended, with all that it started itself."""
+def test_a_supervised_program_ends_when_its_input_closes(tmp_path: Path) -> None:
+    """However its parent ended, with every process that it started itself."""
     parent = Child([*LEASH, "sh", "-c", "sleep 600 & echo $!; wait"], environment=dict(os.environ), directory=tmp_path)
     assert wait_until(lambda: bool(parent.lines), timeout_s=HANG_S)
     pid = int(parent.lines[0])

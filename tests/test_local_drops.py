@@ -31,8 +31,8 @@ ITWIN = "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"
 @example("a/../b", 1)
 @example("a\\.", 1)
 @example("./", 1024)
-def test_uploader_and_app_agree_on_the_name(text: str, times: int) -> None:
-    """The rule is published, so both sides follow it by themselves."""
+def test_uploader_and_app_compute_the_same_name(text: str, times: int) -> None:
+    """The rule is published, and each side implements it independently."""
     name = (text * times)[:1024]
     assert result_name(ITWIN, name) == results.result_name(Drop(ITWIN, name))
 
@@ -45,13 +45,13 @@ def test_uploader_and_app_agree_on_the_name(text: str, times: int) -> None:
         *("a.partial", "a.part.jpg", "a.parts", "a.part1x", "DS_Store", "thumbs.db.png", "photo.jpg", "tmp", "a.tmp/b"),
     ],
 )
-def test_drop_and_app_agree_on_what_is_left_alone(folder: str, name: str) -> None:
+def test_drop_and_app_ignore_the_same_names(folder: str, name: str) -> None:
     """What the app would leave without a result is not dropped, and everything else is."""
     assert (why_left_alone(folder + name) is not None) is Drop(ITWIN, folder + name).is_housekeeping()
 
 
-def test_folders_that_links_lead_to_are_dropped_too(tmp_path: Path) -> None:
-    """Each once, though a link may lead back to where it came from; hidden files and folders are nobody's drops."""
+def test_linked_folders_are_dropped_too(tmp_path: Path) -> None:
+    """Each once, even if links form a cycle; hidden files and folders are not drops."""
     photos, elsewhere = tmp_path / ".photos", tmp_path / "elsewhere"
     for folder in (photos / "site", photos / ".git", elsewhere):
         folder.mkdir(parents=True)
@@ -63,14 +63,14 @@ def test_folders_that_links_lead_to_are_dropped_too(tmp_path: Path) -> None:
     assert list(files_in(photos)) == [photos / "linked" / "a.jpg", photos / "site" / "a.jpg"]
 
 
-def test_a_name_that_no_blob_can_have_is_said() -> None:
+def test_a_name_that_no_blob_can_have_is_reported() -> None:
     """A file's name may be any bytes."""
     assert why_left_alone("photo \udcff.jpg") == "its name is not UTF-8, so no blob can have it"
 
 
 @pytest.mark.parametrize("length", [982, 983, 984, 1024])
-def test_no_result_is_called_longer_than_a_blob_may_be(length: int) -> None:
-    """Where the name is cut, its digest tells it from others that begin alike."""
+def test_no_result_has_a_longer_name_than_a_blob_may_have(length: int) -> None:
+    """If the name is truncated, its digest distinguishes it from others with the same beginning."""
     names = {result_name(ITWIN, "x" * (length - 1) + last) for last in "ab"}
     assert len(names) == 2
     assert all(len(name) == min(length + 42, 1024) for name in names)
@@ -91,19 +91,19 @@ def test_no_result_is_called_longer_than_a_blob_may_be(length: int) -> None:
     ids=lambda name: f"{name[:20]} ({len(name)})".encode("ascii", "backslashreplace").decode(),
 )
 def test_any_blob_name_works_end_to_end(cloud: LocalCloud, name: str) -> None:
-    """Sub-folders, blanks, signs that mean something in addresses, every script, and 1,024 characters."""
+    """Sub-folders, spaces, characters with a meaning in URLs, every script, and 1,024 characters."""
     result = check_result(cloud.result(cloud.drop(cloud.itwin(), name, PHOTO)))
     assert (result["status"], result["source"]["blob"]) == ("uploaded", name)
 
 
-def test_a_name_that_leads_elsewhere_has_its_result_at_once(cloud: LocalCloud) -> None:
-    """A file may have such a name where only `/` parts folders; nobody waits for what is there."""
+def test_a_name_with_dot_segments_has_its_result_at_once(cloud: LocalCloud) -> None:
+    """A file may have such a name where only `/` separates folders; its rejection is found without waiting."""
     result = check_result(cloud.result(cloud.drop(cloud.itwin(), "a\\..\\b.jpg", PHOTO), timeout_s=HANG_S))
     assert (result["status"], result["error"]["code"]) == ("rejected", "BlobNameRefused")
 
 
-def test_a_drop_that_was_touched_is_still_found(cloud: LocalCloud) -> None:
-    """Whoever sets a blob's metadata changes its ETag, and not what was dropped."""
+def test_the_result_of_a_drop_whose_metadata_was_set_is_found(cloud: LocalCloud) -> None:
+    """Setting a blob's metadata changes its ETag, but not what was dropped."""
     itwin = cloud.itwin()
     dropped = cloud.drop(itwin, "a.jpg", PHOTO)
     cloud.drops.get_blob_client(itwin, "a.jpg").set_blob_metadata({"seen": "yes"})

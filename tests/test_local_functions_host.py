@@ -52,14 +52,14 @@ def probe(azurite: Azurite, data_account: Azurite) -> Iterator[Probe]:
 
 
 @pytest.mark.parametrize("code", ["", "&code=", "&code=wrong"])
-def test_the_webhook_is_closed_without_its_key(probe: Probe, code: str) -> None:
-    """Whoever does not know the blobs_extension key is refused with 401."""
+def test_the_webhook_requires_its_key(probe: Probe, code: str) -> None:
+    """A request without the key blobs_extension is refused with 401."""
     url = probe.host.webhook("on_blob").partition("&code=")[0] + code
     assert requests.post(url, json=[], headers={"aeg-event-type": "Notification"}, timeout=HANG_S).status_code == 401
 
 
 def test_a_function_key_does_not_open_the_webhook(probe: Probe) -> None:
-    """It is known, but not for this: 403, as the Functions host answers."""
+    """It is valid, but not for this: 403, as from the real Functions host."""
     url = probe.host.webhook("on_blob").partition("&code=")[0]
     headers = {"aeg-event-type": "Notification", "x-functions-key": probe.host.function_key}
     assert requests.post(url, json=[], headers=headers, timeout=HANG_S).status_code == 403
@@ -90,8 +90,8 @@ def test_only_known_event_kinds_are_accepted(probe: Probe, kind: str, status: in
 
 
 @pytest.mark.parametrize("body", [[{}], [{"data": {"url": "http://127.0.0.1/a", "blobType": "BlockBlob"}}], "text", 7])
-def test_what_is_no_event_is_an_error_of_the_host(probe: Probe, body: object) -> None:
-    """The real webhook does not catch it either, so that Event Grid tries again."""
+def test_a_malformed_event_is_an_error_of_the_host(probe: Probe, body: object) -> None:
+    """The real webhook does not catch it either, so Event Grid tries again."""
     assert probe.post(body).status_code == 500
 
 
@@ -110,14 +110,14 @@ def test_what_is_no_event_is_an_error_of_the_host(probe: Probe, body: object) ->
         ({"blobType": "BlockBlob", "eTag": None}, 202),
     ],
 )
-def test_an_event_must_name_a_blob_type_that_there_is(probe: Probe, given: dict[str, Any], status: int) -> None:
-    """As the extension reads it; an ETag may be missing."""
+def test_an_event_must_have_a_known_blob_type(probe: Probe, given: dict[str, Any], status: int) -> None:
+    """As the extension parses it; an ETag may be missing."""
     url = probe.container().get_blob_client("gone.png").url
     assert probe.post([{"data": {"url": url, **given}}]).status_code == status
 
 
 def test_an_unknown_function_name_is_accepted_and_its_event_dropped(probe: Probe) -> None:
-    """That is how a renamed function loses its events in silence."""
+    """This is how a renamed function silently loses its events."""
     container = probe.container()
     probe.drop(container, "lost.png", function="no_such_function")
     probe.drop(container, "found.png")
@@ -149,16 +149,16 @@ def test_a_trigger_message_has_the_real_shape() -> None:
         ("https://account.blob.core.windows.net/box/cut#off.png", ("box", "cut")),
     ],
 )
-def test_container_and_blob_come_from_the_address(url: str, expected: tuple[str, str]) -> None:
-    """As .NET's BlobUriBuilder reads it: a raw # begins the fragment."""
+def test_container_and_blob_are_parsed_from_the_url(url: str, expected: tuple[str, str]) -> None:
+    """As .NET's BlobUriBuilder does: a raw # begins the fragment."""
     assert parse_blob_url(url) == expected
 
 
 # Blob triggers
 
 
-def test_a_function_is_handed_the_real_container_and_blob(probe: Probe) -> None:
-    """The nominal container of the path plays no part, and the client really reads the blob."""
+def test_a_function_receives_the_real_container_and_blob(probe: Probe) -> None:
+    """The container in the trigger's path does not matter, and the client really reads the blob."""
     container = probe.container()
     name = "site 1/100% ü+#?.png"
     probe.drop(container, name)
@@ -167,8 +167,8 @@ def test_a_function_is_handed_the_real_container_and_blob(probe: Probe) -> None:
     assert probe.wait_for(function="on_blob ended", blob=name)[0]["content"] == "content"
 
 
-def test_the_host_looks_at_a_blob_three_times(probe: Probe, data_account: Azurite) -> None:
-    """As the extension does, so that whoever counts an app's requests counts the host's as well."""
+def test_the_host_makes_three_requests_about_a_blob(probe: Probe, data_account: Azurite) -> None:
+    """As the extension does, so counting an app's requests includes the host's."""
     heads: list[str] = []
     data_account.watch(heads.append)
     container = probe.container()
@@ -179,7 +179,7 @@ def test_the_host_looks_at_a_blob_three_times(probe: Probe, data_account: Azurit
     assert sum('"HEAD ' in line and path in line for line in heads) == 3
 
 
-def test_a_function_is_handed_its_context(probe: Probe) -> None:
+def test_a_function_receives_its_context(probe: Probe) -> None:
     """`context` has what the Python worker puts into it."""
     container = probe.container()
     probe.drop(container, "context.png")
@@ -198,7 +198,7 @@ def test_the_app_never_sees_the_hosts_keys(probe: Probe) -> None:
 
 
 def test_an_async_function_runs_on_the_event_loop(probe: Probe) -> None:
-    """It takes no thread of the pool."""
+    """It uses no thread of the pool."""
     container = probe.container()
     probe.drop(container, "async.png", function="on_blob_async")
     assert probe.wait_for(function="on_blob_async")[0]["thread"] == "async functions"
@@ -214,7 +214,7 @@ def test_an_async_function_runs_on_the_event_loop(probe: Probe) -> None:
         ("on_time", "does not support timerTrigger"),
     ],
 )
-def test_a_function_that_cannot_run_is_in_error_and_the_others_go_on(probe: Probe, function: str, reason: str) -> None:
+def test_a_function_that_cannot_run_is_reported_and_the_others_run(probe: Probe, function: str, reason: str) -> None:
     """The host says why when it starts, and never calls it."""
     (line,) = [line for line in probe.lines if f"The '{function}' function is in error" in line]
     assert reason in line
@@ -228,7 +228,7 @@ def test_a_function_that_cannot_run_is_in_error_and_the_others_go_on(probe: Prob
 
 @pytest.mark.parametrize("path", ["box", "box/{name}", "box/folder/{name}.png"])
 def test_a_path_with_a_fixed_container_is_accepted(path: str) -> None:
-    """Tokens may stand in the blob's name."""
+    """The blob's name may contain tokens."""
     check_path(path)
 
 
@@ -244,15 +244,15 @@ def test_a_path_with_a_fixed_container_is_accepted(path: str) -> None:
         ("a\\b", "Invalid blob trigger path 'a\\b'. Paths must be in the format 'container/blob'."),
     ],
 )
-def test_a_path_is_refused_in_the_hosts_words(path: str, message: str) -> None:
-    """The texts are those of BlobPathSource.cs, so that they can be searched for."""
+def test_a_path_is_refused_with_the_hosts_own_message(path: str, message: str) -> None:
+    """The messages are those of BlobPathSource.cs, so that they can be searched for."""
     with pytest.raises(FunctionInError) as caught:
         check_path(path)
     assert str(caught.value) == message
 
 
-def test_a_failing_drop_is_tried_five_times_at_once_and_then_poison(probe: Probe) -> None:
-    """The poison message lands in the data account, not in the host's, and has the real shape."""
+def test_a_failing_drop_is_tried_five_times_and_then_poisoned(probe: Probe) -> None:
+    """The poison message is in the data account, not in the host's, and has the real shape."""
     container = probe.container()
     probe.drop(container, "fail.png")
     poison = json.loads(base64.b64decode(probe.take_poison(POISON_QUEUE)))
@@ -272,8 +272,8 @@ def test_a_failing_drop_is_tried_five_times_at_once_and_then_poison(probe: Probe
     )
 
 
-def test_a_blob_that_is_gone_is_dropped(probe: Probe) -> None:
-    """Its event runs no function and leaves nothing behind."""
+def test_the_event_of_a_deleted_blob_is_discarded(probe: Probe) -> None:
+    """It runs no function and leaves nothing behind."""
     container = probe.container()
     assert probe.notify(container, "gone.png").status_code == 202
     probe.wait_until_idle()
@@ -302,8 +302,8 @@ def test_a_message_stays_invisible_while_its_function_runs(probe: Probe) -> None
     assert any(runs(f"slow-{number}.png") == 1 for number in range(3))
 
 
-def test_no_more_run_at_once_than_the_degree_of_parallelism(probe: Probe) -> None:
-    """Four do: a batch of three is fetched while one still runs."""
+def test_no_more_functions_run_at_once_than_configured(probe: Probe) -> None:
+    """Four do: a batch of three is fetched while one is still running."""
     container = probe.container()
     probe.drop(container, "slow.png")
     probe.wait_for(function="on_blob", container=container.container_name)
@@ -317,8 +317,8 @@ def test_no_more_run_at_once_than_the_degree_of_parallelism(probe: Probe) -> Non
 # Queue triggers
 
 
-def test_a_queue_trigger_is_handed_the_message(probe: Probe) -> None:
-    """Its queue's name comes from a setting; id, body, attempts and times are real."""
+def test_a_queue_trigger_receives_the_message(probe: Probe) -> None:
+    """Its queue's name comes from a setting; ID, body, attempts and times are real."""
     queue = probe.data_queues.get_queue_client(QUEUE)
     if QUEUE not in [found.name for found in probe.data_queues.list_queues()]:
         queue.create_queue()
@@ -329,8 +329,8 @@ def test_a_queue_trigger_is_handed_the_message(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize(("content", "attempts"), [(base64.b64encode(b"fail").decode(), 2), ("no base64!", 0)])
-def test_a_message_that_fails_too_often_is_poison(probe: Probe, content: str, attempts: int) -> None:
-    """It moves to `{queue}-poison` as it stands, after maxDequeueCount attempts, or at once where it is no base64."""
+def test_a_message_that_fails_too_often_is_poisoned(probe: Probe, content: str, attempts: int) -> None:
+    """It moves unchanged to `{queue}-poison`, after maxDequeueCount attempts, or at once if it is not base64."""
     queue = probe.data_queues.get_queue_client(QUEUE)
     if QUEUE not in [found.name for found in probe.data_queues.list_queues()]:
         queue.create_queue()
@@ -339,8 +339,8 @@ def test_a_message_that_fails_too_often_is_poison(probe: Probe, content: str, at
     assert len(probe.said(function="on_message", id=sent.id)) == attempts
 
 
-def test_a_message_of_a_poison_queue_is_tried_again_when_its_time_is_over(probe: Probe) -> None:
-    """There is no poison queue of a poison queue: it waits ten minutes (here two seconds), and in the end stays."""
+def test_a_message_in_a_poison_queue_is_retried_after_ten_minutes(probe: Probe) -> None:
+    """Here after two seconds: there is no poison queue of a poison queue, so in the end it stays."""
     queue = probe.data_queues.create_queue("probe-poison")
     sent = queue.send_message(base64.b64encode(b"fail").decode())
     first, second = probe.wait_for(2, function="on_poison", id=sent.id)
@@ -352,8 +352,8 @@ def test_a_message_of_a_poison_queue_is_tried_again_when_its_time_is_over(probe:
 # HTTP triggers
 
 
-def test_an_http_trigger_answers_whoever_has_its_key(probe: Probe) -> None:
-    """Route, query, body, status and headers come through; the key may be in a header or in the query."""
+def test_an_http_trigger_requires_its_key(probe: Probe) -> None:
+    """Route, query, body, status and headers are passed on; the key may be in a header or in the query."""
     url = f"{probe.host.address}/api/hello/you"
     key = probe.host.function_key
     assert requests.post(url, timeout=HANG_S).status_code == 401
@@ -364,8 +364,8 @@ def test_an_http_trigger_answers_whoever_has_its_key(probe: Probe) -> None:
         assert (response.headers["x-probe"], response.headers["content-type"]) == ("1", "text/greeting; charset=utf-8")
 
 
-def test_an_http_trigger_that_raises_is_a_500(probe: Probe) -> None:
-    """What it raised stays in the log."""
+def test_an_http_trigger_that_raises_responds_with_500(probe: Probe) -> None:
+    """The exception appears only in the log."""
     headers = {"x-functions-key": probe.host.function_key}
     assert requests.get(f"{probe.host.address}/api/raises", headers=headers, timeout=HANG_S).status_code == 500
     assert wait_until(lambda: any("RuntimeError: asked to raise" in line for line in probe.lines), timeout_s=HANG_S)
@@ -375,7 +375,7 @@ def test_an_http_trigger_that_raises_is_a_500(probe: Probe) -> None:
 
 
 def test_a_drop_survives_the_hosts_crash(data_account: Azurite) -> None:
-    """Its message comes back when the visibility timeout is over."""
+    """Its message reappears when the visibility timeout is over."""
     with Azurite() as host_account, Probe(host_account, data_account, visibility_timeout_s=1) as probe:
         container = probe.container()
         probe.drop(container, "slow.png")
@@ -387,7 +387,7 @@ def test_a_drop_survives_the_hosts_crash(data_account: Azurite) -> None:
 
 
 def test_a_crash_counts_as_an_attempt(data_account: Azurite) -> None:
-    """A message that five hosts took and never gave back is poison without a sixth try."""
+    """A message that five crashed hosts had taken is poisoned without a sixth attempt."""
     with Azurite() as host_account:
         probe = Probe(host_account, data_account, visibility_timeout_s=60)
         container = probe.container()
@@ -406,7 +406,7 @@ def test_a_crash_counts_as_an_attempt(data_account: Azurite) -> None:
 
 
 def test_an_orderly_stop_lets_running_functions_finish(data_account: Azurite) -> None:
-    """SIGTERM ends the host with 0, and nothing is left to try twice."""
+    """SIGTERM ends the host with 0, and nothing is left to be repeated."""
     with Azurite() as host_account, Probe(host_account, data_account, visibility_timeout_s=60) as probe:
         container = probe.container()
         probe.drop(container, "slow.png")
@@ -417,8 +417,8 @@ def test_an_orderly_stop_lets_running_functions_finish(data_account: Azurite) ->
         assert queue.get_queue_properties().approximate_message_count == 0
 
 
-def test_the_host_dies_with_whoever_started_it(azurite: Azurite) -> None:
-    """Also when that was killed: a closed input ends it."""
+def test_the_host_ends_with_the_process_that_started_it(azurite: Azurite) -> None:
+    """Even if that was killed: a closed input ends it."""
     program = f"""
 import threading
 from pathlib import Path
@@ -452,7 +452,7 @@ threading.Event().wait()
         ),
     ],
 )
-def test_an_app_that_cannot_be_read_ends_the_host_with_one_sentence(
+def test_an_app_that_cannot_be_loaded_ends_the_host_with_one_sentence(
     azurite: Azurite, tmp_path: Path, files: dict[str, str], reason: str
 ) -> None:
     """The last line says what is wrong."""
@@ -463,8 +463,8 @@ def test_an_app_that_cannot_be_read_ends_the_host_with_one_sentence(
         host.start()
 
 
-def test_a_port_that_somebody_else_was_quicker_to_take_is_exchanged(azurite: Azurite) -> None:
-    """Any other will do where none was asked for; the one that was asked for is named."""
+def test_a_port_taken_in_the_meantime_is_replaced(azurite: Azurite) -> None:
+    """Another one is used if none was requested; a requested one is named in the error."""
     host = HostProcess(PROBE, {"AzureWebJobsStorage": azurite.connection_string, "PROBE_QUEUE": QUEUE})
     with listen(host.port):
         try:
@@ -486,8 +486,8 @@ def test_a_host_without_its_storage_says_so() -> None:
 # Settings
 
 
-def test_host_json_decides_how_queues_are_listened_to(tmp_path: Path) -> None:
-    """Names are found whatever their case, durations are .NET's."""
+def test_host_json_configures_the_queue_listeners(tmp_path: Path) -> None:
+    """Names are not case-sensitive, durations are in .NET's format."""
     queues = {
         "BatchSize": 7,
         "newBatchThreshold": 3,
@@ -504,7 +504,7 @@ def test_host_json_decides_how_queues_are_listened_to(tmp_path: Path) -> None:
 def test_the_degree_of_parallelism_is_split_as_in_the_extension(
     tmp_path: Path, parallelism: int, batch_size: int, threshold: int
 ) -> None:
-    """Half of it and one is the batch, at most 32; the rest is the threshold for the next batch."""
+    """Half of it plus one is the batch, at most 32; the rest is the threshold for the next batch."""
     overrides = {"AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism": str(parallelism)}
     blobs = read_host_options(tmp_path, overrides).blobs
     assert (blobs.batch_size, blobs.new_batch_threshold, blobs.max_dequeue_count) == (batch_size, threshold, 5)
@@ -521,15 +521,15 @@ def test_a_wrong_value_in_host_json_is_named(tmp_path: Path, name: str, value: o
         read_host_options(tmp_path, {})
 
 
-def test_percent_names_are_app_settings() -> None:
-    """What does not resolve is said as the host says it."""
+def test_names_in_percent_signs_are_app_settings() -> None:
+    """An unknown one is reported with the host's own message."""
     assert resolve_settings("a-%NAME%-%OTHER%", {"NAME": "b", "OTHER": "c"}) == "a-b-c"
     with pytest.raises(LocalCloudError, match="'%NAME%' does not resolve to a value"):
         resolve_settings("%NAME%", {})
 
 
 def test_a_connection_may_be_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`X__blobServiceUri` and `X__queueServiceUri` do without a key; a plain connection string wins."""
+    """`X__blobServiceUri` and `X__queueServiceUri` need no key; a connection string takes precedence."""
     monkeypatch.setenv("X__blobServiceUri", "https://drops.blob.core.windows.net")
     monkeypatch.setenv("X__queueServiceUri", "https://drops.queue.core.windows.net")
     with blob_service("X") as blobs, queue_service("X") as queues:

@@ -21,8 +21,8 @@ async def answer_at_length(_scope: Scope, _receive: Receive, send: Send) -> None
     await send({"type": "http.response.body", "body": bytes(MANY_BYTES)})
 
 
-def test_who_is_still_connected_at_the_end_is_let_go() -> None:
-    """Or a browser, which keeps connections for its next request, would wait for ever."""
+def test_open_connections_are_closed_when_the_server_stops() -> None:
+    """Otherwise a browser, which keeps connections for its next request, would keep it running forever."""
     with serve(answer_at_length) as address:
         client = socket.create_connection((urlsplit(address).hostname, urlsplit(address).port))
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

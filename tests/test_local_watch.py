@@ -44,8 +44,8 @@ def watching(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     child.stop()
 
 
-def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
-    """A folder for each iTwin, sub-folders in names, nothing that the app leaves alone, and Ctrl-C ends it with 0."""
+def test_new_and_changed_files_are_dropped(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
+    """One folder per iTwin, sub-folders in names, ignored names left out, and Ctrl-C ends it with 0."""
     folder, child = watching
     itwin = cloud.itwin()
     (folder / itwin / "north gate").mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_what_is_new_and_what_changes_is_dropped(cloud: LocalCloud, watching: tu
 
 
 def test_an_itwins_folder_may_be_named_in_capitals(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
-    """A GUID is the same in any case."""
+    """A GUID is not case-sensitive."""
     folder, child = watching
     itwin = cloud.itwin()
     (folder / itwin.upper()).mkdir()
@@ -82,8 +82,8 @@ def test_an_itwins_folder_may_be_named_in_capitals(cloud: LocalCloud, watching: 
     assert says(child, f"{itwin}/cam.jpg -> uploaded"), child.lines
 
 
-def test_an_unknown_itwin_is_not_made_in_passing(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
-    """A folder whose name has a typing error is told here, as it would be in Azure."""
+def test_an_unknown_itwin_is_not_created_silently(cloud: LocalCloud, watching: tuple[Path, Child]) -> None:
+    """A typing error in a folder's name is reported here, as it would be in Azure."""
     folder, child = watching
     itwin = str(uuid.uuid4())
     (folder / itwin).mkdir()
@@ -92,8 +92,8 @@ def test_an_unknown_itwin_is_not_made_in_passing(cloud: LocalCloud, watching: tu
     assert itwin not in [known.id for known in cloud.platform.itwins()]
 
 
-def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:
-    """Nobody knows when a copy has ended, but that nothing was written for a while."""
+def test_a_file_that_is_still_being_written_waits(tmp_path: Path) -> None:
+    """The only sign that a copy is complete is that nothing was written for a while."""
     for name, age_s in (("old.jpg", 60), ("older.jpg", 61), ("new.jpg", 1), (".hidden.jpg", 60)):
         (tmp_path / name).write_bytes(PHOTO)
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
@@ -101,7 +101,7 @@ def test_a_file_that_is_still_written_waits(tmp_path: Path) -> None:
     assert found == ["older.jpg", "old.jpg"]
 
 
-def test_what_cannot_be_watched_is_said_in_one_sentence(
+def test_a_folder_that_cannot_be_watched_is_reported_in_one_sentence(
     cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No cloud, or no folder; a usage error is reported first, as no running cloud would help."""

@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "drop"
 
 
-def test_a_preview_is_what_the_app_then_does(
+def test_a_preview_matches_what_the_app_does(
     cloud: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every sample ends in the cloud as its preview said, down to the bytes that `--out` wrote."""
@@ -83,8 +83,10 @@ def test_a_preview_is_what_the_app_then_does(
     assert len(list((tmp_path / "out").iterdir())) == sum(p["sent"] is not None for p in previews.values())
 
 
-def test_words_say_what_would_change_and_why_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A person reads one line a file, and how many there were."""
+def test_the_output_says_what_would_change_or_why_a_file_is_rejected(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person reads one line per file, and a total."""
     (folder / "empty.jpg").touch()
     (folder / "scan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
     assert main([str(folder)]) == 1
@@ -96,8 +98,8 @@ def test_words_say_what_would_change_and_why_not(folder: Path, capsys: pytest.Ca
     assert total == "3 files: 2 accepted, 1 rejected"
 
 
-def test_all_accepted_ends_with_0(folder: Path) -> None:
-    """A script may go on."""
+def test_the_exit_code_is_0_if_every_file_is_accepted(folder: Path) -> None:
+    """A script can continue."""
     assert main([str(folder)]) == 0
     assert main([str(folder / "site" / "photo.jpg")]) == 0
 
@@ -114,16 +116,18 @@ def test_the_settings_are_those_of_the_app(
     assert "ASPECT_POLICY: found 'stretch', expected pad or crop or reject." in capsys.readouterr().err
 
 
-def test_what_nobody_means_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The app takes no notice of system files and unfinished copies, so a preview does not either."""
+def test_ignored_names_in_folders_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The app ignores system files and unfinished copies, so a preview does too."""
     (folder / "Thumbs.db").write_bytes(b"\0")
     (folder / "site" / "big.jpg.partial").write_bytes(b"\0")
     assert main([str(folder), "--json"]) == 0
     assert set(documents(capsys.readouterr().out)) == {"photo.jpg"}
 
 
-def test_a_name_that_the_app_ignores_is_said_to_be_ignored(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who names such a file is not told that it would be accepted; nor is it counted as rejected."""
+def test_an_ignored_name_given_by_itself_is_reported_as_ignored(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a file is reported neither as accepted nor as rejected."""
     photo, copy, lock, marker = (folder / name for name in ("photo.jpg", "busy.jpg.part", "~$x.jpg", "old_$folder$"))
     for file in (photo, copy, lock):
         file.write_bytes(PHOTO)
@@ -140,7 +144,7 @@ def test_a_name_that_the_app_ignores_is_said_to_be_ignored(folder: Path, capsys:
     assert [file.name for file in (folder / "out").iterdir()] == ["photo.jpg"]
 
 
-def test_a_file_that_is_named_twice_is_looked_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_named_twice_is_examined_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By itself and by its folder, or by two folders."""
     photo = folder / "site" / "photo.jpg"
     assert main([str(photo), str(folder), str(folder / "site"), str(folder / "site" / ".." / "site")]) == 0
@@ -148,7 +152,7 @@ def test_a_file_that_is_named_twice_is_looked_at_once(folder: Path, capsys: pyte
 
 
 def test_sub_folders_are_kept(folder: Path, tmp_path: Path) -> None:
-    """What is written lies where its source lay, and what was written before is no source."""
+    """Output keeps the place of its source, and earlier output is not a source."""
     out = folder / "out"
     assert main([str(folder), "--out", str(out)]) == 0
     assert main([str(folder), "--out", str(out)]) == 0
@@ -156,8 +160,8 @@ def test_sub_folders_are_kept(folder: Path, tmp_path: Path) -> None:
     assert tmp_path in out.parents
 
 
-def test_no_file_is_ever_written_over_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither over a source, nor over what another source became."""
+def test_no_output_overwrites_another_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a source, nor the output of another source."""
     site = folder / "site"
     (folder / "photo.jpg").write_bytes(PHOTO)
     (site / "plan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
@@ -178,7 +182,7 @@ def test_no_file_is_ever_written_over_another(folder: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize("out", [".", "..", "site"])
 def test_an_image_may_be_written_beside_its_source(folder: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
-    """In the folder itself, above it and below it: nothing there is taken for what an earlier run wrote."""
+    """In the folder itself, above it or below it: nothing there is mistaken for earlier output."""
     monkeypatch.chdir(folder)
     (folder / "plan.tif").write_bytes(encode(building_site(120, 90), "TIFF"))
     (folder / "site" / "photo.jpg").unlink()
@@ -186,7 +190,7 @@ def test_an_image_may_be_written_beside_its_source(folder: Path, monkeypatch: py
     assert (folder / out / "plan.tif.png").exists() or (folder / out / "plan.tif.jpg").exists()
 
 
-def test_no_file_is_written_over_itself(
+def test_no_output_overwrites_its_own_source(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not even where both are named by the same dot."""
@@ -197,8 +201,8 @@ def test_no_file_is_written_over_itself(
     assert (folder / "site" / "photo.jpg").read_bytes() == PHOTO
 
 
-def test_folders_that_links_lead_to_are_looked_at_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each once, though a link may lead back to where it came from."""
+def test_linked_folders_are_examined_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each once, even if links form a cycle."""
     elsewhere = folder.parent / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "other.jpg").write_bytes(PHOTO)
@@ -213,7 +217,7 @@ def test_folders_that_links_lead_to_are_looked_at_too(folder: Path, capsys: pyte
 
 
 def test_a_file_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A disk's error is no reason to leave the others out."""
+    """A disk error does not stop the others."""
     (folder / "bad.jpg").symlink_to("/proc/self/mem")
     assert main([str(folder), "--json"]) == 1
     found = documents(capsys.readouterr().out)
@@ -221,8 +225,8 @@ def test_a_file_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.Cap
     assert found["photo.jpg"]["status"] == "accepted"
 
 
-def test_a_link_that_leads_nowhere_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that was meant is not left out without a word."""
+def test_a_broken_link_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No file that was meant is left out silently."""
     (folder / "gone.jpg").symlink_to(folder / "none.jpg")
     (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
     assert main([str(folder)]) == 1
@@ -232,7 +236,7 @@ def test_a_link_that_leads_nowhere_is_said(folder: Path, capsys: pytest.CaptureF
     assert total == "3 files: 1 accepted, 2 failed"
 
 
-def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a traceback nor a silent success."""
     assert main([str(tmp_path / "none.jpg")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'} does not exist.\n"
@@ -241,7 +245,7 @@ def test_what_is_not_there_is_said_in_one_sentence(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("name", ["taken", "taken/out"])
-def test_where_nothing_can_be_written_nothing_is_looked_at(
+def test_nothing_is_examined_if_the_output_folder_cannot_be_used(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """One sentence, and not one for each file."""
@@ -253,14 +257,14 @@ def test_where_nothing_can_be_written_nothing_is_looked_at(
     assert said.out == ""
 
 
-def test_a_name_does_not_reach_the_terminal_as_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file may be called anything, also what clears a screen or is no text at all."""
+def test_a_file_name_cannot_control_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be anything, even a sequence that clears the screen or bytes that are not text."""
     (folder / "\x1b[2J\udcff.jpg").write_bytes(PHOTO)
     assert main([str(folder)]) == 0
     assert "\\x1b[2J\\udcff.jpg" in capsys.readouterr().out
 
 
-def test_a_folder_of_a_thousand_photos_goes_through_on_all_cores(folder: Path) -> None:
+def test_a_folder_of_a_thousand_photos_is_examined_on_all_cores(folder: Path) -> None:
     """Each core has its own process, and every photo its own line, in order."""
     for number in range(1000):
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
@@ -295,8 +299,8 @@ def test_large_images_wait_for_one_another(folder: Path) -> None:
     assert second < 0.8 * max(size for sizes in taken for size in sizes)
 
 
-def test_a_process_that_is_killed_is_said_with_its_file(folder: Path) -> None:
-    """The system may end one where memory is short: which file that was is what a person must know."""
+def test_a_killed_process_is_reported_with_its_file(folder: Path) -> None:
+    """The system may kill one if memory is short: a person must know which file it was."""
     for number in range(3000):  # far more than are examined before the kill, however busy the machine is
         os.link(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
     process = subprocess.Popen(
@@ -315,8 +319,8 @@ def test_a_process_that_is_killed_is_said_with_its_file(folder: Path) -> None:
     assert not [name for name in documents("".join(answered)) if name in said]
 
 
-def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
-    """On a terminal there is a bar; the answers go to stdout all the same."""
+def test_progress_is_shown_on_a_terminal(folder: Path) -> None:
+    """The bar is on stderr; the results go to stdout all the same."""
     shutil.copyfile(folder / "site" / "photo.jpg", folder / "other.jpg")
     controller, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
@@ -333,8 +337,8 @@ def test_who_watches_sees_how_far_it_is(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [[], ["--json"]])
-def test_on_a_narrow_terminal_no_line_is_broken(folder: Path, how: list[str]) -> None:
-    """The terminal folds a long path, and whoever copies it has it whole; the bar stands below."""
+def test_no_line_is_wrapped_on_a_narrow_terminal(folder: Path, how: list[str]) -> None:
+    """The terminal folds a long path, so that it can be copied whole; the bar stays below."""
     long = folder / ("a long name of a folder " * 5).strip()
     long.mkdir()
     for name in ("1 [red].jpg", "2.jpg"):
@@ -353,7 +357,7 @@ def test_on_a_narrow_terminal_no_line_is_broken(folder: Path, how: list[str]) ->
         assert str(long / name) in shown
 
 
-def test_who_reads_no_further_sees_no_traceback(folder: Path) -> None:
+def test_a_reader_that_stops_early_causes_no_traceback(folder: Path) -> None:
     """`| head` takes what it wants."""
     for number in range(20):
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number}.jpg")
@@ -366,8 +370,8 @@ def test_who_reads_no_further_sees_no_traceback(folder: Path) -> None:
     assert process.wait(HANG_S) == 141
 
 
-def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: Path) -> None:
-    """Ctrl-C reaches every process of the terminal, also those that are only starting."""
+def test_an_interrupt_ends_it_silently_and_leaves_nothing_running(folder: Path) -> None:
+    """Ctrl-C reaches every process of the terminal, including those that are still starting."""
     for number in range(300):
         shutil.copyfile(folder / "site" / "photo.jpg", folder / f"{number:04}.jpg")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
@@ -384,8 +388,8 @@ def test_an_interrupt_ends_it_without_a_word_and_leaves_nothing_running(folder: 
     assert psutil.wait_procs(children, timeout=HANG_S)[1] == []
 
 
-def test_a_terminal_that_lacks_a_letter_shows_its_number(folder: Path) -> None:
-    """No name keeps the other files from being looked at."""
+def test_a_character_that_the_terminal_lacks_is_escaped(folder: Path) -> None:
+    """No name keeps the other files from being examined."""
     (folder / "größe.jpg").write_bytes(PHOTO)
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command(folder), cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
@@ -393,13 +397,13 @@ def test_a_terminal_that_lacks_a_letter_shows_its_number(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null"])
-def test_what_is_no_file_is_not_read(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_regular_files_are_read(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A device may have no end."""
     assert main([path]) == 2
     assert capsys.readouterr().err == f"{path} is neither a file nor a folder.\n"
 
 
-def test_a_file_that_grows_is_read_no_further_than_it_may_be() -> None:
-    """What says that it is empty may have no end either."""
+def test_a_growing_file_is_read_no_further_than_the_limit() -> None:
+    """A file that claims to be empty may have no end either."""
     preview = look_at(Question(Path("/proc/self/smaps")), Rules(ImageLimits(), max_source_bytes=100))
     assert (preview.code, preview.source_bytes) == ("SourceTooLarge", 101)

@@ -82,13 +82,13 @@ def test_an_expression_has_its_value(expression: str, value: object) -> None:
         (" + ".join([ANSWER + '.Body.As<JObject>()["text"].ToString()'] * 2), "no longer there"),
     ],
 )
-def test_what_would_throw_in_csharp_fails(expression: str, message: str) -> None:
-    """The call goes on in `on-error`."""
+def test_an_expression_that_would_throw_in_csharp_fails(expression: str, message: str) -> None:
+    """The call continues in `on-error`."""
     with pytest.raises(ExpressionError, match=message):
         compile_expression(expression).evaluate(Context())
 
 
 def test_a_null_has_no_members() -> None:
-    """As before there is a response."""
+    """`context.Response` is null before there is a response."""
     with pytest.raises(ExpressionError, match="Object reference not set"):
         compile_expression("context.Response.StatusCode").evaluate(Context(response=None))

@@ -56,15 +56,15 @@ def token_of_another_app(around: Surroundings) -> str:
 
 @pytest.mark.parametrize("audience", [AUDIENCE, GATEWAY_APPLICATION_ID])
 def test_the_apps_own_token_is_exchanged_for_the_service_apps(around: Surroundings, audience: str) -> None:
-    """The image arrives byte for byte, sent by the service app; both versions of Entra's tokens are taken."""
+    """The image arrives byte for byte, sent by the service app; both versions of Entra's tokens are accepted."""
     answer = around.put(PICTURE, token=around.identity.issue(SYSTEM_ASSIGNED_CLIENT_ID, audience))
     assert answer.status_code == 201
     assert around.platform.image(around.itwin_id) == (PICTURE, "image/png")
     assert answer.json()["image"]["id"] in answer.json()["image"]["largeImageName"]
 
 
-def test_the_platform_does_not_take_the_apps_token_itself(around: Surroundings) -> None:
-    """Or these tests would show nothing."""
+def test_the_platform_itself_refuses_the_apps_token(around: Surroundings) -> None:
+    """Otherwise these tests would prove nothing."""
     headers = {"Authorization": f"Bearer {around.app_token()}", "Content-Type": "image/png"}
     url = f"{around.platform_address}/itwins/{around.itwin_id}/image"
     assert requests.put(url, PICTURE, headers=headers, timeout=HANG_S).status_code == 401
@@ -83,8 +83,8 @@ def test_the_platform_does_not_take_the_apps_token_itself(around: Surroundings) 
         ("the platform's own", "The token is not valid. Access denied."),
     ],
 )
-def test_nobody_but_the_app_gets_past(around: Surroundings, case: str, message: str) -> None:
-    """401 in API Management's own form; nobody is asked for anything, the vault least of all."""
+def test_only_the_app_may_call_the_gateway(around: Surroundings, case: str, message: str) -> None:
+    """401 in API Management's own form; nothing is requested from anyone, least of all from the vault."""
     entra = around.identity.tokens
     expired = {"appid": SYSTEM_ASSIGNED_CLIENT_ID}
     token = {
@@ -102,21 +102,21 @@ def test_nobody_but_the_app_gets_past(around: Surroundings, case: str, message: 
     assert (around.platform.requests(), around.vault.requests) == ([], 0)
 
 
-def test_a_gateway_of_another_tenant_takes_no_token_of_ours() -> None:
+def test_a_gateway_of_another_tenant_refuses_our_tokens() -> None:
     """The tenant is the deployment's own."""
     with Surroundings(named_values={"entra-tenant-id": ANOTHER_TENANT}) as around:
         assert around.put(PICTURE).status_code == 401
 
 
-def test_a_token_that_is_in_the_cache_is_not_for_another_app(around: Surroundings) -> None:
-    """The caller is judged first."""
+def test_a_cached_token_is_not_used_for_another_app(around: Surroundings) -> None:
+    """The caller is checked first."""
     assert around.put(PICTURE).status_code == 201
     assert around.put(PICTURE, token=token_of_another_app(around)).status_code == 401
     assert around.uploads() == [201]
 
 
-def test_only_what_the_app_calls_is_passed_on(around: Surroundings) -> None:
-    """The image is put and permissions are asked for; nothing else is an operation of the API."""
+def test_only_the_apps_two_operations_are_forwarded(around: Surroundings) -> None:
+    """Uploading an image and reading permissions; nothing else is an operation of the API."""
     path = f"/itwins/{around.itwin_id}"
     for method, target in [
         ("DELETE", f"{path}/image"),
@@ -135,7 +135,7 @@ def test_only_what_the_app_calls_is_passed_on(around: Surroundings) -> None:
 
 
 def test_one_token_serves_many_calls_until_five_minutes_before_it_expires(around: Surroundings) -> None:
-    """The cache is asked first: one look into the vault and one grant in almost an hour."""
+    """The cache is used first: one read of the vault and one token request in almost an hour."""
     for _ in range(3):
         assert around.put(PICTURE).status_code == 201
     around.clock.now += 3299
@@ -146,8 +146,8 @@ def test_one_token_serves_many_calls_until_five_minutes_before_it_expires(around
     assert (around.vault.requests, around.grants()) == (2, [200, 200])
 
 
-def test_a_rotated_secret_needs_no_step_at_the_gateway(around: Surroundings) -> None:
-    """What was granted stays good; the next grant is asked for with what the vault has by then."""
+def test_a_rotated_secret_needs_no_change_at_the_gateway(around: Surroundings) -> None:
+    """Issued tokens stay valid; the next one is requested with the vault's current secret."""
     assert around.put(PICTURE).status_code == 201
     around.platform.set_secrets(SERVICE_APP, "hush-2")
     around.vault.set_secret("s", "hush-2")
@@ -158,8 +158,8 @@ def test_a_rotated_secret_needs_no_step_at_the_gateway(around: Surroundings) -> 
 
 
 @pytest.mark.parametrize("case", ["no role", "disabled", "deleted", "broken"])
-def test_a_vault_that_refuses_is_said_and_nothing_is_sent(around: Surroundings, case: str) -> None:
-    """503, which the app takes for "not sent", with the vault's status; once it is mended the next call succeeds."""
+def test_a_refusal_by_the_vault_is_reported_and_nothing_is_sent(around: Surroundings, case: str) -> None:
+    """503, which the app takes for "not sent", with the vault's status; once it is fixed, the next call succeeds."""
     if case == "no role":
         around.vault.readers.clear()
     elif case == "disabled":
@@ -179,8 +179,8 @@ def test_a_vault_that_refuses_is_said_and_nothing_is_sent(around: Surroundings, 
     assert around.put(PICTURE).status_code == 201
 
 
-def test_a_token_authority_that_refuses_is_said_and_nothing_is_sent(around: Surroundings) -> None:
-    """As while the vault has a secret that is no longer good; the secret itself is nowhere in it."""
+def test_a_refusal_by_the_token_authority_is_reported_and_nothing_is_sent(around: Surroundings) -> None:
+    """As with an expired secret in the vault; the secret itself appears nowhere."""
     around.vault.set_secret("s", "hush-wrong")
     answer = around.put(PICTURE)
     message = "The token authority answered the gateway with 401 instead of a token."
@@ -192,8 +192,8 @@ def test_a_token_authority_that_refuses_is_said_and_nothing_is_sent(around: Surr
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"access_token": "t"}', b'{"expires_in": 3600}'])
-def test_a_grant_that_is_none_is_not_sent_to_the_platform(around: Surroundings, body: bytes) -> None:
-    """Nor kept: the next call asks again."""
+def test_an_invalid_token_response_is_not_used(around: Surroundings, body: bytes) -> None:
+    """Nor cached: the next call requests a token again."""
     around.platform.script([ScriptedResponse(200, body=body, method="POST", path="/connect/token")])
     answer = around.put(PICTURE)
     assert answer.status_code == 503
@@ -207,8 +207,8 @@ def test_a_grant_that_is_none_is_not_sent_to_the_platform(around: Surroundings, 
 @pytest.mark.parametrize(
     ("named_value", "policy_id"), [("itwin-secret-url", "read-secret"), ("itwin-token-url", "fetch-token")]
 )
-def test_who_cannot_be_reached_is_named(named_value: str, policy_id: str) -> None:
-    """503 with the step that failed, and API Management's word for why."""
+def test_an_unreachable_service_is_named(named_value: str, policy_id: str) -> None:
+    """503 with the step that failed, and API Management's name for the reason."""
     with listen() as nobody:
         unreachable = f"http://127.0.0.1:{nobody.getsockname()[1]}"
     with Surroundings(named_values={named_value: unreachable}) as around:
@@ -221,8 +221,8 @@ def test_who_cannot_be_reached_is_named(named_value: str, policy_id: str) -> Non
         assert around.uploads() == []
 
 
-def test_a_silent_token_authority_is_not_waited_for_longer_than_the_policy_says() -> None:
-    """The app waits meanwhile."""
+def test_the_wait_for_a_silent_token_authority_is_limited_by_the_policy() -> None:
+    """The app is waiting meanwhile."""
     with Surroundings(timeout_scale=0.01) as around:
         silence = ScriptedResponse(200, delay_s=HANG_S, method="POST", path="/connect/token")
         around.platform.script([silence])
@@ -233,8 +233,8 @@ def test_a_silent_token_authority_is_not_waited_for_longer_than_the_policy_says(
 # What the platform answers
 
 
-def test_a_401_of_the_platform_passes_and_its_token_is_not_used_again(around: Surroundings) -> None:
-    """The answer is the platform's own; the app tries once more, and then a new token is fetched."""
+def test_a_401_of_the_platform_is_passed_on_and_its_token_discarded(around: Surroundings) -> None:
+    """The response is the platform's own; the app tries again, and then a new token is fetched."""
     assert around.put(PICTURE).status_code == 201
     refusal = b'{"error": {"code": "InvalidToken", "message": "The token is revoked. Access denied."}}'
     around.platform.script([ScriptedResponse(401, {"content-type": "application/json"}, refusal)])
@@ -247,8 +247,8 @@ def test_a_401_of_the_platform_passes_and_its_token_is_not_used_again(around: Su
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 415, 422, 423, 429, 500, 502, 503])
-def test_every_other_answer_passes_untouched_and_the_token_is_kept(around: Surroundings, status: int) -> None:
-    """Status, body and headers are as they were, `retry-after` and `x-correlation-id` among them."""
+def test_every_other_response_is_passed_on_unchanged_and_the_token_kept(around: Surroundings, status: int) -> None:
+    """Status, body and headers, including `retry-after` and `x-correlation-id`."""
     own = {"retry-after": "17", "content-type": "application/problem+json", "x-anything": "a, b"}
     around.platform.script([ScriptedResponse(status, own, b'{"error": {"code": "C", "message": "m"}}')])
     answer = around.put(PICTURE)
@@ -272,8 +272,8 @@ def test_a_redirect_is_passed_on_and_not_followed(around: Surroundings) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "http://127.0.0.1:1/")
 
 
-def test_what_the_platform_refuses_by_itself_is_refused_through_the_gateway(around: Surroundings) -> None:
-    """Six megabytes are too large for the platform, not for the gateway; rubbish is no image."""
+def test_the_platforms_refusals_are_the_same_through_the_gateway(around: Surroundings) -> None:
+    """Six megabytes are too large for the platform, not for the gateway; random bytes are not an image."""
     large = around.put(bytes(6_000_000))
     assert (large.status_code, large.json()["error"]["code"]) == (413, "RequestTooLarge")
     assert around.platform.requests()[-1].body_bytes == 6_000_000
@@ -281,7 +281,7 @@ def test_what_the_platform_refuses_by_itself_is_refused_through_the_gateway(arou
     assert (rubbish.status_code, rubbish.json()["error"]["code"]) == (422, "InvalidiTwinsRequest")
 
 
-def test_a_slow_platform_is_waited_for(around: Surroundings) -> None:
+def test_the_gateway_waits_for_a_slow_platform(around: Surroundings) -> None:
     """For as long as the policy says, which is longer than the app waits."""
     around.platform.script([ScriptedResponse(delay_s=0.5)])
     assert around.put(PICTURE).status_code == 201
@@ -290,8 +290,8 @@ def test_a_slow_platform_is_waited_for(around: Surroundings) -> None:
         Settings.from_environ({"ITWIN_TIMEOUT_S": timeout_s})
 
 
-def test_a_silent_platform_is_told_from_a_call_that_was_not_sent() -> None:
-    """504, which the app takes for "may have been done"."""
+def test_a_silent_platform_is_distinguished_from_a_call_that_was_not_sent() -> None:
+    """504, which the app takes for "may have been applied"."""
     with Surroundings(timeout_scale=0.01) as around:
         around.platform.script([ScriptedResponse(delay_s=HANG_S)])
         answer = around.put(PICTURE)
@@ -299,15 +299,15 @@ def test_a_silent_platform_is_told_from_a_call_that_was_not_sent() -> None:
         assert (answer.status_code, error_of(answer)) == (504, ("GatewayPlatformSilent", message))
 
 
-def test_a_connection_that_breaks_is_silence_too(around: Surroundings) -> None:
-    """Nobody knows what had arrived."""
+def test_a_broken_connection_counts_as_silence_too(around: Surroundings) -> None:
+    """It is unknown what had arrived."""
     around.platform.script([ScriptedResponse(200, reset=True)])
     answer = around.put(PICTURE)
     message = "The gateway got no response from the iTwin Platform (BackendConnectionFailure)."
     assert (answer.status_code, error_of(answer)) == (504, ("GatewayPlatformSilent", message))
 
 
-def test_an_answer_that_breaks_off_is_not_made_whole(around: Surroundings) -> None:
+def test_a_truncated_response_is_not_completed(around: Surroundings) -> None:
     """Its beginning was passed on already, so the connection to the app breaks as well."""
     around.platform.script([ScriptedResponse(reset=True)])
     with pytest.raises(requests.exceptions.RequestException):
@@ -353,8 +353,8 @@ def upload_by_halves(policy: str, *, patience_s: float) -> tuple[bool, bytes, by
     return came, backend.whole, answer
 
 
-def test_the_body_goes_on_while_it_still_comes() -> None:
-    """Five megabytes are not held in the gateway; a policy that buffers would show here."""
+def test_the_body_is_forwarded_while_it_arrives() -> None:
+    """Five megabytes are not buffered in the gateway; a policy that buffers would fail here."""
     came, whole, answer = upload_by_halves(deployed_policy(), patience_s=HANG_S)
     assert (came, whole, answer.split(b"\r\n")[0]) == (True, b"x" * 20, b"HTTP/1.1 201 Created")
     buffering = deployed_policy().replace('buffer-request-body="false"', 'buffer-request-body="true"')
@@ -362,8 +362,8 @@ def test_the_body_goes_on_while_it_still_comes() -> None:
     assert (came, whole) == (False, b"x" * 20)
 
 
-def test_many_calls_at_once_each_get_their_own_answer(around: Surroundings) -> None:
-    """With as many callers as an instance has threads, times four."""
+def test_many_concurrent_calls_each_get_their_own_response(around: Surroundings) -> None:
+    """With four times as many callers as an instance has threads."""
     answers: list[int] = []
     threads = [threading.Thread(target=lambda: answers.append(around.put(PICTURE).status_code)) for _ in range(16)]
     for thread in threads:

@@ -87,14 +87,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("old", "new", "message"), CHANGES.values(), ids=CHANGES)
-def test_what_is_not_known_is_refused_when_the_policy_is_read(old: str, new: str, message: str) -> None:
-    """Each of these is one change of the policy that is deployed."""
+def test_an_unsupported_policy_is_refused_when_it_is_parsed(old: str, new: str, message: str) -> None:
+    """Each of these is one change to the deployed policy."""
     assert old in deployed_policy()
     with pytest.raises(PolicyError) as raised:
         Policy(deployed_policy().replace(old, new, 1), ALL_NAMED_VALUES)
     assert message in str(raised.value)
 
 
-def test_the_policy_that_is_deployed_is_known() -> None:
+def test_the_deployed_policy_is_supported() -> None:
     """All of it."""
     Policy(deployed_policy(), ALL_NAMED_VALUES)

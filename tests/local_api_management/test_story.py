@@ -73,7 +73,7 @@ def site(cloud_and_lines: tuple[LocalCloud, list[str]]) -> Site:
 
 
 def test_an_image_is_uploaded_with_a_token_that_the_app_never_sees(site: Site) -> None:
-    """The app has no secret, no role on the vault and no token of the platform; logs and results have none either."""
+    """The app has no secret, no role on the vault and no platform token; logs and results contain none either."""
     settings = site.cloud.settings()
     assert not {"ITWIN_CLIENT_ID", "ITWIN_SECRET_URL"} & settings.keys()
     assert settings["ITWIN_API_URL"] == site.cloud.gateway_address
@@ -87,16 +87,16 @@ def test_an_image_is_uploaded_with_a_token_that_the_app_never_sees(site: Site) -
     assert not [word for word in ("hush-", "eyJ", "Bearer") if word in written]
 
 
-def test_the_preflight_asks_through_the_gateway_too(site: Site) -> None:
-    """It shows whom the identity's token is for, and what the service app may do."""
+def test_the_preflight_works_through_the_gateway(site: Site) -> None:
+    """It shows for whom the identity's token is issued, and what the service app may do."""
     answer = site.ask_preflight()
     assert answer.status_code == 200, answer.text
     assert f"audience 'api://{GATEWAY_APPLICATION_ID}'" in answer.text
     assert f"The app may change the image of {site.itwin_id}" in answer.text
 
 
-def test_a_token_that_the_platform_no_longer_takes_is_replaced_within_the_same_attempt(site: Site) -> None:
-    """The gateway drops it and passes the 401 on, the app tries once more, and nobody notices."""
+def test_a_token_that_the_platform_rejects_is_replaced_within_the_same_attempt(site: Site) -> None:
+    """The gateway discards it and passes the 401 on, the app tries again, and the drop is not affected."""
     Site(site.cloud, site.lines).drop("before.jpg")
     site.cloud.platform.script([ScriptedResponse(401)])
     result = site.drop("after.jpg")
@@ -104,8 +104,8 @@ def test_a_token_that_the_platform_no_longer_takes_is_replaced_within_the_same_a
     assert site.statuses() == [401, 201]
 
 
-def test_a_secret_that_was_rotated_is_found_without_a_restart(site: Site) -> None:
-    """Even when the old one was deleted first, and the tokens that it had got were revoked."""
+def test_a_rotated_secret_is_used_without_a_restart(site: Site) -> None:
+    """Even if the old one was deleted first, and its tokens were revoked."""
     Site(site.cloud, site.lines).drop("before.jpg")
     site.cloud.rotate_secret()
     site.cloud.platform.script([ScriptedResponse(401)])
@@ -114,7 +114,7 @@ def test_a_secret_that_was_rotated_is_found_without_a_restart(site: Site) -> Non
 
 
 def test_a_throttle_of_the_platform_reaches_the_app_through_the_gateway(site: Site) -> None:
-    """With the time that it asks for."""
+    """With the platform's Retry-After."""
     site.cloud.platform.script([ScriptedResponse(429, {"retry-after": "1"})])
     dropped = site.cloud.drop(site.itwin_id, "busy.jpg", PHOTO)
     first = site.first_result(dropped)
@@ -122,8 +122,8 @@ def test_a_throttle_of_the_platform_reaches_the_app_through_the_gateway(site: Si
     assert site.cloud.result(dropped)["status"] == "uploaded"
 
 
-def test_a_vault_that_refuses_the_gateway_is_in_result_and_preflight_and_is_got_over() -> None:
-    """In the gateway's own words; the drop is uploaded as soon as there is a secret again."""
+def test_a_vault_that_refuses_the_gateway_is_reported_and_recovered_from() -> None:
+    """In the gateway's own words, in result and preflight; the drop is uploaded once there is a secret again."""
     with LocalCloud(login="gateway", app_settings=FAST) as cloud:
         site = Site(cloud, [])
         cloud.vault.disable_secret(SECRET_NAME)

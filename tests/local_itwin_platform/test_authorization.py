@@ -52,7 +52,7 @@ BAD_AUTHORIZATION: dict[str, Callable[[ITwinPlatform], str]] = {
 }
 
 
-def test_a_request_without_a_token_is_refused_as_the_page_shows(client: Client, itwin: str) -> None:
+def test_a_request_without_a_token_is_refused_as_documented(client: Client, itwin: str) -> None:
     """401 HeaderNotFound."""
     answer = requests.put(f"{client.address}/itwins/{itwin}/image", data=picture(), timeout=HANG_S)
     assert error_of(answer, 401) == sample("401_header_not_found")["error"]
@@ -60,7 +60,7 @@ def test_a_request_without_a_token_is_refused_as_the_page_shows(client: Client, 
 
 @pytest.mark.parametrize("name", BAD_AUTHORIZATION)
 def test_a_bad_token_is_refused(client: Client, itwin: str, name: str) -> None:
-    """401 for whatever is not a good token, also where the iTwin is unknown."""
+    """401 for every invalid token, even if the iTwin is unknown."""
     headers = {"authorization": BAD_AUTHORIZATION[name](client.platform)}
     for path in (f"/itwins/{itwin}/image", f"/itwins/{uuid.uuid4()}/image"):
         error = error_of(client.call("PUT", path, picture(), headers=headers), 401)
@@ -71,7 +71,7 @@ def test_a_bad_token_is_refused(client: Client, itwin: str, name: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_changing_an_image_needs_itwins_modify(client: Client, method: str) -> None:
-    """A member without it is refused, whoever is no member sees no iTwin at all."""
+    """A member without it is refused; a non-member does not see the iTwin at all."""
     permissions = {"editor": ["itwins_modify"], "reader": ["imodels_webview"], "guest": []}
     itwin = client.platform.add_itwin(permissions=permissions)
     headers = {"content-type": "image/png"}
@@ -94,8 +94,8 @@ def test_an_administrator_may_modify_every_itwin_of_the_organization(client: Cli
     assert client.put(foreign, picture(), subject=ADMINISTRATOR).status_code == 404
 
 
-def test_anybody_may_ask_what_they_may(client: Client) -> None:
-    """The list of permissions needs none, and is empty for a stranger."""
+def test_anybody_may_read_their_own_permissions(client: Client) -> None:
+    """Reading them needs no permission; a non-member's list is empty."""
     itwin = client.platform.add_itwin(permissions={"editor": ["itwins_modify", "imodels_read"]})
     path = f"/accesscontrol/itwins/{itwin}/permissions"
     expected = {"editor": ["itwins_modify", "imodels_read"], "stranger": [], ADMINISTRATOR: ["itwins_modify"]}

@@ -14,8 +14,8 @@ from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import Client, Clock, create, error_of, picture
 
 
-def test_itwins_are_made_and_images_read_over_http(client: Client) -> None:
-    """PUT is idempotent and keeps the image; the image's bytes come back as they were."""
+def test_itwins_are_created_and_images_read_over_http(client: Client) -> None:
+    """PUT is idempotent and keeps the image; its bytes come back unchanged."""
     itwin = str(uuid.uuid4())
     assert client.control("PUT", f"/itwins/{itwin.upper()}", {"displayName": "Site 1"}).status_code == 201
     assert client.control("GET", f"/itwins/{itwin}/image").status_code == 404
@@ -31,8 +31,8 @@ def test_itwins_are_made_and_images_read_over_http(client: Client) -> None:
     assert [known.id for known in client.platform.itwins()] == [itwin]
 
 
-def test_what_is_not_given_stays(client: Client) -> None:
-    """Putting an iTwin again, to be sure that it is there, takes nothing away from it."""
+def test_omitted_properties_of_an_itwin_stay(client: Client) -> None:
+    """Putting an existing iTwin, to make sure that it exists, removes nothing."""
     made = create(client, **{"class": "Endeavor", "subClass": "Project"}).json()["iTwin"]
     client.put(made["id"], picture())
     assert client.control("PUT", f"/itwins/{made['id'].upper()}", {}).status_code == 200
@@ -50,8 +50,8 @@ def test_an_itwin_can_be_put_without_a_body(client: Client) -> None:
     assert (made.status_code, made.json()) == (201, {"iTwin": {"id": str(itwin)}})
 
 
-def test_requests_and_scripts_are_read_set_and_dropped_over_http(client: Client, itwin: str) -> None:
-    """The log without the control's own requests; bodies of scripted answers as text, JSON or base64."""
+def test_requests_and_scripts_are_read_set_and_cleared_over_http(client: Client, itwin: str) -> None:
+    """The log without the control's own requests; bodies of scripted responses as text, JSON or Base64."""
     answers = [
         {"status": 502, "body": "<html>"},
         {"status": 422, "body": {"error": {"code": "X"}}},
@@ -72,8 +72,8 @@ def test_requests_and_scripts_are_read_set_and_dropped_over_http(client: Client,
     assert client.control("GET", "/requests").json() == {"requests": []}
 
 
-def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
-    """No iTwins, no requests, no script, no client that has called too often."""
+def test_reset_restores_the_initial_state(timed: tuple[Client, Clock]) -> None:
+    """No iTwins, no requests, no script, no throttled client."""
     client, _ = timed
     client.platform.script([ScriptedResponse(status=500)])
     itwin = client.platform.add_itwin()
@@ -110,13 +110,13 @@ def test_reset_makes_it_as_new(timed: tuple[Client, Clock]) -> None:
     ],
 )
 def test_a_bad_control_request_is_refused_and_changes_nothing(client: Client, path: str, body: Any) -> None:
-    """422 that says what is wrong."""
+    """422, with what is wrong."""
     assert error_of(client.control("PUT", path, body), 422)["message"]
     assert (client.platform.itwins(), client.platform.remaining_script()) == ([], [])
 
 
 @pytest.mark.parametrize(("host", "status"), [("203.0.113.9", 403), ("127.0.0.1", 200), ("::1", 200)])
-def test_the_control_answers_this_machine_alone(host: str, status: int) -> None:
+def test_the_control_serves_only_this_machine(host: str, status: int) -> None:
     """Wherever the application is served."""
     sent: list[dict[str, Any]] = []
 
@@ -149,8 +149,8 @@ def test_the_control_answers_this_machine_alone(host: str, status: int) -> None:
         ({"host": "rebound.example", "origin": "http://rebound.example"}, 403),
     ],
 )
-def test_no_web_page_uses_the_control(client: Client, itwin: str, headers: dict[str, str], status: int) -> None:
-    """Neither under a name of its own that was made to lead here, nor from another origin."""
+def test_no_web_page_can_use_the_control(client: Client, itwin: str, headers: dict[str, str], status: int) -> None:
+    """Neither by a DNS name that resolves to loopback, nor from another origin."""
     answer = requests.post(f"{client.address}/_control/reset", headers=headers, timeout=HANG_S)
     assert answer.status_code == status
     assert (itwin in [known.id for known in client.platform.itwins()]) is (status == 403)

@@ -16,8 +16,8 @@ from tests.deadlines import HANG_S
 from tests.local_itwin_platform.client import AUDIENCE, IDENTITY, Client, ask_token, noise, picture
 
 
-def test_the_log_tells_what_came_without_secrets(client: Client, itwin: str) -> None:
-    """Time, method, path, status, size, digest, type, and whether a token came; neither tokens nor signatures."""
+def test_the_log_records_requests_without_secrets(client: Client, itwin: str) -> None:
+    """Time, method, path, status, size, digest, type, and whether there was a token; neither tokens nor signatures."""
     began = time.time()
     link = client.put(itwin, picture()).json()["image"]["largeImageUrl"]
     requests.get(link, timeout=HANG_S)
@@ -32,8 +32,8 @@ def test_the_log_tells_what_came_without_secrets(client: Client, itwin: str) -> 
     assert "eyJ" not in shown
 
 
-def test_a_script_answers_in_order_and_then_the_platform_does(client: Client, itwin: str) -> None:
-    """Each answer as often as it says, to requests that match, byte for byte."""
+def test_scripted_responses_are_sent_in_order_and_then_the_platforms_own(client: Client, itwin: str) -> None:
+    """Each as often as it says, to matching requests, byte for byte."""
     answers = [
         ScriptedResponse(status=429, headers={"retry-after": "2"}, times=2),
         ScriptedResponse(status=502, headers={"content-type": "text/html"}, body=b"<html>Bad Gateway</html>"),
@@ -53,16 +53,16 @@ def test_a_script_answers_in_order_and_then_the_platform_does(client: Client, it
     assert [request.status for request in client.platform.requests()] == [answer.status_code for answer in got]
 
 
-def test_a_script_meets_only_what_matches(client: Client, itwin: str) -> None:
-    """Method and path are patterns; what does not match is answered by the platform."""
+def test_a_script_applies_only_to_matching_requests(client: Client, itwin: str) -> None:
+    """Method and path are patterns; the platform itself responds to all others."""
     client.platform.script([ScriptedResponse(status=500, method="*", path="/connect/*")])
     assert client.put(itwin, picture()).status_code == 201
     assert ask_token(client).status_code == 500
     assert ask_token(client).status_code == 200
 
 
-def test_a_scripted_answer_needs_no_token(client: Client, itwin: str) -> None:
-    """A gateway fails before anybody looks at the request, but the whole of it comes in."""
+def test_a_scripted_response_needs_no_token(client: Client, itwin: str) -> None:
+    """A gateway fails before the request is evaluated, but receives all of it."""
     client.platform.script([ScriptedResponse(status=503)])
     url = f"{client.address}/itwins/{itwin}/image"
     assert requests.put(url, data=bytes(3_000_000), timeout=HANG_S).status_code == 503
@@ -71,7 +71,7 @@ def test_a_scripted_answer_needs_no_token(client: Client, itwin: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b'{"image": {"id": "0123456789"}}'])
 def test_a_scripted_reset_breaks_the_connection(client: Client, itwin: str, body: bytes) -> None:
-    """Before the answer, or in the middle of it; the next request is served."""
+    """Before the response, or in the middle of it; the next request is served."""
     client.platform.script([ScriptedResponse(status=201, body=body, reset=True)])
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         client.put(itwin, picture())
@@ -79,8 +79,8 @@ def test_a_scripted_reset_breaks_the_connection(client: Client, itwin: str, body
     assert client.put(itwin, picture()).status_code == 201
 
 
-def test_an_answer_can_be_lost_after_the_work_was_done(client: Client, itwin: str) -> None:
-    """The image is there, but its client does not learn it."""
+def test_a_response_can_be_lost_after_the_image_was_stored(client: Client, itwin: str) -> None:
+    """The image is there, but the client does not learn it."""
     client.platform.script([ScriptedResponse(reset=True)])
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         client.put(itwin, picture())
@@ -88,8 +88,8 @@ def test_an_answer_can_be_lost_after_the_work_was_done(client: Client, itwin: st
     assert client.platform.requests()[-1].status == 201
 
 
-def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
-    """A scripted one and the platform's own."""
+def test_a_response_can_be_late(client: Client, itwin: str) -> None:
+    """A scripted one or the platform's own."""
     client.platform.script([ScriptedResponse(status=500, delay_s=0.2), ScriptedResponse(delay_s=0.2)])
     for status in (500, 201):
         answer = client.put(itwin, picture())
@@ -97,8 +97,8 @@ def test_an_answer_can_be_late(client: Client, itwin: str) -> None:
         assert answer.elapsed.total_seconds() >= 0.2
 
 
-def test_the_work_can_be_late(client: Client, itwin: str) -> None:
-    """It is done long after its client has stopped waiting, however large the image is, over what came meanwhile."""
+def test_an_upload_can_be_applied_late(client: Client, itwin: str) -> None:
+    """Long after its client has stopped waiting, however large the image is, and over newer images."""
     late_s = max(1.0, 20 * client.put(itwin, picture()).elapsed.total_seconds())
     client.platform.script([ScriptedResponse(late_s=late_s)])
     token = IDENTITY.issue(subject="app", audience=AUDIENCE)
@@ -127,15 +127,15 @@ def test_the_work_can_be_late(client: Client, itwin: str) -> None:
         *({"status": status, "body": b"x"} for status in (204, 304)),
     ],
 )
-def test_a_script_that_no_server_could_follow_is_refused(wrong: dict[str, Any]) -> None:
-    """Where it is written, not where it would be used."""
+def test_an_impossible_script_is_refused(wrong: dict[str, Any]) -> None:
+    """When it is written, not when it would be used."""
     with pytest.raises(ValueError, match="scripted response"):
         ScriptedResponse(**wrong)
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_what_any_server_may_send_arrives(client: Client, itwin: str, status: int) -> None:
-    """Every sign that a header's name may have, a value with blanks in it and an empty one, no content."""
+def test_every_valid_header_and_body_is_sent_as_scripted(client: Client, itwin: str, status: int) -> None:
+    """Every character that a header's name may have, a value with spaces and an empty one, no content."""
     headers = {"x!#$%&'*+-.^_`|~7": "a: b, c", "x-empty": ""}
     client.platform.script([ScriptedResponse(status, headers)])
     answer = client.put(itwin, picture())

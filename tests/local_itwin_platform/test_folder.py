@@ -24,8 +24,8 @@ def platform_of(folder: Path) -> ITwinPlatform:
     return platform
 
 
-def test_an_itwin_is_known_again_with_all_that_it_has(tmp_path: Path) -> None:
-    """Image, thumbnail, name, permissions and date: nothing is different, and the order is that of their making."""
+def test_an_itwin_survives_a_restart_with_everything_it_has(tmp_path: Path) -> None:
+    """Image, thumbnail, name, permissions and date are the same, and so is the order of creation."""
     folder = tmp_path / "new" / "folder"
     platform = platform_of(folder)
     made = [platform.add_itwin(display_name=f"Tor {number} \u00fc", permissions={"a": ["x"]}) for number in range(5)]
@@ -38,8 +38,8 @@ def test_an_itwin_is_known_again_with_all_that_it_has(tmp_path: Path) -> None:
     assert platform_of(folder).image(open_to_all) == (PICTURE, "image/png")
 
 
-def test_what_is_gone_stays_gone(tmp_path: Path) -> None:
-    """An image that was deleted, an iTwin that was, and all of them."""
+def test_deleted_itwins_and_images_stay_deleted(tmp_path: Path) -> None:
+    """An image, an iTwin, and all of them."""
     platform = platform_of(tmp_path)
     itwin = platform.add_itwin()
     platform.add_itwin(itwin, display_name="Renamed")
@@ -49,8 +49,8 @@ def test_what_is_gone_stays_gone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_made_before_is_kept_too(tmp_path: Path) -> None:
-    """A library may make iTwins before its cloud runs."""
+def test_itwins_created_before_the_folder_was_opened_are_kept_too(tmp_path: Path) -> None:
+    """A library may create iTwins before its cloud runs."""
     platform = ITwinPlatform()
     itwin = platform.add_itwin()
     platform.keep_in(tmp_path)
@@ -58,15 +58,15 @@ def test_what_was_made_before_is_kept_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": 1}', "\0"])
-def test_a_file_that_is_no_itwin_is_said(tmp_path: Path, text: str) -> None:
-    """With its name, and what to do: it may be all that somebody has."""
+def test_a_damaged_file_in_the_folder_is_reported(tmp_path: Path, text: str) -> None:
+    """With its name, and what to do: it may be the only copy."""
     (tmp_path / f"{uuid.uuid4()}.json").write_text(text)
     with pytest.raises(LocalCloudError, match=r"\.json is damaged: restore it, or delete it together with its iTwin"):
         platform_of(tmp_path)
 
 
 def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
-    """A file is none."""
+    """Such as a file."""
     (tmp_path / "file").touch()
     with pytest.raises(LocalCloudError, match=r"^The folder .*file cannot be used \(.*\)\.$"):
         platform_of(tmp_path / "file")

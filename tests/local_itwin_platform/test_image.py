@@ -32,8 +32,10 @@ from tests.local_itwin_platform.client import (
 
 
 @pytest.mark.parametrize(("image_format", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
-def test_an_upload_answers_as_the_page_shows(client: Client, itwin: str, image_format: str, media_type: str) -> None:
-    """201 with the page's JSON, and the platform has the very bytes."""
+def test_the_response_to_an_upload_is_as_documented(
+    client: Client, itwin: str, image_format: str, media_type: str
+) -> None:
+    """201 with the page's JSON, and the platform has exactly the bytes sent."""
     data = picture(image_format)
     answer = client.put(itwin, data, media_type)
     assert answer.status_code == 201
@@ -50,7 +52,7 @@ def test_an_upload_answers_as_the_page_shows(client: Client, itwin: str, image_f
     assert client.platform.image(itwin) == (data, media_type)
 
 
-def test_get_answers_what_put_answered(client: Client, itwin: str) -> None:
+def test_get_returns_what_put_returned(client: Client, itwin: str) -> None:
     """The metadata of the image can be read again."""
     put = client.put(itwin, picture()).json()["image"]
     got = client.get(itwin)
@@ -61,7 +63,7 @@ def test_get_answers_what_put_answered(client: Client, itwin: str) -> None:
 
 
 def test_an_upper_case_id_names_the_same_itwin(client: Client, itwin: str) -> None:
-    """GUIDs are compared without case."""
+    """GUIDs are not case-sensitive."""
     assert client.put(itwin.upper(), picture()).status_code == 201
     assert client.get(itwin).status_code == 200
     assert client.platform.image(itwin.upper()) == client.platform.image(itwin)
@@ -80,7 +82,7 @@ def test_two_itwins_with_the_same_bytes_have_two_images(client: Client) -> None:
     assert len(ids) == 2
 
 
-def test_the_links_lead_to_the_thumbnail_and_to_the_image(client: Client, itwin: str) -> None:
+def test_the_links_return_the_thumbnail_and_the_image(client: Client, itwin: str) -> None:
     """The small one is a real, smaller JPEG; the large one is what was uploaded."""
     data = picture(size=(1200, 600))
     image = client.put(itwin, data).json()["image"]
@@ -106,7 +108,7 @@ def test_every_kind_of_png_gets_a_thumbnail(client: Client, itwin: str, mode: st
 
 
 def test_a_thumbnail_of_16_bits_is_as_bright_as_the_image(client: Client, itwin: str) -> None:
-    """Also where it is neither black nor white."""
+    """At every brightness."""
     made = io.BytesIO()
     ramp = b"".join((257 * grey).to_bytes(2, "little") for grey in range(256)) * 60
     Image.frombytes("I;16", (256, 60), ramp).save(made, "PNG")
@@ -116,8 +118,8 @@ def test_a_thumbnail_of_16_bits_is_as_bright_as_the_image(client: Client, itwin:
     assert shown == pytest.approx([0, 64, 128, 192, 255], abs=6)
 
 
-def test_the_links_of_a_replaced_image_lead_nowhere(client: Client, itwin: str) -> None:
-    """An image that is gone is not served, however good the signature."""
+def test_the_links_of_a_replaced_image_are_not_found(client: Client, itwin: str) -> None:
+    """A deleted image is not served, however valid the signature."""
     old = client.put(itwin, picture()).json()["image"]
     client.put(itwin, picture(colour="red"))
     gone = requests.get(old["smallImageUrl"], timeout=HANG_S)
@@ -145,14 +147,14 @@ def test_an_image_can_be_deleted_once(client: Client, itwin: str) -> None:
 )
 @pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
 def test_an_unknown_itwin_is_not_found(client: Client, method: str, itwin_id: str) -> None:
-    """404 as on the page, also for what is no GUID."""
+    """404 as documented, also for an ID that is not a GUID."""
     answer = client.call(method, f"/itwins/{itwin_id}/image", picture())
     assert error_of(answer, 404) == sample("404_itwin_not_found")["error"]
 
 
 @pytest.mark.parametrize("media_type", ["image/jpeg", "text/plain"])
-def test_size_is_judged_before_content(client: Client, itwin: str, media_type: str) -> None:
-    """6 MB of nothing is 413 as on the page, whatever else is wrong with it."""
+def test_size_is_checked_before_content(client: Client, itwin: str, media_type: str) -> None:
+    """6 MB of zeros is 413 as documented, whatever else is wrong with it."""
     assert error_of(client.put(itwin, bytes(6_000_000), media_type), 413) == sample("413_request_too_large")["error"]
 
 
@@ -166,7 +168,7 @@ def test_five_decimal_megabytes_are_the_limit(client: Client, itwin: str) -> Non
 
 
 def test_a_chunked_body_is_measured_but_not_kept(client: Client, itwin: str) -> None:
-    """Without Content-Length, 413 comes as well, and memory holds no more than the limit and what is in flight."""
+    """Without Content-Length, the response is 413 as well, and no more than the limit and a chunk is in memory."""
     chunk = bytes(1_000_000)
     tracemalloc.start()
     try:
@@ -186,8 +188,8 @@ def test_a_small_chunked_body_is_accepted(client: Client, itwin: str) -> None:
     assert client.platform.image(itwin) == (data, "image/png")
 
 
-def test_the_ratio_is_judged_by_the_header_alone(client: Client, itwin: str) -> None:
-    """A 600 x 100 PNG without pixels is 422 for its ratio, in the page's words, and for nothing else."""
+def test_the_ratio_is_checked_by_the_header_alone(client: Client, itwin: str) -> None:
+    """A 600 x 100 PNG without pixels is 422 for its ratio, with the documented message, and for nothing else."""
     error = error_of(client.put(itwin, png_without_pixels(600, 100)), 422)
     shown = sample("422_invalid")["error"]
     assert error == {**shown, "details": [shown["details"][2]]}
@@ -206,8 +208,8 @@ def test_exactly_five_to_one_is_legal(
     assert answer.status_code == status
 
 
-def test_a_422_tells_everything_that_is_wrong(client: Client, itwin: str) -> None:
-    """One answer has all details."""
+def test_a_422_lists_everything_that_is_wrong(client: Client, itwin: str) -> None:
+    """One response has all details."""
     wide = png_without_pixels(600, 100)
     assert details_of(client.put(itwin, wide, "text/plain")) == [
         ("InvalidValue", "Content-Type"),
@@ -228,23 +230,23 @@ def test_a_422_tells_everything_that_is_wrong(client: Client, itwin: str) -> Non
     "media_type", [None, "application/octet-stream", "image/gif", "image/jpg", "image/png, image/png"]
 )
 def test_another_content_type_is_refused(client: Client, itwin: str, media_type: str | None) -> None:
-    """Only image/png and image/jpeg are."""
+    """Only image/png and image/jpeg are accepted."""
     assert details_of(client.put(itwin, picture(), media_type)) == [("InvalidValue", "Content-Type")]
 
 
 def test_a_content_type_may_have_parameters_and_capitals(client: Client, itwin: str) -> None:
-    """Media types are compared as HTTP does."""
+    """Media types are compared as in HTTP."""
     assert client.put(itwin, picture(), "Image/PNG; charset=binary").status_code == 201
     assert client.platform.image(itwin) == (picture(), "image/png")
 
 
-def test_what_is_called_another_type_than_it_is_is_refused(client: Client, itwin: str) -> None:
-    """The header of the image is what counts."""
+def test_an_image_with_the_wrong_content_type_is_refused(client: Client, itwin: str) -> None:
+    """The image's own signature decides."""
     assert details_of(client.put(itwin, picture("JPEG"), "image/png")) == [("InvalidRequestBody", "image")]
 
 
-def test_an_image_of_too_many_pixels_is_not_decoded(client: Client, itwin: str) -> None:
-    """A small file that unpacks to gigabytes is refused by its header."""
+def test_an_image_with_too_many_pixels_is_not_decoded(client: Client, itwin: str) -> None:
+    """A small file that decodes to gigabytes is refused by its header."""
     assert details_of(client.put(itwin, png_without_pixels(40_000, 40_000))) == [("InvalidValue", "image")]
 
 
@@ -274,7 +276,7 @@ NOT_READABLE = {
 
 
 @pytest.mark.parametrize("name", NOT_READABLE)
-def test_what_cannot_be_read_is_refused(client: Client, itwin: str, name: str) -> None:
+def test_an_undecodable_image_is_refused(client: Client, itwin: str, name: str) -> None:
     """422, and nothing of it is kept."""
     data = NOT_READABLE[name]
     media_type = "image/jpeg" if data.startswith(b"\xff") else "image/png"
@@ -282,8 +284,8 @@ def test_what_cannot_be_read_is_refused(client: Client, itwin: str, name: str) -
     assert client.platform.image(itwin) is None
 
 
-def test_no_corruption_crashes_it(client: Client, itwin: str) -> None:
-    """Whatever the bytes after the header are, the answer is 201 or 422."""
+def test_no_corrupt_image_crashes_the_platform(client: Client, itwin: str) -> None:
+    """Whatever the bytes after the header are, the response is 201 or 422."""
     chance = random.Random(20_250_101)  # noqa: S311 - the same corruption in every run
     for image_format in ("PNG", "JPEG"):
         for _ in range(40):
@@ -295,8 +297,8 @@ def test_no_corruption_crashes_it(client: Client, itwin: str) -> None:
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
-def test_the_header_tells_width_before_height(image_format: str) -> None:
-    """As stored in either format."""
+def test_the_header_yields_width_before_height(image_format: str) -> None:
+    """In whichever order the format stores them."""
     assert read_header(picture(image_format, (64, 48))) == (f"image/{image_format.lower()}", (64, 48))
 
 
@@ -306,8 +308,8 @@ def test_a_jpeg_may_have_fill_bytes(client: Client, itwin: str) -> None:
     assert client.put(itwin, data[:2] + b"\xff\xff" + data[2:], "image/jpeg").status_code == 201
 
 
-def test_a_client_that_leaves_midway_changes_nothing(client: Client, itwin: str) -> None:
-    """Half an upload is none."""
+def test_an_interrupted_upload_changes_nothing(client: Client, itwin: str) -> None:
+    """Half an upload is ignored."""
     client.put(itwin, picture())
     host, port = client.address.removeprefix("http://").split(":")
     token = IDENTITY.issue(subject="app", audience=AUDIENCE)

@@ -22,7 +22,7 @@ from tests.local_itwin_platform.client import (
 
 
 def test_a_new_itwin_belongs_to_its_creator(client: Client) -> None:
-    """201 with what was asked for; the creator may do everything with it, a stranger does not see it."""
+    """201 with the requested properties; the creator may do everything with it, others do not see it."""
     made = create(client)
     assert made.status_code == 201
     itwin = made.json()["iTwin"]
@@ -51,7 +51,7 @@ def test_a_number_cannot_be_used_twice(client: Client) -> None:
     assert [create(client, number=None).status_code for _ in range(2)] == [201, 201]
 
 
-def test_an_itwin_that_is_not_complete_is_refused_with_all_details(client: Client) -> None:
+def test_an_incomplete_itwin_is_refused_with_all_details(client: Client) -> None:
     """422 MissingRequiredProperty and whatever else is wrong."""
     assert details_of(create(client, **{"class": None})) == [("MissingRequiredProperty", "class")]
     assert details_of(create(client, **{"class": None, "displayName": None, "id": "x"})) == [
@@ -86,15 +86,15 @@ WRONG_VALUES: dict[str, list[Any]] = {
     ("name", "value"), [(name, value) for name, values in WRONG_VALUES.items() for value in values]
 )
 def test_a_property_of_the_wrong_type_or_value_is_refused(client: Client, name: str, value: Any) -> None:
-    """422 that names it, and nothing is made."""
+    """422 that names it, and nothing is created."""
     answer = create(client, **{name: value})
     assert details_of(answer) == [("InvalidValue", name)]
     assert answer.json()["error"]["details"][0]["message"] == f"Provided '{name}' value is not valid."
     assert client.platform.itwins() == []
 
 
-def test_numbers_and_nothing_are_values_too(client: Client) -> None:
-    """Coordinates are numbers, and what is not required may be null."""
+def test_numbers_and_null_are_valid_values(client: Client) -> None:
+    """Coordinates are numbers, and optional properties may be null."""
     properties = {**NEW_ITWIN, "latitude": -90, "longitude": 12.5, "parentId": None, "type": None}
     made = client.call("POST", "/itwins/", json.dumps(properties))
     assert made.status_code == 201
@@ -102,16 +102,16 @@ def test_numbers_and_nothing_are_values_too(client: Client) -> None:
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "1e999"])
-def test_what_no_answer_could_repeat_is_refused(client: Client, value: str) -> None:
-    """Half a character and endless numbers are JSON to some, and never come out again."""
+def test_values_that_json_cannot_repeat_are_refused(client: Client, value: str) -> None:
+    """Some parsers accept lone surrogates and infinite numbers, which can never be written again."""
     body = f'{{"class": "Thing", "subClass": "Asset", "displayName": "x", "latitude": {value}}}'
     assert details_of(client.call("POST", "/itwins/", body)) == [("InvalidRequestBody", None)]
     address = f"{client.address}/_control/itwins/{uuid.uuid4()}"
     assert requests.put(address, data=f'{{"displayName": {value}}}', timeout=HANG_S).status_code == 422
 
 
-def test_an_itwin_is_deleted_by_its_owner_or_an_administrator(client: Client) -> None:
-    """Whoever may only modify it may not; once deleted it is gone with its image."""
+def test_an_itwin_can_be_deleted_by_its_owner_or_an_administrator(client: Client) -> None:
+    """The permission to modify does not suffice; once deleted, it is gone with its image."""
     shared = client.platform.add_itwin()
     assert error_of(client.call("DELETE", f"/itwins/{shared}"), 403)["code"] == "InsufficientPermissions"
     assert client.call("DELETE", f"/itwins/{shared}", subject=ADMINISTRATOR).status_code == 204

@@ -28,7 +28,7 @@ def start_program(*arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_program_serves_until_interrupted() -> None:
-    """It prints address, client id and secret, which work; Ctrl-C ends it without a word."""
+    """It prints its address, a client ID and a secret, which work; Ctrl-C ends it silently."""
     with start_program("--port", "0") as program:
         assert program.stdout
         address = program.stdout.readline().split()[3]
@@ -47,7 +47,7 @@ def test_the_program_serves_until_interrupted() -> None:
         assert (program.returncode, complaints) == (0, "")
 
 
-def test_the_program_says_that_its_port_is_taken(client: Client) -> None:
+def test_the_program_reports_a_port_in_use(client: Client) -> None:
     """One sentence, exit code 1."""
     port = client.address.rsplit(":", 1)[1]
     with start_program("--port", port) as program:

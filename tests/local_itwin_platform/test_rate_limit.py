@@ -6,7 +6,7 @@ from tests.local_itwin_platform.client import Client, Clock, error_of, picture, 
 
 
 def test_a_client_that_calls_too_often_is_told_when_to_come_back(timed: tuple[Client, Clock]) -> None:
-    """429 as on the page with retry-after in seconds; coming back then works, and other clients are not affected."""
+    """429 as documented, with retry-after in seconds; a retry then works, and other clients are not affected."""
     client, clock = timed
     itwin = client.platform.add_itwin()
     for _ in range(3):
@@ -22,8 +22,8 @@ def test_a_client_that_calls_too_often_is_told_when_to_come_back(timed: tuple[Cl
     assert client.put(itwin, picture()).status_code == 201
 
 
-def test_an_hour_has_a_limit_too(timed: tuple[Client, Clock]) -> None:
-    """Slow callers meet it as well."""
+def test_calls_per_hour_are_limited_too(timed: tuple[Client, Clock]) -> None:
+    """It applies to slow callers as well."""
     client, clock = timed
     itwin = client.platform.add_itwin()
     for _ in range(5):

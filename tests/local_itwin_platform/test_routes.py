@@ -20,14 +20,14 @@ def test_an_unknown_path_is_not_found_in_the_apis_shape(client: Client, path: st
 
 
 def test_a_wrong_method_is_refused_in_the_apis_shape(client: Client, itwin: str) -> None:
-    """405 with what is allowed."""
+    """405 with the allowed methods."""
     answer = client.call("POST", f"/itwins/{itwin}/image", picture())
     assert error_of(answer, 405)["code"] == "MethodNotAllowed"
     assert set(answer.headers["allow"].split(", ")) >= {"GET", "PUT", "DELETE"}
 
 
-def test_only_version_1_is_there(client: Client, itwin: str) -> None:
-    """Another version in Accept matches no operation; no version, or any type, is version 1."""
+def test_only_version_1_is_served(client: Client, itwin: str) -> None:
+    """Another version in Accept matches no operation; no version, or any type, means version 1."""
     client.put(itwin, picture())
     expected = {"v1": 200, "v2": 404, "v10": 404}
     for version, status in expected.items():
@@ -37,15 +37,15 @@ def test_only_version_1_is_there(client: Client, itwin: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "status"), [("v1", 200), ("v2", 200), ("v3", 404)])
-def test_access_control_is_at_version_2(client: Client, itwin: str, version: str, status: int) -> None:
-    """Its own client asks for that."""
+def test_access_control_is_served_as_version_2(client: Client, itwin: str, version: str, status: int) -> None:
+    """Its own client requests that."""
     accept = {"accept": f"application/vnd.bentley.itwin-platform.{version}+json"}
     answer = client.call("GET", f"/accesscontrol/itwins/{itwin}/permissions", headers=accept)
     assert answer.status_code == status
 
 
-def test_every_answer_has_its_own_correlation_id(client: Client, itwin: str) -> None:
-    """Successes, refusals, images, tokens, scripted answers and the control's."""
+def test_every_response_has_its_own_correlation_id(client: Client, itwin: str) -> None:
+    """Successes, refusals, images, tokens, scripted responses and the control's."""
     link = client.put(itwin, picture()).json()["image"]["smallImageUrl"]
     client.platform.script([ScriptedResponse(status=503)])
     answers = [

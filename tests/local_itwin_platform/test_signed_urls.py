@@ -11,7 +11,7 @@ from tests.local_itwin_platform.client import Client, Clock, picture
 
 
 def test_a_link_expires_after_an_hour_and_not_before(timed: tuple[Client, Clock]) -> None:
-    """403 as Azure Storage says it; a new link is good again."""
+    """403 with Azure Storage's own error; a new link is valid again."""
     client, clock = timed
     clock.now += 0.5
     itwin = client.platform.add_itwin()
@@ -27,7 +27,7 @@ def test_a_link_expires_after_an_hour_and_not_before(timed: tuple[Client, Clock]
     assert requests.get(renewed, timeout=HANG_S).status_code == 200
 
 
-def test_a_link_that_was_touched_is_refused(client: Client, itwin: str) -> None:
+def test_a_manipulated_link_is_refused(client: Client, itwin: str) -> None:
     """Nothing in it can be changed, left out or used for another image."""
     image = client.put(itwin, picture()).json()["image"]
     small, large = (urlsplit(image[f"{size}ImageUrl"]) for size in ("small", "large"))

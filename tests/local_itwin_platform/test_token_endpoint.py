@@ -18,7 +18,7 @@ BASIC = base64.b64encode(b"service-1:s3cr%3At+%26%25%C3%A4").decode()
 
 @pytest.mark.parametrize("way", ["form", "basic"])
 def test_a_client_gets_a_token_for_its_secret(client: Client, itwin: str, way: str) -> None:
-    """The secret comes in the form or as HTTP Basic; the token is good for an upload by that client."""
+    """The secret comes in the form or as HTTP Basic; the token is valid for an upload by that client."""
     if way == "form":
         answer = ask_token(client)
     else:
@@ -48,7 +48,7 @@ def test_a_client_gets_a_token_for_its_secret(client: Client, itwin: str, way: s
     ],
 )
 def test_a_bad_token_request_is_refused(client: Client, changes: dict[str, Any], status: int, code: str) -> None:
-    """With the error JSON of OAuth 2.0, which is not that of the API."""
+    """With the error JSON of OAuth 2.0, which differs from the API's."""
     answer = ask_token(client, **changes)
     assert (answer.status_code, answer.json()["error"]) == (status, code)
     assert answer.json()["error_description"]
@@ -56,7 +56,7 @@ def test_a_bad_token_request_is_refused(client: Client, changes: dict[str, Any],
 
 
 def test_a_secret_can_be_replaced_while_clients_still_use_the_old_one() -> None:
-    """As in the platform's own pages: a second secret is made, then the first is deleted; tokens stay good."""
+    """As on the platform's own pages: a second secret is created, then the first is deleted; tokens stay valid."""
     platform = ITwinPlatform(clients={"service-1": "hush-1"})
     with serve(platform.app) as address:
         client = Client(platform, address)
@@ -68,8 +68,8 @@ def test_a_secret_can_be_replaced_while_clients_still_use_the_old_one() -> None:
         assert ask_token(client, client_secret="hush-2").status_code == 200
 
 
-def test_a_client_authenticates_in_one_way(client: Client) -> None:
-    """Two ways at once, a wrong secret in the header, and a header that is none."""
+def test_a_client_must_authenticate_in_exactly_one_way(client: Client) -> None:
+    """Two ways at once, a wrong secret in the header, and a malformed header are refused."""
     both = ask_token(client, {"authorization": f"Basic {BASIC}"})
     assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
     wrong = base64.b64encode(b"service-1:wrong").decode()
@@ -81,7 +81,7 @@ def test_a_client_authenticates_in_one_way(client: Client) -> None:
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-def test_a_token_request_is_a_form_without_repetition(client: Client) -> None:
+def test_a_token_request_must_be_a_form_without_duplicates(client: Client) -> None:
     """JSON is refused, and so is a parameter given twice."""
     url = f"{client.address}/connect/token"
     assert requests.post(url, json=TOKEN_REQUEST, timeout=HANG_S).json()["error"] == "invalid_request"
