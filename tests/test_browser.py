@@ -156,7 +156,7 @@ def take_picture(page: Page, name: str) -> None:
 
 
 def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Path) -> None:
-    """The main story: dropped with the mouse, shown by its iTwin; and while the platform is down, nothing is lost."""
+    """The main story: dropped with the mouse, shown by its iTwin, and not lost while the platform is down."""
     for name, content in make_samples().items():
         (tmp_path / name).write_bytes(content)
     for name, file in (
@@ -216,8 +216,8 @@ def test_a_dropped_image_appears_and_survives_an_outage(page: Page, tmp_path: Pa
     take_picture(page, "console-phone.png")
 
 
-def test_a_folder_keeps_the_names_of_its_folders(page: Page, tmp_path: Path) -> None:
-    """What is dropped with a folder is called as in it."""
+def test_files_in_a_folder_keep_their_paths(page: Page, tmp_path: Path) -> None:
+    """A file that is dropped with its folder is named by its path in it."""
     (tmp_path / "site" / "north 1").mkdir(parents=True)
     for name in ("a.jpg", "north 1/b+ü%#.jpg"):
         (tmp_path / "site" / name).write_bytes(PHOTO)
@@ -226,7 +226,7 @@ def test_a_folder_keeps_the_names_of_its_folders(page: Page, tmp_path: Path) -> 
         expect(drop_named(page, name).locator(".pill")).to_have_text("uploaded")
 
 
-def test_a_file_that_is_refused_stops_no_other(page: Page, tmp_path: Path) -> None:
+def test_a_refused_file_does_not_stop_the_others(page: Page, tmp_path: Path) -> None:
     """It is named with the reason, and the rest of the folder is dropped."""
     deep = tmp_path / "site" / Path(*["m" * 250] * 5)
     deep.mkdir(parents=True)
@@ -241,8 +241,8 @@ def test_a_file_that_is_refused_stops_no_other(page: Page, tmp_path: Path) -> No
     expect(page.locator("#uploads")).to_be_hidden()
 
 
-def test_many_that_are_refused_are_not_all_named(page: Page) -> None:
-    """Ten tell enough; whoever listens to the page has to hear them all."""
+def test_at_most_ten_refused_files_are_named(page: Page) -> None:
+    """A screen reader would read all of them aloud."""
     told = page.evaluate("""async () => {
       const { dropFiles } = await import("/static/uploads.js");
       const file = new File(["x"], "a.jpg");
@@ -252,7 +252,7 @@ def test_many_that_are_refused_are_not_all_named(page: Page) -> None:
     assert (len(told), told[-1]) == (11, "and 15 more")
 
 
-def test_what_was_rejected_shows_how_large_it_is(page: Page, running: tuple[LocalCloud, str]) -> None:
+def test_a_rejected_drop_shows_its_size(page: Page, running: tuple[LocalCloud, str]) -> None:
     """In the list and when it is opened."""
     cloud, _ = running
     cloud.drop(cloud.itwin(), "notes.jpg", b"no image\n" * 200)
@@ -263,8 +263,8 @@ def test_what_was_rejected_shows_how_large_it_is(page: Page, running: tuple[Loca
     expect(rejected.locator("dd").filter(has_text=re.compile(r"^1\.8 kB$"))).to_be_visible()
 
 
-def test_what_waits_says_so(page: Page, running: tuple[LocalCloud, str]) -> None:
-    """Whether the app has it in hand or not, nobody outside can tell."""
+def test_a_waiting_drop_says_so(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Nobody outside can tell whether the app is already processing it."""
     cloud, _ = running
     page.get_by_role("switch", name="Slow").check()
     cloud.drop(cloud.itwin(), "slow.jpg", PHOTO)
@@ -274,7 +274,7 @@ def test_what_waits_says_so(page: Page, running: tuple[LocalCloud, str]) -> None
 
 
 def test_a_time_of_another_day_has_its_date(page: Page) -> None:
-    """What an earlier run left may be old."""
+    """Drops of an earlier run may be old."""
     shown = page.evaluate("""async () => {
       const { timeWords } = await import("/static/words.js");
       return [new Date(), "2020-02-03T12:05:06Z"].map(timeWords);
@@ -283,7 +283,7 @@ def test_a_time_of_another_day_has_its_date(page: Page) -> None:
     assert re.fullmatch(r"3 Feb 2020, \d\d:05:06", shown[1])
 
 
-def test_older_drops_do_not_vanish_without_a_word(browser: Browser, running: tuple[LocalCloud, str]) -> None:
+def test_the_page_says_if_older_drops_are_not_shown(browser: Browser, running: tuple[LocalCloud, str]) -> None:
     """The page says that there were more than it shows."""
     cloud, _ = running
     for name in ("a.jpg.part", "b.jpg.part"):
@@ -298,8 +298,8 @@ def test_older_drops_do_not_vanish_without_a_word(browser: Browser, running: tup
 
 
 @pytest.mark.parametrize("colours", ["none", "active"])
-def test_a_switch_shows_its_state_whoever_chose_the_colours(page: Page, colours: str) -> None:
-    """Windows' high contrast takes all colours away but its own."""
+def test_a_switch_shows_its_state_in_any_colour_scheme(page: Page, colours: str) -> None:
+    """Windows' high contrast replaces all colours by its own."""
     page.emulate_media(forced_colors="active" if colours == "active" else "none")
     page.get_by_role("switch", name="Slow").check()
     shown = {
@@ -309,7 +309,7 @@ def test_a_switch_shows_its_state_whoever_chose_the_colours(page: Page, colours:
     assert len(shown) == 2
 
 
-def test_files_can_be_picked_for_an_itwin(page: Page, running: tuple[LocalCloud, str], tmp_path: Path) -> None:
+def test_files_can_be_chosen_for_an_itwin(page: Page, running: tuple[LocalCloud, str], tmp_path: Path) -> None:
     """Without a mouse, with the iTwin's own button."""
     itwin = running[0].itwin(display_name="Quarry")
     (tmp_path / "picked.jpg").write_bytes(PHOTO)
@@ -321,7 +321,7 @@ def test_files_can_be_picked_for_an_itwin(page: Page, running: tuple[LocalCloud,
 
 
 def test_a_folder_can_be_chosen(page: Page, tmp_path: Path) -> None:
-    """Its files are called as if it had been dragged; and no mouse is needed."""
+    """Its files are named as if it had been dragged; no mouse is needed."""
     (tmp_path / "site" / "north").mkdir(parents=True)
     (tmp_path / "site" / "north" / "chosen.jpg").write_bytes(PHOTO)
     with page.expect_file_chooser() as chooser:
@@ -353,8 +353,8 @@ def test_what_a_program_needs_can_be_copied(
     expect(page.get_by_role("button", name="Copy the connection string")).to_have_text("Copy the connection string")
 
 
-def test_an_itwin_that_was_lacking_is_made_with_a_button(page: Page, running: tuple[LocalCloud, str]) -> None:
-    """Where it is told that it lacks."""
+def test_a_missing_itwin_can_be_created_with_a_button(page: Page, running: tuple[LocalCloud, str]) -> None:
+    """Where the page says that it is missing."""
     cloud, _ = running
     itwin = str(uuid.uuid4())
     cloud.drop(itwin, "lacking.jpg", PHOTO)
@@ -367,7 +367,7 @@ def test_an_itwin_that_was_lacking_is_made_with_a_button(page: Page, running: tu
 
 
 def test_the_preflight_leaves_no_red_row(page: Page, running: tuple[LocalCloud, str]) -> None:
-    """Its own drop is not what a person has to look after."""
+    """Its own drop needs nobody's attention."""
     cloud, _ = running
     key = {"x-functions-key": cloud.host.function_key}
     requests.get(f"{cloud.host.address}/api/preflight", headers=key, timeout=HANG_S)
@@ -383,7 +383,7 @@ CONTROLS = [
 
 
 def test_everything_can_be_done_with_the_keyboard(page: Page, running: tuple[LocalCloud, str]) -> None:
-    """Tab leads through in order, Space switches, Enter opens, and what is new takes nobody's place."""
+    """Tab moves in order, Space switches, Enter opens, and new rows do not move the focus."""
     cloud, _ = running
     itwin = cloud.itwin(display_name="School")
     cloud.drop(itwin, "keys.jpg", PHOTO)
@@ -410,7 +410,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, running: tuple[Loc
 
 
 def test_no_name_and_no_text_becomes_html(page: Page, running: tuple[LocalCloud, str]) -> None:
-    """What an attacker calls a file, or a service answers, is read and never run."""
+    """An attacker's file name, or a service's message, is shown and never executed."""
     cloud, _ = running
     itwin = cloud.itwin(display_name=HOSTILE)
     cloud.drop(itwin, HOSTILE, b"<script>alert(1)</script>")
@@ -425,8 +425,8 @@ def test_no_name_and_no_text_becomes_html(page: Page, running: tuple[LocalCloud,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_by_day_and_by_night(page: Page, running: tuple[LocalCloud, str], scheme: str) -> None:
-    """Nothing sticks out to the side, however long a name is, and text stands out from its ground."""
+def test_the_page_fits_a_phone_in_both_colour_schemes(page: Page, running: tuple[LocalCloud, str], scheme: str) -> None:
+    """Nothing overflows to the side, however long a name is, and text has enough contrast."""
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size(PHONE)
     for _ in range(5):
@@ -447,8 +447,8 @@ def test_it_fits_a_phone_by_day_and_by_night(page: Page, running: tuple[LocalClo
     assert bright == ([True, False] if scheme == "light" else [False, True])
 
 
-def test_five_hundred_drops_stay_quick(browser: Browser) -> None:
-    """While they come in the page answers at once, and soon after the last all are there; also when it is reloaded."""
+def test_the_page_stays_responsive_with_five_hundred_drops(browser: Browser) -> None:
+    """It responds at once while they arrive, and soon after the last one it shows all; also when it is reloaded."""
     with LocalCloud(filters=(NO_EVENTS,)) as cloud, open_console(cloud) as address, browser.new_page() as page:
         page.goto(address)
         expect(page.get_by_role("status")).to_have_text("live")
@@ -506,8 +506,8 @@ def put_drop_and_result(cloud: LocalCloud, name: str) -> None:
     cloud.drops.get_blob_client(RESULTS_CONTAINER, f"{dropped.itwin_id}/{name}.json").upload_blob(document)
 
 
-def test_the_page_finds_its_cloud_again(browser: Browser, running: tuple[LocalCloud, str]) -> None:
-    """When the cloud is restarted on its port, the page says so and goes on without being reloaded."""
+def test_the_page_reconnects_to_its_cloud(browser: Browser, running: tuple[LocalCloud, str]) -> None:
+    """When the cloud is restarted on its port, the page says so and continues without being reloaded."""
     cloud, _ = running
     with ExitStack() as stack, browser.new_page() as page:
         address = stack.enter_context(open_console(cloud))

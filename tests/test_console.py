@@ -128,8 +128,8 @@ def page(running: tuple[LocalCloud, str]) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("host", ["attacker.example", "127.0.0.1.attacker.example:80", "", "[", "0.0.0.0"])
-def test_only_loopback_names_are_answered(running: tuple[LocalCloud, str], host: str) -> None:
-    """A name of the attacker's that leads to loopback does not make the console theirs."""
+def test_only_requests_to_loopback_names_are_served(running: tuple[LocalCloud, str], host: str) -> None:
+    """An attacker's DNS name that resolves to loopback does not give access to the console."""
     for path in ("/", "/static/console.js", "/api/events"):
         answer = requests.get(running[1] + path, headers={"Host": host}, timeout=HANG_S)
         assert answer.status_code in (400, 403)
@@ -139,8 +139,8 @@ def test_only_loopback_names_are_answered(running: tuple[LocalCloud, str], host:
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://attacker.example", "http://127.0.0.1:1", "http://localhost"])
-def test_another_page_cannot_change_anything(running: tuple[LocalCloud, str], origin: str | None) -> None:
-    """Whatever a developer has open in the next tab, it neither drops, nor makes, nor switches."""
+def test_pages_of_other_sites_cannot_change_anything(running: tuple[LocalCloud, str], origin: str | None) -> None:
+    """Whatever a developer has open in another tab cannot drop, create or switch anything."""
     cloud, address = running
     before = len(cloud.platform.itwins())
     headers = {"Origin": origin} if origin else {}
@@ -159,8 +159,8 @@ def test_another_page_cannot_change_anything(running: tuple[LocalCloud, str], or
 
 
 @pytest.mark.parametrize("path", ["/", "/static/console.css", "/nothing", "/api/drops/x/before", "/api/itwins/x/image"])
-def test_no_answer_can_be_scripted_framed_or_embedded(page: Page, path: str) -> None:
-    """The browser is told so, whatever the answer is."""
+def test_no_response_can_be_scripted_framed_or_embedded(page: Page, path: str) -> None:
+    """The browser is told so, whatever the response is."""
     headers = page.get(path).headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "require-trusted-types-for 'script'" in headers["content-security-policy"]
@@ -170,16 +170,16 @@ def test_no_answer_can_be_scripted_framed_or_embedded(page: Page, path: str) -> 
     assert "access-control-allow-origin" not in headers
 
 
-def test_the_page_asks_nobody_else_and_makes_no_html_of_text() -> None:
-    """No address leads off the machine, and nothing that parses HTML or code is called."""
+def test_the_page_sends_no_request_elsewhere_and_makes_no_html_of_text() -> None:
+    """No address is off the machine, and nothing that parses HTML or code is called."""
     for file in STATIC.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text), file
         assert not re.search(r"(inner|outer|Adjacent)HTML|document\.write|\beval\b|new Function", text), file
 
 
-def test_whatever_is_written_to_storage_appears(running: tuple[LocalCloud, str], page: Page) -> None:
-    """Also what no page dropped, under its own name whatever that is, with what became of it."""
+def test_every_blob_written_to_storage_appears(running: tuple[LocalCloud, str], page: Page) -> None:
+    """Including those that no page dropped, under their own names, with their outcome."""
     cloud, _ = running
     itwin = cloud.itwin(display_name="Town Hall")
     cloud.drop(itwin, HOSTILE, PHOTO)
@@ -191,8 +191,8 @@ def test_whatever_is_written_to_storage_appears(running: tuple[LocalCloud, str],
     assert Image.open(io.BytesIO(page.get(f"/api/itwins/{itwin}/image").content)).format == "JPEG"
 
 
-def test_a_file_that_is_dropped_on_the_page_goes_the_whole_way(page: Page) -> None:
-    """Without an iTwin it gets one of its own, named after it; with one it lands there."""
+def test_a_file_dropped_on_the_page_is_uploaded(page: Page) -> None:
+    """Without an iTwin it gets a new one, named after it; with one it is uploaded to that."""
     made = page.send("POST", "/api/itwins", {"displayName": " Harbour "}).json()["id"]
     assert page.send("POST", f"/api/drops?itwin={made}&name=site%201/a%2Bb%23.jpg", PHOTO).status_code == 201
     assert page.drop("site 1/a+b#.jpg", status="uploaded", itwin=made)
@@ -213,13 +213,13 @@ def test_a_file_that_is_dropped_on_the_page_goes_the_whole_way(page: Page) -> No
         ("PUT", "/api/faults/flood", {"on": True}, 404),
     ],
 )
-def test_what_makes_no_sense_is_refused(page: Page, method: str, path: str, body: object, status: int) -> None:
-    """In particular nothing is dropped where the app writes its own."""
+def test_invalid_requests_are_refused(page: Page, method: str, path: str, body: object, status: int) -> None:
+    """In particular, nothing can be dropped into the app's own containers."""
     assert page.send(method, path, body).status_code == status
 
 
 def test_before_and_after_can_be_compared(running: tuple[LocalCloud, str], page: Page) -> None:
-    """The photo as it lay in its file, and exactly what was sent."""
+    """The photo as it is in its file, and exactly what was sent."""
     cloud, _ = running
     itwin = cloud.itwin()
     cloud.drop(itwin, "phone.jpg", phone_photo())
@@ -233,8 +233,8 @@ def test_before_and_after_can_be_compared(running: tuple[LocalCloud, str], page:
     assert cloud.platform.image(itwin) == (large.content, large.headers["content-type"])
 
 
-def test_what_the_app_refused_is_never_drawn(running: tuple[LocalCloud, str], page: Page) -> None:
-    """A file that nobody has found sound stays what it is: unread."""
+def test_a_rejected_file_is_never_drawn(running: tuple[LocalCloud, str], page: Page) -> None:
+    """Nobody has found it intact, so it is not decoded."""
     cloud, _ = running
     itwin = cloud.itwin()
     cloud.drop(itwin, "page.jpg", b"<script>alert(1)</script>")
@@ -243,7 +243,7 @@ def test_what_the_app_refused_is_never_drawn(running: tuple[LocalCloud, str], pa
         assert page.get(f"/api/drops/{drop['key']}/{side}").status_code == 404
 
 
-def test_a_picture_that_was_overwritten_is_not_shown_for_another(running: tuple[LocalCloud, str], page: Page) -> None:
+def test_an_overwritten_picture_is_not_shown_for_another_drop(running: tuple[LocalCloud, str], page: Page) -> None:
     """Each version of a blob is a drop of its own."""
     cloud, _ = running
     itwin = cloud.itwin()
@@ -258,8 +258,10 @@ def test_a_picture_that_was_overwritten_is_not_shown_for_another(running: tuple[
     assert page.get(f"/api/drops/{old['key']}/after?large").content == PHOTO
 
 
-def test_a_container_that_is_no_itwin_shows_its_rejection(running: tuple[LocalCloud, str], page: Page) -> None:
-    """Of a drop that was never read, the result is put where it belongs."""
+def test_a_drop_in_a_container_without_an_itwin_shows_its_rejection(
+    running: tuple[LocalCloud, str], page: Page
+) -> None:
+    """The result of a drop that was never read is shown with its drop."""
     running[0].drop("harbour", "a.jpg", PHOTO)
     drop = page.drop("a.jpg", status="rejected", itwin="harbour")
     assert drop["result"]["error"]["code"] == "ContainerNotAnITwin"
@@ -267,7 +269,7 @@ def test_a_container_that_is_no_itwin_shows_its_rejection(running: tuple[LocalCl
 
 
 def test_a_drop_waits_while_the_platform_is_down(running: tuple[LocalCloud, str], page: Page) -> None:
-    """A switch is seen at work, and so is the recovery."""
+    """The effect of a switch can be seen, and so can the recovery."""
     itwin = running[0].itwin()
     assert page.send("PUT", "/api/faults/outage", {"on": True}).status_code == 204
     assert page.wait_for(lambda item: item["key"] == "faults" and item["outage"])
@@ -278,8 +280,8 @@ def test_a_drop_waits_while_the_platform_is_down(running: tuple[LocalCloud, str]
     assert page.drop("down.jpg", status="uploaded", itwin=itwin)["result"]["attempts"] > 1
 
 
-def test_each_attempt_is_told(running: tuple[LocalCloud, str], page: Page) -> None:
-    """Who comes later still sees how a drop survived."""
+def test_each_attempt_is_shown(running: tuple[LocalCloud, str], page: Page) -> None:
+    """Whoever opens the page later can still see how a drop survived."""
     cloud, _ = running
     itwin = cloud.itwin()
     cloud.platform.script([ScriptedResponse(503, path=f"/itwins/{itwin}/image")])
@@ -291,7 +293,7 @@ def test_each_attempt_is_told(running: tuple[LocalCloud, str], page: Page) -> No
     ]
 
 
-def test_what_the_app_leaves_alone_is_not_waited_for(running: tuple[LocalCloud, str], page: Page) -> None:
+def test_an_ignored_drop_is_shown_as_ignored(running: tuple[LocalCloud, str], page: Page) -> None:
     """An unfinished copy has no result, and the page says why."""
     cloud, _ = running
     itwin = cloud.itwin()
@@ -304,8 +306,8 @@ def test_what_the_app_leaves_alone_is_not_waited_for(running: tuple[LocalCloud, 
         assert page.drop(name, status=status, itwin=itwin)["ignored"] is is_ignored
 
 
-def test_an_itwin_that_a_drop_lacked_can_be_made(running: tuple[LocalCloud, str], page: Page) -> None:
-    """And the file dropped again, as the app has given it its last word; only where that is what was wrong."""
+def test_the_missing_itwin_of_a_drop_can_be_created(running: tuple[LocalCloud, str], page: Page) -> None:
+    """And the file dropped again once its result is final; only if a missing iTwin was the problem."""
     cloud, _ = running
     itwin = str(uuid.uuid4())
     cloud.drop(itwin, "early.jpg", PHOTO)
@@ -319,8 +321,8 @@ def test_an_itwin_that_a_drop_lacked_can_be_made(running: tuple[LocalCloud, str]
     assert len(cloud.platform.itwins()) == before
 
 
-def test_the_preflights_own_drop_is_known_as_such(running: tuple[LocalCloud, str], page: Page) -> None:
-    """That it is rejected is what the preflight wants; anybody's else stays what it is."""
+def test_the_preflights_own_drop_is_recognized(running: tuple[LocalCloud, str], page: Page) -> None:
+    """The preflight expects its rejection; nobody else's drop is treated like that."""
     cloud, _ = running
     key = {"x-functions-key": cloud.host.function_key}
     requests.get(f"{cloud.host.address}/api/preflight", headers=key, timeout=HANG_S)
@@ -330,8 +332,8 @@ def test_the_preflights_own_drop_is_known_as_such(running: tuple[LocalCloud, str
     assert page.drop("a.probe", status="uploaded")["isProbe"] is False
 
 
-def test_a_damaged_result_does_not_end_the_console(running: tuple[LocalCloud, str], page: Page) -> None:
-    """The results container may hold anything; what comes after is shown all the same."""
+def test_a_damaged_result_does_not_stop_the_console(running: tuple[LocalCloud, str], page: Page) -> None:
+    """The results container may contain anything; later results are still shown."""
     cloud, _ = running
     results = cloud.drops.get_container_client("results")
     for name, text in (("a.json", "{"), ("b.json", "[]"), ("c.json", '{"source": {"blob": 1}}')):
@@ -341,8 +343,8 @@ def test_a_damaged_result_does_not_end_the_console(running: tuple[LocalCloud, st
     assert page.drop("later.jpg", status="uploaded", itwin=itwin)
 
 
-def test_what_an_earlier_run_left_is_recalled(tmp_path: Path) -> None:
-    """With a data folder, a new cloud shows the old drops, and the platform knows its iTwins and their images."""
+def test_drops_of_an_earlier_run_are_shown_again(tmp_path: Path) -> None:
+    """With a data folder, a new cloud shows the old drops, and the platform has its iTwins and their images."""
     itwin = str(uuid.uuid4())
     with LocalCloud(data=tmp_path) as cloud:
         cloud.itwin(itwin, "Town Hall")
@@ -354,8 +356,8 @@ def test_what_an_earlier_run_left_is_recalled(tmp_path: Path) -> None:
         assert [known.properties["displayName"] for known in cloud.platform.itwins()] == ["Town Hall"]
 
 
-def test_of_more_drops_than_are_shown_the_newest_are() -> None:
-    """Also of those that were there before, whatever they are called; and the page can tell that there were more."""
+def test_only_the_newest_drops_are_shown_if_there_are_many() -> None:
+    """Earlier runs' drops count too, whatever their names; and the page can tell that there were more."""
     with LocalCloud() as cloud:
         for name in ("c.jpg", "b.jpg", "a.jpg"):
             before = int(time.time())
@@ -369,8 +371,8 @@ def test_of_more_drops_than_are_shown_the_newest_are() -> None:
             page.wait_for(lambda _: page.names() == {"a.jpg", "d.jpg"})
 
 
-def test_each_switch_makes_the_platform_answer_so() -> None:
-    """Alone and together; the graver refusal comes first."""
+def test_each_switch_makes_the_platform_respond_accordingly() -> None:
+    """Alone and together; the more serious refusal takes precedence."""
     platform = ITwinPlatform()
     faults = Faults(platform)
     expected = {("throttle",): 429, ("throttle", "login"): 401, ("throttle", "login", "outage"): 503, ("slow",): None}
@@ -385,8 +387,8 @@ def test_each_switch_makes_the_platform_answer_so() -> None:
     assert platform.remaining_script() == []
 
 
-def test_somebody_elses_script_switches_the_faults_off() -> None:
-    """What the switches show is what the platform does."""
+def test_a_script_set_by_another_program_switches_the_faults_off() -> None:
+    """The switches show what the platform does."""
     platform = ITwinPlatform()
     faults = Faults(platform)
     faults.switch("outage", on=True)
@@ -397,8 +399,8 @@ def test_somebody_elses_script_switches_the_faults_off() -> None:
     assert not any(faults.state().values())
 
 
-def test_a_reader_gets_what_is_new_to_it() -> None:
-    """And nothing twice, and nothing that did not change."""
+def test_each_reader_gets_what_is_new_to_it() -> None:
+    """Nothing twice, and nothing that did not change."""
     board = Board()
     board.put("a", {"n": 1})
     first, items = board.changes_since(0)
@@ -411,8 +413,8 @@ def test_a_reader_gets_what_is_new_to_it() -> None:
     assert board.keys("") == ["b"]
 
 
-def test_pictures_take_no_more_memory_than_they_may() -> None:
-    """The oldest give way."""
+def test_pictures_take_no_more_memory_than_the_limit() -> None:
+    """The oldest are discarded."""
     pictures = Pictures(max_bytes=10)
     for key in ("a", "b", "c"):
         pictures.keep(key, (b"12345", "image/png"))
@@ -420,7 +422,7 @@ def test_pictures_take_no_more_memory_than_they_may() -> None:
 
 
 @pytest.mark.parametrize("kind", ["I;16", "CMYK", "P", "LA", "1"])
-def test_pictures_of_any_kind_are_drawn(kind: str) -> None:
+def test_pictures_of_any_kind_can_be_shown(kind: str) -> None:
     """A browser shows neither TIFF nor CMYK; the console shows both."""
     data = encode(Image.new(kind, (1000, 500)), "TIFF")
     drawn = Pictures().draw("a", lambda: data)
@@ -430,7 +432,7 @@ def test_pictures_of_any_kind_are_drawn(kind: str) -> None:
 
 
 def test_python_m_local_prints_the_consoles_address_first(tmp_path: Path) -> None:
-    """Whoever starts the cloud is led to the page, on the port of their choice, and waits seconds, not minutes."""
+    """Whoever starts the cloud finds the page, on the port of their choice, within seconds, not minutes."""
     with listen() as free:
         port = free.getsockname()[1]
     child = Child(

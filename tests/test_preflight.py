@@ -57,8 +57,8 @@ def identity(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
-    """Every check is made and says so, and the answer is a success."""
+def test_every_check_succeeds_if_everything_is_set_up(cloud: LocalCloud) -> None:
+    """Each one is made and reported, and the response is a success."""
     itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_modify"]})
     answer = ask(cloud, itwin=itwin_id)
     assert answer.status_code == 200, answer.text
@@ -80,12 +80,12 @@ def test_all_works_where_all_is_set_up(cloud: LocalCloud) -> None:
     assert f"valid until 20{time.gmtime().tm_year % 100}" in answer.text
 
 
-def test_it_wants_the_function_key(cloud: LocalCloud) -> None:
-    """Nobody else learns how the app is set up."""
+def test_the_preflight_requires_the_function_key(cloud: LocalCloud) -> None:
+    """Nobody else learns how the app is configured."""
     assert ask(cloud, key="wrong").status_code == 401
 
 
-def test_it_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  # noqa: ARG001 - sets the environment
+def test_the_preflight_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  # noqa: ARG001 - sets the environment
     """Neither the whole token nor one of its parts is in the report."""
     token = cloud.identity.tokens.issue(subject=SYSTEM_ASSIGNED_ID, audience=PLATFORM_AUDIENCE)
     text = str(examine(environment(cloud), event_timeout_s=HANG_S))
@@ -95,8 +95,8 @@ def test_it_never_shows_the_token(cloud: LocalCloud, identity: None) -> None:  #
     assert "Bearer" not in text
 
 
-def test_it_leaves_nothing_behind() -> None:
-    """Probes are taken back, and no iTwin is changed: in a cloud where nobody else drops anything."""
+def test_the_preflight_leaves_nothing_behind() -> None:
+    """Probes are removed, and no iTwin is changed, in a cloud that nobody else uses."""
     with LocalCloud() as cloud:
 
         def everything() -> set[tuple[str, str]]:
@@ -110,14 +110,14 @@ def test_it_leaves_nothing_behind() -> None:
 
 
 def test_without_an_itwin_its_permission_is_not_checked(cloud: LocalCloud) -> None:
-    """What was not asked is not called a failure."""
+    """A check that was not requested is not called a failure."""
     answer = ask(cloud)
     assert answer.status_code == 200
     assert "[not checked] iTwin: Name an iTwin" in answer.text
 
 
 def test_a_missing_permission_is_named(cloud: LocalCloud) -> None:
-    """The likely failure of a first run: the app's user has no role on the iTwin."""
+    """The most likely failure of a first run: the app's user has no role on the iTwin."""
     itwin_id = cloud.itwin(permissions={SYSTEM_ASSIGNED_ID: ["itwins_view"]})
     answer = ask(cloud, itwin=itwin_id)
     assert answer.status_code == 503
@@ -133,7 +133,7 @@ def test_a_missing_permission_is_named(cloud: LocalCloud) -> None:
     ],
 )
 @pytest.mark.usefixtures("identity")
-def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, status: int, says: str) -> None:
+def test_a_refusal_by_the_platform_is_reported_with_what_to_do(cloud: LocalCloud, status: int, says: str) -> None:
     """Neither a redirect nor an error counts as a permission, and the address to check is named."""
     itwin_id = cloud.itwin()
     headers = {"location": "https://elsewhere.example/"}
@@ -149,7 +149,7 @@ def test_what_the_platform_refuses_is_told_with_what_to_do(cloud: LocalCloud, st
     ("itwin_id", "says"),
     [("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "has no iTwin"), ("Town-Hall", "is not an iTwin ID")],
 )
-def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: str) -> None:
+def test_an_invalid_itwin_id_is_reported(cloud: LocalCloud, itwin_id: str, says: str) -> None:
     """A misspelt ID is found here and not by the first drop."""
     report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S)
     assert not report.is_good
@@ -157,8 +157,8 @@ def test_an_itwin_that_is_none_is_told(cloud: LocalCloud, itwin_id: str, says: s
 
 
 @pytest.mark.usefixtures("identity")
-def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
-    """The permission alone lets nobody drop."""
+def test_an_itwin_without_a_container_is_reported(cloud: LocalCloud) -> None:
+    """The permission alone does not suffice to drop images."""
     itwin_id = cloud.platform.add_itwin(display_name="No container")
     report = examine(environment(cloud), itwin_id=itwin_id, event_timeout_s=HANG_S)
     assert finding(report, "iTwin")[0] == "works"
@@ -167,7 +167,7 @@ def test_an_itwin_without_a_container_is_told(cloud: LocalCloud) -> None:
 
 @pytest.mark.usefixtures("identity")
 def test_wrong_settings_are_listed_and_the_rest_is_still_checked(cloud: LocalCloud) -> None:
-    """Every problem at once; what needs no wrong setting is checked all the same."""
+    """Every problem at once; checks that need none of those settings are still made."""
     report = examine(environment(cloud, ITWIN_LOGIN="password", ITWIN_TIMEOUT_S="soon"), event_timeout_s=HANG_S)
     verdict, text = finding(report, "Settings")
     assert verdict == "fails"
@@ -232,10 +232,10 @@ ROLES = ("Storage Blob Data", "Storage Queue Data Contributor", "DropStorage__cl
         ({"ITWIN_API_URL": "https://api.bentley.com"}, "Settings", ["ITWIN_LOGIN", "gateway", "ITWIN_API_URL"]),
     ],
 )
-def test_each_wrong_thing_is_named_and_no_secret_is(
+def test_each_problem_is_named_and_no_secret_is(
     cloud: LocalCloud, changes: dict[str, str], subject: str, names: Sequence[str]
 ) -> None:
-    """One thing wrong at a time: the check that fails names the setting or the role, and nothing that was in it."""
+    """With one problem at a time, the failing check names the setting or the role, and never a secret value."""
     key = dict(part.split("=", 1) for part in cloud.connection_string.rstrip(";").split(";"))["AccountKey"]
     cloud.vault.set_secret("itwin-client-secret", SECRET)
     places = {
@@ -296,7 +296,7 @@ def claims_of(**claims: object) -> str:
         (claims_of(iss="i", client_id="app"), "Its claims: issuer 'i', client 'app'."),
     ],
 )
-def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str) -> None:
+def test_a_token_is_described_by_the_claims_it_has(cloud: LocalCloud, token: str, says: str) -> None:
     """Authorities differ in what they put into a token; what is missing is left out."""
     with serve(JSONResponse({"access_token": token, "expires_in": 3600})) as authority:
         cloud.vault.set_secret("itwin-client-secret", SECRET)
@@ -311,7 +311,7 @@ def test_a_token_is_told_by_what_it_has(cloud: LocalCloud, token: str, says: str
 
 
 @pytest.mark.usefixtures("identity")
-def test_the_current_version_of_the_secret_is_told_with_its_expiry(cloud: LocalCloud) -> None:
+def test_the_current_version_of_the_secret_is_reported_with_its_expiry(cloud: LocalCloud) -> None:
     """Drops may still be uploaded with an earlier one: the preflight proves that the new one works."""
     versions = []
     with serve(JSONResponse({"access_token": "opaque", "expires_in": 3600})) as authority:
@@ -325,14 +325,14 @@ def test_the_current_version_of_the_secret_is_told_with_its_expiry(cloud: LocalC
             assert ("expires on 2027-03-01" if expires else "has no expiry date") in text
 
 
-def test_without_storage_settings_nothing_is_tried_there() -> None:
-    """An empty environment is told what it lacks, and nothing raises."""
+def test_without_storage_settings_storage_is_not_checked() -> None:
+    """An empty environment yields the list of what is missing, and no exception."""
     report = examine({})
     assert [found.verdict for found in report.findings] == ["fails", *["not checked"] * 9]
 
 
 @pytest.mark.usefixtures("identity")
-def test_a_token_that_cannot_be_had_is_told(cloud: LocalCloud) -> None:
+def test_a_failing_login_is_reported(cloud: LocalCloud) -> None:
     """The message names the settings to check."""
     settings = environment(cloud, AZURE_CLIENT_ID=str(uuid.uuid4()))
     verdict, text = finding(examine(settings, event_timeout_s=HANG_S), "Access token")
@@ -342,7 +342,7 @@ def test_a_token_that_cannot_be_had_is_told(cloud: LocalCloud) -> None:
 
 @pytest.mark.usefixtures("identity")
 def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
-    """What a deployment makes and somebody deleted, as on an account that has nothing yet."""
+    """One that a deployment creates and somebody deleted, or all of them on a new account."""
     with Azurite() as empty:
         report = examine(environment(cloud, DropStorage=empty.connection_string), event_timeout_s=0)
     deploy = "does not exist: deploy the infrastructure again"
@@ -353,8 +353,8 @@ def test_a_missing_container_or_queue_is_named(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.usefixtures("identity")
-def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
-    """An app that writes its results elsewhere stands for a subscription that does not point here."""
+def test_events_that_do_not_reach_the_app_are_reported(cloud: LocalCloud) -> None:
+    """An app that writes its results elsewhere stands for a subscription that points elsewhere."""
     cloud.drops.create_container("results-of-another-app")
     report = examine(environment(cloud, RESULTS_CONTAINER="results-of-another-app"), event_timeout_s=1)
     verdict, text = finding(report, "Events")
@@ -364,8 +364,8 @@ def test_events_that_lead_nowhere_are_told(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.usefixtures("identity")
-def test_what_waits_for_another_attempt_is_counted(cloud: LocalCloud) -> None:
-    """An operator sees at once whether drops pile up; what the check itself sends is not among them."""
+def test_waiting_drops_are_counted(cloud: LocalCloud) -> None:
+    """An operator sees at once whether drops pile up; the check's own message is not counted."""
     with QueueClient.from_connection_string(cloud.connection_string, RETRY_QUEUE) as queue:
         before = queue.get_queue_properties().approximate_message_count or 0
         verdict, text = finding(examine(environment(cloud), event_timeout_s=HANG_S), "Queues")
@@ -375,8 +375,8 @@ def test_what_waits_for_another_attempt_is_counted(cloud: LocalCloud) -> None:
 
 
 @pytest.mark.parametrize("name", POISON_QUEUES)
-def test_messages_that_stand_in_a_poison_queue_fail(name: str) -> None:
-    """Nobody takes them but the app, so where they stand the app could not; Azurite alone has no app."""
+def test_messages_in_a_poison_queue_fail_the_check(name: str) -> None:
+    """Only the app removes them, so if they stay there, the app could not; no app runs in this test."""
     with Azurite() as empty:
         for each in (RETRY_QUEUE, *POISON_QUEUES):
             with QueueClient.from_connection_string(empty.connection_string, each) as queue:
@@ -391,8 +391,8 @@ def test_messages_that_stand_in_a_poison_queue_fail(name: str) -> None:
     assert "shared.replay" in text
 
 
-def test_whoever_does_not_answer_is_named_check_by_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Storage, identity, token authority and platform that take every connection and say nothing cost no more time."""
+def test_every_unresponsive_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage, identity, token authority and platform that accept connections and never respond cost no more time."""
 
     def hang(connection: socket.socket) -> None:
         while connection.recv(10_000):
@@ -426,10 +426,10 @@ def test_whoever_does_not_answer_is_named_check_by_check(monkeypatch: pytest.Mon
     ],
 )
 @pytest.mark.usefixtures("identity")
-def test_only_the_platforms_own_refusal_proves_the_way_to_it(
+def test_only_the_platforms_own_error_proves_that_it_was_reached(
     cloud: LocalCloud, answer: ScriptedResponse, says: str
 ) -> None:
-    """A page of something else behind a wrong address is not the platform, whatever its status."""
+    """Another server behind a wrong address is not the platform, whatever its status."""
     cloud.platform.script([replace_path(answer)])
     verdict, text = finding(examine(environment(cloud), event_timeout_s=0), "iTwin Platform")
     assert verdict == "fails"
@@ -441,10 +441,10 @@ def replace_path(answer: ScriptedResponse) -> ScriptedResponse:
     return dataclasses.replace(answer, path=f"/itwins/{NIL_ITWIN}/image")
 
 
-def test_the_local_command_prints_the_same(
+def test_the_local_command_prints_the_same_report(
     cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`python -m local preflight` finds the cloud that runs, and its exit code is the verdict."""
+    """`python -m local preflight` finds the running cloud, and its exit code is the verdict."""
     monkeypatch.setenv("LOCAL_CLOUD_FOLDER", os.fspath(tmp_path))
     assert run_local(["preflight"]) == 1
     assert "No local cloud is running" in capsys.readouterr().err

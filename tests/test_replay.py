@@ -80,7 +80,7 @@ def result(itwin: str, blob: str, status: str, day: int) -> dict[str, Any]:
 def test_a_dry_run_names_the_drops_and_does_nothing(
     account: dict[str, str], capsys: pytest.CaptureFixture[str], options: list[str], drops: list[str]
 ) -> None:
-    """What is chosen by status, iTwin and time is printed; no message is sent."""
+    """Drops selected by status, iTwin and time are printed; no message is sent."""
     assert replay.main([*options, "--dry-run"], account) == 0
     printed = capsys.readouterr().out.splitlines()
     assert sorted(printed[:-1]) == drops
@@ -89,16 +89,14 @@ def test_a_dry_run_names_the_drops_and_does_nothing(
     assert queue.get_queue_properties().approximate_message_count == 0
 
 
-def test_missing_settings_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """An operator without settings learns of --account."""
+def test_missing_settings_are_reported_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """It mentions --account."""
     assert replay.main(["--status", "failed"], {}) == 2
     assert "--account" in capsys.readouterr().err
 
 
-def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
-    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The iTwin was made too late; after a replay the image is there, and the result says so."""
+def test_a_rejected_drop_is_uploaded_when_it_is_replayed(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """The iTwin was created too late; after a replay the image is there, and the result says so."""
     itwin_id = str(uuid.uuid4())
     cloud.platform.script([ScriptedResponse(404, {}, NOT_FOUND, path=f"/itwins/{itwin_id}/image")])
     dropped = cloud.drop(itwin_id, "photo.jpg", PHOTO)
@@ -112,8 +110,10 @@ def test_a_drop_that_was_rejected_goes_up_when_it_is_replayed(
     assert cloud.platform.image(itwin_id) == (PHOTO, "image/jpeg")
 
 
-def test_what_has_no_result_of_its_content_is_caught_up(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    """Blobs from before the deployment, and lost events; not what has ended, is ignored, or was touched or archived."""
+def test_blobs_without_a_result_of_their_content_are_sent(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Blobs from before the deployment and lost events; not those that ended, are ignored, touched or archived."""
     itwin_id, done, archived = cloud.itwin(), "done.jpg", "archived.jpg"
     for name in (archived, done):
         assert cloud.result(cloud.drop(itwin_id, name, PHOTO))["status"] == "uploaded"
@@ -139,8 +139,8 @@ def test_what_has_no_result_of_its_content_is_caught_up(cloud: LocalCloud, capsy
     assert capsys.readouterr().out.splitlines()[-1] == "0 drops are on their way."
 
 
-def test_catching_up_goes_on_where_it_was_stopped(azurite: Azurite) -> None:
-    """Whatever stopped it, the next run begins at the iTwin that it was at."""
+def test_catching_up_continues_where_it_was_stopped(azurite: Azurite) -> None:
+    """Whatever stopped it, the next run begins with the iTwin that was in progress."""
     itwins = sorted(str(uuid.uuid4()) for _ in range(3))
     with BlobServiceClient.from_connection_string(azurite.connection_string) as storage:
         for itwin_id in itwins:
@@ -171,7 +171,7 @@ echo '{{"accessToken": "{token}", "expires_on": 4102444800, "expiresOn": "2100-0
 def test_the_operators_own_login_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No key and no setting of the app: who is logged in with `az` reads the results and writes to the queue."""
+    """Without a key or a setting of the app: anyone logged in with `az` reads results and sends messages."""
     certificate, key = trusted_certificate(tmp_path, monkeypatch)
     entra = TokenIssuer("https://sts.windows.net/tenant/")
     calls, token = tmp_path / "calls", entra.issue(subject="operator", audience="https://storage.azure.com")
@@ -196,8 +196,8 @@ def test_the_operators_own_login_is_enough(
     assert "account get-access-token" in calls.read_text()
 
 
-def test_an_operator_who_is_not_logged_in_learns_that_in_one_sentence(tmp_path: Path) -> None:
-    """Not by screens of the SDK's log, and not as if the app's identity lacked a role."""
+def test_a_missing_login_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    """Without screens of the SDK's log, and without claiming that the app's identity lacks a role."""
     environ = {"PATH": str(tmp_path), "HOME": str(tmp_path), "AZURE_TOKEN_CREDENTIALS": "dev"}
     command = [sys.executable, "-m", "shared.replay", "--account", "drops", "--missing"]
     ended = subprocess.run(
@@ -207,7 +207,7 @@ def test_an_operator_who_is_not_logged_in_learns_that_in_one_sentence(tmp_path: 
     assert ended.stderr == ("No access token for Azure Storage could be obtained: run `az login`, then try again.\n")
 
 
-def test_what_storage_refuses_an_operator_is_not_blamed_on_the_app(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_operator_is_not_told_about_the_apps_roles(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong key stands for a missing role: both are refused with 403."""
     with Azurite() as azurite:
         account = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))

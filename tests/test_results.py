@@ -46,14 +46,14 @@ RESULT = Result(ATTEMPT, Recorded(), SOURCE.facts, IMAGE, UPLOADED, START, START
 
 @pytest.mark.parametrize("is_labelled", [False, True])
 def test_the_digest_is_that_of_what_was_sent(*, is_labelled: bool) -> None:
-    """What passed untouched is what was dropped, unless that was gzipped."""
+    """For an image that is passed through, it is that of the drop, unless that was gzipped."""
     source = Source(DROP, SourceFacts(VERSION, 2, SHA256, {}), b"sent", is_labelled_gzip=is_labelled)
     image = NormalizedImage(b"sent", "image/png", 4, 3, (), ImageHeader("image/png", 4, 3))
     assert ImageFacts.of(image, source).sha256 == (hashlib.sha256(b"sent").hexdigest() if is_labelled else SHA256)
 
 
-def test_an_upload_tells_the_whole_story() -> None:
-    """The platform's object stands unchanged at the top; everything of ours beside it."""
+def test_the_result_of_an_upload_is_complete() -> None:
+    """The platform's object is unchanged at the top, with the app's own fields beside it."""
     document = check_result(RESULT.document())
     assert document == {
         "status": "uploaded",
@@ -88,8 +88,8 @@ def test_an_upload_tells_the_whole_story() -> None:
     }
 
 
-def test_the_platforms_error_is_kept_whole() -> None:
-    """Whoever reads the API's page can read it; what to do about it stands beside."""
+def test_the_platforms_error_is_kept_unchanged() -> None:
+    """Readers of the API's page understand it; what to do about it is in a separate field."""
     error = {"code": "InvalidiTwinsRequest", "message": "No.", "details": [{"code": "InvalidValue"}], "new": 1}
     verdict = decipher_response(422, {"x-correlation-id": "c0ffee"}, json.dumps({"error": error}).encode())
     document = check_result(replace(RESULT, verdict=verdict).document())
@@ -114,10 +114,10 @@ odd_object = st.dictionaries(own_names, st.text() | odd_json)
     odd_object,
     st.fixed_dictionaries({}, optional={"id": st.text(), "code": st.text(), "message": st.text()}),
 )
-def test_every_result_is_what_the_schema_says_and_keeps_the_platforms_object_whole(
+def test_every_result_is_valid_and_keeps_the_platforms_object_unchanged(
     status: int, odd: dict[str, Any], usual: dict[str, Any]
 ) -> None:
-    """Whatever the platform answers; what it cannot mean is told in the app's own words."""
+    """Whatever the platform responds; a response that makes no sense is described in the app's own words."""
     sent = {**odd, **usual}
     body = json.dumps({"image": sent, "error": sent}).encode()
     verdict = decipher_response(status, {}, body)
@@ -131,16 +131,16 @@ def test_every_result_is_what_the_schema_says_and_keeps_the_platforms_object_who
         assert document["error"] == (sent if has_words else own)
 
 
-def test_an_error_of_ours_has_the_same_shape() -> None:
-    """One reader understands both."""
+def test_the_apps_own_errors_have_the_same_shape() -> None:
+    """The same code can parse both."""
     document = check_result(replace(RESULT, image=None, verdict=CorruptImage("Cut short.")).document())
     assert document["error"] == {"code": "CorruptImage", "message": "Cut short."}
     assert document["response"] is None
     assert document["sent"] is None
 
 
-def test_what_was_never_read_is_null() -> None:
-    """A result of a blob that has gone says what is known, and no more."""
+def test_facts_that_were_never_read_are_null() -> None:
+    """The result of a deleted blob says what is known, and no more."""
     for attempt, known in (
         (Attempt(DROP, 1, START), set()),
         (Attempt(DROP, 1, START, "0x8D"), set()),
@@ -152,12 +152,12 @@ def test_what_was_never_read_is_null() -> None:
         assert {k for k, v in document["source"].items() if v is not None} == {"container", "blob", "metadata"} | known
 
 
-def test_the_name_is_known_to_whoever_dropped_the_blob() -> None:
+def test_the_uploader_can_compute_the_name_of_the_result() -> None:
     """Sub-folders keep their names, so that a system can wait for the result of its own drop."""
     assert result_name(Drop(ITWIN, "site 1/ä+%#.jpg")) == f"{ITWIN}/site 1/ä+%#.jpg.json"
 
 
-def test_names_too_long_for_a_suffix_stay_apart() -> None:
+def test_names_too_long_for_a_suffix_stay_distinct() -> None:
     """A blob's name may have 1,024 characters, and so may its result's."""
     names = [result_name(Drop(ITWIN, "n" * 1023 + end)) for end in "ab"]
     assert [len(name) for name in names] == [1024, 1024]
@@ -166,15 +166,15 @@ def test_names_too_long_for_a_suffix_stay_apart() -> None:
 
 
 def test_a_superseded_drop_names_the_newer_one() -> None:
-    """The uploader sees which image is up instead."""
+    """The uploader learns which image was uploaded instead."""
     newer = Upload(Version(START, "0x9", "b.jpg"), START, {})
     document = check_result(replace(RESULT, image=None, verdict=Superseded(newer)).document())
     assert document["status"] == "superseded"
     assert "b.jpg" in document["reason"]
 
 
-def test_a_drop_that_is_tried_again_says_when() -> None:
-    """`retrying` is no end."""
+def test_a_result_that_is_retrying_says_when() -> None:
+    """The status `retrying` is not final."""
     document = check_result(
         replace(RESULT, verdict=PlatformUnavailable("x"), next_attempt_at=START + timedelta(minutes=1)).document()
     )
@@ -190,7 +190,7 @@ def store(azurite: Azurite) -> Iterator[tuple[ContainerClient, ResultStore]]:
 
 
 def test_a_result_is_written_as_json(store: tuple[ContainerClient, ResultStore]) -> None:
-    """Also where the platform's own JSON holds what UTF-8 cannot: it comes back as it was."""
+    """Even if the platform's own JSON contains what UTF-8 cannot encode: it comes back unchanged."""
     container, results = store
     odd = UploadedImage({"id": "ü\ud800"}, PlatformResponse(201))
     assert results.write(DROP, replace(RESULT, verdict=odd).document(), Recorded())
@@ -201,8 +201,8 @@ def test_a_result_is_written_as_json(store: tuple[ContainerClient, ResultStore])
     assert results.read(DROP).version == VERSION
 
 
-def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerClient, ResultStore]) -> None:
-    """Whoever finds that another was quicker looks again before it writes."""
+def test_of_two_concurrent_writes_the_final_result_stays(store: tuple[ContainerClient, ResultStore]) -> None:
+    """A writer that finds a newer result reads it before it writes again."""
     _, results = store
     retrying = replace(RESULT, verdict=PlatformUnavailable("x"), next_attempt_at=START).document()
     assert results.write(DROP, retrying, Recorded())
@@ -218,7 +218,7 @@ def test_of_two_who_write_at_once_the_final_result_stays(store: tuple[ContainerC
     [b"", b"{", b"[]", b"null", b"\xff", b'{"status": {}, "source": 1}', b'{"status": "uploaded", "image": NaN}'],
 )
 def test_a_damaged_result_is_replaced(store: tuple[ContainerClient, ResultStore], damage: bytes) -> None:
-    """What somebody damaged by hand neither stops a drop nor counts as an end."""
+    """A manually damaged result neither stops a drop nor counts as final."""
     container, results = store
     container.upload_blob(result_name(DROP), damage, overwrite=True)
     found = results.read(DROP)

@@ -49,8 +49,8 @@ attempts = st.builds(
 
 
 @given(attempts)
-def test_a_message_makes_the_next_attempt(attempt: Attempt) -> None:
-    """All that is known of a drop goes along, in what one queue message holds."""
+def test_a_message_contains_everything_for_the_next_attempt(attempt: Attempt) -> None:
+    """And fits into one queue message."""
     message = attempt.message()
     assert Attempt.from_message(message) == replace(attempt, number=attempt.number + 1)
     assert len(message) * 4 / 3 < 48 * 1024
@@ -64,7 +64,7 @@ GOOD = json.loads(Attempt(DROP, 1, datetime(2026, 1, 1, tzinfo=UTC), "0x1").mess
 
 
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
-def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
+def test_an_unknown_message_is_a_value_error(body: bytes) -> None:
     """Whoever put it there, and whatever it is."""
     with pytest.raises(ValueError, match="Not a message"):
         Attempt.from_message(body)
@@ -75,7 +75,7 @@ def test_what_is_no_message_is_a_value_error(body: bytes) -> None:
     json_values,
 )
 def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, value: object) -> None:
-    """What comes of it is an attempt like any other, or a ValueError."""
+    """It yields a valid attempt or a ValueError."""
     try:
         attempt = Attempt.from_message(json.dumps({**GOOD, name: value}))
     except ValueError:
@@ -112,14 +112,14 @@ def test_a_message_with_one_wrong_field_is_read_safely_or_refused(name: str, val
     ],
     ids=lambda wrong: str(wrong)[:40],
 )
-def test_a_message_is_read_strictly(wrong: dict[str, object]) -> None:
-    """What an attempt cannot have is refused, so that it fails here and not in the middle of things."""
+def test_a_message_is_parsed_strictly(wrong: dict[str, object]) -> None:
+    """A value that no attempt can have is refused here instead of failing later."""
     with pytest.raises(ValueError, match="Not a message"):
         Attempt.from_message(json.dumps({**GOOD, **wrong}))
 
 
-def test_a_first_attempt_in_the_future_was_now() -> None:
-    """Else the horizon would never be reached, and the drop tried for ever."""
+def test_a_first_attempt_in_the_future_counts_as_now() -> None:
+    """Otherwise the horizon would never be reached, and the drop would be retried forever."""
     late = "9999-12-31T23:59:59+00:00"
     attempt = Attempt.from_message(json.dumps({**GOOD, "first_at": late, "brief_since": late}))
     now = utc_now()
@@ -127,8 +127,8 @@ def test_a_first_attempt_in_the_future_was_now() -> None:
     assert attempt.begun_by(now).tried_since(ITwinNotFound("x")) == now
 
 
-def test_what_is_retried_for_minutes_has_them_from_its_first_time_on() -> None:
-    """A drop that waited for an hour before has not been refused for an hour; a message cannot lengthen its end."""
+def test_a_short_horizon_begins_with_the_first_such_error() -> None:
+    """A drop that waited for an hour has not been refused for an hour; a message cannot postpone the end."""
     began, refused, again = (datetime(2026, 11, 27, hour, tzinfo=UTC) for hour in (12, 13, 14))
     waited = Attempt(DROP, 9, began).met(PlatformThrottled("x"), again)
     found_missing = waited.met(ITwinNotFound("x"), refused).met(ITwinNotFound("x"), again)
@@ -158,8 +158,8 @@ def queue(azurite: Azurite) -> Iterator[QueueClient]:
         client.delete_queue()
 
 
-def test_a_postponed_drop_comes_when_its_time_has_come_and_never_expires(queue: QueueClient) -> None:
-    """The largest drop there may be fits in, and nobody sees it before."""
+def test_a_postponed_drop_becomes_visible_when_it_is_due_and_never_expires(queue: QueueClient) -> None:
+    """The largest possible drop fits into a message."""
     attempt = Attempt(Drop(DROP.container, "\U0001f3d7" * 512), 1, utc_now(), "0x1")
     due = RetryQueue(lambda: queue, utc_now).postpone(attempt, 59.2)
     assert timedelta(seconds=59) < due - datetime.now(UTC) <= timedelta(seconds=60)
