@@ -56,8 +56,8 @@ class Hall:
         assert not wait_until(lambda: list(self.admission._line) != line, timeout_s=0.05)
 
 
-def test_first_come_first_served() -> None:
-    """A small image that came later does not pass a large one that waits, for then the large one might starve."""
+def test_waiting_images_are_admitted_in_order() -> None:
+    """A small image that came later does not overtake a large one that is waiting, or the large one might starve."""
     with ThreadPoolExecutor(8) as pool:
         hall = Hall(Admission(100), pool)
         visits = [hall.come(number, size) for number, size in enumerate((60, 60, 10, 30))]
@@ -70,8 +70,8 @@ def test_first_come_first_served() -> None:
         assert not wait(visits, timeout=HANG_S).not_done
 
 
-def test_what_needs_more_than_there_is_goes_alone() -> None:
-    """It is let in when all others are out, and nobody comes in beside it."""
+def test_an_image_larger_than_the_budget_is_admitted_alone() -> None:
+    """It is admitted when no other is being processed, and none is admitted beside it."""
     with ThreadPoolExecutor(8) as pool:
         hall = Hall(Admission(100), pool)
         visits = [hall.come(number, size) for number, size in enumerate((1, 10**12, 1))]
@@ -84,8 +84,8 @@ def test_what_needs_more_than_there_is_goes_alone() -> None:
         assert not wait(visits, timeout=HANG_S).not_done
 
 
-def test_what_fails_gives_its_memory_back() -> None:
-    """Else hostile images would eat it up."""
+def test_a_failed_image_returns_its_memory() -> None:
+    """Otherwise hostile images would use it up."""
     admission = Admission(100)
     for _ in range(3):
         with pytest.raises(RuntimeError), admission.admit(100):
@@ -96,8 +96,8 @@ def test_what_fails_gives_its_memory_back() -> None:
 
 @given(st.lists(st.integers(0, 150), min_size=1, max_size=40), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
-def test_never_more_than_there_is_and_everybody_has_a_turn(sizes: list[int], threads: int) -> None:
-    """Whatever comes, in whatever number of threads."""
+def test_the_budget_is_never_exceeded_and_every_image_is_admitted(sizes: list[int], threads: int) -> None:
+    """Whatever the images, and however many threads there are."""
     admission, lock, taken, most, done = Admission(100), threading.Lock(), 0, 0, 0
 
     def work(size: int) -> None:
@@ -117,8 +117,8 @@ def test_never_more_than_there_is_and_everybody_has_a_turn(sizes: list[int], thr
     assert most <= 100
 
 
-def test_nobody_waits_longer_than_the_attempt_may_take() -> None:
-    """Who leaves the line does not hold up those behind."""
+def test_no_image_waits_beyond_its_attempts_deadline() -> None:
+    """One that stops waiting does not hold up those behind it."""
     admission = Admission(100)
     with admission.admit(100), pytest.raises(OutOfTime), admission.admit(1, time.monotonic()):
         pytest.fail("There was nothing left.")

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize("names", [("cold_start", "warm_path", "cage", "growth"), ("throughput", "memory")])
 def test_every_benchmark_runs(names: tuple[str, ...]) -> None:
-    """A few drops of each: they start, stop by themselves, and fill their tables."""
+    """With a few drops each, they start, stop by themselves, and fill their tables."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", *names],
         cwd=PROJECT,
@@ -33,8 +33,8 @@ def test_every_benchmark_runs(names: tuple[str, ...]) -> None:
     assert all(line.endswith("| <= 0 | 0 | pass |") for line in lost), lost
 
 
-def test_the_readme_has_what_was_measured() -> None:
-    """The tables are made of the figures beside them, and of nothing else."""
+def test_the_readme_shows_the_measured_figures() -> None:
+    """The tables are generated only from the figures beside them."""
     known = json.loads(FIGURES.read_text("utf-8"))
     assert set(known) <= set(BENCHMARKS)
     assert between_markers(README) == render(known)
@@ -51,6 +51,6 @@ def test_the_readme_has_what_was_measured() -> None:
         (Demand("", 1.9, least=2.0), False),
     ],
 )
-def test_a_demand_holds_up_to_its_bound(demand: Demand, holds: bool) -> None:  # noqa: FBT001 - a case
-    """The bound itself is still good."""
+def test_a_demand_is_met_up_to_its_bound(demand: Demand, holds: bool) -> None:  # noqa: FBT001 - a case
+    """The bound itself is still accepted."""
     assert demand.holds is holds

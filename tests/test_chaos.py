@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
 
 
-def test_a_client_that_dies_while_it_sends_holds_nobody_up(azurite: Azurite) -> None:
-    """Its request never was one; whoever asks for the same next is answered at once."""
+def test_a_client_that_dies_while_sending_delays_no_other(azurite: Azurite) -> None:
+    """Its request was incomplete; the next client with the same request is served at once."""
     target, seen = f"/{ACCOUNT}/results/x.json", list[Exchange]()
     with proxy_storage(int(azurite.blob_url.split(":")[2].split("/")[0]), lambda _: None, seen.append) as address:
         with socket.create_connection((LOOPBACK, int(address.rpartition(":")[2]))) as dying:
@@ -244,8 +244,8 @@ WRONGS: dict[str, tuple[Callable[[Evidence], object], str]] = {
 
 
 @pytest.mark.parametrize("change", RIGHTS.values(), ids=RIGHTS.keys())
-def test_the_judge_has_nothing_against_a_run_that_went_well(change: Callable[[Evidence], object]) -> None:
-    """Else every run would fail."""
+def test_the_judge_accepts_a_run_that_went_well(change: Callable[[Evidence], object]) -> None:
+    """Otherwise every run would fail."""
     evidence = good_evidence()
     change(evidence)
     assert judge(evidence) == []
@@ -253,7 +253,7 @@ def test_the_judge_has_nothing_against_a_run_that_went_well(change: Callable[[Ev
 
 @pytest.mark.parametrize(("wrong", "verdict"), WRONGS.values(), ids=WRONGS.keys())
 def test_the_judge_finds_each_broken_promise(wrong: Callable[[Evidence], object], verdict: str) -> None:
-    """A judge who finds nothing would prove nothing."""
+    """A judge that finds nothing would prove nothing."""
     evidence = good_evidence()
     wrong(evidence)
     assert any(verdict in violation for violation in judge(evidence))

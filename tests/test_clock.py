@@ -15,15 +15,15 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     "skew", [timedelta(hours=-5), timedelta(seconds=-3), timedelta(seconds=3), timedelta(days=400)]
 )
-def test_clocks_that_differ_tell_storages_time(skew: timedelta) -> None:
-    """Both instances compare the same moments."""
+def test_instances_with_different_clocks_agree_on_storages_time(skew: timedelta) -> None:
+    """They compare the same times."""
     time = StorageTime(lambda: NOON + skew)
     time.observe(format_datetime(NOON, usegmt=True))
     assert time.now() == NOON
 
 
-def test_a_right_clock_is_left_as_it_is() -> None:
-    """A Date counts whole seconds: to follow it would make time jump."""
+def test_a_correct_clock_is_not_adjusted() -> None:
+    """A Date has whole seconds: following it would make time jump."""
     right = NOON + timedelta(milliseconds=900)
     time = StorageTime(lambda: right)
     time.observe(format_datetime(NOON, usegmt=True))
@@ -31,14 +31,14 @@ def test_a_right_clock_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Nov 2026 12:00:00 GMT", "-1", "Fri, 31 Dec 9999 23:59:59 -0500"])
-def test_what_is_not_a_date_says_nothing(date: str) -> None:
-    """Whoever answered."""
+def test_an_invalid_date_is_ignored(date: str) -> None:
+    """Whoever sent it."""
     time = StorageTime(lambda: NOON)
     time.observe(date)
     assert time.now() == NOON
 
 
-def test_a_clock_that_is_set_right_is_believed_again() -> None:
+def test_a_corrected_clock_is_trusted_again() -> None:
     """The last response counts."""
     local = [NOON + timedelta(hours=1)]
     time = StorageTime(lambda: local[0])

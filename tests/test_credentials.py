@@ -87,7 +87,7 @@ class CountingSource:
 
 
 def test_many_concurrent_drops_share_one_fetch() -> None:
-    """The identity endpoint is asked once, however many drops start at the same time."""
+    """The identity endpoint gets one request, however many drops start at the same time."""
     source = CountingSource()
     source.gate.clear()
     with ThreadPoolExecutor(16) as pool:
@@ -97,8 +97,8 @@ def test_many_concurrent_drops_share_one_fetch() -> None:
     assert source.fetched == 1
 
 
-def test_nobody_waits_for_anothers_fetch_beyond_its_own_deadline() -> None:
-    """A drop that has less time left than the one that asks goes back without a token."""
+def test_no_drop_waits_for_anothers_fetch_beyond_its_own_deadline() -> None:
+    """A drop with less time left than the one that fetches returns without a token."""
     source = CountingSource()
     source.gate.clear()
     with ThreadPoolExecutor(1) as pool:
@@ -111,8 +111,8 @@ def test_nobody_waits_for_anothers_fetch_beyond_its_own_deadline() -> None:
         assert first.result() == "token-1"
 
 
-def test_a_failure_is_not_remembered() -> None:
-    """Every later drop asks again, so that a cured login is noticed at once."""
+def test_a_failed_fetch_is_not_cached() -> None:
+    """Every later drop tries again, so that a repaired login is noticed at once."""
     source = CountingSource()
     source.failing = TokenUnavailable("no")
     for _ in range(2):
@@ -133,15 +133,15 @@ def test_a_token_is_renewed_before_it_expires() -> None:
     assert source.get() == "token-2"
 
 
-def test_a_token_that_lives_for_minutes_is_used_for_half_of_them() -> None:
-    """Not every drop costs a token, though it expires sooner than others are renewed."""
+def test_a_short_lived_token_is_used_for_half_of_its_life() -> None:
+    """Not every drop fetches a token, even if it expires sooner than the usual margin."""
     source = CountingSource(lifetime_s=120)
     assert [source.get() for _ in range(3)] == ["token-1"] * 3
     source.now += 61
     assert source.get() == "token-2"
 
 
-def test_a_token_that_is_still_good_outlives_a_failing_authority() -> None:
+def test_a_valid_token_is_used_while_the_authority_fails() -> None:
     """An outage shorter than the margin is not noticed; an expired token is never used."""
     source = CountingSource()
     source.get()
@@ -154,8 +154,8 @@ def test_a_token_that_is_still_good_outlives_a_failing_authority() -> None:
     assert caught.value.retry_after_s == 7
 
 
-def test_a_rejected_token_is_replaced_once_for_all_who_had_it() -> None:
-    """Many drops that hear 401 at once cause one fetch, and none of them gets the rejected token back."""
+def test_a_rejected_token_is_replaced_once_for_all_drops() -> None:
+    """Many drops that get a 401 at once cause one fetch, and none of them gets the rejected token again."""
     source = CountingSource()
     assert source.get() == "token-1"
     assert [source.renew("token-1") for _ in range(8)] == ["token-2"] * 8
@@ -163,7 +163,7 @@ def test_a_rejected_token_is_replaced_once_for_all_who_had_it() -> None:
 
 
 def test_a_renewed_token_that_is_rejected_too_is_remembered_for_a_minute() -> None:
-    """Thirty drops do not cost thirty renewals."""
+    """Thirty drops do not cause thirty renewals."""
     source = CountingSource()
     source.get()
     assert source.renew("token-1") == "token-2"
@@ -176,8 +176,8 @@ def test_a_renewed_token_that_is_rejected_too_is_remembered_for_a_minute() -> No
     assert source.renew("token-2") == "token-3"
 
 
-def test_a_renewed_token_that_was_accepted_is_renewed_again() -> None:
-    """A gateway may have dropped the platform's token a second time within a minute."""
+def test_a_renewed_token_that_was_accepted_can_be_renewed_again() -> None:
+    """A gateway may have discarded the platform's token a second time within a minute."""
     source = CountingSource()
     source.get()
     assert source.renew("token-1") == "token-2"
@@ -185,7 +185,7 @@ def test_a_renewed_token_that_was_accepted_is_renewed_again() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\r\nbreak", "ünï"])
-def test_what_is_not_a_bearer_token_never_reaches_a_header(token: str) -> None:
+def test_an_invalid_bearer_token_is_never_put_into_a_header(token: str) -> None:
     """RFC 6750 says what a bearer token consists of; anything else could forge a header."""
 
     class Odd:
@@ -199,7 +199,7 @@ def test_what_is_not_a_bearer_token_never_reaches_a_header(token: str) -> None:
 def test_the_managed_identitys_own_token_comes_through_the_real_credential(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SDK's credential gets it from the endpoint; after a 401 it asks there again."""
+    """The SDK's credential gets it from the endpoint; after a 401 it requests another one."""
     identity = ManagedIdentity()
     with serve(identity.app) as address:
         for name, value in identity.settings(address).items():
@@ -216,7 +216,7 @@ def test_the_managed_identitys_own_token_comes_through_the_real_credential(
 
 
 def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator reads which settings to look at."""
+    """The operator reads which settings to check."""
     identity = ManagedIdentity()
     login = ManagedIdentityLogin(SCOPE, client_id="00000000-0000-0000-0000-000000000000")
     with serve(identity.app) as address:
@@ -246,7 +246,7 @@ def test_a_missing_identity_names_what_to_check(http: HttpClient, monkeypatch: p
         (Response("", 302, headers={"Location": "https://elsewhere.example"}), "contains no access token", None),
     ],
 )
-def test_an_odd_identity_endpoint_is_one_error_and_tells_no_secret(
+def test_a_malformed_response_of_the_identity_endpoint_is_one_error_without_secrets(
     http: HttpClient,
     *,
     response: Response,
@@ -255,7 +255,7 @@ def test_an_odd_identity_endpoint_is_one_error_and_tells_no_secret(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever the SDK raises, the drop waits; what the endpoint responded stays out of log and message."""
+    """Whatever the SDK raises, the drop waits; what the endpoint responded appears in neither log nor message."""
 
     async def endpoint(_: Request) -> Response:
         return response
@@ -280,10 +280,8 @@ def refused_soon(tokens: AccessTokens, says: str) -> DropError:
     return caught.value
 
 
-def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All the SDK's tries together; it would wait for twenty minutes."""
+def test_a_hanging_identity_endpoint_ends_at_the_deadline(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the SDK's retries together, which would take twenty minutes."""
     enough = threading.Event()
 
     def hang(connection: socket.socket) -> None:
@@ -298,10 +296,8 @@ def test_an_identity_endpoint_that_hangs_ends_at_the_deadline(
     assert type(problem) is TokenServiceUnavailable
 
 
-def test_a_token_that_was_just_given_has_not_expired_whatever_the_clock_says(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A machine whose clock is hours ahead does not ask for one at every drop."""
+def test_a_new_token_has_not_expired_whatever_the_clock_says(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose clock is hours ahead does not request one for every drop."""
     asked: list[str] = []
 
     async def endpoint(request: Request) -> Response:
@@ -316,8 +312,8 @@ def test_a_token_that_was_just_given_has_not_expired_whatever_the_clock_says(
     assert len(asked) == 1
 
 
-def test_an_identity_endpoint_that_is_gone_is_named(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens there."""
+def test_an_unreachable_identity_endpoint_is_named(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server listens there."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
     monkeypatch.setenv("IDENTITY_HEADER", "x")
     tokens = open_tokens(ManagedIdentityLogin(SCOPE), http)
@@ -391,10 +387,10 @@ CHECK_THE_ADDRESS = "neither an access token nor an OAuth 2.0 error: check ITWIN
         (Response(status_code=302, headers={"Location": "http://127.0.0.1:1/"}), CHECK_THE_ADDRESS),
     ],
 )
-def test_a_login_that_is_refused_names_what_to_check(
+def test_a_refused_login_names_what_to_check(
     authority: tuple[TokenAuthority, AccessTokens], response: Response, message: str
 ) -> None:
-    """Only a known word of an untrusted response is repeated, and the secret never."""
+    """Only known error codes of an untrusted response are repeated, and never the secret."""
     endpoint, tokens = authority
     endpoint.response = response
     with pytest.raises(TokenUnavailable, match=message) as caught:
@@ -406,10 +402,10 @@ def test_a_login_that_is_refused_names_what_to_check(
     ("status", "retry_after", "retry_after_s"),
     [(429, "120", 120), (429, "0", 5), (500, "", None), (502, "soon", None), (503, "7", 7), (504, "", None)],
 )
-def test_a_token_authority_that_is_busy_is_times_and_its_retry_after_counts(
+def test_a_busy_token_authority_is_retried_after_its_retry_after(
     authority: tuple[TokenAuthority, AccessTokens], status: int, retry_after: str, retry_after_s: float | None
 ) -> None:
-    """Nobody is sent to check a secret that is right."""
+    """Nobody is told to check a secret that is correct."""
     endpoint, tokens = authority
     endpoint.response = Response("<html>", status, headers={"Retry-After": retry_after})
     with pytest.raises(TokenServiceUnavailable, match=rf"currently unavailable \({status}\)") as caught:
@@ -419,10 +415,10 @@ def test_a_token_authority_that_is_busy_is_times_and_its_retry_after_counts(
 
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error", "slow_down"])
-def test_an_authority_that_says_that_it_will_pass_is_times_whatever_its_status(
+def test_a_temporary_oauth_error_is_retried_whatever_its_status(
     authority: tuple[TokenAuthority, AccessTokens], error: str
 ) -> None:
-    """Its word is more than its number."""
+    """Its error code takes precedence over its status."""
     endpoint, tokens = authority
     endpoint.response = JSONResponse({"error": error}, 400, headers={"Retry-After": "9"})
     with pytest.raises(TokenServiceUnavailable) as caught:
@@ -438,10 +434,10 @@ ODD_LIFETIMES: tuple[object, ...] = (None, True, "11/27/2026", 0, -1, 10**400, 1
     [{}, {"expires_on": 10**400}, *({"expires_in": odd} for odd in ODD_LIFETIMES)],
     ids=lambda extra: str(extra)[:30],
 )
-def test_a_token_without_an_expiry_is_a_token(
+def test_a_token_without_an_expiry_is_accepted(
     authority: tuple[TokenAuthority, AccessTokens], extra: dict[str, object]
 ) -> None:
-    """RFC 6749, 5.1, only recommends it; such a token is kept for a while, for the platform says when it is over."""
+    """RFC 6749, 5.1, only recommends one; such a token is kept for a while, and the platform rejects it in time."""
     endpoint, tokens = authority
     endpoint.response = JSONResponse({"access_token": "abc", "token_type": "Bearer", **extra})
     assert [tokens.get(later()) for _ in range(3)] == ["abc"] * 3
@@ -449,13 +445,13 @@ def test_a_token_without_an_expiry_is_a_token(
 
 
 def test_an_unreachable_token_authority_names_its_setting(http: HttpClient, secret_url: str) -> None:
-    """Nothing listens there, which may be over in a moment."""
+    """No server listens there, which may be temporary."""
     tokens = open_tokens(ClientCredentialsLogin("http://127.0.0.1:1/connect/token", "service-app", secret_url), http)
     with pytest.raises(TokenServiceUnavailable, match="ITWIN_TOKEN_URL and the network if this lasts"):
         tokens.get(later())
 
 
-def test_a_response_that_was_cut_off_does_not_say_that_the_address_is_wrong(http: HttpClient, secret_url: str) -> None:
+def test_a_truncated_token_response_is_not_blamed_on_the_address(http: HttpClient, secret_url: str) -> None:
     """Its status has arrived; the token in it has not."""
 
     def conversation(connection: socket.socket) -> None:
@@ -484,10 +480,10 @@ class Unheard:
 
 @pytest.mark.parametrize("is_temporary", [True, False])
 @pytest.mark.parametrize("cause", get_args(Cause))
-def test_why_a_token_authority_did_not_respond_decides_who_can_help(
+def test_the_reason_for_no_response_decides_who_can_fix_it(
     http: HttpClient, secret_url: str, cause: Cause, *, is_temporary: bool
 ) -> None:
-    """Only what stays as it is until somebody changes it is the operator's."""
+    """Only what stays the same until somebody changes it is the operator's."""
     login = ClientCredentialsLogin("https://authority.example/connect/token", "service-app", secret_url)
     unheard = Unheard(NoResponse("It is so.", cause, is_temporary=is_temporary), http)
     with pytest.raises(TokenServiceUnavailable if is_temporary else TokenUnavailable) as caught:
@@ -500,7 +496,7 @@ def test_why_a_token_authority_did_not_respond_decides_who_can_help(
 def test_a_token_authority_that_responds_a_byte_at_a_time_ends_at_the_deadline(
     http: HttpClient, secret_url: str
 ) -> None:
-    """It held every thread for ever; the cause that is told is the time."""
+    """It blocked every thread forever; the error names the timeout as its cause."""
 
     def drip(connection: socket.socket) -> None:
         read_request(connection)
@@ -520,10 +516,10 @@ def test_a_token_authority_that_responds_a_byte_at_a_time_ends_at_the_deadline(
     assert type(problem) is TokenServiceUnavailable
 
 
-def test_no_netrc_reaches_the_token_authority(
+def test_no_netrc_login_reaches_the_token_authority(
     authority: tuple[TokenAuthority, AccessTokens], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials of a developer's machine are nobody's here."""
+    """Credentials on a developer's machine are not used here."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password pw")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     endpoint, tokens = authority

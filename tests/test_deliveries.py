@@ -51,10 +51,10 @@ FOREIGN = {
 
 @pytest.mark.parametrize("take", TAKERS)
 @pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
-def test_a_foreign_message_is_logged_and_dropped(
+def test_an_unknown_message_is_logged_and_discarded(
     take: Callable[[bytes, str], None], body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Repeating it would cure nothing, and its content is nobody's business."""
+    """Repeating it would not help, and its content is not logged."""
     take(body, "invocation")
     own = [record for record in caplog.records if record.name == deliveries.log.name]  # a cloud logs too
     assert [record.levelno for record in own] == [logging.ERROR]
@@ -64,8 +64,8 @@ def test_a_foreign_message_is_logged_and_dropped(
 @pytest.mark.parametrize("take", TAKERS)
 @given(body=st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-def test_no_bytes_at_all_raise(take: Callable[[bytes, str], None], body: bytes) -> None:
-    """What raises would come back."""
+def test_no_message_content_raises_an_exception(take: Callable[[bytes, str], None], body: bytes) -> None:
+    """An exception would make the message come back."""
     take(body, "invocation")
 
 
@@ -84,8 +84,8 @@ def waiting(cloud: LocalCloud, *queues: str) -> int:
     return count
 
 
-def test_foreign_messages_leave_every_queue(cloud: LocalCloud) -> None:
-    """Through the host: nothing fails, nothing is poison, nothing comes back."""
+def test_unknown_messages_are_removed_from_every_queue(cloud: LocalCloud) -> None:
+    """Through the host: nothing fails, nothing is poisoned, nothing comes back."""
     bodies = [body for body in FOREIGN.values() if 0 < len(body) < 49_000]
     before, retries = len(cloud.host.lines), waiting(cloud, "drop-retries")  # of other tests, for later
     for queue in ("drop-retries", *POISON_QUEUES):
@@ -105,8 +105,8 @@ def poison_of(queue: str, drop: Drop, etag: str) -> bytes:
 
 
 @pytest.mark.parametrize("queue", POISON_QUEUES)
-def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
-    """No drop ends in silence, whichever of its functions gave up."""
+def test_a_poisoned_drop_gets_a_result(cloud: LocalCloud, queue: str) -> None:
+    """No drop ends in silence, whichever of its functions failed."""
     drop = Drop(cloud.itwin(), f"{queue}.jpg")
     send(cloud, queue, poison_of(queue, drop, "0x1"))
     results = cloud.drops.get_container_client(RESULTS_CONTAINER)
@@ -119,8 +119,8 @@ def test_poison_becomes_a_result(cloud: LocalCloud, queue: str) -> None:
     assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)
 
 
-def test_an_event_that_could_not_be_delivered_is_taken_up(cloud: LocalCloud) -> None:
-    """A host that starts may refuse its own key for a moment, and Event Grid does not try that again."""
+def test_an_undeliverable_event_is_recovered(cloud: LocalCloud) -> None:
+    """A starting host may refuse its own key for a moment, which Event Grid does not retry."""
     itwin_id = cloud.itwin()
     cloud.event_grid.unsubscribe("drops")
     try:

@@ -69,7 +69,7 @@ def test_a_container_named_by_a_guid_names_its_itwin() -> None:
 @pytest.mark.parametrize(
     "name", ["photos", ITWIN[:-1], ITWIN + "0", ITWIN.replace("-", ""), ITWIN.replace("b", "g"), ITWIN.upper(), ""]
 )
-def test_any_other_container_is_told_what_is_expected(name: str) -> None:
+def test_any_other_container_name_is_refused_with_what_is_expected(name: str) -> None:
     """Whoever misspelt an ID learns it."""
     with pytest.raises(ContainerNotAnITwin, match="Expected a GUID in lower case"):
         _ = Drop(name, "a.jpg").itwin_id
@@ -98,8 +98,8 @@ def test_any_other_container_is_told_what_is_expected(name: str) -> None:
         "site/.photo.jpg.icloud",
     ],
 )
-def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
-    """What systems and copy tools leave behind is skipped, in every folder and case."""
+def test_housekeeping_files_are_ignored(name: str) -> None:
+    """Files that systems and copy tools leave behind, in every folder and whatever the case of their names."""
     assert Drop(ITWIN, name).is_housekeeping()
 
 
@@ -123,20 +123,20 @@ def test_housekeeping_files_are_nobodys_drop(name: str) -> None:
         ".thumbnails.png",
     ],
 )
-def test_what_somebody_meant_is_not_taken_for_housekeeping(name: str) -> None:
+def test_names_that_only_resemble_housekeeping_files_are_drops(name: str) -> None:
     """A name that only looks similar is a drop."""
     assert not Drop(ITWIN, name).is_housekeeping()
 
 
 @pytest.mark.parametrize("name", ["results", "azure-webjobs-hosts", "$web", "$logs", "undeliverable", "ledger"])
-def test_the_apps_own_containers_are_never_drops(name: str) -> None:
-    """A result that raised an event must not make another result."""
+def test_blobs_in_the_apps_own_containers_are_never_drops(name: str) -> None:
+    """Otherwise the event of a result would produce another result."""
     assert Drop(name, f"{ITWIN}/a.jpg.json").is_reserved("results")
     assert not Drop(ITWIN, "results/a.jpg").is_reserved("results")
 
 
-def test_content_and_version_come_in_one_request(storage: BlobServiceClient, container: str) -> None:
-    """Also of a blob that the SDK would otherwise read in pieces: nothing can change in between."""
+def test_content_and_version_are_read_in_one_request(storage: BlobServiceClient, container: str) -> None:
+    """Even for a blob that the SDK would otherwise read in pieces: nothing can change in between."""
     blob = storage.get_blob_client(container, BLOB)
     content = bytes(40_000_000)
     written = blob.upload_blob(content, metadata={"job": "17"}, max_concurrency=1)
@@ -159,7 +159,7 @@ def test_content_and_version_come_in_one_request(storage: BlobServiceClient, con
 
 
 def test_a_blob_over_the_limit_is_described_but_not_read(storage: BlobServiceClient, container: str) -> None:
-    """Its content is left where it is; its version is known all the same."""
+    """Its content stays unread; its version is known all the same."""
     written = storage.get_blob_client(container, "big").upload_blob(bytes(1001), metadata={"job": "17"})
     source = read_source(storage, Drop(container, "big"), max_bytes=1000)
     assert source
@@ -185,16 +185,16 @@ def labelled_gzip(storage: BlobServiceClient, container: str, content: bytes) ->
 
 
 @pytest.mark.parametrize("stored", [gzip.compress(bytes(1000), mtime=0), b"not gzipped", b""])
-def test_what_is_labelled_gzip_is_read_as_it_is_stored(
+def test_a_blob_labelled_gzip_is_read_as_it_is_stored(
     storage: BlobServiceClient, container: str, stored: bytes
 ) -> None:
-    """Tools for websites label files so; whether that is true is seen where they are unpacked."""
+    """Tools for websites set that label; whether it is true turns out when the file is decompressed."""
     source = labelled_gzip(storage, container, stored)
     assert (source.content(), source.is_labelled_gzip) == (stored, True)
     assert (source.facts.size, source.facts.sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
 
 
-def test_what_has_no_label_is_not_unpacked(storage: BlobServiceClient, container: str) -> None:
+def test_a_blob_without_a_label_is_not_decompressed(storage: BlobServiceClient, container: str) -> None:
     """Whatever it looks like."""
     storage.get_blob_client(container, BLOB).upload_blob(gzip.compress(b"packed", mtime=0))
     source = read_source(storage, Drop(container, BLOB), max_bytes=1000)
@@ -212,10 +212,10 @@ def test_what_has_no_label_is_not_unpacked(storage: BlobServiceClient, container
         ("site_$folder$", {}),
     ],
 )
-def test_directory_markers_are_told_from_empty_files(
+def test_folder_markers_are_distinguished_from_empty_files(
     storage: BlobServiceClient, container: str, name: str, metadata: dict[str, str]
 ) -> None:
-    """Tools and hierarchical namespaces stand an empty blob for a folder."""
+    """Tools and hierarchical namespaces represent a folder by an empty blob."""
     storage.get_blob_client(container, name).upload_blob(b"", metadata=metadata)
     marker = read_source(storage, Drop(container, name), max_bytes=1000)
     assert marker
@@ -333,8 +333,8 @@ def test_a_copy_that_failed_is_named_as_the_reason_for_an_empty_blob(
     replace(source.facts, size=1).check_complete(datetime(2026, 11, 23, 12, tzinfo=UTC))
 
 
-def test_a_version_that_is_known_is_not_read_again(storage: BlobServiceClient, container: str) -> None:
-    """A duplicate delivery costs no content; a newer version is read."""
+def test_a_known_version_is_not_read_again(storage: BlobServiceClient, container: str) -> None:
+    """A duplicate delivery reads no content; a newer version is read."""
     blob = storage.get_blob_client(container, "a.jpg")
     etag = blob.upload_blob(b"old")["etag"].strip('"')
     assert read_source(storage, Drop(container, "a.jpg"), max_bytes=1000, unless_etag=etag) is None
@@ -344,16 +344,16 @@ def test_a_version_that_is_known_is_not_read_again(storage: BlobServiceClient, c
     assert newer.content() == b"new"
 
 
-def test_a_blob_that_has_gone_is_said_so(storage: BlobServiceClient, container: str) -> None:
-    """Also when its whole container has gone."""
+def test_a_deleted_blob_is_reported_as_deleted(storage: BlobServiceClient, container: str) -> None:
+    """Even if its whole container is gone."""
     for drop in (Drop(container, "gone.jpg"), Drop(str(uuid.uuid4()), "gone.jpg")):
         for max_bytes in (1000, 0):
             with pytest.raises(DropGone, match="deleted or moved"):
                 read_source(storage, drop, max_bytes=max_bytes)
 
 
-def test_of_two_versions_the_later_written_is_the_greater() -> None:
-    """Within one second ETags decide, so that every instance decides alike."""
+def test_the_later_of_two_versions_compares_as_greater() -> None:
+    """Within a second ETags decide, so that every instance decides the same way."""
     early, late = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
     assert Version(early, "0x9", "z") < Version(late, "0x1", "a")
     assert Version(early, "0x1", "z") < Version(early, "0x2", "a")
@@ -374,23 +374,23 @@ def test_of_two_versions_the_later_written_is_the_greater() -> None:
         ("abc", ["a"]),
     ],
 )
-def test_what_storage_could_not_have_names_no_drop(name: object, blob: object) -> None:
-    """A message may say anything."""
+def test_a_name_that_storage_cannot_have_is_not_a_drop(name: object, blob: object) -> None:
+    """A message may contain anything."""
     with pytest.raises(ValueError, match=r"name|surrogates"):
         Drop.named(name, blob)
     assert Drop.named("abc", "ö/b" * 300).blob == "ö/b" * 300
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "./a.jpg", "a/../../ledger/b", "..", "a/.", "..\\a.jpg"])
-def test_a_name_that_leads_elsewhere_is_never_followed(name: str) -> None:
-    """Clients take dots for directions: such a blob could be one of another container."""
+def test_a_name_with_dot_segments_is_never_requested(name: str) -> None:
+    """Clients interpret them as paths: such a blob could be one in another container."""
     nowhere = BlobServiceClient("http://127.0.0.1:1/account", retry_total=0, transport=StorageTransport(HttpClient()))
     with pytest.raises(BlobNameRefused, match=r"another name"):
         read_source(nowhere, Drop(ITWIN, name), max_bytes=1000)
     assert not result_name(Drop(ITWIN, name)).replace("/~", "").strip("0123456789abcdef-").removesuffix(".json")
 
 
-def test_dots_within_a_name_lead_nowhere() -> None:
+def test_dots_within_a_segment_are_ordinary_characters() -> None:
     """They are ordinary letters there."""
     assert not any(Drop(ITWIN, name).leads_elsewhere() for name in ("a..jpg", ".hidden", "...", "a/..b/c.jpg"))
 
@@ -406,7 +406,7 @@ def test_dots_within_a_name_lead_nowhere() -> None:
     ids=str,
 )
 def test_an_event_may_come_before_the_content(changed: dict[str, Any], error: type[DropError]) -> None:
-    """What comes later is waited for; where nobody can tell when it is whole, the writer is told."""
+    """The app waits for content that is still to come; if it cannot know when that is complete, the writer is told."""
     written_at = datetime(2026, 11, 23, tzinfo=UTC)
     facts = SourceFacts(Version(written_at, "0x1", "a.jpg"), 5, None, {})
     facts.check_complete(written_at)
@@ -415,8 +415,8 @@ def test_an_event_may_come_before_the_content(changed: dict[str, Any], error: ty
     replace(facts, size=0).check_complete(written_at + timedelta(seconds=EMPTY_GRACE_S))
 
 
-def test_a_body_that_comes_byte_by_byte_is_read_until_the_deadline_alone() -> None:
-    """Each byte comes in time, and all of them never would: the attempt goes back to the queue."""
+def test_a_body_that_arrives_byte_by_byte_is_read_only_until_the_deadline() -> None:
+    """Each byte is in time, but the end would never come: the attempt goes back to the queue."""
     size, sent = 100_000, 0
     ends = threading.Event()
     head = (

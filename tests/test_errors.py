@@ -13,14 +13,14 @@ ALL_ERRORS = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issub
 
 
 @pytest.mark.parametrize("error", ALL_ERRORS, ids=lambda error: error.__name__)
-def test_every_error_is_drawn_in_the_tree(error: type[DropError]) -> None:
-    """The module's docstring shows the whole tree, so that nobody has to search it."""
+def test_every_error_is_shown_in_the_tree(error: type[DropError]) -> None:
+    """The module's docstring has the whole tree, so that nobody has to search for it."""
     assert f" {error.__name__}" in (errors.__doc__ or "").replace("\n    DropError", " DropError")
 
 
 @pytest.mark.parametrize("error", ALL_ERRORS, ids=lambda error: error.__name__)
-def test_only_what_the_uploader_can_fix_is_rejected(error: type[DropError]) -> None:
-    """`rejected` tells an uploader to act, if at first it may be time's; everything else ends as `failed`."""
+def test_only_errors_that_the_uploader_can_fix_are_rejected(error: type[DropError]) -> None:
+    """`rejected` tells an uploader to act, perhaps after some retries; everything else ends as `failed`."""
     assert (error.status == "rejected") == issubclass(error, Rejected | ITwinNotFound)
     assert sum(issubclass(error, group) for group in (Rejected, NeedsTime, NeedsOperator)) <= 1
 
@@ -34,6 +34,6 @@ CODES = """
 """
 
 
-def test_no_code_ever_changes() -> None:
-    """A class may be renamed; who reads results does not notice."""
+def test_error_codes_never_change() -> None:
+    """A class may be renamed without readers of results noticing."""
     assert set(CODES.split()) <= {error.code for error in ALL_ERRORS}

@@ -40,8 +40,8 @@ def test_it_makes_nothing_and_fails():
 """
 
 
-def test_the_files_of_a_test_that_fails_are_kept_and_named(tmp_path: Path) -> None:
-    """The report says where they are, also where other tests have them too; of what passes nothing is kept."""
+def test_the_files_of_a_failing_test_are_kept_and_named(tmp_path: Path) -> None:
+    """The report says where they are, also if other tests have them too; files of passing tests are not kept."""
     (tmp_path / "test_inner.py").write_text(INNER)
     command = [sys.executable, "-m", "pytest", "-ptests.kept", "-pno:cacheprovider", "--failures=kept", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
