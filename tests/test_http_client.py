@@ -73,8 +73,8 @@ def out_of_time(
     return said
 
 
-def test_a_request_goes_out_as_it_was_given(client: HttpClient) -> None:
-    """With its length, its type and nothing of a browser."""
+def test_a_request_is_sent_as_given(client: HttpClient) -> None:
+    """With its length and type, and without a browser's headers."""
     heard: list[bytes] = []
 
     def conversation(connection: socket.socket) -> None:
@@ -99,14 +99,14 @@ def test_a_request_goes_out_as_it_was_given(client: HttpClient) -> None:
     ]
 
 
-def test_a_connection_is_kept_for_the_next_request(client: HttpClient) -> None:
-    """A second connection would find nobody to talk to."""
+def test_a_connection_is_reused_for_the_next_request(client: HttpClient) -> None:
+    """The server accepts no second one."""
     with conversing(responding(respond(body=b"1"), respond(body=b"2"))) as address:
         assert [send(client, address).body for _ in range(2)] == [b"1", b"2"]
 
 
 def test_threads_share_the_client(client: HttpClient) -> None:
-    """Each exchange has a connection of its own, and each thread its own response."""
+    """Each exchange has its own connection, and each thread its own response."""
 
     def echo(connection: socket.socket) -> None:
         while request := read_request(connection):
@@ -156,7 +156,7 @@ def dripping(before: bytes, drop: bytes, after: bytes) -> Callable[[socket.socke
     ids=["nothing", "a byte at a time", "a header at a time", "always about to continue", "hints without end"],
 )
 def test_slow_headers_end_at_the_deadline(client: HttpClient, before: bytes, drop: bytes, after: bytes) -> None:
-    """Every byte comes in time, and the response in none; the request has arrived."""
+    """Every byte arrives in time, but the response never does; the request has arrived."""
     with conversing(dripping(before, drop, after), again=True) as address:
         said = out_of_time(client, address, cause="time", may_have_arrived=True)
     assert said == "127.0.0.1 did not respond"
@@ -164,7 +164,7 @@ def test_slow_headers_end_at_the_deadline(client: HttpClient, before: bytes, dro
 
 @pytest.mark.parametrize("framing", ["Content-Length: 200", "Transfer-Encoding: chunked", "X-Until: closed"])
 def test_a_slow_body_ends_at_the_deadline_and_its_status_counts(client: HttpClient, framing: str) -> None:
-    """However the end of the body is told."""
+    """However the end of the body is marked."""
     drop = b"1\r\nx\r\n" if "chunked" in framing else b"x"
     head = f"HTTP/1.1 429 Slow\r\n{framing}\r\n\r\n".encode()
     with conversing(dripping(head, drop, b""), again=True) as address:
@@ -176,7 +176,7 @@ def test_a_slow_body_ends_at_the_deadline_and_its_status_counts(client: HttpClie
 
 
 def test_a_request_that_nobody_reads_ends_at_the_deadline(client: HttpClient) -> None:
-    """The peer takes a part of a large body and no more."""
+    """The peer reads a part of a large body and no more."""
     enough = threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -188,8 +188,8 @@ def test_a_request_that_nobody_reads_ends_at_the_deadline(client: HttpClient) ->
         enough.set()
 
 
-def test_a_listener_that_accepts_nobody_ends_at_the_deadline(client: HttpClient) -> None:
-    """Its backlog is full, so that not even a connection is made."""
+def test_a_listener_that_never_accepts_ends_at_the_deadline(client: HttpClient) -> None:
+    """Its backlog is full, so no connection is established."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -204,8 +204,8 @@ def test_a_listener_that_accepts_nobody_ends_at_the_deadline(client: HttpClient)
     assert said == f"No connection to {address} could be made"
 
 
-def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
-    """The look-up is left to itself; the next request waits for the same one, and none at all for one that is old."""
+def test_a_name_lookup_that_hangs_ends_at_the_deadline() -> None:
+    """The next request waits for the same lookup, unless that has been running for long."""
     hanging, looked_up, now = threading.Event(), [], 0.0
 
     def resolve(host: str, port: int) -> Sequence[Address]:
@@ -228,13 +228,13 @@ def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
 
 
 def test_nothing_is_sent_after_the_deadline(client: HttpClient) -> None:
-    """Whoever was stopped for a while finds out here at the latest."""
+    """A process that was paused notices at the latest here."""
     error = refused(client, "http://127.0.0.1:1", within_s=-1)
     assert (error.cause, error.may_have_arrived, error.message) == ("time", False, "No time was left to send anything.")
 
 
-def test_a_name_that_is_none_says_so() -> None:
-    """The system's own words are told."""
+def test_an_unknown_host_name_is_reported() -> None:
+    """With the system's own message."""
 
     def resolve(_host: str, _port: int) -> Sequence[Address]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -261,10 +261,10 @@ def test_a_name_that_is_none_says_so() -> None:
     ],
     ids=str,
 )
-def test_only_a_name_that_does_not_exist_is_somebodys_to_correct(
+def test_only_a_name_that_does_not_exist_needs_correcting(
     problem: Exception, cause: Cause, *, is_temporary: bool
 ) -> None:
-    """A name service that does not respond for a moment, or an instance that lacks something, needs time."""
+    """A name service that does not respond for a moment, or an instance without resources, needs time."""
 
     def resolve(_host: str, _port: int) -> Sequence[Address]:
         raise problem
@@ -273,8 +273,8 @@ def test_only_a_name_that_does_not_exist_is_somebodys_to_correct(
     assert (error.cause, error.is_temporary, error.may_have_arrived) == (cause, is_temporary, False)
 
 
-def test_a_port_where_nobody_listens_says_so(client: HttpClient) -> None:
-    """Nothing was sent; it may be about to start."""
+def test_a_refused_connection_is_reported(client: HttpClient) -> None:
+    """Nothing was sent; a server may be about to start."""
     error = refused(client, "http://127.0.0.1:1")
     assert (error.cause, error.may_have_arrived, error.is_temporary) == ("connection", False, True)
     assert error.message == "No connection to 127.0.0.1:1 could be made: Connection refused."
@@ -299,8 +299,8 @@ def bomb(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_body_is_bounded_after_decompression(client: HttpClient, encoding: str) -> None:
-    """A hundred megabytes in a hundred kilobytes; the status counts."""
+def test_the_size_of_a_body_is_limited_after_decompression(client: HttpClient, encoding: str) -> None:
+    """A hundred megabytes compressed to a hundred kilobytes; the status counts."""
     with conversing(responding(respond("201 Created", bomb(encoding), f"Content-Encoding: {encoding}"))) as address:
         response = send(client, address)
     assert (response.status, response.body, response.is_whole) == (201, b"", False)
@@ -322,10 +322,8 @@ def test_a_body_is_bounded_after_decompression(client: HttpClient, encoding: str
         (b"x" * MAX_BODY_BYTES, "identity", b"x" * MAX_BODY_BYTES),
     ],
 )
-def test_a_body_is_what_it_was_before_its_encoding_or_nothing(
-    client: HttpClient, body: bytes, encoding: str, read: bytes | None
-) -> None:
-    """Nobody was asked for compression; what cannot be undone is no body."""
+def test_a_body_is_decompressed_or_missing(client: HttpClient, body: bytes, encoding: str, read: bytes | None) -> None:
+    """No compression was requested; a body that cannot be decompressed counts as missing."""
     with conversing(responding(respond("200 OK", body, f"Content-Encoding: {encoding}"))) as address:
         response = send(client, address)
     assert (response.status, response.body, response.is_whole) == (200, read or b"", read is not None)
@@ -342,8 +340,8 @@ def test_a_body_is_what_it_was_before_its_encoding_or_nothing(
     ],
     ids=["cut", "chunk cut", "chunk without size", "chunks without end", "too long"],
 )
-def test_a_status_counts_though_its_body_is_broken(client: HttpClient, rest: bytes) -> None:
-    """What the peer said of the request it has said."""
+def test_a_status_counts_even_if_its_body_is_broken(client: HttpClient, rest: bytes) -> None:
+    """It says what the peer did with the request."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)
@@ -354,15 +352,15 @@ def test_a_status_counts_though_its_body_is_broken(client: HttpClient, rest: byt
     assert (response.status, response.body, response.is_whole) == (404, b"", False)
 
 
-def test_interim_responses_are_passed_over(client: HttpClient) -> None:
-    """RFC 9110, 15.2: a client must be able to take them, asked for or not."""
+def test_interim_responses_are_skipped(client: HttpClient) -> None:
+    """RFC 9110, 15.2: a client must accept them, requested or not."""
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     with conversing(responding(interim + respond("201 Created"))) as address:
         assert send(client, address, "PUT", BODY).status == 201
 
 
-def test_a_response_before_the_whole_request_counts(client: HttpClient) -> None:
-    """A gateway refuses a large body by its header, and reads no more of it; the next request goes elsewhere."""
+def test_a_response_before_the_end_of_the_request_counts(client: HttpClient) -> None:
+    """A gateway refuses a large body by its header and reads no more of it; the next request uses a new connection."""
     enough = threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -379,32 +377,32 @@ def test_a_response_before_the_whole_request_counts(client: HttpClient) -> None:
 @pytest.mark.parametrize(
     "said", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"<html>\r\n\r\n", b"HTTP/2.0 9\r\n\r\n", b"x" * 200_000]
 )
-def test_what_is_not_http_is_no_response(client: HttpClient, said: bytes) -> None:
-    """Something else listens there."""
+def test_a_response_that_is_not_http_is_an_error(client: HttpClient, said: bytes) -> None:
+    """Another kind of server listens there."""
     with conversing(responding(said)) as address:
         error = refused(client, address)
     assert (error.cause, error.may_have_arrived) == ("not HTTP", True)
 
 
-def test_a_redirect_is_a_response_like_any_other(client: HttpClient) -> None:
-    """It is never followed: nothing would come of a second connection."""
+def test_a_redirect_is_not_followed(client: HttpClient) -> None:
+    """It is returned like any other response, and no second connection is made."""
     with conversing(responding(respond("302 Found", b"", "Location: http://127.0.0.1:1/"))) as address:
         response = send(client, address)
     assert (response.status, response.headers["location"]) == (302, "http://127.0.0.1:1/")
 
 
-def test_the_body_of_a_redirect_is_bounded_like_any_other(client: HttpClient) -> None:
-    """Libraries read it, and decompress it, before they see that they are to follow none."""
+def test_the_size_of_a_redirects_body_is_limited_too(client: HttpClient) -> None:
+    """Libraries read and decompress it before they find that they must not follow it."""
     redirect = respond("302 Found", bomb("gzip"), "Content-Encoding: gzip", "Location: http://127.0.0.1:1/")
     with conversing(responding(redirect)) as address:
         response = send(client, address)
     assert (response.status, response.body, response.is_whole) == (302, b"", False)
 
 
-def test_no_cookie_and_no_netrc_ever_goes_out(
+def test_no_cookie_and_no_netrc_login_is_ever_sent(
     client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a peer wants to be remembered by, and what a developer's machine knows, is nobody's here."""
+    """Neither what a peer wants to be remembered by, nor what a developer's machine knows."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password pw")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     heard: list[bytes] = []
@@ -436,10 +434,10 @@ def closing(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("broken", [breaking, closing])
-def test_a_kept_connection_that_breaks_is_replaced_once(
+def test_a_reused_connection_that_breaks_is_replaced_once(
     client: HttpClient, broken: Callable[[socket.socket], None]
 ) -> None:
-    """NAT had forgotten it; that the request was sent twice is told, for the first may have arrived as well."""
+    """NAT had dropped it; the response says that the request was sent twice, as the first may have arrived as well."""
     with conversing(broken, responding(respond("201 Created"))) as address:
         assert not send(client, address).resent
         response = send(client, address, "PUT", BODY)
@@ -447,8 +445,8 @@ def test_a_kept_connection_that_breaks_is_replaced_once(
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 201 Created\r\n", b"HTTP/1.1 201 Created\r\nRetry-After: 1"])
-def test_a_response_that_ends_among_its_headers_is_none(client: HttpClient, said: bytes) -> None:
-    """The missing ones would say whether a body follows; some libraries take what came for all of them."""
+def test_a_response_that_ends_within_its_headers_is_an_error(client: HttpClient, said: bytes) -> None:
+    """The missing headers would say whether a body follows; some libraries accept such a response."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)
@@ -459,8 +457,8 @@ def test_a_response_that_ends_among_its_headers_is_none(client: HttpClient, said
     assert (error.cause, error.may_have_arrived) == ("cut", True)
 
 
-def test_a_fresh_connection_that_breaks_is_not_replaced(client: HttpClient) -> None:
-    """What a peer breaks off may be its word on the request."""
+def test_a_new_connection_that_breaks_is_not_replaced(client: HttpClient) -> None:
+    """The peer may have closed it because of the request."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)
@@ -472,14 +470,14 @@ def test_a_fresh_connection_that_breaks_is_not_replaced(client: HttpClient) -> N
 
 
 def test_the_second_connection_is_the_last(client: HttpClient) -> None:
-    """One retry, and where that cannot even connect, the first may have arrived still."""
+    """There is one retry; if it cannot even connect, the first request may still have arrived."""
     with conversing(breaking) as address:
         send(client, address)
         assert refused(client, address).may_have_arrived
 
 
-def test_a_kept_connection_is_not_replaced_by_another_kept_one(client: HttpClient) -> None:
-    """Whatever dropped the one has dropped the other as well, and there is only one retry."""
+def test_a_reused_connection_is_not_replaced_by_another_reused_one(client: HttpClient) -> None:
+    """Whatever dropped one has dropped the other as well, and there is only one retry."""
     both = threading.Barrier(2)
 
     def breaking_later(connection: socket.socket) -> None:
@@ -499,8 +497,8 @@ def test_a_kept_connection_is_not_replaced_by_another_kept_one(client: HttpClien
     assert (response.status, response.resent) == (201, True)
 
 
-def test_a_kept_connection_that_broke_in_its_response_is_not_replaced(client: HttpClient) -> None:
-    """The peer has the request, and a byte of the response proves it."""
+def test_a_reused_connection_that_broke_during_its_response_is_not_replaced(client: HttpClient) -> None:
+    """A byte of the response proves that the peer has the request."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)
@@ -514,8 +512,8 @@ def test_a_kept_connection_that_broke_in_its_response_is_not_replaced(client: Ht
     assert (error.cause, error.may_have_arrived) == ("cut", True)
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_used(client: HttpClient) -> None:
-    """It is seen before anything is sent, so that nothing is sent twice."""
+def test_a_connection_that_the_peer_closed_is_not_reused(client: HttpClient) -> None:
+    """This is noticed before anything is sent, so nothing is sent twice."""
     closed = threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -530,8 +528,8 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used(client: HttpClient) 
         assert not send(client, address, "PUT", BODY).resent
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used() -> None:
-    """Azure forgets it after four minutes, and what is sent on it then is lost without a word."""
+def test_a_connection_that_was_idle_for_long_is_not_reused() -> None:
+    """Azure drops it after four minutes, and whatever is sent on it then is silently lost."""
     passed_s = 0.0
     client = HttpClient(proxy_for=lambda _: None, clock=lambda: time.monotonic() + passed_s)
     with conversing(responding(respond(body=b"1"), respond(body=b"2")), responding(respond(body=b"3"))) as address:
@@ -544,8 +542,8 @@ def test_a_connection_that_was_idle_for_long_is_not_used() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system's list of connections is Linux's")
-def test_a_connection_is_kept_alive(client: HttpClient) -> None:
-    """The system's own list has its timer: a probe within a minute."""
+def test_keepalive_probes_are_sent_on_connections(client: HttpClient) -> None:
+    """The system's own list shows the timer: a probe within a minute."""
     with conversing(responding(respond())) as address:
         send(client, address)
         port = f":{urlsplit(address).port:04X}"
@@ -564,8 +562,8 @@ def proxy_refusing(status: str) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(
     ("status", "is_temporary"), [(403, False), (407, False), (429, True), (502, True), (503, True), (504, True)]
 )
-def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int, *, is_temporary: bool) -> None:
-    """It is the proxy's word, never taken for the platform's; its address, which may hold a password, is not told."""
+def test_a_refusal_by_the_proxy_means_that_nothing_was_sent(status: int, *, is_temporary: bool) -> None:
+    """It is never mistaken for the platform's; the proxy's address, which may contain a password, is not repeated."""
     with conversing(proxy_refusing(f"{status} No")) as proxy:
         named = proxy.replace("//", "//me:hush@")
         error = refused(HttpClient(proxy_for=lambda _: named), "https://api.example", "PUT", BODY)
@@ -581,7 +579,7 @@ def test_a_proxy_that_refuses_means_that_nothing_was_sent(status: int, *, is_tem
         ("http://[", "The proxy that the environment names is not an http:// address."),
     ],
 )
-def test_a_proxy_that_is_none_is_told(proxy: str, says: str) -> None:
+def test_a_proxy_that_is_not_one_is_reported(proxy: str, says: str) -> None:
     """Nothing was sent."""
     error = refused(HttpClient(proxy_for=lambda _: proxy), "https://api.example")
     assert (error.cause, error.message, error.may_have_arrived) == ("proxy", says, False)
@@ -589,8 +587,10 @@ def test_a_proxy_that_is_none_is_told(proxy: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(("says", "is_temporary"), [(b"", True), (b"SSH-2.0-OpenSSH\r\n\r\n", False)], ids=str)
-def test_a_proxy_that_hangs_up_may_be_back_and_one_that_is_none_is_not(says: bytes, *, is_temporary: bool) -> None:
-    """What is not HTTP stays that."""
+def test_a_proxy_that_closes_the_connection_is_temporary_and_one_that_is_not_http_is_not(
+    says: bytes, *, is_temporary: bool
+) -> None:
+    """A server that does not speak HTTP will not start to."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)
@@ -601,8 +601,8 @@ def test_a_proxy_that_hangs_up_may_be_back_and_one_that_is_none_is_not(says: byt
     assert (error.cause, error.is_temporary) == ("proxy", is_temporary)
 
 
-def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
-    """It accepted the connection, and that was all."""
+def test_a_silent_proxy_ends_at_the_deadline() -> None:
+    """It accepts the connection and never responds."""
     with conversing(dripping(b"", b"", b""), again=True) as proxy:
         client = HttpClient(proxy_for=lambda _: proxy)
         said = out_of_time(client, "https://api.example", cause="proxy", may_have_arrived=False)
@@ -636,7 +636,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def test_tls_carries_requests_and_keeps_connections() -> None:
+def test_requests_and_reused_connections_work_over_tls() -> None:
     """The same bytes, encrypted, in both directions at once."""
     authority = trustme.CA()
     client = HttpClient(proxy_for=lambda _: None, tls=trusting(authority))
@@ -647,8 +647,8 @@ def test_tls_carries_requests_and_keeps_connections() -> None:
     client.close()
 
 
-def test_a_response_before_the_whole_request_counts_over_tls_too() -> None:
-    """What TLS itself sends meanwhile, its session tickets, is no response."""
+def test_a_response_before_the_end_of_the_request_counts_over_tls_too() -> None:
+    """TLS's own messages, its session tickets, are not a response."""
     authority, enough = trustme.CA(), threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -663,8 +663,8 @@ def test_a_response_before_the_whole_request_counts_over_tls_too() -> None:
     client.close()
 
 
-def test_a_tunnel_leads_through_the_proxy_to_the_peers_own_tls() -> None:
-    """The proxy hears where to, with its own password, and nothing of the request."""
+def test_tls_with_the_peer_goes_through_a_tunnel_of_the_proxy() -> None:
+    """The proxy learns the destination and its own password, and nothing of the request."""
     authority = trustme.CA()
     with serving_tls(authority, "api.example", responding(respond()), tunnel=True) as (address, heard):
         proxy = address.replace("https://", "http://me:p%40ss@")
@@ -678,8 +678,8 @@ def test_a_tunnel_leads_through_the_proxy_to_the_peers_own_tls() -> None:
 
 
 @pytest.mark.parametrize(("name", "trusts"), [("127.0.0.1", False), ("elsewhere.example", True)])
-def test_a_certificate_that_is_not_accepted_means_that_nothing_was_sent(name: str, *, trusts: bool) -> None:
-    """OpenSSL's own words say why."""
+def test_an_untrusted_certificate_means_that_nothing_was_sent(name: str, *, trusts: bool) -> None:
+    """OpenSSL's own message says why."""
     authority = trustme.CA()
     tls = trusting(authority if trusts else trustme.CA())
     with serving_tls(authority, name, responding(respond())) as (address, _):
@@ -690,7 +690,7 @@ def test_a_certificate_that_is_not_accepted_means_that_nothing_was_sent(name: st
 
 
 def test_a_peer_without_tls_means_that_nothing_was_sent(client: HttpClient) -> None:
-    """An http:// service behind an https:// address."""
+    """An http:// service at an https:// address."""
 
     def conversation(connection: socket.socket) -> None:
         connection.recv(1)
@@ -702,10 +702,10 @@ def test_a_peer_without_tls_means_that_nothing_was_sent(client: HttpClient) -> N
 
 
 @pytest.mark.parametrize("end", [socket.socket.close, reset], ids=["closed", "reset"])
-def test_a_peer_that_hangs_up_in_the_handshake_may_be_starting(
+def test_a_peer_that_closes_the_connection_during_the_handshake_is_temporary(
     client: HttpClient, end: Callable[[socket.socket], None]
 ) -> None:
-    """It has said nothing that stays as it is."""
+    """It may be starting: nothing that it sent says otherwise."""
 
     def conversation(connection: socket.socket) -> None:
         connection.recv(10_000)
@@ -717,7 +717,7 @@ def test_a_peer_that_hangs_up_in_the_handshake_may_be_starting(
 
 
 def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None:
-    """Whoever listens there accepts, and says nothing."""
+    """The server accepts the connection and never responds."""
 
     def conversation(connection: socket.socket) -> None:
         while connection.recv(10**6):
@@ -729,10 +729,10 @@ def test_a_handshake_that_hangs_ends_at_the_deadline(client: HttpClient) -> None
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_certificates_of_the_environment_are_trusted(
+def test_certificates_named_in_the_environment_are_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """By the names that other clients know; a file that is not there, or holds none, is told by its variable alone."""
+    """By the usual variables; a file that is missing or has no certificates is reported by its variable's name only."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
     authority = trustme.CA()
@@ -764,8 +764,10 @@ def test_certificates_of_the_environment_are_trusted(
         ("http://[::1]:8081/msi/token", None),
     ],
 )
-def test_no_proxy_hears_what_is_for_this_machine(url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The identity endpoint is asked with a secret, and no proxy could reach it."""
+def test_requests_to_this_machine_bypass_the_proxy(
+    url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those to the identity endpoint contain a secret, and no proxy could reach it."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
@@ -776,7 +778,7 @@ def test_no_proxy_hears_what_is_for_this_machine(url: str, proxy: str | None, mo
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nB: c"}, {"X Y": "a"}, {"X": "a\0"}])
 def test_no_header_can_be_forged(client: HttpClient, headers: dict[str, str]) -> None:
-    """Nothing is sent, not even a connection is made."""
+    """Nothing is sent, and no connection is made."""
     with pytest.raises(Exception, match="Illegal header"):
         client.send("GET", "http://127.0.0.1:1", headers=headers, deadline=time.monotonic() + HANG_S)
 
@@ -799,8 +801,8 @@ def test_no_header_can_be_forged(client: HttpClient, headers: dict[str, str]) ->
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
     ],
 )
-def test_whatever_another_client_reads_is_read_alike(client: HttpClient, response: bytes) -> None:
-    """Status and body of odd but usual responses are those that `requests` finds."""
+def test_unusual_responses_are_read_as_by_other_clients(client: HttpClient, response: bytes) -> None:
+    """Status and body are those that `requests` finds."""
 
     def conversation(connection: socket.socket) -> None:
         read_request(connection)

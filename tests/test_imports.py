@@ -40,8 +40,8 @@ def imported_by(file: Path, known: dict[str, Path]) -> Iterator[str]:
                 yield from (name for name in (inner if inner in known else node.module,) if name in known)
 
 
-def test_no_import_leads_in_a_circle() -> None:
-    """Neither one that is made when the program runs nor one that only a reader of types follows."""
+def test_there_are_no_circular_imports() -> None:
+    """Neither at run time nor for type checkers."""
     known = modules()
     graph = {name: set(imported_by(file, known)) - {name} for name, file in known.items()}
     try:
@@ -51,8 +51,8 @@ def test_no_import_leads_in_a_circle() -> None:
     assert graph["function_app"]
 
 
-def test_the_local_cloud_knows_wire_formats_and_not_the_app() -> None:
-    """Else the two could agree on what nobody outside would understand."""
+def test_the_local_cloud_never_imports_the_app() -> None:
+    """Otherwise the two could agree on something that no real service understands."""
     known = modules()
     apart = {name for name in known if name.startswith("local")}
     assert {name for name in apart for found in imported_by(known[name], known) if found.startswith("shared")} == set()

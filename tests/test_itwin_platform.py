@@ -59,7 +59,7 @@ VERDICTS = {
 
 @pytest.mark.parametrize(("sample", "verdict"), VERDICTS.items())
 def test_every_response_on_the_apis_page_is_understood(sample: str, verdict: type) -> None:
-    """The page's own JSON, byte for byte, is kept whole."""
+    """The page's own JSON is kept unchanged."""
     body = (SAMPLES / f"{sample}.json").read_bytes()
     found = decipher_response(int(sample[:3]), {"X-Correlation-Id": "c0ffee"}, body)
     assert type(found) is verdict
@@ -70,7 +70,7 @@ def test_every_response_on_the_apis_page_is_understood(sample: str, verdict: typ
     assert kept == json.loads(body)
 
 
-def test_the_samples_are_all_there_are() -> None:
+def test_every_sample_is_tested() -> None:
     """A captured response without a test would prove nothing."""
     assert {path.stem for path in SAMPLES.glob("*.json")} == set(VERDICTS)
 
@@ -112,8 +112,8 @@ def test_the_samples_are_all_there_are() -> None:
         (999, PlatformResponseUnreadable, PlatformResponseUnreadable),
     ],
 )
-def test_a_status_is_judged_by_who_says_it(status: int, by_the_platform: type, by_others: type) -> None:
-    """Only the platform's own error object proves that the platform has said it; no status is without a verdict."""
+def test_a_status_is_judged_by_who_sent_it(status: int, by_the_platform: type, by_others: type) -> None:
+    """Only the platform's own error object proves that the platform sent it; every status has a verdict."""
     error = {"code": "SomethingElse", "message": "No."}
     for body, verdict in ((json.dumps({"error": error}), by_the_platform), ("<html>Sorry</html>", by_others)):
         found = decipher_response(status, {}, body.encode())
@@ -135,10 +135,8 @@ OF_OTHERS = (b"", b"<html>Sorry</html>", b'{"message": "No."}', b'{"error": {"co
         *((status, False, False) for status in (502, 504, 520, 524, 599, 999)),
     ],
 )
-def test_only_who_knows_what_became_of_an_upload_settles_it(
-    status: int, *, by_the_platform: bool, by_others: bool
-) -> None:
-    """What was accepted for later may still be shown, and what somebody in front of the platform failed on, too."""
+def test_only_a_definite_response_settles_an_upload(status: int, *, by_the_platform: bool, by_others: bool) -> None:
+    """An image accepted for later processing, or on which a gateway failed, may still be applied."""
     bodies = [(OF_THE_PLATFORM, by_the_platform), *((body, by_others) for body in OF_OTHERS)]
     for (body, is_settled), resent in product(bodies, (False, True)):
         verdict = decipher_response(status, {}, body, resent=resent)
@@ -146,8 +144,8 @@ def test_only_who_knows_what_became_of_an_upload_settles_it(
         assert verdict.is_settled == (is_settled and not resent)
 
 
-def test_what_the_platform_says_can_be_written_wherever_it_could_be_read() -> None:
-    """JSON that is nested as deep as Python just reads is more than it can write from deeper in the program."""
+def test_every_accepted_response_can_be_written_as_json() -> None:
+    """JSON nested as deep as Python can just parse is too deep to be written from further down the stack."""
     deep = "[" * 65 + "]" * 65
     verdict = decipher_response(
         404, {}, f'{{"error": {{"code": "iTwinNotFound", "message": "x", "a": {deep}}}}}'.encode()
@@ -169,22 +167,22 @@ def test_what_the_platform_says_can_be_written_wherever_it_could_be_read() -> No
         b'{"error": {"code": "ResourceNotFound", "message": "Verify the API URL."}}',
     ],
 )
-def test_a_404_of_somebody_else_is_the_operators(body: bytes) -> None:
-    """A gateway that lacks the operation, a proxy, a wrong address: the uploader's iTwin may well be there."""
+def test_a_404_from_anyone_else_is_for_the_operator(body: bytes) -> None:
+    """A gateway that lacks the operation, a proxy, a wrong address: the iTwin may well exist."""
     found = decipher_response(404, {}, body)
     assert type(found) is UnexpectedRefusal
     assert "ITWIN_API_URL" in found.message
 
 
-def test_the_platforms_own_404_may_be_times_for_some_minutes() -> None:
-    """The iTwin may be new, or the app's role on it; in the end it is the uploader's."""
+def test_the_platforms_own_404_is_retried_for_some_minutes() -> None:
+    """The iTwin may be new, or the app's role on it; in the end the uploader has to act."""
     found = decipher_response(404, {}, (SAMPLES / "404_itwin_not_found.json").read_bytes())
     assert isinstance(found, NeedsTime)
     assert (found.is_brief, found.status) == (True, "rejected")
 
 
 def test_a_403_without_the_platforms_own_error_names_no_role() -> None:
-    """Whoever gives the app a role because a firewall refuses it looks for long."""
+    """Otherwise an operator would look for a missing role when a firewall refuses the app."""
     of_the_platform = decipher_response(403, {}, b'{"error": {"code": "Forbidden", "message": "No."}}')
     of_a_gateway = decipher_response(403, {}, b"<html>WAF</html>")
     assert isinstance(of_the_platform, DropError)
@@ -215,12 +213,12 @@ def test_a_403_without_the_platforms_own_error_names_no_role() -> None:
         b'{"image": {"id": "x"}}' + b" " * 100 + b"}",
     ],
 )
-def test_a_created_that_does_not_hold_what_it_promises_is_not_believed(body: bytes) -> None:
-    """A success is one only with the image's JSON; anything else is tried again."""
+def test_a_201_without_a_complete_image_is_not_a_success(body: bytes) -> None:
+    """A success requires the image's JSON; anything else is retried."""
     assert type(decipher_response(201, {}, body)) is PlatformResponseUnreadable
 
 
-def test_a_created_with_fields_unknown_today_is_believed() -> None:
+def test_a_201_with_unknown_fields_is_a_success() -> None:
     """Fields may be added at any time."""
     found = decipher_response(201, {}, b'{"image": {"id": "x", "hugeImage": [1], "smallImageUrl": null}, "_links": {}}')
     assert isinstance(found, UploadedImage)
@@ -263,7 +261,7 @@ def failure(platform: ITwinPlatform) -> DropError:
     return caught.value
 
 
-def test_an_upload_is_the_call_of_the_apis_page() -> None:
+def test_an_upload_is_the_documented_call() -> None:
     """Address, media type, version and token."""
     heard: list[bytes] = []
 
@@ -287,7 +285,7 @@ def test_an_upload_is_the_call_of_the_apis_page() -> None:
 
 
 def test_a_rejected_token_is_renewed_once() -> None:
-    """With the second 401 it is the operator's, and the next drop does not renew again."""
+    """A second 401 is for the operator, and the next drop does not renew the token again."""
     refusal, tokens = respond("401 Unauthorized"), Tokens()
     with (
         conversing(responding(refusal, refusal, refusal)) as address,
@@ -307,8 +305,8 @@ def test_a_token_is_ready_before_an_upload_begins() -> None:
     assert tokens.fetched == 1
 
 
-def test_a_response_that_never_comes_is_silence_within_the_timeout() -> None:
-    """Nobody knows what became of the image."""
+def test_an_upload_without_a_response_ends_at_the_timeout_as_silence() -> None:
+    """It is unknown whether the image was applied."""
     enough = threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -348,7 +346,7 @@ def test_an_upload_ends_by_its_deadline_if_that_is_sooner() -> None:
         ("https://api.example", "http://127.0.0.1:1", r"the proxy.*Connection refused.*HTTPS_PROXY"),
     ],
 )
-def test_what_was_never_sent_leaves_nothing_unsettled(address: str, proxy: str | None, says: str) -> None:
+def test_a_request_that_was_never_sent_leaves_nothing_unsettled(address: str, proxy: str | None, says: str) -> None:
     """The message says what failed on the way, and which setting to check."""
     http = HttpClient(proxy_for=lambda _: proxy)
     error = failure(ITwinPlatform(address, AccessTokens(Tokens()), Throttle(), http, timeout_s=HANG_S))
@@ -357,8 +355,8 @@ def test_what_was_never_sent_leaves_nothing_unsettled(address: str, proxy: str |
 
 
 @pytest.mark.parametrize("status", ["201 Created", "422 Unprocessable Entity"])
-def test_an_image_that_was_sent_twice_says_so(status: str) -> None:
-    """The first one may be applied still, whatever became of the second."""
+def test_an_image_that_was_sent_twice_is_reported_as_such(status: str) -> None:
+    """The first request may still be applied, whatever happened to the second."""
 
     def breaking(connection: socket.socket) -> None:
         read_request(connection)
@@ -374,8 +372,8 @@ def test_an_image_that_was_sent_twice_says_so(status: str) -> None:
     assert response.resent
 
 
-def test_an_image_that_was_sent_twice_before_its_token_was_renewed_says_so() -> None:
-    """The response to the last request does not settle the first one of the call."""
+def test_an_image_that_was_sent_twice_before_its_token_was_renewed_is_reported_as_such() -> None:
+    """The response to the last request does not settle the first one."""
 
     def breaking(connection: socket.socket) -> None:
         read_request(connection)
@@ -399,8 +397,8 @@ def test_an_image_that_was_sent_twice_before_its_token_was_renewed_says_so() -> 
         ("503 Unavailable", PlatformUnavailable),
     ],
 )
-def test_a_status_counts_though_its_body_never_ends(status: str, verdict: type) -> None:
-    """Every byte comes in time, and yet the call lasts no longer than one that hears nothing."""
+def test_a_status_counts_even_if_its_body_never_ends(status: str, verdict: type) -> None:
+    """Every byte arrives in time, and still the call lasts no longer than one without a response."""
 
     def drip(connection: socket.socket) -> None:
         read_request(connection)
@@ -430,8 +428,8 @@ def test_a_status_counts_though_its_body_never_ends(status: str, verdict: type) 
         ({}, None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_or_nothing(headers: dict[str, str], seconds: float | None) -> None:
-    """A date is measured from the response's own Date, so that no clock but the platform's matters."""
+def test_retry_after_may_be_seconds_or_a_date_or_absent(headers: dict[str, str], seconds: float | None) -> None:
+    """A date is compared with the response's own Date, so that only the platform's clock matters."""
     found = decipher_response(429, headers, b"")
     assert found.response
     assert found.response.retry_after_s == seconds
@@ -449,7 +447,7 @@ def test_retry_after_is_seconds_or_a_date_or_nothing(headers: dict[str, str], se
     ),
 )
 def test_any_response_gets_a_verdict_and_never_an_exception(status: int, headers: dict[str, str], body: bytes) -> None:
-    """Clients must not assume anything of a failed request's body; the page says so."""
+    """The page says that clients must not assume anything about a failed request's body."""
     found = decipher_response(status, headers, body)
     if isinstance(found, UploadedImage):
         assert status == 201
@@ -458,7 +456,7 @@ def test_any_response_gets_a_verdict_and_never_an_exception(status: int, headers
         assert re.search(str(status), found.message)
 
 
-def test_what_nobody_uploading_can_fix_is_never_their_fault() -> None:
+def test_errors_that_the_uploader_cannot_fix_are_never_rejections() -> None:
     """Only what the platform says about the image itself is `rejected`."""
     for status in (401, 403, 408, 409, 423, 425, 429, *range(300, 400), *range(500, 600)):
         assert isinstance(decipher_response(status, {}, b""), NeedsTime | NeedsOperator)

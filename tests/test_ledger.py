@@ -66,8 +66,8 @@ def bench(azurite: Azurite) -> Iterator[Bench]:
         yield storage, Ledger(storage, clock, call_s=CALL_S, unsettled_s=UNSETTLED_S), str(uuid.uuid4()), clock
 
 
-def test_what_is_up_is_recorded(bench: Bench) -> None:
-    """Whoever comes next sees it, and that the iTwin is free again; while it was uploaded, that it was not."""
+def test_an_upload_is_recorded(bench: Bench) -> None:
+    """The next drop sees it, and that the iTwin is free again; during the upload, that it was busy."""
     _, ledger, itwin_id, clock = bench
     assert ledger.read(itwin_id) == Entry()
     call = ledger.begin(itwin_id, Entry(), version(1))
@@ -79,8 +79,8 @@ def test_what_is_up_is_recorded(bench: Bench) -> None:
     assert (after.upload, after.is_busy(clock()), after.unsettled) == (upload(version(1)), False, {})
 
 
-def test_one_begins_at_a_time(bench: Bench) -> None:
-    """Between reading and beginning another may have begun, whether there was an entry or not."""
+def test_only_one_upload_of_an_itwin_begins_at_a_time(bench: Bench) -> None:
+    """Another one may have begun since the ledger was read, whether there was an entry or not."""
     _, ledger, itwin_id, _ = bench
     ledger.begin(itwin_id, Entry(), version(1))
     with pytest.raises(ITwinBusy):
@@ -92,7 +92,7 @@ def test_one_begins_at_a_time(bench: Bench) -> None:
 
 
 def test_a_call_that_ended_too_late_is_noticed(bench: Bench) -> None:
-    """Whoever was too slow must not record that theirs is up: another image may be shown."""
+    """An upload that was too slow must not be recorded as the current one: another image may be shown."""
     _, ledger, itwin_id, clock = bench
     slow = ledger.begin(itwin_id, Entry(), version(1))
     clock.pass_s(CALL_S)
@@ -105,8 +105,8 @@ def test_a_call_that_ended_too_late_is_noticed(bench: Bench) -> None:
     assert ledger.read(itwin_id).upload == upload(version(2))
 
 
-def test_a_record_that_the_sdk_wrote_twice_is_written(bench: Bench) -> None:
-    """Its first request was carried out and its response lost: the second finds another ETag, which is its own."""
+def test_a_record_that_the_sdk_sent_twice_is_recognized(bench: Bench) -> None:
+    """The first request was carried out but its response lost: the second finds another ETag, which is its own."""
     _, ledger, itwin_id, _ = bench
     call = ledger.begin(itwin_id, Entry(), version(1))
     ledger.record_upload(itwin_id, call, upload(version(1)))
@@ -116,7 +116,7 @@ def test_a_record_that_the_sdk_wrote_twice_is_written(bench: Bench) -> None:
 
 @pytest.mark.parametrize("end", ["silence", "crash"])
 def test_a_call_without_response_is_unsettled_for_all_other_versions(bench: Bench, end: str) -> None:
-    """As long as the platform may still apply it, uploads of others notwithstanding; and forgotten afterwards."""
+    """As long as the platform may still apply it, whatever other uploads there are; afterwards it is forgotten."""
     _, ledger, itwin_id, clock = bench
     silent = ledger.begin(itwin_id, Entry(), version(1))
     if end == "silence":
@@ -134,8 +134,8 @@ def test_a_call_without_response_is_unsettled_for_all_other_versions(bench: Benc
 
 
 @pytest.mark.parametrize("is_uploaded", [True, False])
-def test_a_response_settles_its_own_call_alone(bench: Bench, *, is_uploaded: bool) -> None:
-    """An earlier call of the same version that stayed silent may still be applied over whatever comes next."""
+def test_a_response_settles_only_its_own_call(bench: Bench, *, is_uploaded: bool) -> None:
+    """An earlier call of the same version without a response may still be applied later."""
     _, ledger, itwin_id, clock = bench
     ledger.record_failure(itwin_id, ledger.begin(itwin_id, Entry(), version(1)), is_settled=False)
     until = unsettled_until(version(2), ledger.read(itwin_id))
@@ -149,7 +149,7 @@ def test_a_response_settles_its_own_call_alone(bench: Bench, *, is_uploaded: boo
 
 
 def test_an_entry_of_an_earlier_release_is_understood(bench: Bench) -> None:
-    """Entries survive deployments: what is up, and what was in doubt, of a version or of any."""
+    """Entries survive deployments: uploads and unsettled calls, with or without a version."""
     storage, ledger, itwin_id, clock = bench
     up = upload(version(1))
     later = {"0x9": 60, "*": 90, "0x7": -1}
@@ -167,8 +167,8 @@ def test_an_entry_of_an_earlier_release_is_understood(bench: Bench) -> None:
     assert unsettled_until(version(2, "0x9"), found) == clock() + timedelta(seconds=90)
 
 
-def test_no_time_is_believed_that_lies_further_ahead_than_any_that_is_noted(bench: Bench) -> None:
-    """Else a damaged entry would keep an iTwin busy for ever."""
+def test_an_impossibly_late_time_is_not_trusted(bench: Bench) -> None:
+    """Otherwise a damaged entry would keep an iTwin busy forever."""
     storage, ledger, itwin_id, clock = bench
     far = "9999-12-31T23:59:59+00:00"
     entry = {"busyUntil": far, "unsettled": {"a": far}}
