@@ -67,13 +67,15 @@ upright, without metadata, and of at most `MAX_OUTPUT_PIXELS` if it had to be re
 
 {_table(("change", "what was done"), _changes())}
 Colours are preserved as the file describes them. An ICC profile is sent with the picture, or applied if it has more
-than 1 MB. Without one, the colour description of a HEIC, AVIF (`nclx`, or their stream's) or PNG (`cICP`, `gAMA`,
-`cHRM`) becomes a profile; so does Adobe RGB that only EXIF states, even if the pixels of a JPEG or PNG stay untouched.
+than 1 MB. Without one, the colour description of a HEIC, AVIF (`nclx`, or their stream's), PNG (`cICP`, `gAMA`,
+`cHRM`), TIFF (primaries, transfer function) or BMP becomes a profile; so does Adobe RGB that only EXIF states, even if
+the pixels of a JPEG or PNG stay untouched.
 HDR (PQ and HLG) is tone-mapped: 203 cd/m² becomes white, and brighter parts are rolled off by the curve of ITU-R
 BT.2390. The narrow range of a PNG's `cICP` is ignored.
 
 Damaged pixels are rejected as `CorruptImage` if they can be told from intact ones. That is not possible where nothing
-is compressed (most BMP and some TIFF files), and for about 6 % of the visible errors in the pixels of a JPEG.
+is compressed (most BMP and some TIFF files), and for about 6 % of the visible errors in the pixels of a JPEG, also
+within a TIFF. If a transfer in text mode has damaged a JPEG in few places, only the damage is reported, not its cause.
 
 ## Settings
 

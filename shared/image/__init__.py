@@ -18,7 +18,7 @@ between them, the memory that the second one needs is known.
     recognition     which formats are supported, by which decoder, with how much memory: the one place to add one
     unsupported     names for everything else, for a helpful refusal
     jpeg, png, gif, bmp, tiff, webp, heif   the parsers
-    exif, av1       what they read inside: the orientation, and the colours of an AVIF
+    exif, av1, hevc, tiff_colours   what they read inside: the orientation, and colours without a profile
     *_integrity     whether every pixel of a JPEG, PNG or TIFF is present
     *_plugin        Pillow's plugins, where they do more than is wanted
     tiff_decoding, tiff_planes   which decoder a TIFF gets, also if its channels are stored in separate planes

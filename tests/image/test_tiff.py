@@ -221,3 +221,64 @@ def test_the_alpha_channel_beside_lab_is_kept() -> None:
     (pixel,) = set(seen(normalize_image(tiff(entries, bytes((255, 0, 0, 77)) * 64)).data)[2])
     assert min(pixel[:3]) > 250
     assert pixel[3] == 77
+
+
+def small(photometric: int, samples: int, pixel: tuple[int, ...], **more: tuple[int, ...]) -> bytes:
+    """Return a TIFF of 8 x 8 pixels of one value; a tag without values is left out."""
+    pixels = bytes(pixel) * 64
+    entries = {256: (8,), 257: (8,), 258: (8,) * samples, 259: (1,), 262: (photometric,), 273: (8,), 277: (samples,)}
+    entries |= {279: (len(pixels),), **{int(tag): values for tag, values in more.items()}}
+    rationals = dict.fromkeys((318, 319), (5, "I"))
+    short = dict.fromkeys((258, 259, 262, 277, 301, 320, 332, 339), (3, "H"))
+    return tiff({tag: values for tag, values in entries.items() if values}, pixels, kinds=short | rationals)
+
+
+@pytest.mark.parametrize("scale", [1, 256, 257])
+def test_a_palette_may_have_8_bits_per_value(scale: int) -> None:
+    """Older programs write such palettes, which would otherwise be black."""
+    palette = [0] * 768
+    palette[7], palette[256 + 7], palette[512 + 7] = 200 * scale, 100 * scale, 50 * scale
+    assert set(seen(normalize_image(small(3, 1, (7,), **{"320": tuple(palette)})).data)[2]) == {(200, 100, 50)}
+
+
+def test_inks_other_than_cmyk_are_refused_by_name() -> None:
+    """Their colours are in the minds of printers."""
+    normalize_image(small(5, 4, (0, 0, 0, 0), **{"332": (1,)}))
+    with pytest.raises(UnsupportedFormat, match="inks other than CMYK"):
+        normalize_image(small(5, 4, (0, 0, 0, 0), **{"332": (2,)}))
+
+
+def test_values_that_nothing_describes_are_refused() -> None:
+    """Otherwise RGB would be shown as a negative of its red."""
+    with pytest.raises(CorruptImage, match="does not say what its values mean"):
+        normalize_image(small(2, 3, (200, 100, 50), **{"262": ()}))
+
+
+def test_values_of_an_undeclared_kind_are_unsigned() -> None:
+    """As libtiff reads them."""
+    assert set(seen(normalize_image(small(2, 3, (200, 100, 50), **{"339": (4,) * 3})).data)[2]) == {(200, 100, 50)}
+
+
+LINEAR = tuple(257 * value for value in range(256))
+DISPLAY_P3 = {"318": (3127, 10_000, 329, 1_000), "319": (68, 100, 32, 100, 265, 1000, 69, 100, 15, 100, 6, 100)}
+
+
+@pytest.mark.parametrize(
+    ("stated", "change"),
+    [
+        (DISPLAY_P3, "profile-embedded"),
+        ({"301": LINEAR}, "colours-converted"),
+        ({"301": tuple(round(65_535 * (value / 255) ** 1.8) for value in range(256)) * 3}, "profile-embedded"),
+        ({"301": tuple(round(65_535 * (value / 255) ** 2.2) for value in range(256))}, None),
+        ({"301": (0,) * 256}, None),
+        ({"318": (0, 0, 0, 0), "319": (0,) * 12}, None),
+        ({"318": DISPLAY_P3["318"]}, None),
+        ({**DISPLAY_P3, "319": DISPLAY_P3["319"][:6]}, None),
+    ],
+)
+def test_a_tiffs_own_description_of_its_colours_is_followed(
+    stated: dict[str, tuple[int, ...]], change: str | None
+) -> None:
+    """White, primaries, and the light of each value; what is incomplete or impossible is ignored."""
+    changes = normalize_image(small(2, 3, (200, 100, 50), **stated)).changes
+    assert {"profile-embedded", "colours-converted"} & set(changes) == ({change} if change else set())

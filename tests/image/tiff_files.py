@@ -21,14 +21,17 @@ def tiff(
     order: str = "<",
     kinds: dict[int, tuple[int, str]] | None = None,
 ) -> bytes:
-    """Return a TIFF whose pixels stand at 8; entries are LONG where no other kind and letter of `struct` are given."""
+    """Return a TIFF whose pixels stand at 8; entries are LONG where no other kind and letter of `struct` are given.
+
+    A fraction (kind 5) is given as two numbers.
+    """
     start, extra = 8 + len(pixels), b""
     directory = struct.pack(order + "H", len(entries))
     for tag, values in sorted(entries.items()):
         kind, letter = (kinds or {}).get(tag, (4, "I"))
         packed = struct.pack(f"{order}{len(values)}{letter}", *values)
         at = struct.pack(order + "I", start + 6 + 12 * len(entries) + len(extra))
-        directory += struct.pack(order + "HHI", tag, kind, len(values)) + (
+        directory += struct.pack(order + "HHI", tag, kind, len(values) // (2 if kind == 5 else 1)) + (
             at if len(packed) > 4 else packed.ljust(4, b"\0")
         )
         extra += packed if len(packed) > 4 else b""

@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from tests.matrix.judge import HEIGHT, WIDTH, Pixels, as_integers, cells, colour, difference, lab_of, sent
@@ -146,6 +147,28 @@ def test_the_older_colour_chunks_of_a_png_are_applied(channels: int, name: str, 
     assert difference(unpadded(lab), shown(colours, judge)).max() < 1
     if channels in {2, 4}:
         assert abs(unpadded(alpha) - values[..., -1]).max() < 0.005
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("gamma", [None, 1.0, 1.8, 2.6])
+@pytest.mark.parametrize("name", ["sRGB", "Display P3", "Adobe RGB (1998)", "ITU-R BT.2020"])
+def test_the_chromaticities_and_the_transfer_function_of_a_tiff_are_applied(
+    name: str, gamma: float | None, depth: int
+) -> None:
+    """TIFF 6.0, section 20; without a function the curve is that of sRGB."""
+    space = colour.RGB_COLOURSPACES[name]
+    points = (318, space.whitepoint), (319, np.ravel(space.primaries))
+    stated_by = [(tag, 5, len(part), [n for x in part for n in (round(1e6 * x), 10**6)], True) for tag, part in points]
+    if gamma:
+        table = np.round(65_535 * (np.arange(2**depth) / (2**depth - 1)) ** gamma).astype(int).tolist()
+        stated_by.append((301, 3, len(table), table, True))
+    stored = as_integers(cells(3, 0.2, 0.95), depth)
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, stored, photometric="rgb", extratags=stated_by, metadata=None)
+    _, lab, _ = sent(buffer.getvalue())
+    judge = SPACES["srgb"] if gamma is None else stated(0, 0, "sRGB", lambda light: light**gamma)
+    judge = judge._replace(chromaticities=space.primaries, white=space.whitepoint)
+    assert difference(lab, shown(stored / (2**depth - 1), judge)).max() < 1
 
 
 def test_a_profile_takes_precedence_over_the_older_colour_chunks_of_a_png() -> None:

@@ -10,7 +10,7 @@ from math import ceil
 
 from shared.errors import CorruptImage, UnsupportedFormat
 from shared.image import colour
-from shared.image.formats import exif, tiff_words
+from shared.image.formats import exif, tiff_colours, tiff_words
 from shared.image.formats import tiff_tags as tags
 from shared.image.formats.tiff_directory import NOTHING, Directory, broken
 from shared.image.formats.tiff_pages import main_page
@@ -21,6 +21,12 @@ _START_OF_SCAN = b"\xff\xda"
 _SIGNED = 2
 _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946}
 """None, CCITT, LZW, old-style and new JPEG, deflate, PackBits, and deflate by its old number."""
+
+_FAXES = {2, 3, 4}
+"""The compressions that are for black on white alone."""
+
+_CMYK = 1
+"""The only set of inks whose colours are known (InkSet)."""
 
 _OLD_JPEG = 6
 _JPEG_COMPRESSIONS = {_OLD_JPEG, 7}
@@ -78,16 +84,8 @@ def inspect(data: bytes) -> TiffInspection:
     if not any(directory.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in tags.PIECES):
         raise CorruptImage("The TIFF is damaged: its directory does not say where its pixels are. Save it again.")
     across, down = directory.first(tags.TILE_WIDTH, width), directory.first(tags.TILE_HEIGHT, height)
-    if (0, 0) in directory.pieces():
-        raise UnsupportedFormat(
-            "The TIFF is sparse: parts of its picture are left out. Save the whole picture (GDAL: SPARSE_OK=FALSE)."
-        )
+    _demand_supported(directory)
     compression = directory.first(tags.COMPRESSION, 1)
-    if compression not in _COMPRESSIONS:
-        how = tiff_words.compression(compression)
-        raise UnsupportedFormat(f"The TIFF is compressed {how}, which is not supported. Save it with LZW, or as a PNG.")
-    if compression in _JPEG_COMPRESSIONS:
-        _refuse_many_scans(directory)
     is_apart = directory.first(tags.PLANES, 1) == _APART
     depth, samples, has_planes = directory.first(tags.BITS, 1), directory.first(tags.SAMPLES, 1), _has_planes(directory)
     is_separable = not has_planes and _has_separable_channels(directory)
@@ -121,7 +119,7 @@ def inspect(data: bytes) -> TiffInspection:
         weight=1 if is_plain else 2,
         is_opaque=is_plain,
         buffer_bytes=ceil(across * rows * pixel_bytes) + beside * width * height,
-        colours=colour.ADOBE_RGB if exif.states_adobe_rgb(data) else None,
+        colours=colour.ADOBE_RGB if exif.states_adobe_rgb(data) else tiff_colours.stated(directory),
         is_lossless=compression not in _JPEG_COMPRESSIONS,
         profile=None if directory is first else first.bytes_of(tags.PROFILE),
         directory=directory,
@@ -137,6 +135,24 @@ def refuse_canons_raw(data: bytes) -> None:
     """Refuse a CR2, which has its signature before its first directory."""
     if data[8:10] == b"CR":
         raise UnsupportedFormat("The file is a camera's raw file, not a supported image. Export it as a JPEG.")
+
+
+def _demand_supported(directory: Directory) -> None:
+    """Refuse by name what no decoder here supports, and values that are not described."""
+    if (0, 0) in directory.pieces():
+        raise UnsupportedFormat(
+            "The TIFF is sparse: parts of its picture are left out. Save the whole picture (GDAL: SPARSE_OK=FALSE)."
+        )
+    compression = directory.first(tags.COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
+        how = tiff_words.compression(compression)
+        raise UnsupportedFormat(f"The TIFF is compressed {how}, which is not supported. Save it with LZW, or as a PNG.")
+    if compression in _JPEG_COMPRESSIONS:
+        _refuse_many_scans(directory)
+    if tags.PHOTOMETRIC not in directory.entries and compression not in _FAXES:
+        raise CorruptImage("The TIFF is damaged: its directory does not say what its values mean. Save it again.")
+    if directory.first(tags.PHOTOMETRIC, 0) == tags.CMYK and directory.first(tags.INK_SET, _CMYK) != _CMYK:
+        raise UnsupportedFormat("The TIFF holds inks other than CMYK, which are not supported. Save it in RGB.")
 
 
 def _has_planes(directory: Directory) -> bool:

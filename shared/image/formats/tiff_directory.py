@@ -17,6 +17,9 @@ from shared.image.formats import tiff_words
 ASSOCIATED, _UNASSOCIATED, _OF_COREL = 1, 2, 999
 """Kinds of alpha channels: 1 if the colours are premultiplied, 2 if not; 999 is Corel's number for 2."""
 
+_UNDECLARED = 4
+"""A sample format: the numbers are of an unknown kind, which libtiff reads as unsigned integers."""
+
 Entry = tuple[int, int, bytes]
 """An entry's type, its number of values, and its values as stored."""
 
@@ -124,8 +127,8 @@ class Directory:
         )
 
     def has_alike_integers(self) -> bool:
-        """Say whether all channels hold unsigned integers with the same number of bits."""
-        return len(set(self.numbers(tags.BITS))) <= 1 and set(self.numbers(tags.SAMPLE_FORMAT)) <= {1}
+        """Say whether all channels hold unsigned (or undeclared) integers with the same number of bits."""
+        return len(set(self.numbers(tags.BITS))) <= 1 and set(self.numbers(tags.SAMPLE_FORMAT)) <= {1, _UNDECLARED}
 
 
 NOTHING = Directory(b"", "<", {}, 0)

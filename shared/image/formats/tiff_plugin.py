@@ -15,6 +15,7 @@ from shared.image.formats import libtiff
 from shared.image.formats import tiff_tags as tags
 
 _PACKBITS = 32_773
+_MOST_OF_8_BITS, _DEEPER = 255, 257
 
 
 class FirstPage(TiffImageFile):
@@ -24,7 +25,8 @@ class FirstPage(TiffImageFile):
         """Tell pixels that Pillow does not support from a damaged file.
 
         Of uncompressed data, Pillow supports no subsampled pixels, and few with reversed bit order. libtiff supports
-        all of them; it decodes compressed data, and takes the layout from the file itself.
+        all of them; it decodes compressed data, and takes the layout from the file itself. Some programs write palettes
+        with 8 bits per value instead of 16 (libtiff recognizes them in the same way).
         """
         is_reversed = self.tag_v2.get(tags.FILL_ORDER, 1) != 1
         self.tag_v2[tags.FILL_ORDER] = 1
@@ -32,6 +34,9 @@ class FirstPage(TiffImageFile):
             is_reversed or self.tag_v2.get(tags.PHOTOMETRIC) == tags.YCBCR
         ):
             self.tag_v2[tags.COMPRESSION] = _PACKBITS
+        palette = self.tag_v2.get(tags.COLOUR_MAP)
+        if palette and max(palette) <= _MOST_OF_8_BITS:
+            self.tag_v2[tags.COLOUR_MAP] = tuple(_DEEPER * level for level in palette)
         try:
             super()._setup()
         except SyntaxError as error:
