@@ -29,12 +29,14 @@ def utc_now() -> datetime:
 class Clock:
     """What time it is, and how to wait; tests pass their own.
 
-    `now` is for times that instances compare, `monotonic` (seconds) for durations in this process.
+    `now` is for times that instances compare, `monotonic` (seconds) for durations in this process. `is_told` says
+    whether storage has told `now`: until then it may be hours off, and no drop is too late.
     """
 
     now: Callable[[], datetime] = utc_now
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    is_told: Callable[[], bool] = lambda: True
 
 
 LOCAL = Clock()
@@ -46,13 +48,19 @@ class StorageTime:
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
         self._offset = timedelta()
+        self._is_told = False
 
     def now(self) -> datetime:
         """Return the time."""
         return self._local() + self._offset
+
+    def is_told(self) -> bool:
+        """Whether a response has had a Date."""
+        return self._is_told
 
     def observe(self, date: str) -> None:
         """Adjust to a Date header (RFC 9110, 6.6.1); any other text is ignored."""
         with suppress(TypeError, ValueError, OverflowError):
             offset = parsedate_to_datetime(date).astimezone(UTC) - self._local()
             self._offset = offset if abs(offset) > DATE_PRECISION else timedelta()
+            self._is_told = True

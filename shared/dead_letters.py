@@ -74,7 +74,8 @@ def _tried_again(known: Known, services: Services) -> Outcome | None:
     attempt, policy = known.attempt, services.retry_policy
     poisoned = attempt.poisoned if known.recorded.attempts else 0
     is_last = poisoned >= len(COMES_BACK_DELAYS)
-    is_late = (known.started_at - attempt.first_at).total_seconds() > policy.horizon_s
+    elapsed_s = (known.started_at - attempt.first_at).total_seconds()
+    is_late = services.clock.is_told() and elapsed_s > policy.horizon_s
     if is_late or (is_last and not attempt.is_replay):
         return None
     delay_s = policy.max_delay_s if is_last else COMES_BACK_DELAYS[poisoned] * policy.min_delay_s

@@ -210,7 +210,8 @@ def retried(request: Callable[[], T], stopwatch: Stopwatch, clock: Clock) -> T:
 
 def _delay_s(known: Known, error: DropError, services: Services) -> float | None:
     since = known.attempt.tried_since(error)
-    elapsed_s = (services.clock.now() - since).total_seconds() if known.is_dated else 0
+    is_told = known.is_dated and services.clock.is_told()
+    elapsed_s = (services.clock.now() - since).total_seconds() if is_told else 0
     return retry_delay_s(error, known.attempt.number, elapsed_s, services.retry_policy, services.uniform)
 
 

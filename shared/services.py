@@ -122,7 +122,7 @@ class Services:
         settings = StorageSettings.from_environ(environ)
         http, time = HttpClient(), StorageTime(local_time)
         identity = storage_identity(settings, http)
-        storage, clock = open_blobs(settings, identity, time, http), Clock(time.now)
+        storage, clock = open_blobs(settings, identity, time, http), Clock(time.now, is_told=time.is_told)
         try:
             app_or_problem: App | InvalidSettings = App.from_settings(
                 Settings.from_environ(environ), storage, http, clock, normalizer

@@ -35,7 +35,9 @@ def test_an_invalid_date_is_ignored(date: str) -> None:
     """Whoever sent it."""
     time = StorageTime(lambda: NOON)
     time.observe(date)
-    assert time.now() == NOON
+    assert (time.now(), time.is_told()) == (NOON, False)
+    time.observe(format_datetime(NOON, usegmt=True))
+    assert time.is_told()
 
 
 def test_a_corrected_clock_is_trusted_again() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation.storage import Account, BlobService
-from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Strike, Touch, World, Write
+from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Replay, Strike, Touch, World, Write
 from tools.chaos_judge import judge
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ writes = st.builds(
     blob=blobs,
     after_s=moments,
     legal=st.sampled_from([True, True, True, True, False]),
-    announced_after_s=st.lists(moments, min_size=1, max_size=2),
+    announced_after_s=st.lists(moments, max_size=2),
+    caught_up_after_s=st.lists(moments, max_size=1),
+    picture=st.sampled_from([None, None, None, 0, 1]),
+    is_empty=st.booleans(),
 )
 answers = st.builds(
     Answer,
@@ -41,7 +44,9 @@ answers = st.builds(
 )
 strikes = st.builds(
     Strike,
-    kind=st.sampled_from(["pause", "pause", "crash", "crash", "busy", "busy", "condition not met", "outage"]),
+    kind=st.sampled_from(
+        ["pause", "pause", "crash", "crash", "busy", "busy", "condition not met", "outage", "lacking"]
+    ),
     seconds=moments,
 )
 fates = st.builds(
@@ -53,6 +58,9 @@ fates = st.builds(
     answers=st.lists(answers, max_size=8),
     strikes=st.dictionaries(st.integers(0, 99), strikes, max_size=8),
     doomed=st.dictionaries(st.integers(0, 5), st.integers(1, 24), max_size=1),
+    replays=st.lists(st.builds(Replay, blob=blobs, at_s=st.sampled_from((*LATER, 600.0, 2000.0))), max_size=2),
+    echoes=st.dictionaries(st.integers(0, 9), moments, max_size=2),
+    skews_s=st.lists(st.sampled_from([-2.0, 0.0, 2.0]), min_size=1, max_size=3),
 )
 
 

@@ -12,6 +12,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +25,26 @@ from local.itwin_platform import ScriptedResponse
 from local.processes import PROJECT, wait_until
 from shared.admission import Admission
 from shared.attempt import Attempt
-from shared.clock import utc_now
+from shared.clock import StorageTime, utc_now
 from shared.dead_letters import drop_poisoned
 from shared.drop import EMPTY_GRACE_S, Drop
+from shared.errors import EXHAUSTION
 from shared.ledger import LEDGER_CONTAINER
-from shared.outcome import ATTEMPT_S, ENDING_S
+from shared.outcome import ATTEMPT_S, ENDING_S, HOLD_S
 from shared.pipeline import process_drop
 from shared.records import Entry, Recorded
 from shared.results import result_name
-from shared.retries import RETRY_QUEUE
+from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.services import Services
+from shared.settings import StorageSettings
+from shared.storage import open_queue
 from tests.deadlines import HANG_S
 from tests.drop_bench import PICTURES, SLOW, Bench, event, refusal
 from tests.schema import check_result
 
 if TYPE_CHECKING:
+    from azure.storage.queue import QueueClient
+
     from local.fault_proxy import Exchange, Fault
 
 UPLOAD_REQUESTS = [
@@ -584,7 +590,7 @@ def test_a_retry_of_a_deleted_drop_ends(bench: Bench) -> None:
 def test_a_retry_of_an_overwritten_drop_is_the_first_attempt_at_the_new_one(bench: Bench) -> None:
     """The new version has its own count of attempts, and its own horizon."""
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedResponse(503)])
+    bench.platform.script([refusal(503)])
     bench.process(drop)
     bench.write(PICTURES[1], drop)
     bench.drain()
@@ -875,7 +881,7 @@ def test_an_instance_whose_clock_is_wrong_uses_storages_time(bench: Bench, skew:
     normalize = bench.services.app().normalize
     wrong = Services.from_environ(bench.environ, local_time=lambda: utc_now() + skew, normalizer=lambda _: normalize)
     drop = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedResponse(503)])
+    bench.platform.script([refusal(503)])
     process_drop(event(drop), wrong)
     result = bench.result(drop)
     for name in ("firstAttemptAt", "startedAt", "finishedAt", "nextAttemptAt"):
@@ -902,6 +908,41 @@ def test_no_drop_is_late_before_storage_has_reported_the_time(bench: Bench, skew
     bench.platform.script([ScriptedResponse(503)])
     bench.drain()
     assert bench.result(drop)["status"] == "uploaded"
+
+
+@pytest.mark.parametrize("is_poisoned", [False, True])
+def test_no_drop_is_late_while_storages_responses_have_no_date(bench: Bench, *, is_poisoned: bool) -> None:
+    """The machine's own clock may be days off, and would end a drop that has only just been written."""
+    drop = bench.write(PICTURES[0])
+    clock, times = bench.services.clock, StorageTime(lambda: utc_now() + timedelta(days=9))
+    bench.services = replace(bench.services, clock=replace(clock, now=times.now, is_told=times.is_told))
+    attempt = replace(event(drop), number=5, first_at=utc_now(), poisoned=2)
+    bench.platform.script([ScriptedResponse(503)])
+    (drop_poisoned if is_poisoned else process_drop)(attempt, bench.services)
+    assert bench.result(drop)["status"] == "retrying"
+    times.observe(format_datetime(utc_now() + timedelta(days=2), usegmt=True))
+    bench.platform.script([ScriptedResponse(503)])
+    bench.drain()
+    assert bench.result(drop)["status"] == "failed"
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), *(OSError(number, "So it is.") for number in EXHAUSTION)], ids=repr)
+def test_an_attempt_waits_while_the_instance_lacks_what_postponing_takes(
+    bench: Bench, problem: OSError | MemoryError
+) -> None:
+    """As while storage refuses it: raising would use up one of the host's five attempts at once."""
+    lacking, began = [problem] * 3, bench.clock.monotonic()
+
+    def open_retries() -> QueueClient:
+        if lacking:
+            raise lacking.pop()
+        return open_queue(StorageSettings.from_environ(bench.environ), RETRY_QUEUE)
+
+    bench.services = replace(bench.services, retries=RetryQueue(open_retries, utc_now))
+    bench.platform.script([ScriptedResponse(503)])
+    assert bench.process(bench.write(PICTURES[0]))["status"] == "retrying"
+    assert (bench.waiting(), lacking) == (1, [])
+    assert bench.clock.monotonic() - began >= sum(HOLD_S[:3])
 
 
 def test_no_message_ends_a_drop_that_waits(bench: Bench) -> None:
@@ -938,7 +979,7 @@ def touch(bench: Bench, drop: Drop) -> str:
 def test_setting_metadata_while_a_drop_waits_does_not_make_it_another(bench: Bench) -> None:
     """Its ETag and its place in the order stay: setting its metadata never lets an older drop replace a newer one."""
     older = bench.write(PICTURES[0])
-    bench.platform.script([ScriptedResponse(503)])
+    bench.platform.script([refusal(503)])
     waiting = bench.process(older)
     newer = bench.write_later(PICTURES[1], Drop(older.container, "newer.png"), older)
     assert bench.process(newer)["status"] == "uploaded"

@@ -55,9 +55,9 @@ class Evidence:
     """What a run left behind, to be judged once everything is idle.
 
     `deleted` are the ETags of deleted versions, as written; `touched` are the versions that storage created when
-    metadata was set, which does not change the content, by that ETag. `histories` are all documents ever written, by
-    name, in order; `dead_letters` are the drops whose message was dead-lettered: the result's name, and the ETag if it
-    was known.
+    metadata was set, which does not change the content, by that ETag. `histories` are all documents ever written,
+    by name, in order; `replayed` are the names of results whose drops an operator replayed; `dead_letters` are the
+    drops whose message was dead-lettered: the result's name, and the ETag if it was known.
     """
 
     written: list[Written] = field(default_factory=list)
@@ -71,6 +71,7 @@ class Evidence:
     images: dict[str, bytes] = field(default_factory=dict)
     queued: dict[str, int] = field(default_factory=dict)
     dead_letters: list[tuple[str, str | None]] = field(default_factory=list)
+    replayed: set[str] = field(default_factory=set)
     secrets: list[str] = field(default_factory=list)
 
     def last(self) -> dict[str, Written]:
@@ -174,7 +175,8 @@ def _judge_history(name: str, history: Sequence[Document], evidence: Evidence) -
         etag, status = _etag(document) or "", document["status"]
         written = evidence.by_etag.get(etag)
         order = _order(written, etag, evidence) if written else NEVER
-        is_corrected = ended in ("failed", "rejected") and status in FINAL and written and _was_up(written, evidence)
+        is_tried_again = name in evidence.replayed or (written and _was_up(written, evidence))
+        is_corrected = ended in ("failed", "rejected") and status in FINAL and is_tried_again
         if order < latest and (ended or written):
             yield f"{name}: {status} of an older version, or of none, replaced the result of a later version."
         elif order == latest and written and ended and status != "uploaded" and not is_corrected:
@@ -237,21 +239,22 @@ def _is_true(written: Written | None, document: Document, answer: ReceivedReques
 def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
     """Check that the image on each iTwin is that of the newest drop that was uploaded.
 
-    If the newest one was uploaded, but was deleted or refused when it was resent, an older image may have replaced it.
+    Several drops may have that image. If the newest one was uploaded, but was deleted or refused when it was resent, an
+    older image may have replaced it.
     """
     live = [w for w in evidence.live() if w.itwin_id == drops[0].itwin_id]
     stuck = [w for w in drops if _was_up(w, evidence) and (w not in live or _is_refused(w, evidence))]
     ends = ("uploaded", "superseded")
     ended_well = [w for w in live if w.sha256 and evidence.document(w).get("status") in ends and w not in stuck]
     image = evidence.images.get(drops[0].itwin_id)
-    shown = next((w for w in drops if image and w.sha256 == hashlib.sha256(image).hexdigest()), None)
-    if shown is None:
+    shown = [w for w in drops if image and w.sha256 == hashlib.sha256(image).hexdigest()]
+    if not shown:
         if image or ended_well:
             yield f"{drops[0].itwin_id} shows none of its drops."
         return
     for written in ended_well:
-        if _is_newer(written, shown, evidence) and all(_is_newer(written, w, evidence) for w in stuck):
-            yield f"{written.itwin_id} shows {shown.version}, but {written.version} is newer."
+        if all(_is_newer(written, w, evidence) for w in (*shown, *stuck)):
+            yield f"{written.itwin_id} shows {shown[-1].version}, but {written.version} is newer."
 
 
 def _was_up(written: Written, evidence: Evidence) -> bool:

@@ -32,10 +32,12 @@ from shared.clock import Clock
 from shared.credentials import AccessTokens
 from shared.dead_letters import drop_poisoned
 from shared.drop import Drop, Version
+from shared.errors import EXHAUSTION
 from shared.http_client import NoResponse, Response
 from shared.image import normalize_image
 from shared.itwin_platform import ITwinPlatform
 from shared.pipeline import process_drop
+from shared.records import Recorded
 from shared.results import ResultStore, result_name
 from shared.retries import RetryQueue
 from shared.services import App, Services, open_ledger
@@ -76,6 +78,7 @@ STORAGE_GIVES_UP_S = 10.0
 # A process stands still for so long in all, at most; the platform may be late by so much. The call and what may come of
 # it late end before the ledger takes it for settled.
 LONGEST_PAUSE_S, LATEST_S = 60.0, 200.0
+CAUGHT_UP_S = 900.0
 LONGEST_S = 7 * 24 * 3600
 
 # The statuses of a gateway that does not know what the platform does; 503 is the platform's own.
@@ -85,12 +88,26 @@ BODIES: dict[int | None, bytes] = {0: b"{", 503: b'{"error": {"code": "ServiceUn
 
 @dataclass(frozen=True)
 class Write:
-    """A blob is written, some time after the last one, and announced so many times, so late."""
+    """A blob is written, some time after the last one, and announced so many times, so late.
+
+    `caught_up_after_s` says when an operator, or a dead letter, sends it into the retry queue: always, if nothing else
+    announces it. Its content is a `picture`, by default one that no other drop has; if it is not legal, it is a text,
+    or nothing at all.
+    """
 
     blob: str
     after_s: float
     legal: bool
     announced_after_s: Sequence[float]
+    caught_up_after_s: Sequence[float] = ()
+    picture: int | None = None
+    is_empty: bool = False
+
+    def content(self, order: int) -> bytes:
+        """Return the bytes."""
+        if self.legal:
+            return picture(order if self.picture is None else self.picture)
+        return b"" if self.is_empty else NO_PICTURE
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,14 @@ class Touch:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """An operator replays a drop, if it has ended by then."""
+
+    blob: str
+    at_s: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """What becomes of an upload: a status, or None where nothing is heard, or the end of the process that calls.
 
@@ -121,7 +146,7 @@ class Answer:
     late_s: float | None
 
 
-StrikeKind = Literal["pause", "crash", "busy", "condition not met", "outage"]
+StrikeKind = Literal["pause", "crash", "busy", "condition not met", "outage", "lacking"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +162,8 @@ class Fate:
     """All that will happen: `strikes` by the number of the moment; then all goes well.
 
     Conditional writes take so long to arrive, the first one first. The messages that are `doomed`, by their number,
-    kill every process that takes them, at that moment of its life.
+    kill every process that takes them, at that moment of its life. Those in `echoes` are delivered once more, so much
+    later, whatever became of them. The clocks of processes are apart by `skews_s`, one after the other.
     """
 
     writes: Sequence[Write]
@@ -147,6 +173,16 @@ class Fate:
     answers: Sequence[Answer] = ()
     strikes: Mapping[int, Strike] = field(default_factory=dict)
     doomed: Mapping[int, int] = field(default_factory=dict)
+    replays: Sequence[Replay] = ()
+    echoes: Mapping[int, float] = field(default_factory=dict)
+    skews_s: Sequence[float] = (0.0,)
+
+
+# What a request, or the work on an image, may find that the instance lacks.
+LACKS = (
+    MemoryError(),
+    *(OSError(number, "As the system says.") for number in EXHAUSTION),
+)
 
 
 @cache
@@ -190,6 +226,7 @@ class World:
         self.chance = random.Random(0)  # noqa: S311 - the delays that the app draws
         self.storage_is_out_until = 0.0
         self._sent = 0
+        self._processes = 0
         self._written_as: dict[str, str] = {}
         self._unsettled = 0
 
@@ -207,6 +244,8 @@ class World:
             self.loop.at(deletion.at_s, partial(self._delete, deletion))
         for touch in self.fate.touches:
             self.loop.at(touch.at_s, partial(self._touch, touch))
+        for replay in self.fate.replays:
+            self.loop.at(replay.at_s, partial(self._replay, replay))
         logging.disable()
         try:
             self.loop.run(LONGEST_S)
@@ -219,14 +258,17 @@ class World:
         return evidence
 
     def _write(self, order: int, write: Write) -> None:
-        content = picture(order) if write.legal else NO_PICTURE
+        content = write.content(order)
         blob = self.account.write(ITWIN_ID, write.blob, content)
         sha256 = hashlib.sha256(content).hexdigest() if write.legal else None
         version = Version(blob.last_modified, blob.etag, write.blob, hashlib.sha256(content).hexdigest())
         kind: Literal["legal", "illegal"] = "legal" if write.legal else "illegal"
         self.evidence.written.append(Written(ITWIN_ID, version, order, kind, known=True, sha256=sha256))
+        drop = Drop(ITWIN_ID, write.blob)
         for late_s in write.announced_after_s:
-            self.send((Drop(ITWIN_ID, write.blob), blob.etag), late_s)
+            self.send((drop, blob.etag), late_s)
+        for late_s in write.caught_up_after_s or ([] if write.announced_after_s else [CAUGHT_UP_S]):
+            self.send(Attempt.missed(drop).message(), late_s)
 
     def _delete(self, deletion: Deletion) -> None:
         if blob := self.account.blobs.pop((ITWIN_ID, deletion.blob), None):
@@ -242,15 +284,33 @@ class World:
         version = Version(touched.last_modified, touched.etag, touch.blob)
         self.evidence.touched.setdefault(etag, []).append(version)
 
+    def _replay(self, replay: Replay) -> None:
+        drop = Drop(ITWIN_ID, replay.blob)
+        found = self.account.blobs.get((RESULTS, result_name(drop)))
+        if found and Recorded.from_json(found.content).is_final:
+            self.mishaps += 1
+            self.evidence.replayed.add(result_name(drop))
+            self.send(Attempt.replay(drop).message(), 1)
+
     def _note_result(self, container: str, name: str, content: bytes) -> None:
         if container == RESULTS:
             self.evidence.histories.setdefault(name, []).append(json.loads(content))
 
     def send(self, payload: tuple[Drop, str] | str, delay_s: float) -> None:
         """Put a message into its queue."""
-        self._unsettled += 1
-        self.loop.at(self.loop.now + delay_s, partial(self._deliver, Message(payload, self._sent)))
+        delays_s = [delay_s]
+        if self._sent in self.fate.echoes:
+            self.mishaps += 1
+            delays_s.append(delay_s + self.fate.echoes[self._sent])
+        for each_s in delays_s:
+            self._unsettled += 1
+            self.loop.at(self.loop.now + each_s, partial(self._deliver, Message(payload, self._sent)))
         self._sent += 1
+
+    def next_skew_s(self) -> float:
+        """Return by how much the clock of the next process is ahead."""
+        self._processes += 1
+        return self.fate.skews_s[self._processes % len(self.fate.skews_s)]
 
     def _deliver(self, message: Message) -> None:
         """Do what the host does with a message: run the function on it, at most five times, and then give it up."""
@@ -271,7 +331,7 @@ class World:
             (drop_poisoned if is_given_up else process_drop)(attempt, process.services())
         except Crash:
             self.loop.at(self.loop.now + process.back_after_s, partial(self._deliver, message))
-        except AzureError:
+        except (AzureError, OSError, MemoryError):
             self.loop.at(self.loop.now, partial(self._deliver, message))
         else:
             self._unsettled -= 1
@@ -315,6 +375,7 @@ class Process:
     def __init__(self, world: World, message: Message) -> None:
         self.world = world
         self.back_after_s = STORAGE_GIVES_UP_S
+        self._skew = timedelta(seconds=world.next_skew_s())
         self._message = message
         self._moments = 0
         self._patience_s = LONGEST_PAUSE_S
@@ -323,13 +384,17 @@ class Process:
     def services(self) -> Services:
         """Put together what it has."""
         storage = cast("BlobServiceClient", BlobService(self.world.account, self.request_storage))
-        now = self.world.now
+
+        def now() -> datetime:
+            return self.world.now() + self._skew
+
         throttle = Throttle(
             clock=lambda: self.world.loop.now, sleep=self.world.loop.sleep, uniform=self.world.chance.uniform
         )
         queue = cast("QueueClient", self)
 
         def normalize(content: bytes, *_: float) -> NormalizedImage:
+            self._pass_moment(may_lack=True)
             return normalize_image(content, SETTINGS.limits)
 
         tokens = AccessTokens(EverlastingTokens())
@@ -347,7 +412,7 @@ class Process:
 
     def request_storage(self, do: Callable[[], Any], has_condition: bool) -> Any:  # noqa: FBT001 - a callback
         """Ask storage for something. Raises AzureError where it refuses, and where it does not say that it was done."""
-        self._pass_moment(storage_fails=True, has_condition=has_condition)
+        self._pass_moment(storage_fails=True, has_condition=has_condition, may_lack=True)
         if has_condition:
             self._stand_still(self.world.next_write_held_up_s())
         if self.world.loop.now < self.world.storage_is_out_until:
@@ -395,7 +460,7 @@ class Process:
             loop = self.world.loop
             loop.at(max(loop.now, began + answer.late_s), partial(self.world.show, image))
 
-    def _pass_moment(self, *, storage_fails: bool = False, has_condition: bool = False) -> None:
+    def _pass_moment(self, *, storage_fails: bool = False, has_condition: bool = False, may_lack: bool = False) -> None:
         """Let others go on, and strike if it is time."""
         if self._is_dead:
             raise Crash
@@ -413,6 +478,9 @@ class Process:
             world.storage_is_out_until = world.loop.now + strike.seconds
         if strike.kind == "busy" and storage_fails:
             self._storage_fails()
+        if strike.kind == "lacking" and may_lack:
+            world.mishaps += 1
+            raise LACKS[number % len(LACKS)]
         if strike.kind == "condition not met" and has_condition:
             world.mishaps += 1
             raise storage_error(412)
