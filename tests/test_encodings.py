@@ -29,16 +29,16 @@ def write(bench: Bench, content: bytes, label: str) -> Drop:
 
 
 @pytest.mark.parametrize("label", [*GZIP, *OTHERS])
-def test_a_label_that_is_wrong_is_ignored_whatever_it_says(bench: Bench, label: str) -> None:
-    """The content tells its own format."""
+def test_a_wrong_content_encoding_is_ignored_whatever_it_is(bench: Bench, label: str) -> None:
+    """The content itself identifies its format."""
     drop = write(bench, PICTURES[0], label)
     assert bench.process(drop)["status"] == "uploaded"
     assert bench.shows(drop) == PICTURES[0]
 
 
 @pytest.mark.parametrize("label", GZIP)
-def test_what_is_gzipped_and_says_so_is_unpacked(bench: Bench, label: str) -> None:
-    """In whatever case, and by its older name."""
+def test_a_blob_labelled_gzip_is_decompressed(bench: Bench, label: str) -> None:
+    """In either case, and by its older name."""
     drop = write(bench, gzip.compress(PICTURES[0]), label)
     assert bench.process(drop)["status"] == "uploaded"
     assert bench.shows(drop) == PICTURES[0]
@@ -52,16 +52,16 @@ def test_what_is_gzipped_and_says_so_is_unpacked(bench: Bench, label: str) -> No
         ("gzip, gzip", gzip.compress(gzip.compress(PICTURES[0]))),
     ],
 )
-def test_an_encoding_that_is_not_decoded_is_named(bench: Bench, label: str, content: bytes) -> None:
-    """Otherwise whoever wrote the image would look for what is wrong with it."""
+def test_an_unsupported_content_encoding_is_named(bench: Bench, label: str, content: bytes) -> None:
+    """Otherwise the writer would look for a mistake in the image."""
     result = bench.process(write(bench, content, label))
     assert (result["status"], result["error"]["code"]) == ("rejected", "UnsupportedFormat")
     assert f"Content-Encoding is {label!r}" in result["reason"]
 
 
 @pytest.mark.parametrize("label", ["", "identity", *GZIP])
-def test_no_encoding_is_named_that_explains_nothing(bench: Bench, label: str) -> None:
-    """What is no image stays none however it is labelled."""
+def test_an_irrelevant_content_encoding_is_not_mentioned(bench: Bench, label: str) -> None:
+    """A file that is not an image is not one whatever its label."""
     result = bench.process(write(bench, b"no image", label))
     assert result["error"]["code"] == "UnsupportedFormat"
     assert "Content-Encoding" not in result["reason"]

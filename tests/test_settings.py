@@ -40,7 +40,7 @@ def problems(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def test_the_managed_identitys_own_token_goes_to_a_gateway() -> None:
-    """What is not set has the documented default."""
+    """Settings that are not set have their documented defaults."""
     settings = Settings.from_environ(MANAGED_IDENTITY)
     assert settings.login == ManagedIdentityLogin("api://gateway/.default", "0f8fad5b-d9cb-469f-a165-70867728950e")
     assert settings.api_url == "https://gateway.example"
@@ -52,7 +52,7 @@ def test_the_managed_identitys_own_token_goes_to_a_gateway() -> None:
 
 
 def test_client_credentials_default_to_the_production_authority() -> None:
-    """A service app needs its ID and the address of its secret alone."""
+    """A service app needs only its ID and the address of its secret."""
     settings = Settings.from_environ(CLIENT_CREDENTIALS)
     assert settings.api_url == "https://api.bentley.com"
     assert settings.login == ClientCredentialsLogin(
@@ -64,14 +64,14 @@ def test_client_credentials_default_to_the_production_authority() -> None:
 
 
 @pytest.mark.parametrize("kind", ["blob", "queue"])
-def test_storage_by_identity_is_for_https_alone(kind: str) -> None:
-    """Its clients refuse to send a token without TLS, when the first drop comes; an emulator takes a key."""
+def test_storage_with_an_identity_requires_https(kind: str) -> None:
+    """Otherwise its clients would refuse to send a token at the first drop; an emulator accepts a key."""
     (problem,) = problems({**MANAGED_IDENTITY, f"DropStorage__{kind}ServiceUri": "http://127.0.0.1:10000/a"})
     assert problem.endswith("expected an https:// address without user, query or fragment.")
 
 
-def test_nobody_logs_in_by_default() -> None:
-    """A default would be wrong for most, and its failure come late."""
+def test_there_is_no_default_login() -> None:
+    """A default would be wrong for most, and fail only later."""
     (problem,) = problems({**CLIENT_CREDENTIALS, "ITWIN_LOGIN": ""})
     assert problem == "ITWIN_LOGIN: found nothing, expected client-credentials or gateway or managed-identity."
 
@@ -80,8 +80,8 @@ def test_nobody_logs_in_by_default() -> None:
 @pytest.mark.parametrize(
     "url", ["", "https://api.bentley.com", "https://qa-api.bentley.com/", "https://API.Bentley.com"]
 )
-def test_no_token_of_a_managed_identity_is_for_the_platform_itself(way: str, url: str) -> None:
-    """It would be refused at each drop; the sentence says what to do instead."""
+def test_a_managed_identitys_token_is_never_sent_to_the_platform_itself(way: str, url: str) -> None:
+    """It would be refused for each drop; the message says what to do instead."""
     (problem,) = problems({**MANAGED_IDENTITY, "ITWIN_LOGIN": way, "ITWIN_API_URL": url})
     assert problem.startswith(f"ITWIN_LOGIN: found {way!r} while images go to https://")
     assert problem.endswith(
@@ -91,7 +91,7 @@ def test_no_token_of_a_managed_identity_is_for_the_platform_itself(way: str, url
 
 @pytest.mark.parametrize("way", ["managed-identity", "gateway"])
 @pytest.mark.parametrize("url", ["https://gateway.example", "https://bentley.com.example", "https://notbentley.com"])
-def test_a_gateway_of_ones_own_is_for_either(way: str, url: str) -> None:
+def test_your_own_gateway_works_with_either_identity_login(way: str, url: str) -> None:
     """Both send the identity's own token there."""
     settings = Settings.from_environ({**MANAGED_IDENTITY, "ITWIN_LOGIN": way, "ITWIN_API_URL": url})
     assert isinstance(settings.login, ManagedIdentityLogin)
@@ -107,14 +107,14 @@ def test_a_gateway_of_ones_own_is_for_either(way: str, url: str) -> None:
     ],
 )
 def test_the_address_of_the_secret_has_its_name_and_no_version(url: str) -> None:
-    """A version would stay the same however often the secret is rotated."""
+    """With a version, rotating the secret would have no effect."""
     (problem,) = problems({**CLIENT_CREDENTIALS, "ITWIN_SECRET_URL": url})
     assert problem.startswith("ITWIN_SECRET_URL: found ")
     assert "without a version" in problem
 
 
 def test_every_problem_is_named_in_one_message() -> None:
-    """An operator mends all settings in one go: name, what was found, what is expected."""
+    """An operator can fix all settings at once: name, what was found, what is expected."""
     wrong = {
         "ITWIN_LOGIN": "password",
         "ITWIN_API_URL": "http://api.bentley.com",
@@ -137,14 +137,14 @@ def test_every_problem_is_named_in_one_message() -> None:
 
 @pytest.mark.parametrize("setting", ["MAX_SOURCE_BYTES", "ITWIN_TIMEOUT_S", "RETRY_HORIZON_S"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e3", "-1", "+1", "0", "1.0", "1_0", "٣", "9" * 5000])
-def test_a_number_is_a_whole_one_within_its_bounds(setting: str, value: str) -> None:
-    """Whatever else Python would take for a number is a problem, and one alone."""
+def test_a_number_must_be_a_whole_number_within_its_bounds(setting: str, value: str) -> None:
+    """Anything else that Python would accept as a number is one problem."""
     (problem,) = problems({**CLIENT_CREDENTIALS, setting: value})
     assert problem.startswith(f"{setting}: found {value!r}, expected a whole number from 1 to ")
 
 
-def test_the_shortest_delay_is_no_longer_than_the_longest() -> None:
-    """Said once, with both names; not where one of them is no delay at all."""
+def test_the_shortest_delay_must_not_exceed_the_longest() -> None:
+    """One problem with both names; none if one of them is not a valid delay."""
     delays = {**CLIENT_CREDENTIALS, "RETRY_MIN_DELAY_S": "60", "RETRY_MAX_DELAY_S": "30"}
     (problem,) = problems(delays)
     assert problem.startswith("RETRY_MIN_DELAY_S: found 60, which is more than RETRY_MAX_DELAY_S (30), expected ")
@@ -156,7 +156,7 @@ def test_the_shortest_delay_is_no_longer_than_the_longest() -> None:
 @pytest.mark.parametrize("name", ["ITWIN_SECRET_URL", "ITWIN_CLIENT_ID"])
 @pytest.mark.parametrize("prefix", ["@Microsoft.KeyVault", "@microsoft.keyvault", "  @MICROSOFT.KeyVault"])
 def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str) -> None:
-    """The platform leaves the literal text in a setting it could not resolve; it is no secret to log in with."""
+    """The platform leaves the literal reference in a setting that it cannot resolve; that is not a secret."""
     reference = f"{prefix}(SecretUri=https://vault.vault.azure.net/secrets/itwin)"
     (problem,) = problems({**CLIENT_CREDENTIALS, name: reference})
     assert problem.startswith(f"{name}: found a Key Vault reference that the platform did not resolve")
@@ -168,7 +168,7 @@ def test_an_unresolved_key_vault_reference_is_recognized(name: str, prefix: str)
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8080", "http://localhost:8080/", "https://gateway.example/", "https://gateway.example/v1"]
 )
-def test_plain_http_is_for_loopback_alone(url: str) -> None:
+def test_plain_http_is_allowed_only_for_loopback(url: str) -> None:
     """A token never leaves the machine without TLS."""
     assert Settings.from_environ({**MANAGED_IDENTITY, "ITWIN_API_URL": url}).api_url == url.rstrip("/")
 
@@ -186,7 +186,7 @@ def test_plain_http_is_for_loopback_alone(url: str) -> None:
         "https://api.bentley.com:http",
     ],
 )
-def test_an_address_that_would_send_the_token_astray_is_refused(url: str) -> None:
+def test_an_address_that_would_send_the_token_elsewhere_is_refused(url: str) -> None:
     """Every other scheme and every malformed address is a problem."""
     (problem,) = problems({**MANAGED_IDENTITY, "ITWIN_API_URL": url})
     assert problem.startswith(f"ITWIN_API_URL: found {url!r}")
@@ -206,31 +206,31 @@ def test_an_address_that_would_send_the_token_astray_is_refused(url: str) -> Non
     ],
 )
 def test_no_problem_repeats_a_secret(environ: Mapping[str, str]) -> None:
-    """What was found is named only where it cannot hold a secret, and never in a repr."""
+    """The value is shown only if it cannot contain a secret, and never in a repr."""
     assert "hush" not in " ".join(problems(environ))
     assert "hush" not in repr(Settings.from_environ(CLIENT_CREDENTIALS))
 
 
-def test_storage_alone_can_be_read_while_the_rest_is_wrong() -> None:
+def test_storage_settings_can_be_read_while_others_are_wrong() -> None:
     """A wrong login must still end in a result, so storage does not depend on it."""
     environ = {"DropStorage": "AccountName=a;AccountKey=b", "ITWIN_LOGIN": "password"}
     assert StorageSettings.from_environ(environ).connection_string == "AccountName=a;AccountKey=b"
 
 
-def test_the_hosts_own_queue_setting_is_asked_for() -> None:
-    """The trigger makes a queue client for the poison queue; without its address the host cannot start."""
+def test_the_hosts_own_queue_setting_is_required() -> None:
+    """The trigger creates a queue client for the poison queue; without its address the host cannot start."""
     (problem,) = problems({k: v for k, v in MANAGED_IDENTITY.items() if "queue" not in k})
     assert problem.startswith("DropStorage__queueServiceUri: found nothing")
 
 
 @pytest.mark.parametrize("name", ["Not A Container!", "a/b", "../x", "ledger", "$web", "azure-webjobs-x", "ab"])
-def test_results_go_where_a_container_can_be_that_is_nobody_elses(name: str) -> None:
-    """Else no result could ever be written, or it would lie among what others keep."""
+def test_the_results_container_must_have_a_valid_name_of_its_own(name: str) -> None:
+    """Otherwise no result could ever be written, or results would be mixed with other data."""
     (problem,) = problems({**CLIENT_CREDENTIALS, "RESULTS_CONTAINER": name})
     assert problem.startswith(f"RESULTS_CONTAINER: found {name!r}")
 
 
-def test_results_never_go_where_drops_come_from() -> None:
-    """A result in an iTwin's container would be taken for a drop."""
+def test_the_results_container_must_not_be_an_itwins() -> None:
+    """A result in an iTwin's container would be treated as a drop."""
     (problem,) = problems({**CLIENT_CREDENTIALS, "RESULTS_CONTAINER": "b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a"})
     assert problem.startswith("RESULTS_CONTAINER: found")

@@ -24,15 +24,15 @@ simulated = cache(run)
 
 
 @pytest.mark.parametrize("scenario", [BULK, *WITH_FAULTS], ids=lambda each: each.name)
-def test_whatever_goes_wrong_no_drop_is_lost_and_the_newest_stays(scenario: Scenario) -> None:
-    """Crashes, duplicates, shuffled events, an outage, lost answers and storage that fails: all ends well."""
+def test_no_drop_is_lost_and_the_newest_stays_whatever_fails(scenario: Scenario) -> None:
+    """Crashes, duplicates, reordered events, an outage, lost responses and failing storage."""
     outcome = simulated(scenario)
     assert (outcome.lost, outcome.violations, outcome.tally.given_up) == (0, 0, [])
     assert bool(outcome.tally.crashes) == bool(scenario.faults.crashes_per_hour)
 
 
-def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
-    """Instances that know nothing of each other share the limit, and waste next to none of it; what waits is queued."""
+def test_a_batch_is_processed_at_the_rate_of_the_limit() -> None:
+    """Independent instances share the limit and waste almost none of it; what waits is queued."""
     outcome = simulated(BULK)
     assert outcome.drain_s < 1.1 * BULK.ideal_s
     assert outcome.wasted < 0.05
@@ -40,7 +40,7 @@ def test_a_bulk_drains_at_the_pace_of_the_limit() -> None:
 
 
 @pytest.mark.parametrize("instances", [1, 10])
-def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: int) -> None:
+def test_thousands_of_drops_are_processed_at_the_rate_of_the_smallest_plan(instances: int) -> None:
     """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""
     scenario = Scenario("", 6_000, instances=instances, calls_per_minute=500, calls_per_hour=5000)
     outcome = run(scenario)
@@ -50,12 +50,12 @@ def test_thousands_of_drops_drain_at_the_pace_of_the_smallest_plan(instances: in
 
 
 def test_the_same_seed_repeats_a_run() -> None:
-    """What was seen once can be looked at again."""
+    """What was seen once can be examined again."""
     small = replace(BULK, drops=300, faults=FAULTY)
     assert run(small, 5) == run(small, 5) != run(small, 6)
 
 
-def test_a_broken_promise_is_seen() -> None:
+def test_a_broken_promise_is_noticed() -> None:
     """A drop without a result counts as lost, and an iTwin that shows an older image as a violation."""
 
     def outcome(shown: int, status: str | None) -> Outcome:
@@ -69,8 +69,8 @@ def test_a_broken_promise_is_seen() -> None:
     assert outcome(0, "uploaded").violations == 1
 
 
-def test_the_tables_are_those_of_the_figures() -> None:
-    """What the page says is what was measured."""
+def test_the_tables_show_the_figures() -> None:
+    """The page says what was measured."""
     page = README.read_text("utf-8")
     written = page.partition(BEGIN)[2].partition(END)[0].strip()
     assert written == render(json.loads(FIGURES.read_text("utf-8")))

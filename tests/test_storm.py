@@ -8,7 +8,7 @@ from tools.chaos import Chaos, Storm
 
 
 def test_no_drop_is_lost_and_the_newest_wins_while_everything_fails() -> None:
-    """Every drop ends in one true result, and each iTwin with its newest legal drop; no secret is told."""
+    """Every drop ends in one true result, and each iTwin with its newest legal drop; no secret leaks."""
     report = Chaos(Storm()).run()
     assert report.violations == [], report
     assert report.drops >= 100

@@ -56,12 +56,12 @@ class Time:
     ],
 )
 def test_a_throttle_slows_the_pace(pace: Pace, calls_since: int, calls_in_window: int, slower: Pace) -> None:
-    """The first tells a busy process its share; another halves a fair pace, unless the next comes soon."""
+    """The first tells a busy process its share; another one halves a fair rate, unless it follows soon."""
     assert pace.slower(calls_since, calls_in_window) == slower
 
 
-def test_what_a_throttle_takes_is_won_back_in_some_eighty_calls() -> None:
-    """So less than 2 % of the calls are throttled; after many calls without a throttle the pace grows quickly."""
+def test_the_rate_recovers_from_a_throttle_within_some_eighty_calls() -> None:
+    """So less than 2 % of the calls are throttled; after many calls without a throttle the rate grows quickly."""
     paces = [Pace(1.25)]
     for calls in range(1, 1001):
         paces.append(paces[-1].faster(calls))
@@ -69,8 +69,8 @@ def test_what_a_throttle_takes_is_won_back_in_some_eighty_calls() -> None:
     assert paces[-1].interval_s < 1e-6
 
 
-def test_a_throttle_is_heard_once() -> None:
-    """Until Retry-After is over nothing is sent, whatever the calls in flight then hear."""
+def test_simultaneous_throttles_count_once() -> None:
+    """Until Retry-After is over nothing is sent, whatever the calls in flight are told then."""
     time = Time()
     throttle = time.throttle()
     throttle.check()
@@ -86,13 +86,13 @@ def test_a_throttle_is_heard_once() -> None:
     throttle.check()
 
 
-def test_a_throttle_without_retry_after_is_a_pause_too() -> None:
+def test_a_throttle_without_retry_after_causes_a_pause_too() -> None:
     """The limits are counted by the minute."""
     assert Time().throttle().throttled(None) == PAUSE_S
 
 
-def test_before_the_first_throttle_nobody_waits() -> None:
-    """Whoever has heard nothing calls as it likes."""
+def test_no_drop_waits_before_the_first_throttle() -> None:
+    """A process that was never throttled calls without delay."""
     time = Time()
     throttle = time.throttle()
     for _ in range(1000):
@@ -101,8 +101,8 @@ def test_before_the_first_throttle_nobody_waits() -> None:
     assert time.slept == []
 
 
-def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
-    """Sixty calls in this minute before the first 429 make one a second from then on."""
+def test_after_a_throttle_calls_keep_the_rate_that_was_accepted() -> None:
+    """Sixty calls in this minute before the first 429 mean one per second from then on."""
     time = Time()
     throttle = time.throttle()
     for _ in range(60):
@@ -116,7 +116,7 @@ def test_after_a_throttle_calls_keep_the_pace_that_came_through() -> None:
 
 
 def test_one_stray_throttle_does_not_slow_a_quiet_process() -> None:
-    """Two hundred drops take a minute, and not the half hour that its two calls before would tell."""
+    """Two hundred drops take a minute, and not the half hour that its two earlier calls would suggest."""
     time = Time()
     throttle = time.throttle()
     for _ in range(2):
@@ -130,8 +130,8 @@ def test_one_stray_throttle_does_not_slow_a_quiet_process() -> None:
     assert time.now < 60
 
 
-def test_a_drop_waits_no_longer_than_its_attempt_may() -> None:
-    """It goes back to the queue, with the time that is left, and takes no turn."""
+def test_a_drop_never_waits_beyond_its_attempts_deadline() -> None:
+    """It returns to the queue, with the remaining time, and takes no turn."""
     time = Time()
     throttle = time.throttle()
     throttle._pace = Pace(10)
@@ -144,7 +144,7 @@ def test_a_drop_waits_no_longer_than_its_attempt_may() -> None:
 
 
 def test_a_drop_waits_a_minute_at_most() -> None:
-    """Longer waits are the queue's: the drop goes back, with the time that is left, and takes no turn."""
+    """Longer waits are for the queue: the drop returns to it, with the remaining time, and takes no turn."""
     time = Time()
     throttle = time.throttle()
     throttle._pace = Pace(PATIENCE_S + 1)
@@ -156,8 +156,8 @@ def test_a_drop_waits_a_minute_at_most() -> None:
     assert time.slept == []
 
 
-def test_a_drop_that_comes_in_a_pause_is_held_for_a_moment() -> None:
-    """Else one process that may call nothing would turn back all drops that wait; after that they do go back."""
+def test_a_drop_that_arrives_during_a_pause_is_held_briefly() -> None:
+    """Otherwise a paused process would turn back all waiting drops; after that they do go back."""
     time = Time()
     throttle = time.throttle()
     throttle.throttled(30)
@@ -171,14 +171,14 @@ def test_a_drop_that_comes_in_a_pause_is_held_for_a_moment() -> None:
 
 
 def test_no_pause_is_longer_than_the_longest_window() -> None:
-    """Whoever names a hundred years is asked again after an hour, or sooner where no delay may be so long."""
+    """A Retry-After of a hundred years means an hour, or less if no delay may be that long."""
     assert Time().throttle().throttled(3e9) == MAX_PAUSE_S
     assert Throttle(max_pause_s=60, clock=lambda: 0.0).throttled(3e9) == 60
     assert Throttle(max_pause_s=20, clock=lambda: 0.0).throttled(None) == 20
 
 
-def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
-    """A turn from before the throttle is none any more."""
+def test_a_drop_that_waits_during_a_throttle_goes_back() -> None:
+    """A turn from before the throttle is void."""
     time = Time()
     throttle = time.throttle()
     throttle._pace = Pace(10)
@@ -194,8 +194,8 @@ def test_who_waits_while_a_throttle_is_heard_goes_back() -> None:
     assert waiting.value.retry_after_s == 5
 
 
-def test_who_has_not_called_for_a_minute_starts_anew() -> None:
-    """The pace of yesterday's bulk says nothing of today's limit."""
+def test_a_process_that_was_idle_for_a_minute_starts_again_without_a_rate() -> None:
+    """The rate of yesterday's batch says nothing about today's limit."""
     time = Time()
     throttle = time.throttle()
     throttle.throttled(10)
@@ -209,7 +209,7 @@ def test_who_has_not_called_for_a_minute_starts_anew() -> None:
     assert len(time.slept) == 1
 
 
-def test_threads_wait_for_turns_of_their_own() -> None:
+def test_each_thread_waits_for_its_own_turn() -> None:
     """Two that come at once do not go at once."""
     slept: list[float] = []
     throttle = Throttle(clock=lambda: 0.0, sleep=slept.append, uniform=lambda least, _: least)

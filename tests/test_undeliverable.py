@@ -44,8 +44,8 @@ def has_letter(bench: Bench) -> bool:
     return any(True for _ in letters.list_blob_names())
 
 
-def test_the_drops_of_a_letter_are_uploaded_and_the_letter_is_deleted(bench: Bench) -> None:
-    """Whatever their names are; what the app itself wrote is no drop."""
+def test_the_drops_of_a_dead_letter_are_uploaded_and_the_letter_deleted(bench: Bench) -> None:
+    """Whatever their names; blobs that the app itself wrote are not drops."""
     drops = [bench.write(picture) for picture in PICTURES[:2]]
     named = bench.write(PICTURES[2], type(drops[0])(bench.platform.add_itwin(), "gro\u00dfe #1 100%+/a b.png"))
     letter = [event_of(bench, drop.container, drop.blob) for drop in (*drops, named)]
@@ -57,8 +57,8 @@ def test_the_drops_of_a_letter_are_uploaded_and_the_letter_is_deleted(bench: Ben
     assert not has_letter(bench)
 
 
-def test_a_letter_that_was_taken_up_is_nothing_to_do(bench: Bench) -> None:
-    """Its event may come twice."""
+def test_a_dead_letter_that_was_already_recovered_is_ignored(bench: Bench) -> None:
+    """Its event may arrive twice."""
     letter = write_letter(bench, [])
     for _ in range(2):
         recover_events(letter, bench.services)
@@ -81,8 +81,8 @@ def test_a_letter_that_was_taken_up_is_nothing_to_do(bench: Bench) -> None:
     ],
     ids=lambda letter: str(letter)[:40],
 )
-def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
-    """Nothing of it is followed, to another account least of all, and nothing of it is lost."""
+def test_a_malformed_dead_letter_stays(bench: Bench, letter: object) -> None:
+    """None of its references is followed, least of all to another account, and none of it is lost."""
     address = write_letter(bench, letter)
     with pytest.raises(ValueError, match=r"."):
         recover_events(address, bench.services)
@@ -92,8 +92,8 @@ def test_a_letter_that_is_none_stays(bench: Bench, letter: object) -> None:
     recover_events(address, bench.services)
 
 
-def test_one_strange_event_holds_up_no_other(bench: Bench) -> None:
-    """Its letter stays for a person to see."""
+def test_one_unknown_event_does_not_hold_up_the_others(bench: Bench) -> None:
+    """Its letter stays for a person to look at."""
     drop = bench.write(PICTURES[0])
     stranger = {**CREATED, "data": {"url": "https://other.blob.core.windows.net/abc/a.jpg"}}
     letter = [stranger, event_of(bench, *names(drop))]
@@ -119,7 +119,7 @@ def test_one_strange_event_holds_up_no_other(bench: Bench) -> None:
     ],
     ids=str,
 )
-def test_only_a_blob_that_was_written_is_a_drop(bench: Bench, kind: dict[str, Any]) -> None:
+def test_only_a_written_blob_is_a_drop(bench: Bench, kind: dict[str, Any]) -> None:
     """The result of a deleted one would say that a drop was lost; the letter stays, and tells a person why."""
     drop = bench.write(PICTURES[0])
     event = {"data": event_of(bench, *names(drop))["data"], **kind}
@@ -129,7 +129,7 @@ def test_only_a_blob_that_was_written_is_a_drop(bench: Bench, kind: dict[str, An
     bench.storage.get_container_client(LETTERS_CONTAINER).delete_blob("DROPS/2026/11/27/12/letter.json")
 
 
-def test_a_letter_in_the_cloudevents_schema_is_recovered_as_well(bench: Bench) -> None:
+def test_a_dead_letter_in_the_cloudevents_schema_is_recovered_too(bench: Bench) -> None:
     """Its events have `type` where Event Grid's own have `eventType`."""
     drop = bench.write(PICTURES[0])
     event = {"specversion": "1.0", "type": "Microsoft.Storage.BlobCreated", "deadletterreason": "MaxDeliveryAttempts"}
@@ -139,8 +139,8 @@ def test_a_letter_in_the_cloudevents_schema_is_recovered_as_well(bench: Bench) -
     assert (bench.result(drop)["status"], has_letter(bench)) == ("uploaded", False)
 
 
-def test_storage_that_refuses_the_app_for_a_while_costs_no_letter(bench: Bench) -> None:
-    """The host's tries are gone in a second, and Event Grid does not write the letter again."""
+def test_no_dead_letter_is_lost_while_storage_refuses_the_app(bench: Bench) -> None:
+    """The host's attempts are over within a second, and Event Grid does not write the letter again."""
     drop = bench.write(PICTURES[0])
     letter = write_letter(bench, [event_of(bench, *names(drop))])
     ends_at = bench.clock.monotonic() + 30
@@ -151,8 +151,8 @@ def test_storage_that_refuses_the_app_for_a_while_costs_no_letter(bench: Bench) 
     assert not has_letter(bench)
 
 
-def test_events_are_of_this_account_whichever_endpoint_names_them(bench: Bench) -> None:
-    """What was written through `dfs` is named by that."""
+def test_events_of_either_endpoint_belong_to_the_account(bench: Bench) -> None:
+    """A blob written through `dfs` is named by that endpoint."""
     url = "https://drops.blob.core.windows.net"
     with BlobServiceClient(url, credential="a2V5") as storage:
         services = replace(bench.services, storage=storage)
@@ -163,8 +163,8 @@ def test_events_are_of_this_account_whichever_endpoint_names_them(bench: Bench) 
                 blob_at(f"https://{host}/abc/a.jpg", services)
 
 
-def test_only_letters_are_read_for_letters(bench: Bench) -> None:
-    """Whoever may write to the queue names no other blob."""
+def test_only_blobs_in_the_dead_letter_container_are_read(bench: Bench) -> None:
+    """Write access to the queue does not suffice to have another blob read."""
     drop = bench.write(PICTURES[0])
     with pytest.raises(ValueError, match="letter"):
         recover_events(blob_url(event_of(bench, drop.container, drop.blob)), bench.services)

@@ -45,8 +45,8 @@ EXPIRES = datetime(2027, 3, 1, tzinfo=UTC)
         ("https://localhost", "https://vault.azure.net/.default"),
     ],
 )
-def test_a_token_is_for_the_vaults_own_cloud(vault: str, scope: str) -> None:
-    """Each cloud's vaults take their own tokens; a host that only looks like one is asked for a token that none has."""
+def test_the_token_requested_is_for_the_vaults_own_cloud(vault: str, scope: str) -> None:
+    """Each cloud's vaults accept their own tokens; a host that only resembles one gets no usable token."""
     assert scope_of(f"{vault}/secrets/itwin-client-secret") == scope
 
 
@@ -96,8 +96,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         site.http.close()
 
 
-def test_the_secret_is_read_once_and_kept(site: Site) -> None:
-    """Every token of the process comes with it, and no reader of a log sees it."""
+def test_the_secret_is_read_once_and_cached(site: Site) -> None:
+    """Every token of the process is requested with it, and it never appears in the log."""
     version = site.vault.set_secret(NAME, "hush-1", expires=EXPIRES)
     credentials = site.credentials()
     assert [credentials.fetch(later(), renew=False).text.count(".") for _ in range(3)] == [2] * 3
@@ -107,8 +107,8 @@ def test_the_secret_is_read_once_and_kept(site: Site) -> None:
     assert "hush" not in repr(secret)
 
 
-def test_each_token_tells_the_version_of_its_secret(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """In a line of the log that an alert reads the expiry date from."""
+def test_each_login_logs_the_version_of_its_secret(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """An alert reads the expiry date from that log line."""
     caplog.set_level(logging.INFO, "itwin_image_drop")
     version = site.vault.set_secret(NAME, "hush-1", expires=EXPIRES)
     site.credentials().fetch(later(), renew=False)
@@ -117,7 +117,7 @@ def test_each_token_tells_the_version_of_its_secret(site: Site, caplog: pytest.L
     assert "hush" not in caplog.text
 
 
-def test_a_secret_that_was_rotated_is_read_again_when_the_old_one_is_refused(site: Site) -> None:
+def test_a_rotated_secret_is_read_again_when_the_old_one_is_refused(site: Site) -> None:
     """Without a restart, and in whatever order the operator did it."""
     credentials = site.credentials()
     credentials.fetch(later(), renew=False)
@@ -127,7 +127,7 @@ def test_a_secret_that_was_rotated_is_read_again_when_the_old_one_is_refused(sit
 
 
 def test_a_secret_is_read_again_once_a_minute_at_most(site: Site) -> None:
-    """While a wrong one is in the vault, drops that wait ask the vault no more than that."""
+    """While the vault has a wrong one, waiting drops cause no more reads than that."""
     credentials = site.credentials()
     site.platform.set_secrets("service-app", "hush-2")
     for _ in range(10):
@@ -166,8 +166,8 @@ def refusal(site: Site) -> DropError:
     return caught.value
 
 
-def test_a_vault_that_the_app_may_not_read_names_the_role(site: Site) -> None:
-    """Not the secret, which nobody has looked at."""
+def test_a_vault_that_refuses_the_app_is_reported_with_the_missing_role(site: Site) -> None:
+    """Not with the secret, which was never read."""
     site.vault.readers.clear()
     error = refusal(site)
     assert type(error) is TokenUnavailable
@@ -183,8 +183,8 @@ def test_a_disabled_secret_is_not_called_a_missing_role(site: Site) -> None:
     assert "Key Vault Secrets User" not in message
 
 
-def test_a_secret_that_is_not_there_is_said_so(site: Site) -> None:
-    """The operator puts it there."""
+def test_a_missing_secret_is_reported(site: Site) -> None:
+    """The operator has to set it."""
     site.vault.delete_secret(NAME)
     assert "no secret at ITWIN_SECRET_URL (404)" in refusal(site).message
 
@@ -213,10 +213,10 @@ def forbidden(code: str) -> Response:
         (Response("", 302, {"Location": "https://elsewhere.example"}), TokenUnavailable, "with 302", None),
     ],
 )
-def test_what_the_vault_responds_is_one_sentence_each(
+def test_each_response_of_the_vault_has_its_own_message(
     site: Site, response: Response, kind: type, says: str, retry_after_s: float | None
 ) -> None:
-    """Only its own known words are repeated, and what passes is time's."""
+    """Only known error codes are repeated, and temporary failures are retried."""
     with serve(response) as address:
         site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"{address}/secrets/{NAME}")
         error = refusal(site)
@@ -226,7 +226,7 @@ def test_what_the_vault_responds_is_one_sentence_each(
     assert "script" not in error.message
 
 
-def test_a_secret_that_was_cut_off_on_its_way_needs_time(site: Site) -> None:
+def test_a_truncated_response_of_the_vault_is_retried(site: Site) -> None:
     """Its status has arrived, and says nothing against the setting."""
 
     def conversation(connection: socket.socket) -> None:
@@ -240,8 +240,8 @@ def test_a_secret_that_was_cut_off_on_its_way_needs_time(site: Site) -> None:
     assert "cut off" in error.message
 
 
-def test_a_vault_that_is_gone_names_its_setting(site: Site) -> None:
-    """Nothing listens there, which may be over in a moment."""
+def test_an_unreachable_vault_is_reported_with_its_setting(site: Site) -> None:
+    """No server listens there, which may be temporary."""
     site.login = ClientCredentialsLogin(site.login.token_url, "service-app", f"http://127.0.0.1:1/secrets/{NAME}")
     error = refusal(site)
     assert type(error) is TokenServiceUnavailable
@@ -252,10 +252,8 @@ def test_a_vault_that_is_gone_names_its_setting(site: Site) -> None:
     ("problem", "kind"),
     [(socket.EAI_AGAIN, TokenServiceUnavailable), (socket.EAI_NONAME, TokenUnavailable)],
 )
-def test_a_vaults_name_that_cannot_be_looked_up_for_a_moment_needs_time(
-    site: Site, problem: int, kind: type[DropError]
-) -> None:
-    """A name that does not exist is the operator's to correct."""
+def test_a_failing_lookup_of_the_vaults_name_is_retried(site: Site, problem: int, kind: type[DropError]) -> None:
+    """A name that does not exist is for the operator to correct."""
 
     def resolve(host: str, port: int) -> Sequence[Address]:
         if host == "kv.vault.example":
@@ -269,8 +267,8 @@ def test_a_vaults_name_that_cannot_be_looked_up_for_a_moment_needs_time(
     assert "The name kv.vault.example could not be resolved: As the system says." in error.message
 
 
-def test_an_identity_that_fails_is_named_and_not_the_vault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The vault was never asked."""
+def test_a_failing_identity_is_not_blamed_on_the_vault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vault received no request."""
     monkeypatch.setenv("IDENTITY_HEADER", "wrong")
     error = refusal(site)
     assert "identity endpoint" in error.message
