@@ -114,18 +114,29 @@ _PICTURE_BYTES = 407
 
 
 def heic_of_tiles(
-    tiles: list[int], columns: int, tile: tuple[int, int], shown: tuple[int, int], *, shared: bool = False
+    tiles: list[int],
+    columns: int,
+    tile: tuple[int, int],
+    shown: tuple[int, int],
+    *,
+    shared: bool = False,
+    offsets: tuple[int, ...] = (),
 ) -> bytes:
-    """Return a HEIC that shows tiles beside and under one another; each is the sample, under a number of its own."""
+    """Return a HEIC that shows tiles beside and under one another; each is the sample, under a number of its own.
+
+    With offsets, across and down for each tile, they are laid on a canvas instead.
+    """
     sample = (SAMPLES / "orientation-1.heic").read_bytes()
     outer = boxes(sample)
     properties = boxes(boxes(boxes(outer[b"meta"], 4)[b"iprp"])[b"ipco"])
     items, whole, picture = sorted(set(tiles)), 9_999, outer[b"mdat"][:_PICTURE_BYTES]
     entries = [
         *(box(b"infe", b"\2\0\0\1", struct.pack(">HH4sx", item, 0, b"hvc1")) for item in items),
-        box(b"infe", bytes((2, 0, 0, 0)), struct.pack(">HH4sx", whole, 0, b"grid")),
+        box(b"infe", bytes((2, 0, 0, 0)), struct.pack(">HH4sx", whole, 0, b"iovl" if offsets else b"grid")),
     ]
     grid = struct.pack(">BBBBHH", 0, 0, len(tiles) // columns - 1, columns - 1, *shown)
+    if offsets:
+        grid = struct.pack(f">BB4HHH{len(offsets)}h", 0, 0, *(65_535,) * 4, *shown, *offsets)
     owned = [struct.pack(">HBBB", item, 2, 0x81, 2) for item in items] + [struct.pack(">HBB", whole, 1, 3)]
 
     def meta(start: int) -> bytes:

@@ -244,6 +244,20 @@ def test_a_heic_whose_items_share_bytes_is_accepted() -> None:
     assert (normalized.width, normalized.height) == (96, 64)
 
 
+def test_a_heic_may_be_laid_together_on_a_canvas() -> None:
+    """Its parts may overlap, and reach over its lower right edge."""
+    normalized = normalize_image(heic_of_tiles([1, 2], 2, (64, 64), (160, 96), offsets=(0, 0, 100, 40)))
+    assert (normalized.width, normalized.height) == (160, 96)
+
+
+@pytest.mark.parametrize("offsets", [(-1, 0), (0, -1), (0, 0, -20, 30)])
+def test_a_heic_laid_over_the_upper_left_edge_of_a_canvas_is_refused_by_name(offsets: tuple[int, ...]) -> None:
+    """The decoder would leave such parts out without a word."""
+    tiles = [1, 2][: len(offsets) // 2]
+    with pytest.raises(UnsupportedFormat, match="left or upper edge of its canvas"):
+        normalize_image(heic_of_tiles(tiles, 1, (64, 64), (160, 96), offsets=offsets))
+
+
 def test_a_heic_whose_items_are_beyond_its_end_is_cut_short() -> None:
     """It refers to bytes that do not exist."""
     data = heic_of_tiles([1, 2, 3, 4], 2, (64, 64), (96, 64))

@@ -7,6 +7,7 @@ mirroring, which override the EXIF orientation.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,9 @@ _UNSUPPORTED = {
     b"mski": "a mask",
 }
 """Item types that none of the decoders supports."""
+
+_OVERLAY_BYTES = 10
+"""What precedes the size of an overlay's canvas: a version, flags, and the colour of the canvas."""
 
 
 def is_avif(head: bytes) -> bool:
@@ -88,6 +92,7 @@ def _inspect(data: bytes, media_type: str, name: str) -> tuple[Inspection, Items
     if unsupported := _UNSUPPORTED.get(item_types(data, meta).get(items.first_coded(), b"")):
         raise UnsupportedFormat(f"The {name} holds {unsupported}, which is not supported. Save it as a JPEG.")
     _demand_extents(data, meta, name)
+    _refuse_cut_overlays(data, meta, name)
     source = Inspection(
         data,
         ImageHeader(media_type, *size),
@@ -119,6 +124,19 @@ def _meta(data: bytes, name: str) -> tuple[Box, bool]:
     if not metas:
         raise CorruptImage(f"The {name} is cut short: its description (`meta`) is missing. Upload the whole file.")
     return metas[0], has_tracks
+
+
+def _refuse_cut_overlays(data: bytes, meta: Box, name: str) -> None:
+    """Refuse pictures laid on a canvas (`iovl`, 23008-12, 6.6.2.2) above or left of it: libheif would not show them."""
+    for head in item_heads(data, meta, b"iovl"):
+        letter, size = ("i", 4) if head[1:2] == b"\1" else ("h", 2)
+        offsets = head[_OVERLAY_BYTES + 2 * size :]
+        places = struct.unpack(f">{len(offsets) // size}{letter}", offsets[: len(offsets) // size * size])
+        if min(places, default=0) < 0:
+            raise UnsupportedFormat(
+                f"The {name} lays pictures over the left or upper edge of its canvas, which is not supported. "
+                "Save it as a JPEG."
+            )
 
 
 def _demand_extents(data: bytes, meta: Box, name: str) -> None:
