@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import subprocess
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.cloud import RESULTS_CONTAINER, LocalCloud
-from local.processes import wait_until
+from local.processes import PROJECT, wait_until
 from local.samples import phone_photo
 from shared import deliveries
 from shared.attempt import Attempt
@@ -22,10 +24,13 @@ from shared.clock import utc_now
 from shared.drop import Drop
 from shared.results import result_name
 from tests.deadlines import HANG_S
+from tests.drop_bench import PICTURES
 from tests.schema import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.drop_bench import Bench
 
 TAKERS = (
     deliveries.event_undeliverable,
@@ -117,6 +122,31 @@ def test_a_poisoned_drop_gets_a_result(cloud: LocalCloud, queue: str) -> None:
     result = check_result(json.loads(results.download_blob(name).readall()))
     assert (result["status"], result["error"]["code"]) == ("retrying", "AttemptsInterrupted")
     assert wait_until(lambda: waiting(cloud, *POISON_QUEUES) == 0, timeout_s=HANG_S, interval_s=0.1)
+
+
+DELIVER = """
+import sys
+from shared import deliveries
+deliveries.retry_due(sys.argv[1].encode(), "invocation", deliveries=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "code"),
+    [(1, "InvalidSettings"), (5, "InvalidSettings"), (6, "AttemptsInterrupted"), (150, "AttemptsInterrupted")],
+)
+def test_a_message_that_was_delivered_too_often_is_handled_as_a_poisoned_one(
+    bench: Bench, times: int, code: str
+) -> None:
+    """The host delivers it 150 times for the sake of the poison queues: a drop that kills the worker would go on."""
+    drop = bench.write(PICTURES[0])
+    environ = {"DropStorage": bench.environ["DropStorage"], "RESULTS_CONTAINER": bench.services.results_container}
+    message = Attempt(drop, 1, utc_now()).message()
+    program = [sys.executable, "-c", DELIVER, message, str(times)]
+    subprocess.run(program, cwd=PROJECT, env=environ, capture_output=True, check=True)
+    result = bench.result(drop)
+    assert (result["status"], result["error"]["code"]) == ("retrying", code)
+    assert bench.waiting() == 1
 
 
 def test_an_undeliverable_event_is_recovered(cloud: LocalCloud) -> None:
