@@ -35,31 +35,23 @@ import logging
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
-
+from shared.documents import Documents, Overtaken
 from shared.drop import Version
 from shared.errors import ITwinBusy
 from shared.records import Entry, Upload
-from shared.sdk_transport import MAX_DOCUMENT_BYTES, ContentTooLarge, reading_at_most
-from shared.storage import is_overtaken
 from shared.untrusted_json import parse_object, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from azure.storage.blob import BlobClient, BlobServiceClient
+    from azure.storage.blob import BlobServiceClient
 
 LEDGER_CONTAINER = "ledger"
 
 # No image is newer than its upload, except for clock skew.
 CLOCK_SKEW = timedelta(hours=1)
-
-# For how many iTwins clients are cached.
-RECENT = 64
 
 log = logging.getLogger("itwin_image_drop")
 
@@ -82,11 +74,7 @@ class Ledger:
     def __init__(
         self, storage: BlobServiceClient, now: Callable[[], datetime], *, call_s: float, unsettled_s: float
     ) -> None:
-        container = storage.get_container_client(LEDGER_CONTAINER)
-        # A client is slow to create, and a drop needs it three times.
-        self._blob: Callable[[str], BlobClient] = lru_cache(RECENT)(
-            lambda itwin_id: container.get_blob_client(f"{itwin_id}.json")
-        )
+        self._documents = Documents(storage, LEDGER_CONTAINER)
         self._now = now
         self.call_s = call_s
         self._call_lasts = timedelta(seconds=call_s)
@@ -94,16 +82,12 @@ class Ledger:
 
     def read(self, itwin_id: str) -> Entry:
         """Return what is known about the iTwin; a damaged entry is treated as empty."""
-        try:
-            with reading_at_most(MAX_DOCUMENT_BYTES):
-                download = self._blob(itwin_id).download_blob()
-                text = download.readall()
-        except ResourceNotFoundError:
-            return Entry()
-        except ContentTooLarge as damaged:
+        stored = self._documents.read(_name(itwin_id))
+        if stored.content is not None:
+            return replace(self._parse(itwin_id, stored.content), tag=stored.tag)
+        if stored.tag:
             log.warning("The ledger's entry of %s is too large to be one, and counts as empty.", itwin_id)
-            return Entry(tag=damaged.headers["ETag"])
-        return replace(self._parse(itwin_id, text), tag=download.properties.etag)
+        return Entry(tag=stored.tag)
 
     def begin(self, itwin_id: str, entry: Entry, version: Version) -> Call:
         """Note that `version` is about to be uploaded. Raises ITwinBusy if another drop was faster."""
@@ -131,20 +115,7 @@ class Ledger:
 
     def _write(self, itwin_id: str, entry: Entry) -> str:
         """Replace the entry that has this one's ETag, and return the new ETag. Raises Overtaken."""
-        condition: dict[str, Any] = {"overwrite": False}
-        if entry.tag:
-            condition = {"overwrite": True, "etag": entry.tag, "match_condition": MatchConditions.IfNotModified}
-        try:
-            return str(self._blob(itwin_id).upload_blob(_entry_json(entry), **condition)["etag"])
-        except HttpResponseError as error:
-            if not is_overtaken(error):
-                raise
-            found = self.read(itwin_id)
-            if found.tag and found.is_as_written(entry):
-                return found.tag  # the request was sent twice, and the first one succeeded
-            if found.tag == entry.tag:
-                raise  # nobody else wrote
-            raise Overtaken from error
+        return self._documents.write(_name(itwin_id), _entry_json(entry), entry.tag)
 
     def _parse(self, itwin_id: str, text: bytes) -> Entry:
         """Parse an entry; times further in the future than the app ever notes are capped."""
@@ -169,8 +140,8 @@ class Ledger:
             return Entry()
 
 
-class Overtaken(ResourceModifiedError):
-    """Somebody else has written the entry."""
+def _name(itwin_id: str) -> str:
+    return f"{itwin_id}.json"
 
 
 def _entry_json(entry: Entry) -> bytes:

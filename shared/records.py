@@ -119,8 +119,8 @@ class Entry:
 
     `upload` is what was last uploaded (None: nothing known), `busy_until` when the call ends that is in progress.
     `unsettled` says until when the platform may still apply a version that it did not answer for, by the version's
-    content. `call` is the ID of the call that was noted last. `tag` is the ETag of the entry itself; None before there
-    is one.
+    content. `call` is the ID of the call that was noted last, by which its writer recognizes it. `tag` is the ETag of
+    the entry itself; None before there is one.
     """
 
     upload: Upload | None = None
@@ -141,11 +141,6 @@ class Entry:
         """Return the entry with a call noted."""
         unsettled = {**self.unsettled, version.content: unsettled_until}
         return replace(self, busy_until=busy_until, unsettled=unsettled, call=call)
-
-    def is_as_written(self, entry: Entry) -> bool:
-        """Whether this was found where `entry` was written: a call is noted once, and its end recorded once."""
-        is_same_call = self.call is not None and self.call == entry.call
-        return is_same_call and (self.busy_until is None) == (entry.busy_until is None)
 
     def settled(self, version: Version, before: Entry, upload: Upload | None) -> Entry:
         """Return the entry after the response to a call that found the entry `before`.

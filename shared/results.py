@@ -9,19 +9,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import ContentSettings
-
 from shared.decisions import replaces
+from shared.documents import Documents, Overtaken
 from shared.drop import MAX_BLOB_NAME, Drop, is_current
 from shared.errors import DropError, DropGone
-from shared.records import NOTHING, Recorded, Status, legal_etag
-from shared.sdk_transport import MAX_DOCUMENT_BYTES, ContentTooLarge, reading_at_most
-from shared.storage import is_overtaken
+from shared.records import Recorded, Status, legal_etag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,15 +23,11 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
     from shared.attempt import Attempt
+    from shared.documents import Stored
     from shared.drop import Source, SourceFacts
     from shared.image import ImageHeader, NormalizedImage
     from shared.itwin_platform import UploadedImage
     from shared.records import Upload
-
-
-CONTENT_SETTINGS = ContentSettings(content_type="application/json")
-# For how many drops clients are cached.
-RECENT = 64
 
 
 def result_name(drop: Drop) -> str:
@@ -185,46 +175,23 @@ class ResultStore:
 
     def __init__(self, storage: BlobServiceClient, container: str) -> None:
         self._storage = storage
-        results = storage.get_container_client(container)
-        # A client is slow to create, and a drop needs it twice.
-        self._blob = lru_cache(RECENT)(lambda drop: results.get_blob_client(result_name(drop)))
+        self._documents = Documents(storage, container)
 
     def read(self, drop: Drop) -> Recorded:
-        """Return what is recorded about the blob's last version; a document of impossible size counts as damaged."""
-        try:
-            with reading_at_most(MAX_DOCUMENT_BYTES):
-                download = self._blob(drop).download_blob()
-                text = download.readall()
-        except ResourceNotFoundError:
-            return NOTHING
-        except ContentTooLarge as damaged:
-            return Recorded(tag=damaged.headers["ETag"])
-        return Recorded.from_json(text, download.properties.etag)
+        """Return what is recorded about the blob's last version."""
+        return _recorded(self._documents.read(result_name(drop)))
 
     def write(self, drop: Drop, document: Mapping[str, Any], recorded: Recorded, *, is_replay: bool = False) -> bool:
-        """Replace what is `recorded` by the document; False if that, or a result written since, must be kept.
-
-        A blob is replaced as a whole, so that no reader ever sees half a document.
-        """
+        """Replace what is `recorded` by the document; False if that, or a result written since, must be kept."""
         text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
         # A lone surrogate, which untrusted JSON may contain, becomes its JSON escape sequence.
-        data = text.encode(errors="backslashreplace")
+        content = text.encode(errors="backslashreplace")
         new = Recorded(document)
         while replaces(new, recorded, is_current=self._is_current(drop, new, recorded), is_replay=is_replay):
-            condition: dict[str, Any] = {"overwrite": False}
-            if recorded.tag:
-                condition = {"overwrite": True, "etag": recorded.tag, "match_condition": MatchConditions.IfNotModified}
             try:
-                self._blob(drop).upload_blob(data, content_settings=CONTENT_SETTINGS, **condition)
-            except HttpResponseError as error:
-                if not is_overtaken(error):
-                    raise
-                found = self.read(drop)
-                if found.tag == recorded.tag:
-                    raise  # nobody else has written
-                if found.document == document:
-                    return True  # the SDK tried twice, and its first request succeeded
-                recorded = found
+                self._documents.write(result_name(drop), content, recorded.tag)
+            except Overtaken as error:
+                recorded = _recorded(error.found)
             else:
                 return True
         return False
@@ -239,6 +206,11 @@ class ResultStore:
             return is_current(self._storage, drop, new.version, old.version, max_bytes=max_bytes)
         except DropGone:
             return False
+
+
+def _recorded(stored: Stored) -> Recorded:
+    """Parse a result; one of impossible size counts as damaged."""
+    return Recorded(tag=stored.tag) if stored.content is None else Recorded.from_json(stored.content, stored.tag)
 
 
 def _timestamp(moment: datetime) -> str:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 EXCHANGE_S, QUIET_S = 240.0, 60.0
 # What is taken of a response where the caller does not say: a page of a list has 5,000 names.
 MAX_RESPONSE_BYTES = 64_000_000
-# What is read of a document of the app's own: its results, and the ledger's entries, which hold one.
-MAX_DOCUMENT_BYTES = 16_000_000
 # An error's body says more of it, however little content was asked for.
 MAX_ERROR_BYTES = 64 * 1024
 # What storage names its own headers by; every response of its own has some.

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from shared.settings import StorageSettings
 
 FORBIDDEN = 403
-CONFLICT = 409
-PRECONDITION_FAILED = 412
 
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
@@ -141,11 +139,6 @@ BLOB_STATES: Mapping[str, tuple[type[DropError], str]] = {
         ),
     ),
 }
-
-
-def is_overtaken(error: HttpResponseError) -> bool:
-    """Whether a conditional write came too late because somebody else had written."""
-    return error.status_code in (CONFLICT, PRECONDITION_FAILED) and error_code(error) not in BLOB_STATES
 
 
 def storage_error(error: AzureError) -> DropError:

@@ -23,6 +23,7 @@ from local.processes import PROJECT
 from local.serving import serve
 from shared.clock import StorageTime, utc_now
 from shared.deadline import bounded
+from shared.documents import MAX_DOCUMENT_BYTES, is_failed_condition
 from shared.drop import Drop, read_source
 from shared.errors import (
     DropError,
@@ -43,9 +44,9 @@ from shared.identity import IdentityFailed
 from shared.ledger import Ledger
 from shared.records import Entry, Recorded
 from shared.results import ResultStore
-from shared.sdk_transport import MAX_DOCUMENT_BYTES, StorageTransport
+from shared.sdk_transport import StorageTransport
 from shared.settings import StorageSettings
-from shared.storage import is_overtaken, open_blobs, open_queue, storage_error, storage_identity
+from shared.storage import open_blobs, open_queue, storage_error, storage_identity
 from tests.certificates import trusted_certificate
 from tests.deadlines import HANG_S
 from tests.wire import conversing, read_request, respond, responding
@@ -230,7 +231,7 @@ def test_what_a_blob_is_in_has_a_code_of_its_own(status: int, code: str, kind: t
     error.status_code, error.error_code = status, code  # type: ignore[attr-defined]  # as the SDK sets it
     found = storage_error(error)
     assert type(found) is kind
-    assert is_overtaken(error) == (kind is StorageUnavailable)
+    assert is_failed_condition(error) == (kind is StorageUnavailable)
 
 
 def test_what_begins_after_the_deadline_is_not_sent(azurite: Azurite) -> None:
