@@ -11,7 +11,7 @@ from shared.image import normalize_image
 from tests.image.pictures import HEIGHT, WIDTH, Pixel, pattern_at, seen
 
 Masks = tuple[int, int, int, int]
-SHORT, VERSION_3, VERSION_5 = 40, 56, 124
+SHORT, VERSION_2, VERSION_3, OS2, VERSION_5 = 40, 52, 56, 64, 124
 
 
 def alpha_at(x: int) -> int:
@@ -83,14 +83,46 @@ def test_a_mask_with_too_many_bits_or_none_is_refused_with_a_message_that_names_
         normalize_image(bmp(masks, 32))
 
 
-@pytest.mark.parametrize(("bits", "compression", "what"), [(2, 0, "2 bits"), (0, 4, "a JPEG"), (0, 5, "a PNG")])
+@pytest.mark.parametrize(
+    ("header_bytes", "bits", "compression", "what"),
+    [
+        (SHORT, 2, 0, "2 bits"),
+        (SHORT, 64, 0, "64 bits"),
+        (SHORT, 0, 4, "a JPEG"),
+        (SHORT, 0, 5, "a PNG"),
+        (OS2, 1, 3, "Huffman-coded pixels"),
+        (OS2, 24, 4, "run lengths of 24 bits"),
+        (16, 8, 0, "a header of 16 bytes"),
+    ],
+)
 def test_a_bmp_in_an_unsupported_encoding_is_refused_with_a_message_that_names_it(
-    bits: int, compression: int, what: str
+    header_bytes: int, bits: int, compression: int, what: str
 ) -> None:
-    """Printers and small devices have such."""
-    header = struct.pack("<IiiHHIIiiII", SHORT, 64, 64, 1, bits, compression, 0, 0, 0, 0, 0)
+    """Printers and small devices have such, and OS/2 had."""
+    header = struct.pack("<IiiHHIIiiII", header_bytes, 64, 64, 1, bits, compression, 0, 0, 0, 0, 0)
     with pytest.raises(UnsupportedFormat, match=what):
-        normalize_image(b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + header + bytes(2_000))
+        normalize_image(b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + header + bytes(200))
+
+
+def test_a_header_without_room_for_an_alpha_mask_has_none() -> None:
+    """What follows a header of version 2 is a pixel: as a mask it made the others transparent."""
+    masks = 0xFF0000, 0xFF00, 0xFF, 0
+    header = struct.pack("<IiiHHIIiiII3I", VERSION_2, 8, 8, 1, 32, 3, 0, 0, 0, 0, 0, *masks[:3])
+    pixels = bytes((50, 100, 200, 255)) * 64
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(header)) + header + pixels
+    assert set(seen(normalize_image(data).data)[2]) == {(200, 100, 50)}
+
+
+@pytest.mark.parametrize("masks", [(0xFF0000, 0xFF00, 0xFF, 0xFF000000), (0xF00, 0xF0, 0xF, 0xF000)])
+def test_a_picture_that_is_transparent_everywhere_is_opaque(masks: Masks) -> None:
+    """Some programs state an alpha channel and leave it empty; others show such a picture as well."""
+    bits = 16 if masks[3] < 2**16 else 32
+    data = bmp(masks, bits, VERSION_5)
+    start = len(data) - WIDTH * HEIGHT * bits // 8
+    kept = (masks[0] | masks[1] | masks[2]).to_bytes(bits // 8, "little") * (WIDTH * HEIGHT)
+    emptied = bytes(value & mask for value, mask in zip(data[start:], kept, strict=True))
+    _, _, pixels = seen(normalize_image(data[:start] + emptied).data)
+    assert {pixel[3:] for pixel in pixels} <= {(), (255,)}
 
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)

@@ -28,8 +28,12 @@ _CALIBRATED, _EMBEDDED = 0, 0x4D42_4544
 _RUN_LENGTHS = {1, 2}
 _MASKED, _MASKED_WITH_ALPHA = 3, 6
 _INSIDE = {4: "a JPEG", 5: "a PNG"}
+_INSIDE_OS2 = {3: "Huffman-coded pixels", 4: "run lengths of 24 bits"}
+"""Codings that are not supported, by their number; OS/2 has its own numbers."""
+
 _PIXEL_BITS = {1, 4, 8, 16, 24, 32}
-_SHORT_HEADER_BYTES, _LONGER_OS2_HEADER_BYTES = 40, 64
+_SHORT_HEADER_BYTES, _MASKED_HEADER_BYTES, _LONGER_OS2_HEADER_BYTES = 40, 52, 64
+_HEADER_BYTES = {12, 40, 52, 56, 64, 108, 124}
 _PLAIN_MASKS = {
     (0xF800, 0x7E0, 0x1F, 0),
     (0x7C00, 0x3E0, 0x1F, 0),
@@ -65,10 +69,16 @@ def inspect(data: bytes) -> BmpInspection:
             width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     except struct.error:
         raise _broken() from None
+    if header_bytes not in _HEADER_BYTES:
+        raise UnsupportedFormat(
+            f"The BMP has a header of {header_bytes:,} bytes, which is not supported. Save it as a PNG."
+        )
     if width <= 0 or not height:
         raise CorruptImage("The BMP is damaged: its header does not describe a picture. Save it again.")
-    if bits not in _PIXEL_BITS or compression not in {0, *_RUN_LENGTHS, _MASKED, _MASKED_WITH_ALPHA}:
-        what = _INSIDE.get(compression, f"pixels of {bits} bits, compression {compression}")
+    inside = _INSIDE_OS2 if header_bytes == _LONGER_OS2_HEADER_BYTES else _INSIDE
+    known = {0, *_RUN_LENGTHS, _MASKED, _MASKED_WITH_ALPHA} - inside.keys()
+    if bits not in _PIXEL_BITS or compression not in known:
+        what = inside.get(compression, f"pixels of {bits} bits, compression {compression}")
         raise UnsupportedFormat(f"The BMP holds {what}, which is not supported. Save it with 24 bits, or as a PNG.")
     if compression not in _RUN_LENGTHS and offset + ceil(width * bits / 32) * 4 * abs(height) > len(data):
         raise _broken()
@@ -93,10 +103,10 @@ def inspect(data: bytes) -> BmpInspection:
 
 def _masks(data: bytes, header_bytes: int, compression: int) -> tuple[int, int, int, int] | None:
     """Return the channels' bit masks, or None if Pillow supports them; old headers cannot have an alpha mask."""
-    if compression not in {_MASKED, _MASKED_WITH_ALPHA} or header_bytes == _LONGER_OS2_HEADER_BYTES:
+    if compression not in {_MASKED, _MASKED_WITH_ALPHA}:
         return None
     red, green, blue, alpha = struct.unpack_from("<4I", data, _HEADER + _SHORT_HEADER_BYTES)
-    if header_bytes == _SHORT_HEADER_BYTES and compression == _MASKED:
+    if header_bytes == _MASKED_HEADER_BYTES or (header_bytes == _SHORT_HEADER_BYTES and compression == _MASKED):
         alpha = 0
     masks = red, green, blue, alpha
     is_known = compression == _MASKED and (masks in _PLAIN_MASKS or not any(masks))

@@ -24,15 +24,22 @@ _SHORT_BITS = 16
 
 
 def open_image(source: BmpInspection, _scale: int = 1) -> Image.Image:
-    """Open the picture; extract its channels if Pillow does not support its masks."""
-    if not source.masks:
-        return _opened(source)
-    if not all(source.masks[:3]) or max(mask.bit_count() for mask in source.masks) > _SHORT_BITS:
+    """Open the picture; one whose pixels are all transparent has none that was meant, as other programs assume."""
+    image = _masked(source, source.masks) if source.masks else _opened(source)
+    if image.mode != "RGBA":
+        return image
+    image.load()
+    return image.convert("RGB") if image.getchannel("A").getextrema() == (0, 0) else image
+
+
+def _masked(source: BmpInspection, masks: tuple[int, int, int, int]) -> Image.Image:
+    """Extract the channels: Pillow does not support these masks."""
+    if not all(masks[:3]) or max(mask.bit_count() for mask in masks) > _SHORT_BITS:
         raise UnsupportedFormat(
             "The BMP stores its colours with unusual bit masks, which are not supported. Save it with 24 bits."
         )
     stored = _pixels(source)
-    return Image.merge("RGBA" if source.masks[3] else "RGB", [_channel(stored, mask) for mask in source.masks if mask])
+    return Image.merge("RGBA" if masks[3] else "RGB", [_channel(stored, mask) for mask in masks if mask])
 
 
 def _opened(source: BmpInspection) -> Image.Image:
