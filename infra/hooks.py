@@ -73,7 +73,7 @@ class AzureCli:
         if program is None:
             raise HookFailedError("The Azure CLI (az) was not found on the PATH: install it, https://aka.ms/azure-cli.")
         if not self._subscription:
-            raise HookFailedError("AZURE_SUBSCRIPTION_ID is not set: run this by azd, or export it.")
+            raise HookFailedError("AZURE_SUBSCRIPTION_ID is not set: run this with azd, or export it.")
         command = [program, *arguments, "--subscription", self._subscription, "--output", "json"]
         done = subprocess.run(  # noqa: S603  # the program is az
             command, env=dict(self._environ), capture_output=True, text=True, check=False
@@ -169,7 +169,7 @@ def _group(environ: Mapping[str, str]) -> str:
 
 def _environment(environ: Mapping[str, str]) -> str:
     if not environ.get("AZURE_ENV_NAME"):
-        raise HookFailedError("AZURE_ENV_NAME is not set: run this by azd, or export it.")
+        raise HookFailedError("AZURE_ENV_NAME is not set: run this with azd, or export it.")
     return environ["AZURE_ENV_NAME"]
 
 
@@ -178,7 +178,7 @@ def _object(environ: Mapping[str, str], name: str) -> dict[str, str]:
     with contextlib.suppress(ValueError):
         if isinstance(value := json.loads(text), dict):
             return value
-    raise HookFailedError(f'{name} is {text}, and it has to be a JSON object with texts, like {{"name": "value"}}.')
+    raise HookFailedError(f'{name} is {text}, but must be a JSON object with string values, like {{"name": "value"}}.')
 
 
 def _function_app(environ: Mapping[str, str]) -> list[str]:
@@ -236,7 +236,7 @@ def _keep_tags(azure: AzureCli, environ: Mapping[str, str]) -> str:
     program = shutil.which("azd", path=environ.get("PATH"))
     if program is None:
         raise HookFailedError(
-            "azd was not found on the PATH, without which tags that were set by hand would be removed: add its folder."
+            "azd was not found on the PATH; without it, tags that were set by hand would be removed: add its folder."
         )
     command = [program, "env", "set", "EXISTING_TAGS", tags, "--environment", _environment(environ)]
     done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603  # azd

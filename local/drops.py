@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from client import itwin_image_drop as client
+from local.terminal import own_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -91,7 +92,7 @@ def outcome(drop: DroppedFile, result: Mapping[str, Any]) -> str:
     changes = ", ".join((result.get("sent") or {}).get("changes") or ()) or "nothing changed"
     error = result.get("error") or {}
     what = changes if result["status"] == "uploaded" else result.get("reason") or error.get("message")
-    hint = f"create it with `python -m local itwin {drop.itwin_id}`" if error.get("code") == ITWIN_NOT_FOUND else ""
+    hint = f"create it with `{own_command()} itwin {drop.itwin_id}`" if error.get("code") == ITWIN_NOT_FOUND else ""
     return " -> ".join(filter(None, [result["status"], what, hint]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,3 +29,9 @@ def say(line: str, to: TextIO | None = None) -> None:
 def printable(text: str) -> str:
     """Return the text with everything escaped that a terminal would act on."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def own_command() -> str:
+    """Return what to type in this folder to run `python -m local` with the same interpreter."""
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    return f"{shlex.quote(python)} -m local"

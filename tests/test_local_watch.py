@@ -15,6 +15,7 @@ from local.commands import main
 from local.commands.watch import settled_files
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode
+from local.terminal import own_command
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def test_an_unknown_itwin_is_not_created_silently(cloud: LocalCloud, watching: t
     itwin = str(uuid.uuid4())
     (folder / itwin).mkdir()
     (folder / itwin / "cam.jpg").write_bytes(PHOTO)
-    assert says(child, f"create it with `python -m local itwin {itwin}`"), child.lines
+    assert says(child, f"create it with `{own_command()} itwin {itwin}`"), child.lines
     assert itwin not in [known.id for known in cloud.platform.itwins()]
 
 
@@ -109,7 +110,7 @@ def test_a_folder_that_cannot_be_watched_is_reported_in_one_sentence(
     assert main(["watch", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none'} is not a folder.\n"
     assert main(["watch", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "No local cloud is running: start one with `python -m local`.\n"
+    assert capsys.readouterr().err == f"No local cloud is running: start one with `{own_command()}`.\n"
     cloud.publish_state()
     assert main(["watch", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none'} is not a folder.\n"

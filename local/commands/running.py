@@ -19,6 +19,7 @@ from azure.storage.blob import BlobServiceClient
 from local.azurite import QUICK_RETRIES
 from local.serving import LocalCloudError
 from local.state import find_state
+from local.terminal import own_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def find_running() -> dict[str, Any]:
     """Return where the parts of the cloud are. Raises LocalCloudError if none is running."""
     state = find_state()
     if state is None:
-        raise LocalCloudError("No local cloud is running: start one with `python -m local`.")
+        raise LocalCloudError(f"No local cloud is running: start one with `{own_command()}`.")
     return state
 
 

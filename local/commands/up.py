@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +12,7 @@ from local.commands.running import cloud_errors_explained
 from local.console import open_console
 from local.ports import DEFAULT_PORTS, PARTS, claim_ports
 from local.state import claim_state
-from local.terminal import say
+from local.terminal import own_command, say
 
 if TYPE_CHECKING:
     import argparse
@@ -78,8 +74,7 @@ class HostLog:
 
 
 def _describe(cloud: LocalCloud, console: str, moved: Sequence[str]) -> list[str]:
-    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
-    command = f"{shlex.quote(python)} -m local"
+    command = own_command()
     addresses = {
         "console": console,
         "blob": cloud.azurite.blob_url,

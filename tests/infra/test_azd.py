@@ -404,7 +404,7 @@ def test_nothing_is_deployed_where_tags_cannot_be_handed_over(az: Az, capsys: py
     """Whether there is no azd, or it fails."""
     az.answers.update(BY_HAND)
     assert az.run("before-app") == 1
-    assert capsys.readouterr().err.startswith("azd was not found on the PATH, ")
+    assert capsys.readouterr().err.startswith("azd was not found on the PATH; ")
     az.with_azd("ERROR: environment drops does not exist", 1)
     assert az.run("before-app") == 1
     assert capsys.readouterr().err == ("azd env set EXISTING_TAGS failed: ERROR: environment drops does not exist\n")
@@ -416,7 +416,7 @@ def test_tags_that_are_no_object_are_told(az: Az, capsys: pytest.CaptureFixture[
     az.answers.update(BY_HAND)
     assert az.run("before-app", RESOURCE_TAGS=value) == 1
     assert capsys.readouterr().err == (
-        f'RESOURCE_TAGS is {value}, and it has to be a JSON object with texts, like {{"name": "value"}}.\n'
+        f'RESOURCE_TAGS is {value}, but must be a JSON object with string values, like {{"name": "value"}}.\n'
     )
 
 
