@@ -31,7 +31,7 @@ from local.itwin_platform import ITwinPlatform, ScriptedResponse
 from local.processes import PROJECT, Child, wait_until
 from local.samples import building_site, encode, phone_photo
 from local.serving import listen
-from shared.preflight import PROBE_CONTAINER
+from shared.preflight.storage import PROBE_CONTAINER
 from tests.deadlines import HANG_S
 
 if TYPE_CHECKING:

@@ -23,7 +23,9 @@ from local.commands import main as run_local
 from local.itwin_platform import ScriptedResponse
 from local.managed_identity import SYSTEM_ASSIGNED_ID
 from local.serving import serve
-from shared.preflight import NIL_ITWIN, POISON_QUEUES, Report, examine
+from shared.preflight import Report, examine
+from shared.preflight.platform import NIL_ITWIN
+from shared.preflight.storage import POISON_QUEUES
 from shared.retries import RETRY_QUEUE
 from tests.deadlines import HANG_S
 from tests.wire import conversing

@@ -16,7 +16,7 @@ from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode
 from shared.drop import HOUSEKEEPING_FOLDERS, HOUSEKEEPING_NAMES, Drop
 from shared.errors import NeedsOperator
-from shared.preflight import PROBE_CONTAINER
+from shared.preflight.storage import PROBE_CONTAINER
 from tests.deadlines import HANG_S
 from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, log_alerts, parameters, the
 from tools.infra import FULL, INFRA

@@ -6,7 +6,7 @@ import pytest
 
 from shared.drop import Drop
 from shared.ledger import LEDGER_CONTAINER
-from shared.preflight import POISON_QUEUES, PROBE_CONTAINER
+from shared.preflight.storage import POISON_QUEUES, PROBE_CONTAINER
 from shared.retries import RETRY_QUEUE
 from shared.undeliverable import LETTERS_QUEUE
 from tests.infra.deployed import CONTRACT, EVERYWHERE, app_settings, bindings, of_type, the
