@@ -1,12 +1,4 @@
-"""The Event Grid relay: sees blobs land in Azurite and delivers BlobCreated events as Event Grid does.
-
-Azurite raises no events, so its access log is read: it has every write of every tool, in order, and costs nothing as
-containers grow. What the log does not say (ETag, type, length) is asked of the blob when its event is delivered.
-
-https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
-https://learn.microsoft.com/azure/event-grid/event-filtering
-https://learn.microsoft.com/azure/event-grid/delivery-and-retry
-"""
+"""The relay between an Azurite and its subscribers: delivers events as Event Grid does, and retries as long."""
 
 from __future__ import annotations
 
@@ -16,41 +8,31 @@ import itertools
 import json
 import logging
 import random
-import re
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import parse_qs, quote, unquote
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
-from local.azurite import ACCOUNT, QUICK_RETRIES
+from local.azurite import QUICK_RETRIES
+from local.event_grid.events import TOPIC, blob_created_event, read_access_line, timestamp
 from local.serving import LocalCloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from azure.storage.blob import BlobProperties
-
     from local.azurite import Azurite
+    from local.event_grid.events import BlobWrite
+    from local.event_grid.subscription import Subscription
 
-BLOB_CREATED = "Microsoft.Storage.BlobCreated"
-TOPIC = (
-    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local"
-    f"/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
-)
 RETRY_DELAYS_S = (10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
-TIME_TO_LIVE_S = 24 * 3600.0
-MAX_DELIVERY_ATTEMPTS = 30
 RESPONSE_TIMEOUT_S = 30.0
-MAX_FILTER_VALUES = 25
 WORKERS = 8
 
 ACCEPTED_STATUSES = frozenset({200, 201, 202, 203, 204})
@@ -65,116 +47,8 @@ OUTCOMES = {
     503: "Busy",
 }
 
-_ACCESS = re.compile(r'"PUT (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
 _log = logging.getLogger("local.event_grid")
 _log.setLevel(logging.WARNING)
-
-Operator = Literal[
-    "StringIn",
-    "StringNotIn",
-    "StringBeginsWith",
-    "StringNotBeginsWith",
-    "StringEndsWith",
-    "StringNotEndsWith",
-    "StringContains",
-    "StringNotContains",
-]
-
-
-@dataclass(frozen=True)
-class BlobWrite:
-    """One successful request that made or replaced a blob."""
-
-    api: Literal["PutBlob", "PutBlockList", "CopyBlob"]
-    container: str
-    blob: str
-
-    @property
-    def subject(self) -> str:
-        """The event's subject; names stand in it as they are, without percent-encoding."""
-        return f"/blobServices/default/containers/{self.container}/blobs/{self.blob}"
-
-
-@dataclass(frozen=True)
-class AdvancedFilter:
-    """A condition on one key; positive operators want one of the values, `Not` operators none of them."""
-
-    operator: Operator
-    key: Literal["subject", "data.api"]
-    values: tuple[str, ...]
-
-    def matches(self, write: BlobWrite) -> bool:
-        """Whether the event of this write passes; case is ignored, as Event Grid does."""
-        actual = (write.subject if self.key == "subject" else write.api).lower()
-        kind = self.operator.removeprefix("String").removeprefix("Not")
-        tests: dict[str, Callable[[str], bool]] = {
-            "In": actual.__eq__,
-            "BeginsWith": actual.startswith,
-            "EndsWith": actual.endswith,
-            "Contains": actual.__contains__,
-        }
-        found = any(tests[kind](value.lower()) for value in self.values)
-        return found is not self.operator.startswith("StringNot")
-
-
-def not_in_containers(*prefixes: str) -> AdvancedFilter:
-    """Leave out containers: a name that ends with `/` is one container, any other begins the names of several."""
-    return AdvancedFilter(
-        "StringNotBeginsWith", "subject", tuple(f"/blobServices/default/containers/{prefix}" for prefix in prefixes)
-    )
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """Who is told of which events, and how persistently."""
-
-    endpoint: str = field(repr=False, default="")  # it holds the webhook's key
-    queue: str | None = None  # where events go instead of a webhook: one message each
-    name: str = "drops"
-    included_event_types: tuple[str, ...] = (BLOB_CREATED,)
-    subject_begins_with: str = ""
-    subject_ends_with: str = ""
-    advanced_filters: tuple[AdvancedFilter, ...] = ()
-    dead_letter_container: str | None = None
-    max_delivery_attempts: int = MAX_DELIVERY_ATTEMPTS
-    time_to_live_s: float = TIME_TO_LIVE_S
-
-    def __post_init__(self) -> None:
-        """Refuse what Event Grid refuses: https://learn.microsoft.com/azure/event-grid/event-filtering#limitations."""
-        values = sum(len(advanced.values) for advanced in self.advanced_filters)
-        if values > MAX_FILTER_VALUES:
-            raise LocalCloudError(f"An event subscription has at most {MAX_FILTER_VALUES} filter values, not {values}.")
-
-    def wants(self, write: BlobWrite) -> bool:
-        """Whether the event of this write is delivered."""
-        subject = write.subject.lower()
-        return (
-            BLOB_CREATED in self.included_event_types
-            and subject.startswith(self.subject_begins_with.lower())
-            and subject.endswith(self.subject_ends_with.lower())
-            and all(advanced.matches(write) for advanced in self.advanced_filters)
-        )
-
-
-def read_access_line(line: str) -> BlobWrite | None:
-    """Return the write that a line of Azurite's access log tells of; None for everything else."""
-    found = _ACCESS.search(line)
-    if found is None:
-        return None
-    path, _, query_text = found["target"].partition("?")  # whatever is sent: nothing here may be refused
-    query = parse_qs(query_text)
-    # The account is in the path, or in the host's name, which the log does not have.
-    container, _, blob = path.removeprefix("/").removeprefix(f"{ACCOUNT}/").partition("/")
-    if not (container and blob) or "restype" in query:
-        return None
-    match (query.get("comp", [""])[0], found["status"]):
-        case ("", "201"):
-            return BlobWrite("PutBlob", unquote(container), unquote(blob))
-        case ("blocklist", "201"):
-            return BlobWrite("PutBlockList", unquote(container), unquote(blob))
-        case ("", "202"):
-            return BlobWrite("CopyBlob", unquote(container), unquote(blob))
-    return None
 
 
 @dataclass
@@ -256,7 +130,7 @@ class EventGrid:
                 "validationUrl": f"https://localhost/eventsubscriptions/validate?id={code}",
             },
             "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
-            "eventTime": _timestamp(datetime.now(UTC)),
+            "eventTime": timestamp(datetime.now(UTC)),
             "metadataVersion": "1",
             "dataVersion": "2",
         }
@@ -400,8 +274,8 @@ class EventGrid:
             "deadLetterReason": reason,
             "deliveryAttempts": delivery.attempts,
             "lastDeliveryOutcome": delivery.last_outcome,
-            "publishTime": _timestamp(delivery.published),
-            "lastDeliveryAttemptTime": _timestamp(delivery.last_attempt or delivery.published),
+            "publishTime": timestamp(delivery.published),
+            "lastDeliveryAttemptTime": timestamp(delivery.last_attempt or delivery.published),
         }
         now = datetime.now(UTC)
         name = f"{subscription.name.upper()}/{now.year}/{now.month}/{now.day}/{now.hour}/{uuid.uuid4()}.json"
@@ -413,44 +287,6 @@ class EventGrid:
         )
 
 
-def blob_created_event(
-    write: BlobWrite,
-    properties: BlobProperties,
-    *,
-    account_url: str,
-    event_id: str,
-    sequence: int,
-    published: datetime,
-) -> dict[str, Any]:
-    """Make the event in Event Grid's schema; `account_url` ends without a slash.
-
-    The address is percent-encoded, so that every name survives the webhook's parsing. In Azure a `#` has been seen to
-    come as it is, and to cut the name there: https://github.com/Azure/azure-sdk-for-net/issues/23634.
-    """
-    request_id = f"{event_id[:-6]}000000"
-    return {
-        "topic": TOPIC,
-        "subject": write.subject,
-        "eventType": BLOB_CREATED,
-        "eventTime": _timestamp(published),
-        "id": event_id,
-        "data": {
-            "api": write.api,
-            "clientRequestId": str(uuid.uuid4()),
-            "requestId": request_id,
-            "eTag": str(properties.etag).strip('"'),
-            "contentType": properties.content_settings.content_type or "application/octet-stream",
-            "contentLength": properties.size,
-            "blobType": str(getattr(properties.blob_type, "value", properties.blob_type)),
-            "url": f"{account_url}/{quote(write.container)}/{quote(write.blob)}",
-            "sequencer": f"{sequence:048x}",
-            "storageDiagnostics": {"batchId": str(uuid.uuid4())},
-        },
-        "dataVersion": "",
-        "metadataVersion": "1",
-    }
-
-
 def _headers(subscription: Subscription, kind: str, *, data_version: str, delivery_count: int) -> dict[str, str]:
     return {
         "Content-Type": "application/json; charset=utf-8",
@@ -460,7 +296,3 @@ def _headers(subscription: Subscription, kind: str, *, data_version: str, delive
         "aeg-data-version": data_version,
         "aeg-metadata-version": "1",
     }
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
