@@ -282,3 +282,14 @@ def test_a_tiffs_own_description_of_its_colours_is_followed(
     """White, primaries, and the light of each value; what is incomplete or impossible is ignored."""
     changes = normalize_image(small(2, 3, (200, 100, 50), **stated)).changes
     assert {"profile-embedded", "colours-converted"} & set(changes) == ({change} if change else set())
+
+
+@pytest.mark.parametrize("sampling", [0, 2])
+def test_a_jpeg_of_the_older_kind_needs_no_strip(sampling: int) -> None:
+    """Its stream is where two tags of its own say."""
+    jpeg = encoded(scenery(), "JPEG", quality=95, subsampling=sampling)
+    factors = (2, 2) if sampling else (1, 1)
+    entries = {**shape(scenery()), 259: (6,), 262: (6,), 513: (8,), 514: (len(jpeg),), 530: factors}
+    _, _, pixels = seen(normalize_image(tiff(entries, jpeg, kinds={530: (3, "H")})).data)
+    differences = [max(map(abs, map(int.__sub__, *pair))) for pair in zip(pixels, seen(jpeg)[2], strict=True)]
+    assert sum(differences) < 6 * len(differences)

@@ -28,8 +28,7 @@ _FAXES = {2, 3, 4}
 _CMYK = 1
 """The only set of inks whose colours are known (InkSet)."""
 
-_OLD_JPEG = 6
-_JPEG_COMPRESSIONS = {_OLD_JPEG, 7}
+_JPEG_COMPRESSIONS = {tags.OLD_JPEG, 7}
 _MAX_SCANS = 4
 """Scans in one strip, one per channel: more are a progressive JPEG, each scan of which covers the whole picture."""
 
@@ -81,7 +80,7 @@ def inspect(data: bytes) -> TiffInspection:
     width, height = directory.size
     if not width or not height:
         raise CorruptImage("The TIFF is damaged: its directory does not describe a picture. Save it again.")
-    if not any(directory.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in tags.PIECES):
+    if not directory.has_offsets and not directory.pieces():
         raise CorruptImage("The TIFF is damaged: its directory does not say where its pixels are. Save it again.")
     across, down = directory.first(tags.TILE_WIDTH, width), directory.first(tags.TILE_HEIGHT, height)
     _demand_supported(directory)
@@ -100,7 +99,7 @@ def inspect(data: bytes) -> TiffInspection:
     strip_rows = min(height, directory.first(tags.ROWS_PER_STRIP, height)) or height
     rows = down if tags.TILE_HEIGHT in directory.entries else strip_rows
     pieces = ceil(height / rows) * ceil(width / across)
-    if compression != _OLD_JPEG and pieces * (samples if is_apart else 1) > sum(
+    if compression != tags.OLD_JPEG and pieces * (samples if is_apart else 1) > sum(
         len(directory.numbers(where)) for where, _ in tags.PIECES
     ):
         raise CorruptImage("The TIFF is damaged: it has fewer parts than its picture needs. Save it again.")

@@ -90,9 +90,17 @@ class Directory:
             raise broken()
         return struct.unpack_from(f"{self.order}{count}{'H' if kind == tags.SHORT else 'I'}", self.data, at)
 
+    @property
+    def has_offsets(self) -> bool:
+        """Whether it says where its strips or tiles are."""
+        return any(self.entries.get(offsets, (0, 0, 0))[1] for offsets, _ in tags.PIECES)
+
     def pieces(self) -> list[tuple[int, int]]:
         """Return the offset of each strip or tile, and its length in bytes."""
-        return [piece for pair in tags.PIECES for piece in zip(*map(self.numbers, pair), strict=False)]
+        pairs = tags.PIECES
+        if self.first(tags.COMPRESSION, 1) == tags.OLD_JPEG and not self.has_offsets:
+            pairs = (tags.OLD_JPEG_STREAM,)
+        return [piece for pair in pairs for piece in zip(*map(self.numbers, pair), strict=False)]
 
     def bytes_of(self, tag: int) -> bytes:
         """Return the values of an entry as stored, or nothing if the entry is missing."""

@@ -15,8 +15,11 @@ SINGLE = {254, 256, 257, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 322, 
 METADATA = {270, 271, 272, 305, 306, 315, 316, 700, 33_432, 33_723, 34_377, 34_665, 34_853, 37_724}
 
 STRIPS, TILES = (273, 279), (324, 325)
-PIECES = STRIPS, TILES
+PIECES: tuple[tuple[int, int], ...] = STRIPS, TILES
 """The offsets of strips and of tiles, and their lengths in bytes."""
+
+OLD_JPEG, OLD_JPEG_STREAM = 6, (513, 514)
+"""A compression, and where its only stream is if there are no strips, which libtiff accepts (TIFF 6.0, section 22)."""
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 """Kinds of pixels (PhotometricInterpretation). YCbCr pixels take 4 bytes each once decoded, whatever the
