@@ -86,6 +86,16 @@ def test_every_command_named_in_the_docs_is_valid(module: str, arguments: str) -
     assert options <= set(re.findall(r"--[a-z-]+", known))
 
 
+def test_a_command_that_waits_for_input_is_the_last_of_its_block() -> None:
+    """Without bracketed paste, a shell would give it the rest of a pasted block as its input."""
+    for name, text in TEXTS.items():
+        for _, language, block in re.findall(r"^( *)```(\w*)\n(.*?)\n\1```$", text, re.DOTALL | re.MULTILINE):
+            if language in {"", "sh"}:
+                *others, _ = block.splitlines()
+                waiting = r" *(read |azd auth login|az login|azd up|make up)"
+                assert [line for line in others if re.match(waiting, line)] == [], name
+
+
 def test_the_page_generated_from_the_code_is_current() -> None:
     """Run `make docs` when this fails."""
     assert PAGE.read_text(encoding="utf-8") == page()

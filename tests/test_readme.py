@@ -120,7 +120,7 @@ def deploy_blocks() -> list[str]:
 
 def settings_that_are_made() -> dict[str, str]:
     """Return what "Deploy it" sets, with what the commands in it would have told."""
-    made = dict(re.findall(r"^azd env set (\w+) (.+)$", deploy_blocks()[0], re.MULTILINE))
+    made = dict(re.findall(r"^azd env set (\w+) (.+)$", "".join(deploy_blocks()), re.MULTILINE))
     assert made["OPERATOR_PRINCIPAL_ID"].startswith('"$(az ad signed-in-user show')
     return {**made, "OPERATOR_PRINCIPAL_ID": COMMON["OPERATOR_PRINCIPAL_ID"]}
 
@@ -132,7 +132,7 @@ def test_the_readme_sets_everything_a_deployment_needs_to_upload() -> None:
     assert set(made) == set(COMMON) - by_azd - optional
     assert made["ITWIN_LOGIN"] == COMMON["ITWIN_LOGIN"]
     assert Drop(made["ITWIN_IDS"], "photo.jpg").names_an_itwin()
-    assert f"azd env new {AZD['AZURE_ENV_NAME']}\n" in deploy_blocks()[0]
+    assert f"azd env new {AZD['AZURE_ENV_NAME']}\n" in "".join(deploy_blocks())
 
 
 def test_the_compiler_accepts_what_the_readme_sets_and_nothing_less() -> None:
@@ -161,7 +161,7 @@ def test_the_readme_drops_into_the_deployment_that_it_describes() -> None:
     named = set(re.findall(r"azd env get-value (\w+)", "".join(blocks)))
     assert named
     assert named <= outputs
-    (made,) = re.findall(r"azd env set ITWIN_IDS (.+)", blocks[0])
+    (made,) = re.findall(r"azd env set ITWIN_IDS (.+)", "".join(blocks))
     drop, read = blocks[-2:]
     assert f"export ITWIN_ID={made}\n" in drop
     (name,) = re.findall(r'az storage blob upload --container-name "\$ITWIN_ID" --name (\S+)', drop)
