@@ -307,7 +307,7 @@ def read_source(
     properties = download.properties
     sha256 = hashlib.sha256(data).hexdigest()
     version = Version(properties.last_modified, properties.etag.strip('"'), drop.blob, sha256)
-    kind = str(getattr(properties.blob_type, "value", properties.blob_type))
+    kind = str(getattr(properties.blob_type, "value", properties.blob_type) or BLOCK_BLOB)
     copied = properties.copy.status == PENDING, properties.copy.status in LOST_COPIES
     facts = SourceFacts(version, len(data), sha256, dict(properties.metadata or {}), kind, *copied)
     label = (properties.content_settings.content_encoding or "").strip().lower()

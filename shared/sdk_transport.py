@@ -6,6 +6,8 @@ import re
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
@@ -36,6 +38,30 @@ RANGE = "x-ms-range"
 CONTENT_RANGE = re.compile(r"bytes [0-9]{1,20}-[0-9]{1,20}/[0-9]{1,20}")
 # The statuses of a read whose body is the blob's; an error has a body too.
 CONTENT_FOLLOWS = (200, 206)
+# What the SDK is given of a header: it fails on any field that it cannot parse, also on those that nobody needs.
+METADATA = "x-ms-meta-"
+PASSED_ON = (
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "etag",
+    "last-modified",
+    "www-authenticate",
+    "x-ms-approximate-messages-count",
+    "x-ms-blob-type",
+    "x-ms-client-request-id",
+    "x-ms-copy-status",
+    "x-ms-error-code",
+    "x-ms-request-id",
+    "x-ms-version",
+)
+# The form of the fields that the app goes by: RFC 9110, 8.8.3 and 5.6.7; the kinds of blobs.
+FORMS = {
+    "etag": re.compile(r'"?[\x21\x23-\x7e]+"?'),
+    "last-modified": re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"),
+    "x-ms-blob-type": re.compile("BlockBlob|AppendBlob|PageBlob"),
+}
 
 
 class ContentTooLarge(Exception):
@@ -87,7 +113,8 @@ class StorageTransport(HttpTransport["HttpRequest", HttpResponse]):
         except NoResponse as error:
             left_s()  # what ended with the attempt is the attempt's end
             raise (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message) from error
-        return SdkResponse(request, response)
+        fields = [field for field in response.fields if _is_passed_on(*field)]
+        return SdkResponse(request, replace(response, fields=fields))
 
     def open(self) -> None:
         """Do nothing: the HTTP client is open as long as the process lives."""
@@ -111,12 +138,27 @@ def _check_origin(request: HttpRequest, response: Response) -> None:
     """Raise NoResponse where something else responded, or a proxy changed it: its 404 says nothing of a blob."""
     headers = response.headers
     is_own = any(name.startswith(OWN_HEADERS) for name in headers)
+    is_own = is_own and all(form.fullmatch(headers[name]) for name, form in FORMS.items() if name in headers)
+    is_own = is_own and _is_date(headers.get("last-modified"))
     if RANGE in request.headers and response.status in CONTENT_FOLLOWS:
         is_own = is_own and {"etag", "last-modified"} <= headers.keys() and total_bytes(headers) > 0
         is_own = is_own and bool(CONTENT_RANGE.fullmatch(headers.get("content-range", "")))
     if not is_own:
         message = f"The response with {response.status} does not have the form of one from Azure Storage."
         raise NoResponse(message, "not HTTP", may_have_arrived=True)
+
+
+def _is_date(text: str | None) -> bool:
+    """Whether it is a date, or nothing, that the SDK can parse."""
+    try:
+        return text is None or parsedate_to_datetime(text) is not None
+    except ValueError:
+        return False
+
+
+def _is_passed_on(name: str, value: str) -> bool:
+    name = name.lower()
+    return name in PASSED_ON or name.startswith(METADATA) or (name == "date" and _is_date(value))
 
 
 def _check_size(response: Response, max_bytes: int) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from shared.deadline import bounded
@@ -312,6 +312,77 @@ def test_only_storages_own_word_for_it_says_that_a_blob_has_gone(code: str) -> N
     ):
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
     assert type(storage_error(caught.value)) is StorageUnavailable
+
+
+FIELDS = {
+    "ETag": '"0x1"',
+    "Last-Modified": "Mon, 23 Nov 2026 12:00:00 GMT",
+    "Content-Range": "bytes 0-0/1",
+    "x-ms-blob-type": "BlockBlob",
+    "x-ms-request-id": "1",
+}
+
+
+def content(**changes: str) -> bytes:
+    """Return what storage says about a blob of one byte, with other fields in its header, or without those."""
+    fields = {**FIELDS, **{name.replace("_", "-"): value for name, value in changes.items()}}
+    return respond("206 Partial Content", b"x", *(f"{name}: {value}" for name, value in fields.items() if value))
+
+
+@pytest.mark.parametrize("max_bytes", [1000, 0])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Last_Modified": "soon"},
+        {"Last_Modified": "2026-11-23T12:00:00Z"},
+        {"Last_Modified": "Mon, 23 Nov 2026 12:00:00"},
+        {"Last_Modified": "Mon, 99 Nov 2026 12:00:00 GMT"},
+        {"Last_Modified": "Fri, 31 Dec 9999 23:59:59 -0500"},
+        {"Last_Modified": ""},
+        {"ETag": '""'},
+        {"ETag": 'W/"0x1"'},
+        {"ETag": "0x 1"},
+        {"ETag": ""},
+        {"x_ms_blob_type": "NewBlob"},
+        {"Content_Range": "bytes */1"},
+    ],
+    ids=str,
+)
+def test_a_header_by_which_a_drop_would_be_misjudged_is_not_storages(max_bytes: int, changes: dict[str, str]) -> None:
+    """Neither its version nor its kind is known then: the drop is tried again."""
+    with (
+        conversing(responding(content(**changes)), again=True) as address,
+        opened(address) as storage,
+        bounded(1.0, lambda: 0.0),  # too little for another try
+        pytest.raises(AzureError) as caught,
+    ):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=max_bytes)
+    assert type(storage_error(caught.value)) is StorageUnavailable
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Date": "soon"},
+        {"Date": "Mon, 99 Nov 2026 12:00:00 GMT"},
+        {"Content_MD5": "?"},
+        {"x_ms_creation_time": "soon"},
+        {"x_ms_tag_count": "many"},
+        {"x_ms_server_encrypted": "perhaps"},
+        {"x_ms_lease_state": "odd"},
+        {"x_ms_blob_committed_block_count": "x"},
+        {"x_ms_copy_completion_time": "soon"},
+        {"x_ms_blob_type": ""},
+    ],
+    ids=str,
+)
+def test_a_header_that_the_app_does_not_need_may_say_anything(changes: dict[str, str]) -> None:
+    """The SDK fails on any that it cannot parse, as on a bug."""
+    with storage_that_says(content(**changes)) as address, opened(address) as storage:
+        source = read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert source
+    assert source.content() == b"x"
+    source.facts.check_complete(datetime(2026, 11, 24, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(("status", "problem"), [("failed", EmptySource), ("aborted", EmptySource), ("success", None)])
