@@ -14,7 +14,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
-from shared.sdk_transport import ContentTooLarge, error_code, reading_at_most
+from shared.sdk_transport import ContentTooLarge, asking, error_code, reading_at_most
 from shared.storage import BLOB_STATES
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Documents:
         if tag:
             condition = {"overwrite": True, "etag": tag, "match_condition": MatchConditions.IfNotModified}
         try:
-            written = self._blob(name).upload_blob(content, content_settings=CONTENT_SETTINGS, **condition)
+            with asking():
+                written = self._blob(name).upload_blob(content, content_settings=CONTENT_SETTINGS, **condition)
         except HttpResponseError as error:
             if not is_failed_condition(error):
                 raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
+    AzureError,
     HttpResponseError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -30,7 +31,7 @@ from shared.errors import (
     SourceTooLarge,
     UnsupportedFormat,
 )
-from shared.sdk_transport import ContentTooLarge, error_code, reading_at_most, total_bytes
+from shared.sdk_transport import ContentTooLarge, asking, error_code, reading_at_most, total_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -336,7 +337,7 @@ def _withheld_source(drops: BlobServiceClient, drop: Drop, problem: type[DropErr
     A request for its properties would be refused as well if the blob is encrypted with its writer's own key.
     """
     container = drops.get_container_client(drop.container)
-    with suppress(HttpResponseError):
+    with suppress(AzureError), asking():
         # The first name that begins with the blob's own is that one.
         listed = container.list_blobs(name_starts_with=drop.blob, include=["metadata"], results_per_page=1)
         found = next(listed, None)

@@ -11,6 +11,8 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
+from shared.sdk_transport import asking
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -36,5 +38,7 @@ class RetryQueue:
         A queue's delays are in whole seconds.
         """
         seconds = max(1, math.ceil(delay_s))
-        self._queue().send_message(attempt.message(), visibility_timeout=seconds, time_to_live=NEVER_EXPIRES)
+        message = attempt.message()
+        with asking():
+            self._queue().send_message(message, visibility_timeout=seconds, time_to_live=NEVER_EXPIRES)
         return self._now() + timedelta(seconds=seconds)

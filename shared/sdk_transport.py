@@ -10,17 +10,17 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import HttpResponse, HttpTransport
 from azure.core.utils import case_insensitive_dict
 
 from shared.deadline import left_s
+from shared.errors import DropError
 from shared.http_client import NoResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from azure.core.exceptions import AzureError
     from azure.core.rest import HttpRequest
 
     from shared.http_client import HttpClient, Response
@@ -76,11 +76,29 @@ _max_bytes: ContextVar[int | None] = ContextVar("max_bytes", default=None)
 
 
 @contextmanager
-def reading_at_most(max_bytes: int) -> Iterator[None]:
-    """Let what is read in the block have so many bytes at most: more raises ContentTooLarge."""
-    token = _max_bytes.set(max_bytes)
+def asking() -> Iterator[None]:
+    """Turn what the SDK raises for a response that it cannot read into an AzureError, as for any other failure.
+
+    For bodies of another form, it has been seen to raise TypeError, IndexError, AttributeError, UnicodeDecodeError,
+    xml.etree.ElementTree.ParseError and DeserializationError.
+    """
     try:
         yield
+    except (AzureError, DropError, ContentTooLarge, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the SDK may raise anything for an unusual response
+        unread = NoResponse("The Azure SDK could not read the response.", "not HTTP", may_have_arrived=True)
+        unread.__cause__ = error
+        raise ServiceResponseError(unread.message) from unread
+
+
+@contextmanager
+def reading_at_most(max_bytes: int) -> Iterator[None]:
+    """Do the same, and let what is read in the block have so many bytes at most: more raises ContentTooLarge."""
+    token = _max_bytes.set(max_bytes)
+    try:
+        with asking():
+            yield
     finally:
         _max_bytes.reset(token)
 

@@ -30,6 +30,7 @@ from shared.deadline import bounded
 from shared.drop import Drop, read_source
 from shared.errors import DropGone, SourceTooLarge
 from shared.outcome import Stopwatch, retried
+from shared.sdk_transport import asking
 from shared.untrusted_json import parse_list
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def recover_events(letter_url: str, services: Services) -> None:
         log.warning("%d events that could not be delivered were recovered.", len(drops))
         if others:
             raise ValueError(f"{others} of its events are not about blobs that were written to this account.")
-        services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
+        with asking():
+            services.storage.get_blob_client(letter.container, letter.blob).delete_blob()
 
 
 def _drops_in(content: bytes, services: Services) -> tuple[list[Drop], int]:
