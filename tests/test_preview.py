@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from local.processes import PROJECT, wait_until
 from local.samples import building_site, encode, make_samples
@@ -96,6 +97,16 @@ def test_the_output_says_what_would_change_or_why_a_file_is_rejected(
     assert scan.endswith(": converted")
     assert "photo.jpg: accepted as it is, jpeg 320 x 240" in photo
     assert total == "3 files: 2 accepted, 1 rejected"
+
+
+def test_the_size_of_a_small_file_is_not_rounded_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below a thousand bytes, each one is counted."""
+    small = tmp_path / "dot.png"
+    small.write_bytes(encode(Image.new("RGB", (2, 2)), "PNG"))
+    assert main([str(small)]) == 0
+    size = small.stat().st_size
+    assert size < 500
+    assert capsys.readouterr().out.splitlines()[0].endswith(f"png 2 x 2, {size} bytes")
 
 
 def test_the_exit_code_is_0_if_every_file_is_accepted(folder: Path) -> None:

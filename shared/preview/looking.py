@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.image import ImageLimits, NormalizedImage
 
 IGNORED = "Its name is that of a system file, an unfinished copy or a folder marker: the app ignores it."
+_KILOBYTE = 1000
 SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 
 
@@ -145,7 +146,8 @@ def with_suffix(target: Path, media_type: str) -> Path:
 
 
 def _extent(media_type: str, width: int, height: int, size: int) -> str:
-    return f"{media_type.removeprefix('image/')} {width} x {height}, {size / 1000:,.0f} kB"
+    amount = f"{size} bytes" if size < _KILOBYTE else f"{size / _KILOBYTE:,.0f} kB"
+    return f"{media_type.removeprefix('image/')} {width} x {height}, {amount}"
 
 
 def printable(text: str) -> str:
