@@ -14,8 +14,12 @@ import struct
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Value = TypeVar("Value")
 Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]
 
@@ -150,8 +154,8 @@ def _xyz(point: tuple[float, float]) -> Vector:
 
 def _shares(primaries: Primaries) -> Vector:
     """Return how much of each primary makes white."""
-    columns = [_xyz_of_primary(point) for point in primaries[1:]]
-    return _times(_inverse(_transposed((columns[0], columns[1], columns[2]))), _xyz(primaries.white))
+    columns = _three(_xyz_of_primary(point) for point in primaries[1:])
+    return _times(_inverse(_transposed(columns)), _xyz(primaries.white))
 
 
 def _xyz_of_primary(point: tuple[float, float]) -> Vector:
@@ -162,7 +166,7 @@ def _xyz_of_primary(point: tuple[float, float]) -> Vector:
 def luminances(primaries: Primaries) -> Vector:
     """Return the shares of red, green and blue in the luminance of white."""
     shares = _shares(primaries)
-    return tuple(share * y for share, (_, y) in zip(shares, primaries[1:], strict=True))  # type: ignore[return-value]
+    return _three(share * y for share, (_, y) in zip(shares, primaries[1:], strict=True))
 
 
 _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
@@ -185,7 +189,7 @@ def _profile(primaries: Primaries, gamma: float | None, *, is_grey: bool) -> byt
         tags[b"kTRC"] = curve
     else:
         columns = [
-            _times(adaptation, tuple(share * part for part in _xyz_of_primary(point)))  # type: ignore[arg-type]
+            _times(adaptation, _three(share * part for part in _xyz_of_primary(point)))
             for share, point in zip(_shares(primaries), primaries[1:], strict=True)
         ]
         for name, xyz in zip((b"r", b"g", b"b"), columns, strict=True):
@@ -214,17 +218,19 @@ def _text(text: str) -> bytes:
 
 
 def _times(matrix: Matrix, vector: Vector) -> Vector:
-    first, second, third = (sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix)
-    return first, second, third
+    return _three(sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix)
 
 
 def _transposed(matrix: Matrix) -> Matrix:
-    first, second, third = zip(*matrix, strict=True)
-    return first, second, third
+    return _three(zip(*matrix, strict=True))
 
 
 def _product(left: Matrix, right: Matrix) -> Matrix:
-    first, second, third = (_times(_transposed(right), row) for row in left)
+    return _three(_times(_transposed(right), row) for row in left)
+
+
+def _three(values: Iterable[Value]) -> tuple[Value, Value, Value]:
+    first, second, third = values
     return first, second, third
 
 
