@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
@@ -38,7 +39,6 @@ UNKNOWN_LIFETIME_S = 2 * RENEW_BEFORE_EXPIRY_S
 # How long no token is renewed after the platform has rejected one that had just been renewed.
 RENEWAL_PAUSE_S = 60.0
 
-OK = 200
 
 log = logging.getLogger("itwin_image_drop")
 
@@ -273,12 +273,12 @@ def _read_token(response: Response) -> Token:
         raise TokenServiceUnavailable(
             f"The token authority is currently unavailable ({status}).", retry_after_s=pause_s
         )
-    if status == OK and not response.is_whole:
+    if status == HTTPStatus.OK and not response.is_whole:
         raise TokenServiceUnavailable("The token authority's response was cut off or too long.")
     token = body.get("access_token")
-    if status == OK and isinstance(token, str):
+    if status == HTTPStatus.OK and isinstance(token, str):
         return Token(token, _seconds(body.get("expires_in")) or UNKNOWN_LIFETIME_S)
-    if status == OK or not isinstance(error, str):
+    if status == HTTPStatus.OK or not isinstance(error, str):
         raise TokenUnavailable(
             f"The token authority responded with {status} and neither an access token nor an OAuth 2.0 error: check "
             "ITWIN_TOKEN_URL."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
@@ -38,17 +39,6 @@ if TYPE_CHECKING:
 ACCEPT = "application/vnd.bentley.itwin-platform.v1+json"
 IMAGE_FIELDS = ("smallImageName", "smallImageUrl", "largeImageName", "largeImageUrl")
 
-CREATED = 201
-REQUEST_TIMEOUT = 408
-CONFLICT = 409
-LOCKED = 423
-TOO_EARLY = 425
-UNAUTHORIZED = 401
-FORBIDDEN = 403
-NOT_FOUND = 404
-TOO_MANY_REQUESTS = 429
-BAD_GATEWAY = 502
-GATEWAY_TIMEOUT = 504
 # What the platform says about the image itself: the request, its size, its media type, its content.
 ABOUT_THE_IMAGE = (400, 413, 415, 422)
 ITWIN_NOT_FOUND = "iTwinNotFound"
@@ -150,7 +140,7 @@ def decipher_response(
         retry_after_s=retry_after_s(lower),
         resent=resent,
     )
-    if status == CREATED:
+    if status == HTTPStatus.CREATED:
         image = _image_object(document)
         if image is not None:
             return UploadedImage(image, response)
@@ -192,36 +182,36 @@ VERDICTS = (
     ),
     Verdict(
         PlatformUnauthorized,
-        (UNAUTHORIZED,),
+        (HTTPStatus.UNAUTHORIZED,),
         "The iTwin Platform did not accept the access token (401), nor a new one: check ITWIN_LOGIN and "
         "ITWIN_TOKEN_SCOPE; the token must be from the API's own issuer, or be exchanged by a gateway in front of it.",
     ),
     Verdict(
         PlatformForbidden,
-        (FORBIDDEN,),
+        (HTTPStatus.FORBIDDEN,),
         "The iTwin Platform does not let the app change this iTwin (403): give the app's iTwin user a role with "
         "the permission itwins_modify on it, or make it an Organization Administrator.",
         has_error=True,
     ),
     Verdict(
         PlatformForbidden,
-        (FORBIDDEN,),
+        (HTTPStatus.FORBIDDEN,),
         "The request was refused (403) without the iTwin Platform's own error: check ITWIN_API_URL, and what a "
         "gateway, proxy or firewall on the way lets through.",
     ),
     Verdict(
         ITwinNotFound,
-        (NOT_FOUND,),
+        (HTTPStatus.NOT_FOUND,),
         "The iTwin Platform has no iTwin with this ID, or does not show it to the app (404): check the container's "
         "name, and that the app's iTwin user has a role on the iTwin; then drop the image again.",
         code=ITWIN_NOT_FOUND,
     ),
-    Verdict(PlatformThrottled, (TOO_MANY_REQUESTS,), "The iTwin Platform's rate limit is reached (429)."),
+    Verdict(PlatformThrottled, (HTTPStatus.TOO_MANY_REQUESTS,), "The iTwin Platform's rate limit is reached (429)."),
     # Of the other 4xx, these say that the same request may succeed later (RFC 9110, 15.5.9 and 15.5.10; RFC 4918,
     # 11.3; RFC 8470, 5.2).
     Verdict(
         PlatformUnavailable,
-        (REQUEST_TIMEOUT, CONFLICT, LOCKED, TOO_EARLY),
+        (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.LOCKED, HTTPStatus.TOO_EARLY),
         "The iTwin Platform could not accept the image at the moment ({status}).",
     ),
     Verdict(PlatformRejected, ABOUT_THE_IMAGE, "The iTwin Platform refused the image ({status}).", has_error=True),
@@ -240,7 +230,7 @@ VERDICTS = (
     # These two come from a gateway, which does not know either whether the image was applied.
     Verdict(
         PlatformSilent,
-        (BAD_GATEWAY, GATEWAY_TIMEOUT),
+        (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
         "The iTwin Platform did not respond to its own gateway ({status}).",
     ),
     Verdict(PlatformUnavailable, range(500, 600), "The iTwin Platform is currently unavailable ({status})."),

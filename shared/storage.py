@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import format_datetime
 from functools import partial
+from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from shared.errors import DropError
     from shared.http_client import Sender
     from shared.settings import StorageSettings
-
-FORBIDDEN = 403
 
 
 def storage_identity(settings: StorageSettings, http: Sender | None = None) -> TokenCredential:
@@ -156,7 +155,7 @@ def storage_error(error: AzureError) -> DropError:
     if known := BLOB_STATES.get(code):
         kind, message = known
         return kind(message)
-    if isinstance(error, ClientAuthenticationError) or status == FORBIDDEN:
+    if isinstance(error, ClientAuthenticationError) or status == HTTPStatus.FORBIDDEN:
         return StorageForbidden(f"The drop account refused the app ({code}): {ADVICE.get(code, GENERAL_ADVICE)}")
     return StorageUnavailable(f"The drop account responded with {status} ({code}).")
 

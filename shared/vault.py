@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,10 +28,6 @@ PUBLIC_CLOUD = "vault.azure.net"
 API_VERSION = "7.4"
 READ_AGAIN_AFTER_S = 60.0
 
-OK = 200
-UNAUTHORIZED = 401
-FORBIDDEN = 403
-NOT_FOUND = 404
 
 ROLE = "give the identity that AZURE_CLIENT_ID names the role Key Vault Secrets User on the secret"
 NETWORK = "let the app's network in (Networking: virtual networks, private endpoints, firewall)"
@@ -105,7 +102,7 @@ def _read_secret(response: Response) -> Secret:
     document: dict[str, Any] = {}
     try:
         document = parse_object(response.body)
-        if response.status == OK:
+        if response.status == HTTPStatus.OK:
             expires, version = document.get("attributes", {}).get("exp"), document["id"].rpartition("/")[2]
             expires_at = None if expires is None else datetime.fromtimestamp(expires, UTC)
             if (value := document["value"].strip()).encode():  # UnicodeEncodeError where it could not be sent
@@ -120,16 +117,16 @@ def _problem(response: Response, document: dict[str, Any]) -> TokenUnavailable |
     if status in TEMPORARY_STATUSES:
         pause_s = retry_after_s(response.headers, at_least=LEAST_PAUSE_S)
         return TokenServiceUnavailable(f"The key vault is currently unavailable ({status}).", retry_after_s=pause_s)
-    if status == OK and not response.is_whole:
+    if status == HTTPStatus.OK and not response.is_whole:
         return TokenServiceUnavailable("The key vault's response was cut off or too long.")
-    if status == FORBIDDEN:
+    if status == HTTPStatus.FORBIDDEN:
         code = _inner_code(document)
         advice = REFUSALS.get(code, f"{ROLE}, and {NETWORK}")
         return TokenUnavailable(f"The key vault refused the app ({code}): {advice}.")
-    if status == UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         advice = "check that the vault belongs to the identity's tenant, and ITWIN_SECRET_URL"
         return TokenUnavailable(f"The key vault did not accept the managed identity's token (401): {advice}.")
-    if status == NOT_FOUND:
+    if status == HTTPStatus.NOT_FOUND:
         advice = "put it there, or correct ITWIN_SECRET_URL"
         return TokenUnavailable(f"The key vault has no secret at ITWIN_SECRET_URL (404): {advice}.")
     return TokenUnavailable(f"The key vault responded with {status} and no secret: check ITWIN_SECRET_URL.")

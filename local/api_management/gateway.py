@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # The server that runs this gateway sets its own.
 SET_BY_SERVER = frozenset({"date", "server", "transfer-encoding"})
-NOT_FOUND = 404
 
 
 def deployed_policy() -> str:
@@ -100,7 +100,7 @@ class Gateway:
 
 
 async def _answer_unknown(_request: Request, _error: Exception) -> StreamingResponse:
-    return _streamed(told(NOT_FOUND, "Resource not found"))
+    return _streamed(told(HTTPStatus.NOT_FOUND, "Resource not found"))
 
 
 def _streamed(response: Response) -> StreamingResponse:

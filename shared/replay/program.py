@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
@@ -27,7 +28,7 @@ from shared.results import ResultStore
 from shared.retries import RETRY_QUEUE, RetryQueue
 from shared.sdk_transport import error_code
 from shared.settings import CONNECTION, StorageSettings
-from shared.storage import FORBIDDEN, open_blobs, open_queue, storage_error
+from shared.storage import open_blobs, open_queue, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ def _problem(error: AzureError) -> str:
     """Say what failed and what to do: here storage refuses an operator's login, and not the app's identity."""
     if isinstance(error, ClientAuthenticationError) and error.response is None:
         return "No access token for Azure Storage could be obtained: run `az login`, then try again."
-    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) == FORBIDDEN:
+    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) == HTTPStatus.FORBIDDEN:
         return (
             f"The drop account refused the request ({error_code(error) or 'no error code'}): check that your login has "
             "the roles Storage Blob Data Reader and Storage Queue Data Message Sender on the account, that the "
