@@ -104,6 +104,8 @@ def before_app(azure: AzureCli, environ: Mapping[str, str]) -> str:
         said += _recover_vault(azure, environ)
     if login == "gateway":
         said += _purge_gateway(azure, environ)
+    if not environ.get("OPERATOR_PRINCIPAL_ID"):
+        said += "OPERATOR_PRINCIPAL_ID is not set: nobody gets the roles to drop images and set the secret.\n"
     return said + _keep_tags(azure, environ)
 
 

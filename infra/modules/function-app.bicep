@@ -162,7 +162,9 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
     virtualNetworkSubnetId: isPrivate ? subnetId : null
     siteConfig: {
       ftpsState: 'Disabled'
+      http20Enabled: true
       minTlsVersion: '1.2'
+      scmMinTlsVersion: '1.2'
       appSettings: map(items(settings), (setting) => { name: setting.key, value: string(setting.value) })
       ipSecurityRestrictionsDefaultAction: isPrivate ? 'Deny' : 'Allow'
       ipSecurityRestrictions: isPrivate ? concat(eventGridRule, operatorRules) : []

@@ -59,6 +59,12 @@ def test_azd_creates_the_event_subscription_after_deploying_the_code() -> None:
     assert the("Microsoft.Web/sites")["tags"]["azd-service-name"] == next(iter(AZURE["services"]))
 
 
+def test_azd_deploys_to_this_environments_app() -> None:
+    """A group may have several environments, whose apps have the same tag, by which azd would look for it."""
+    assert AZURE["services"]["drop"]["resourceName"] == "${AZURE_FUNCTION_APP_NAME}"
+    assert outputs()["AZURE_FUNCTION_APP_NAME"] == "resources.outputs.AZURE_FUNCTION_APP_NAME"
+
+
 def test_a_hook_does_the_same_on_every_system() -> None:
     """One program, called by Python's name on each system, with the name of one of its hooks."""
     for folder, run in commands():
@@ -103,6 +109,7 @@ class Az:
             "AZURE_RESOURCE_GROUP": "rg-drops",
             "AZURE_FUNCTION_APP_NAME": "func-drops",
             "ITWIN_LOGIN": "client-credentials",
+            "OPERATOR_PRINCIPAL_ID": "11111111-1111-4111-8111-111111111111",
         }
         self.answers: dict[str, list[Any]] = {
             "account show": [{}],
@@ -325,6 +332,14 @@ def test_up_after_down_frees_the_name_of_the_gateway(az: Az, capsys: pytest.Capt
     assert az.run("before-app", ITWIN_LOGIN="gateway") == 0
     assert az.asked[-3:-1] == [list_deleted, purge]
     assert capsys.readouterr().out == "The deleted gateway apim-1 was purged.\n"
+
+
+def test_a_deployment_without_an_operator_says_what_it_lacks(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that asks for one's own ID may have failed, and have left it empty."""
+    assert az.run("before-app") == 0
+    assert capsys.readouterr().out == ""
+    assert az.run("before-app", OPERATOR_PRINCIPAL_ID="") == 0
+    assert capsys.readouterr().out.startswith("OPERATOR_PRINCIPAL_ID is not set: nobody gets the roles ")
 
 
 def tagged(resource: str, tags: dict[str, str] | None) -> dict[str, Any]:

@@ -224,21 +224,52 @@ def camel(name: str) -> str:
         (
             {
                 **dict.fromkeys(SWITCHES, "1"),
+                "ALWAYS_READY_INSTANCES": "many",
+                "DIAGNOSTIC_SETTINGS": "none",
+                "EVENT_TOPIC_NAME": f"{HUB}/Microsoft.EventGrid/systemTopics/theirs",
+                "GATEWAY_APPLICATION_ID": f"api://{ITWIN}",
                 "ITWIN_API_URL": "http://x",
-                "ITWIN_IDS": f"{ITWIN},my-site",
+                "ITWIN_IDS": f"{ITWIN},{ITWIN[:-1]}z",
                 "ITWIN_TOKEN_URL": "x",
+                "MAXIMUM_INSTANCE_COUNT": "2000",
+                "OPERATOR_ADDRESS_RANGES": "203.0.113.7",
+                "OPERATOR_PRINCIPAL_ID": "me@example.com",
+                "OPERATOR_PRINCIPAL_TYPE": "Application",
                 "PRIVATE_DNS_ZONES": "Policy",
                 "PRIVATE_NETWORKING": "yes",
+                "RESOURCE_NAMES": "kv-drops",
+                "RESOURCE_TAGS": "cost-center=4711",
             },
             (
-                r'useExistingResourceGroup": .*not valid[\s\S]*'
-                r"ITWIN_IDS has 'my-site', which is not .*: azd env set ITWIN_IDS [\s\S]*"
+                r"USE_EXISTING_RESOURCE_GROUP has to be true or false: azd env set USE_EXISTING_RESOURCE_GROUP [\s\S]*"
+                rf"ITWIN_IDS has '{ITWIN[:-1]}z', which is not .*: azd env set ITWIN_IDS [\s\S]*"
+                rf"GATEWAY_APPLICATION_ID is 'api://{ITWIN}', .* without api://: azd env set GATEWAY_APP[\s\S]*"
                 r"ITWIN_API_URL is 'http://x', and .*: azd env set ITWIN_API_URL https://[\s\S]*"
                 r"ITWIN_TOKEN_URL is 'x', and .*: azd env set ITWIN_TOKEN_URL https://[\s\S]*"
-                r'zoneRedundant": .*not valid[\s\S]*malwareScanning": .*not valid[\s\S]*'
-                r"PRIVATE_NETWORKING is 'yes', and .* true or false: azd env set PRIVATE_NETWORKING [\s\S]*"
-                r"PRIVATE_DNS_ZONES is 'Policy', and .*: azd env set PRIVATE_DNS_ZONES [\s\S]*"
-                r'deleteLocks": .*not valid'
+                r"ALWAYS_READY_INSTANCES is 'many', .* from 0 to 100: azd env set ALWAYS_READY_INSTANCES 0\. "
+                r"MAXIMUM_INSTANCE_COUNT is '2000', .* from 1 to 1000: azd env set MAXIMUM_INSTANCE_COUNT 40\.[\s\S]*"
+                r"DELETE_LOCKS is '1', and .* true or false: azd env set DELETE_LOCKS true\. MALWARE_SCANNING is '1', "
+                r".*PRIVATE_NETWORKING is 'yes', and .*: azd env set PRIVATE_NETWORKING true\. ZONE_REDUNDANT is '1', "
+                r"[\s\S]*PRIVATE_DNS_ZONES is 'Policy', and .*: azd env set PRIVATE_DNS_ZONES [\s\S]*"
+                r"OPERATOR_ADDRESS_RANGES has '203\.0\.113\.7', .*: azd env set OPERATOR_ADDRESS_RANGES [\s\S]*"
+                r"OPERATOR_PRINCIPAL_ID is 'me@example\.com', .*: azd env set OPERATOR_PRINCIPAL_ID [\s\S]*"
+                r"OPERATOR_PRINCIPAL_TYPE is 'Application', .*: azd env set OPERATOR_PRINCIPAL_TYPE User[\s\S]*"
+                r"DIAGNOSTIC_SETTINGS is 'none', .*: azd env set DIAGNOSTIC_SETTINGS here[\s\S]*"
+                r"RESOURCE_NAMES is 'kv-drops', .* JSON object: azd env set RESOURCE_NAMES [\s\S]*"
+                r"RESOURCE_TAGS is 'cost-center=4711', .* JSON object: azd env set RESOURCE_TAGS [\s\S]*"
+                r"EVENT_TOPIC_NAME is '/sub.*', .* not its ID: azd env set EVENT_TOPIC_NAME theirs"
+            ),
+        ),
+        (
+            {
+                "ALWAYS_READY_INSTANCES": "50",
+                "APP_SUBNET_ID": SUBNET,
+                "ENDPOINT_SUBNET_ID": SUBNET.upper().replace("/SUBSCRIPTIONS", "/subscriptions"),
+                "PRIVATE_NETWORKING": "true",
+            },
+            (
+                r"ALWAYS_READY_INSTANCES is 50, and MAXIMUM_INSTANCE_COUNT is less: azd env set MAXIMUM_.* 50[\s\S]*"
+                r"APP_SUBNET_ID and ENDPOINT_SUBNET_ID are the same subnet, .*: azd env set ENDPOINT_SUBNET_ID "
             ),
         ),
     ],

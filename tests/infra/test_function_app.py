@@ -126,7 +126,7 @@ def test_code_can_be_deployed_only_with_an_entra_token(environment: str) -> None
     app = the("Microsoft.Web/sites", environment)["properties"]
     assert app["httpsOnly"] is True
     assert app["siteConfig"]["ftpsState"] == "Disabled"
-    assert app["siteConfig"]["minTlsVersion"] == "1.2"
+    assert app["siteConfig"]["minTlsVersion"] == app["siteConfig"]["scmMinTlsVersion"] == "1.2"
     assert app["functionAppConfig"]["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity"
     for way in ("scm", "ftp"):
         policy = the("Microsoft.Web/sites/basicPublishingCredentialsPolicies", environment, name=f"/{way}")
