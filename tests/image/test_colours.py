@@ -575,7 +575,7 @@ def test_the_canvas_around_the_first_frame_of_a_gif_is_transparent() -> None:
 
 @pytest.mark.parametrize("lossless", [False, True])
 @pytest.mark.parametrize("offset", [(0, 0), (8, 6)])
-def test_what_lies_beside_the_first_frame_of_a_webp_is_transparent(offset: tuple[int, int], *, lossless: bool) -> None:
+def test_the_canvas_around_the_first_frame_of_a_webp_is_transparent(offset: tuple[int, int], *, lossless: bool) -> None:
     """Also if the file states that nothing is transparent: Pillow shows black there."""
     frame = encoded(Image.new("RGB", (20, 10), "red"), "WEBP", lossless=lossless)[12:]
     left, top = offset
