@@ -78,6 +78,15 @@ def tiff_of_many_channels(side: int, count: int, rows: int, photometric: int = 2
     return tiff({**shape, **extra}, b"\x81\0" * (len(starts) * size // 2))
 
 
+def bmp_of_empty_alpha(width: int, height: int) -> bytes:
+    """Return a BMP of noise whose header states an alpha channel (version 3), and whose pixels have none."""
+    pixels = noise(width, height, "RGBA").split()
+    stored = Image.merge("RGBA", (*pixels[:3], Image.new("L", (width, height)))).tobytes("raw", "BGRA", 0, -1)
+    masks = 0xFF0000, 0xFF00, 0xFF, 0xFF000000
+    header = struct.pack("<IiiHHIIiiII4I", 56, width, height, 1, 32, 3, 0, 0, 0, 0, 0, *masks)
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(stored), 0, 0, 14 + len(header)) + header + stored
+
+
 def deep_png(width: int, height: int, extra: bytes) -> bytes:
     """Return a PNG of 16-bit RGB noise."""
     rows = b"".join(b"\0" + random.Random(row).randbytes(6 * width) for row in range(20)) * (height // 20)  # noqa: S311
@@ -108,6 +117,7 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "a png of few colours": lambda: encoded(noise(2000, 1500).quantize(256), "PNG", transparency=0),
     "a gif": lambda: encoded(noise(2000, 1500).quantize(256), "GIF", transparency=0),
     "a bmp": lambda: encoded(noise(3000, 2000), "BMP"),
+    "a bmp of empty alpha": lambda: bmp_of_empty_alpha(3000, 2000),
     "a tiff": lambda: encoded(noise(3000, 2000), "TIFF", compression="tiff_lzw"),
     "a transparent tiff": lambda: encoded(transparent(3000, 2000), "TIFF", compression="tiff_adobe_deflate"),
     "a tiff of grey and transparency": lambda: encoded(noise(5000, 4000, "LA"), "TIFF", compression="packbits"),
