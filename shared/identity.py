@@ -11,17 +11,17 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
-from azure.core.pipeline.transport import HttpResponse, HttpTransport
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ManagedIdentityCredential
 
 from shared.deadline import left_s
 from shared.errors import TokenServiceUnavailable, TokenUnavailable
 from shared.http_client import TEMPORARY_STATUSES, NoResponse, Response, retry_after_s
-from shared.sdk_transport import SdkResponse
+from shared.sdk_transport import SdkResponse, SdkTransport, sdk_error
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
+    from azure.core.pipeline.transport import HttpResponse
     from azure.core.rest import HttpRequest
 
     from shared.http_client import Sender
@@ -124,7 +124,7 @@ class _Exchange:
 _current: ContextVar[_Exchange] = ContextVar("identity_exchange")
 
 
-class _Transport(HttpTransport["HttpRequest", HttpResponse]):
+class _Transport(SdkTransport):
     """The transport from the SDK to the HTTP client; between tries, the SDK sleeps here, until the deadline."""
 
     def __init__(self, http: Sender) -> None:
@@ -138,7 +138,7 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
             response = self._http.send(request.method, request.url, headers=request.headers, deadline=exchange.deadline)
         except NoResponse as error:
             exchange.last = error
-            raise (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message) from error
+            raise sdk_error(error) from error
         exchange.last = response
         return SdkResponse(request, response)
 
@@ -146,15 +146,6 @@ class _Transport(HttpTransport["HttpRequest", HttpResponse]):
         if duration > _current.get().deadline - time.monotonic():
             raise _too_late()
         time.sleep(duration)
-
-    def open(self) -> None:
-        """Do nothing: the HTTP client stays open as long as the process runs."""
-
-    def close(self) -> None:
-        """Do nothing: others use the HTTP client as well."""
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _too_late() -> ClientAuthenticationError:

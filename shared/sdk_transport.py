@@ -103,7 +103,25 @@ def reading_at_most(max_bytes: int) -> Iterator[None]:
         _max_bytes.reset(token)
 
 
-class StorageTransport(HttpTransport["HttpRequest", HttpResponse]):
+class SdkTransport(HttpTransport["HttpRequest", HttpResponse]):
+    """Sends the SDK's requests through the app's HTTP client, which it neither opens nor closes."""
+
+    def open(self) -> None:
+        """Do nothing: the HTTP client is open as long as the process lives."""
+
+    def close(self) -> None:
+        """Do nothing: others use the HTTP client as well."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def sdk_error(error: NoResponse) -> ServiceRequestError | ServiceResponseError:
+    """Return what the SDK expects its transport to raise: it tells whether the request may have arrived."""
+    return (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message)
+
+
+class StorageTransport(SdkTransport):
     """How the SDK's clients of storage send."""
 
     def __init__(self, http: HttpClient) -> None:
@@ -130,18 +148,9 @@ class StorageTransport(HttpTransport["HttpRequest", HttpResponse]):
                 raise NoResponse("Its response was cut off or too long.", "cut", may_have_arrived=True)  # noqa: TRY301
         except NoResponse as error:
             left_s()  # what ended with the attempt is the attempt's end
-            raise (ServiceResponseError if error.may_have_arrived else ServiceRequestError)(error.message) from error
+            raise sdk_error(error) from error
         fields = [field for field in response.fields if _is_passed_on(*field)]
         return SdkResponse(request, replace(response, fields=fields))
-
-    def open(self) -> None:
-        """Do nothing: the HTTP client is open as long as the process lives."""
-
-    def close(self) -> None:
-        """Do nothing: others use the HTTP client as well."""
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _body_of(request: HttpRequest) -> bytes:
