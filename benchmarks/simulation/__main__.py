@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [each.scaled(QUICK) for each in AT_FULL_SIZE] if asked.quick else [*AT_FULL_SIZE, *SWEEP, *SMALLEST_PLAN]
     )
     known: dict[str, Any] = {} if asked.quick else json.loads(FIGURES.read_text("utf-8"))
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), multiprocessing.get_context("spawn")) as pool:
+    # A process each: the threads that wait for ever at a scenario's end would keep its million drops in memory.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), spawn, max_tasks_per_child=1) as pool:
         wanted = [scenario for scenario in scenarios if asked.only in scenario.name]
         running = {pool.submit(report.simulate, scenario, asked.seed): scenario.name for scenario in wanted}
         for done in as_completed(running):
