@@ -12,7 +12,9 @@ from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from local.api_management.policy import HOP_BY_HOP, Call, Policy, told
+from local.api_management.call import Call, told
+from local.api_management.policy import Policy
+from local.api_management.statements import HOP_BY_HOP
 from local.processes import PROJECT
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from local.api_management.policy import Response
+    from local.api_management.call import Response
     from local.tokens import TokenIssuer
 
 # The server that runs this gateway sets its own.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from local.api_management.call import LastError, Response
 from local.api_management.expressions import ExpressionError, compile_expression
 from local.api_management.http_client import pieces
-from local.api_management.policy import LastError, Response
 
 BODY = b'{"text": "t", "number": 7, "digits": "8", "nothing": null, "flag": true}'
 
