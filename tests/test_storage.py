@@ -76,14 +76,14 @@ def met_by(storage: BlobServiceClient) -> AzureError:
     return caught.value
 
 
-def test_an_unreachable_account_is_worth_another_try() -> None:
-    """Nothing listens there."""
+def test_an_unreachable_account_is_retried() -> None:
+    """No server listens there."""
     error = storage_error(met_by(account_at("http://127.0.0.1:1/account")))
     assert type(error) is StorageUnavailable
 
 
-def test_what_storage_responds_is_named(azurite: Azurite) -> None:
-    """Its own code says more than the number."""
+def test_storages_error_code_is_named(azurite: Azurite) -> None:
+    """It says more than the status."""
     settings = StorageSettings.from_environ({"DropStorage": azurite.connection_string})
     with pytest.raises(AzureError) as caught:
         open_queue(settings, "no-such-queue").send_message("x")
@@ -99,8 +99,8 @@ def test_what_storage_responds_is_named(azurite: Azurite) -> None:
         ("KeyBasedAuthenticationNotPermitted", "accepts no keys", "network rules"),
     ],
 )
-def test_a_refusal_names_what_storage_says_it_is(code: str, says: str, not_says: str) -> None:
-    """A role that is missing, a firewall and a key that was revoked are different sentences."""
+def test_each_refusal_by_storage_has_its_own_message(code: str, says: str, not_says: str) -> None:
+    """A missing role, a firewall and a revoked key are described differently."""
     body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>"
     refusal = Response(body, 403, headers={"x-ms-error-code": code}, media_type="application/xml")
     with serve(refusal) as address:
@@ -121,7 +121,7 @@ def test_a_refusal_names_what_storage_says_it_is(code: str, says: str, not_says:
         (Response("{}", 400), TokenUnavailable),
     ],
 )
-def test_an_identity_endpoint_that_fails_is_not_called_a_missing_role(
+def test_a_failing_identity_endpoint_is_not_called_a_missing_role(
     response: Response, problem: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Storage was not even asked; whatever the SDK raises is an error of Azure's, as every client of it expects."""
@@ -157,7 +157,7 @@ def test_a_token_for_storage_is_waited_for_no_longer_than_the_attempt_may_take(
     assert re.search(r"did not respond within [12] s", caught.value.message)
 
 
-def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_identity_suffices_to_open_blobs_and_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As deployed: no key and no connection string, https, and tokens of the managed identity."""
     certificate, key = trusted_certificate(tmp_path, monkeypatch)
     identity = ManagedIdentity(user_assigned={CLIENT_ID: "the-app"})
@@ -184,7 +184,7 @@ def test_the_identity_alone_opens_blobs_and_queues(tmp_path: Path, monkeypatch: 
     assert identity.requests == 1
 
 
-def test_no_netrc_replaces_the_apps_own_login(
+def test_no_netrc_login_replaces_the_apps_own(
     azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a developer's `.netrc` has for the host would be sent instead of the signature."""
@@ -194,7 +194,7 @@ def test_no_netrc_replaces_the_apps_own_login(
     assert blobs.create_container("no-netrc").upload_blob("a.jpg", b"content").blob_name == "a.jpg"
 
 
-def test_a_proxy_of_the_environment_is_used_unless_the_host_is_excepted(
+def test_a_proxy_named_in_the_environment_is_used_unless_the_host_is_exempt(
     azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As every other client on the machine does it."""
@@ -225,7 +225,7 @@ def _by(connection_string: str) -> StorageSettings:
         (409, "SomethingElse", StorageUnavailable),
     ],
 )
-def test_what_a_blob_is_in_has_a_code_of_its_own(status: int, code: str, kind: type[DropError]) -> None:
+def test_each_state_of_a_blob_has_its_own_code(status: int, code: str, kind: type[DropError]) -> None:
     """Whoever can change it reads what to do; a state that no retry changes is not retried for a day."""
     error = HttpResponseError("x")
     error.status_code, error.error_code = status, code  # type: ignore[attr-defined]  # as the SDK sets it
@@ -234,7 +234,7 @@ def test_what_a_blob_is_in_has_a_code_of_its_own(status: int, code: str, kind: t
     assert is_failed_condition(error) == (kind is StorageUnavailable)
 
 
-def test_what_begins_after_the_deadline_is_not_sent(azurite: Azurite) -> None:
+def test_no_request_of_the_sdk_is_sent_after_the_deadline(azurite: Azurite) -> None:
     """The SDK's own tries count, and a request gets what is left alone."""
     settings = StorageSettings.from_environ({"DropStorage": azurite.connection_string})
     with open_blobs(settings) as storage, pytest.raises(OutOfTime), bounded(10.0, lambda: 10.0):
@@ -371,7 +371,7 @@ def test_a_name_of_storage_that_is_looked_up_for_ever_is_waited_for_until_the_de
         b"SSH-2.0-OpenSSH\r\n\r\n",
     ],
 )
-def test_what_responds_and_is_not_storage_ends_no_drop(response: bytes) -> None:
+def test_a_response_that_is_not_storages_ends_no_drop(response: bytes) -> None:
     """A proxy's 404 does not say that the blob has gone, nor its 304 that the blob is as it was."""
     with conversing(responding(response), again=True) as address:
         error = storage_error(met_by(account_at(f"{address}/account")))
@@ -379,7 +379,7 @@ def test_what_responds_and_is_not_storage_ends_no_drop(response: bytes) -> None:
     assert "did not respond" in error.message
 
 
-def test_a_document_that_is_larger_than_any_is_not_read() -> None:
+def test_an_impossibly_large_document_is_not_read() -> None:
     """Whoever may write there fills no instance's memory: it counts as damaged, and its tag lets it be replaced."""
     size = MAX_DOCUMENT_BYTES + 1
     headers = f'Content-Length: {size}\r\nContent-Range: bytes 0-{size - 1}/{size}\r\nETag: "0x1"\r\n'
@@ -395,8 +395,8 @@ def test_a_document_that_is_larger_than_any_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(("status", "unless_etag"), [("412 Precondition Failed", "0x1"), ("304 Not Modified", None)])
-def test_only_a_304_to_who_asked_for_it_says_that_a_blob_is_as_it_was(status: str, unless_etag: str | None) -> None:
-    """Else a drop would end in silence, as a duplicate."""
+def test_only_a_requested_304_means_that_a_blob_is_unchanged(status: str, unless_etag: str | None) -> None:
+    """Otherwise a drop would end in silence, as a duplicate."""
     refusal = respond(status, b"", "x-ms-error-code: ConditionNotMet")
     with conversing(responding(refusal), again=True) as address, pytest.raises(HttpResponseError):
         read_source(account_at(f"{address}/account"), Drop(ITWIN, "a"), max_bytes=9, unless_etag=unless_etag)
@@ -410,8 +410,8 @@ def test_no_redirect_of_storage_is_followed() -> None:
             assert type(storage_error(met_by(storage))) is StorageUnavailable
 
 
-def test_why_storage_could_not_be_reached_is_told() -> None:
-    """A name, a port and a certificate are different things to look at."""
+def test_the_reason_why_storage_could_not_be_reached_is_reported() -> None:
+    """A name, a port and a certificate need different checks."""
     unreached = storage_error(met_by(account_at("http://127.0.0.1:1/account")))
     assert "No connection to 127.0.0.1:1 could be made" in unreached.message
     with conversing(lambda connection: connection.sendall(b"No TLS here"), again=True) as address:
@@ -419,7 +419,7 @@ def test_why_storage_could_not_be_reached_is_told() -> None:
     assert "TLS" in untrusted.message
 
 
-def test_a_key_that_is_none_is_not_storages_refusal() -> None:
+def test_a_malformed_key_is_not_called_a_refusal_by_storage() -> None:
     """Nothing was sent."""
     url = "http://127.0.0.1:1/account"
     settings = _by(f"AccountName=account;AccountKey=a;BlobEndpoint={url};QueueEndpoint={url};")
@@ -447,7 +447,7 @@ except NoResponse as error:
 """
 
 
-def test_descriptors_that_ran_out_are_the_instances_own() -> None:
+def test_exhausted_descriptors_are_reported_as_the_instances_own_problem() -> None:
     """Neither the network nor a setting is named for it."""
     ended = subprocess.run([sys.executable, "-c", EXHAUSTED], cwd=PROJECT, capture_output=True, text=True, check=True)
     cause, arrived, is_temporary, message = ended.stdout.split(" ", 3)

@@ -369,7 +369,7 @@ KEPT = {
 }
 
 
-def test_tags_that_were_set_by_hand_are_handed_to_the_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tags_that_were_set_by_hand_are_passed_to_the_deployment(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
     """Those of this environment's resources that the deployment does not set itself, which it would remove."""
     az.answers.update(BY_HAND)
     az.with_azd()
@@ -391,7 +391,7 @@ def test_without_azd_the_same_tags_are_printed(az: Az, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "{}\n"
 
 
-def test_azd_is_told_only_where_tags_have_changed(az: Az) -> None:
+def test_azd_is_called_only_if_tags_have_changed(az: Az) -> None:
     """The first deployment needs no azd on the PATH; tags that were removed by hand stay removed."""
     assert az.run("before-app") == 0
     az.answers.update({EXISTS: [True], GROUP: [{"tags": OURS}], RESOURCES: [[tagged("x/y/z", OURS)]]})
@@ -415,7 +415,7 @@ def test_nothing_is_deployed_where_tags_cannot_be_read(
     assert az.azd_asked == []
 
 
-def test_nothing_is_deployed_where_tags_cannot_be_handed_over(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_deployed_if_tags_cannot_be_passed_on(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether there is no azd, or it fails."""
     az.answers.update(BY_HAND)
     assert az.run("before-app") == 1
@@ -426,8 +426,8 @@ def test_nothing_is_deployed_where_tags_cannot_be_handed_over(az: Az, capsys: py
 
 
 @pytest.mark.parametrize("value", ["cost-center=4711", '["cost-center"]'])
-def test_tags_that_are_no_object_are_told(az: Az, capsys: pytest.CaptureFixture[str], value: str) -> None:
-    """With what they have to be."""
+def test_malformed_tags_are_reported(az: Az, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    """With the expected form."""
     az.answers.update(BY_HAND)
     assert az.run("before-app", RESOURCE_TAGS=value) == 1
     assert capsys.readouterr().err == (
