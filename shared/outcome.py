@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
-from shared.deadline import bounded
+from shared.deadline import ENDING_S, Stopwatch, bounded
 from shared.decisions import retry_delay_s
 from shared.errors import DropError, ResourcesExhausted, is_exhaustion
 from shared.records import NOTHING, Recorded
@@ -18,7 +17,7 @@ from shared.results import Result
 from shared.storage import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
     from shared.attempt import Attempt
@@ -34,35 +33,8 @@ log = logging.getLogger("itwin_image_drop")
 
 LEVELS = {"uploaded": logging.INFO, "superseded": logging.INFO, "failed": logging.ERROR}
 
-# How long an attempt may take before it is postponed, and how long recording that may take. Their sum is below
-# host.json's functionTimeout: when that is exceeded, the worker is restarted with all its drops.
-ATTEMPT_S, ENDING_S = 240.0, 30.0
 # The pauses between tries to record how an attempt ended, while storage refuses it.
 HOLD_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-
-
-class Stopwatch:
-    """How long the stages of an attempt take, and how long it may still take, in seconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._began = clock.monotonic()
-        self._stages: dict[str, float] = {}
-        self.deadline = self._began + ATTEMPT_S
-        self.ends_at = self.deadline + ENDING_S
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Measure how long the block takes."""
-        began = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            self._stages[stage] = round(self._clock.monotonic() - began, 3)
-
-    def read(self) -> dict[str, float]:
-        """Return the time of each stage, and the total so far."""
-        return {**self._stages, "total": round(self._clock.monotonic() - self._began, 3)}
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared.attempt import Attempt
-from shared.deadline import bounded
+from shared.deadline import Stopwatch, bounded
 from shared.drop import Drop, read_source
 from shared.errors import DropGone, SourceTooLarge
-from shared.outcome import Stopwatch, retried
+from shared.outcome import retried
 from shared.sdk_transport import asking
 from shared.untrusted_json import parse_list
 

@@ -27,10 +27,11 @@ from shared.admission import Admission
 from shared.attempt import Attempt
 from shared.clock import StorageTime, utc_now
 from shared.dead_letters import drop_poisoned
+from shared.deadline import ATTEMPT_S, ENDING_S
 from shared.drop import EMPTY_GRACE_S, Drop
 from shared.errors import EXHAUSTION
 from shared.ledger import LEDGER_CONTAINER
-from shared.outcome import ATTEMPT_S, ENDING_S, HOLD_S
+from shared.outcome import HOLD_S
 from shared.pipeline import process_drop
 from shared.records import Entry, Recorded
 from shared.results import result_name
