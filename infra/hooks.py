@@ -80,7 +80,12 @@ class AzureCli:
         )
         if done.returncode:
             raise self._failure(done.stderr.strip() or f"az failed with exit code {done.returncode}.")
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        try:
+            return json.loads(done.stdout) if done.stdout.strip() else None
+        except ValueError:
+            # Keys may be among it.
+            said = f"az {' '.join(arguments)} printed something other than JSON: run it by itself to see what."
+            raise AzFailedError(said) from None
 
     def _failure(self, said: str) -> Exception:
         if "az login" in said or "AADSTS" in said:
@@ -141,7 +146,7 @@ def before_events(azure: AzureCli, environ: Mapping[str, str], sleep: Callable[[
         except AzFailedError as error:
             last = str(error)
             continue
-        if (keys.get("systemKeys") or {}).get("blobs_extension"):
+        if ((keys or {}).get("systemKeys") or {}).get("blobs_extension"):
             return ""
     raise HookFailedError(
         "The host showed no key blobs_extension within 5 minutes: see in its log stream whether the app starts, then "
@@ -153,7 +158,13 @@ def preflight(azure: AzureCli, environ: Mapping[str, str]) -> str:
     """Return what the app's own preflight says; without a subscription yet, too much would seem to fail."""
     if not environ.get("EVENT_SUBSCRIPTION_NAME"):
         return "The preflight follows once the event subscription is made: azd provision events.\n"
-    key = azure.ask("functionapp", "keys", "list", *_function_app(environ))["functionKeys"]["default"]
+    keys = azure.ask("functionapp", "keys", "list", *_function_app(environ))
+    key = ((keys or {}).get("functionKeys") or {}).get("default")
+    if not key:
+        raise HookFailedError(
+            "The function app has no function key default, which the preflight requires: see in its log stream whether "
+            "the app starts, then run azd provision events."
+        )
     # In a header: no process list and no log of addresses shows it.
     request = urllib.request.Request(environ["PREFLIGHT_URL"], headers={"x-functions-key": key})  # noqa: S310  # our own
     try:

@@ -146,6 +146,7 @@ class Az:
             "answers = json.loads((folder / 'answers.json').read_text())\n"
             "answer = answers[asked].pop(0) if len(answers[asked]) > 1 else answers[asked][0]\n"
             "(folder / 'answers.json').write_text(json.dumps(answers))\n"
+            "if isinstance(answer, str) and answer.startswith('text: '): sys.exit(print(answer[6:]))\n"
             "if isinstance(answer, str): sys.exit(answer)\n"
             "print(json.dumps(answer))\n"
         )
@@ -468,3 +469,20 @@ def test_a_preflight_that_does_not_respond_is_reported(az: Az, capsys: pytest.Ca
     address = "http://127.0.0.1:1/api/preflight"
     assert az.run("preflight", PREFLIGHT_URL=address, EVENT_SUBSCRIPTION_NAME="drops") == 1
     assert capsys.readouterr().err.startswith(f"{address} did not respond: ")
+
+
+@pytest.mark.parametrize("answer", [None, {"functionKeys": None}, {"functionKeys": {}}])
+def test_an_app_without_a_function_key_is_reported(az: Az, capsys: pytest.CaptureFixture[str], answer: object) -> None:
+    """It has none until its host has started once."""
+    az.answers[KEYS] = [answer]
+    assert az.run("preflight", EVENT_SUBSCRIPTION_NAME="drops", PREFLIGHT_URL="http://127.0.0.1:1") == 1
+    assert capsys.readouterr().err.startswith("The function app has no function key default, ")
+
+
+def test_output_of_az_that_is_not_json_is_reported(az: Az, capsys: pytest.CaptureFixture[str]) -> None:
+    """An extension or a wrapper may print something else; it is not repeated, as keys may be among it."""
+    az.answers["account show"] = ["text: Welcome to Azure"]
+    assert az.run("before-app") == 1
+    assert capsys.readouterr().err == (
+        "az account show printed something other than JSON: run it by itself to see what.\n"
+    )
