@@ -5,14 +5,12 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
     HttpResponseError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -65,6 +63,7 @@ LOST_COPIES = ("failed", "aborted")
 EMPTY_GRACE_S = 10.0
 
 NOT_MODIFIED = 304
+FORBIDDEN = 403
 # What storage says if there is no such blob; any other 404 says nothing about it.
 GONE = ("BlobNotFound", "ContainerNotFound")
 
@@ -332,21 +331,26 @@ def is_current(drops: BlobServiceClient, drop: Drop, version: Version, rival: Ve
 
 
 def _withheld_source(drops: BlobServiceClient, drop: Drop, problem: type[DropError], message: str) -> Source | None:
-    """Return what a listing says about a blob that cannot be read; None if it says nothing.
+    """Return what a listing says about a blob that cannot be read; None if it is not in there, or may not be listed.
 
     A request for its properties would be refused as well if the blob is encrypted with its writer's own key.
     """
     container = drops.get_container_client(drop.container)
-    with suppress(AzureError), asking():
-        # The first name that begins with the blob's own is that one.
-        listed = container.list_blobs(name_starts_with=drop.blob, include=["metadata"], results_per_page=1)
-        found = next(listed, None)
-        if found and found.name == drop.blob:
-            etag = found.etag.strip('"')
-            version = Version(found.last_modified, etag, drop.blob, f"{found.size} bytes {etag}")
-            facts = SourceFacts(version, found.size, None, dict(found.metadata or {}))
-            return Source(drop, facts, None, problem=problem(message))
-    return None
+    try:
+        with asking():
+            # The first name that begins with the blob's own is that one.
+            listed = container.list_blobs(name_starts_with=drop.blob, include=["metadata"], results_per_page=1)
+            found = next(listed, None)
+    except HttpResponseError as error:
+        if error.status_code != FORBIDDEN:
+            raise
+        return None
+    if found is None or found.name != drop.blob:
+        return None
+    etag = found.etag.strip('"')
+    version = Version(found.last_modified, etag, drop.blob, f"{found.size} bytes {etag}")
+    facts = SourceFacts(version, found.size, None, dict(found.metadata or {}))
+    return Source(drop, facts, None, problem=problem(message))
 
 
 def _unread_source(drop: Drop, headers: Mapping[str, str]) -> Source:

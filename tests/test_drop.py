@@ -288,7 +288,11 @@ def test_a_blob_that_storage_does_not_give_out_is_known_by_its_listing(code: str
 
 
 @pytest.mark.parametrize(
-    "listing", [refusal("403 Forbidden", "AuthorizationFailure"), respond("200 OK", OTHER_LISTING, OWN)]
+    "listing",
+    [
+        refusal("403 Forbidden", "AuthorizationFailure"),
+        respond("200 OK", OTHER_LISTING, OWN, "Content-Type: application/xml"),
+    ],
 )
 def test_a_blob_that_no_listing_describes_is_still_refused_for_its_own_reason(listing: bytes) -> None:
     """Not for that of the listing."""
@@ -300,6 +304,19 @@ def test_a_blob_that_no_listing_describes_is_still_refused_for_its_own_reason(li
     ):
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
     assert type(storage_error(caught.value)) is SourceArchived
+
+
+def test_an_archived_blob_whose_listing_fails_for_a_moment_is_not_rejected_yet() -> None:
+    """Its version is unknown then, so nobody would know whose result it is."""
+    archived, busy = refusal("409 Conflict", "BlobArchived"), refusal("503 Busy", "ServerBusy")
+    with (
+        storage_that_says(archived, busy) as address,
+        opened(address) as storage,
+        bounded(1.0, lambda: 0.0),  # too little for another try
+        pytest.raises(HttpResponseError) as caught,
+    ):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
+    assert type(storage_error(caught.value)) is StorageUnavailable
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFound", "AccountNotFound", "SomethingNew"])

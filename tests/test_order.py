@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation.storage import Account, BlobService
-from tests.model.world import LATEST_S, SETTINGS, Answer, Deletion, Fate, Replay, Strike, Touch, World, Write
+from tests.model.world import LATEST_S, SETTINGS, Answer, Archival, Deletion, Fate, Replay, Strike, Touch, World, Write
 from tools.chaos_judge import judge
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ strikes = st.builds(
     ),
     seconds=moments,
 )
+archivals = st.builds(Archival, blob=blobs, at_s=moments, rehydrated_after_s=st.sampled_from([None, 2.0, 300.0]))
 fates = st.builds(
     Fate,
     writes=st.lists(writes, min_size=2, max_size=4),
@@ -59,6 +60,7 @@ fates = st.builds(
     strikes=st.dictionaries(st.integers(0, 99), strikes, max_size=8),
     doomed=st.dictionaries(st.integers(0, 5), st.integers(1, 24), max_size=1),
     replays=st.lists(st.builds(Replay, blob=blobs, at_s=st.sampled_from((*LATER, 600.0, 2000.0))), max_size=2),
+    archivals=st.lists(archivals, max_size=1),
     echoes=st.dictionaries(st.integers(0, 9), moments, max_size=2),
     skews_s=st.lists(st.sampled_from([-2.0, 0.0, 2.0]), min_size=1, max_size=3),
 )
@@ -135,6 +137,10 @@ FOUND = {
             Write("a", 0.05, legal=False, announced_after_s=[1]),
         ],
         writes_held_up_s=[1],
+    ),
+    # Its version is unknown then: a result without one would be nobody's.
+    "an archived drop cannot be listed for a moment": Fate(
+        written(0), archivals=[Archival("a", at_s=0)], strikes={3: Strike("busy", seconds=0)}
     ),
     # The version could not be read yet; and when the message is poisoned, the ledger cannot be read.
     "a drop is poison while storage fails": Fate(

@@ -54,10 +54,10 @@ class Written:
 class Evidence:
     """What a run left behind, to be judged once everything is idle.
 
-    `deleted` are the ETags of deleted versions, as written; `touched` are the versions that storage created when
-    metadata was set, which does not change the content, by that ETag. `histories` are all documents ever written,
-    by name, in order; `replayed` are the names of results whose drops an operator replayed; `dead_letters` are the
-    drops whose message was dead-lettered: the result's name, and the ETag if it was known.
+    `deleted` and `archived` are the ETags of such versions, as written; `touched` are the versions that storage
+    created when metadata was set, which does not change the content, by that ETag. `histories` are all documents
+    ever written, by name, in order; `replayed` are the names of results whose drops an operator replayed;
+    `dead_letters` are the drops whose message was dead-lettered: the result's name, and the ETag if it was known.
     """
 
     written: list[Written] = field(default_factory=list)
@@ -72,6 +72,7 @@ class Evidence:
     queued: dict[str, int] = field(default_factory=dict)
     dead_letters: list[tuple[str, str | None]] = field(default_factory=list)
     replayed: set[str] = field(default_factory=set)
+    archived: set[str] = field(default_factory=set)
     secrets: list[str] = field(default_factory=list)
 
     def last(self) -> dict[str, Written]:
@@ -231,7 +232,9 @@ def _is_true(written: Written | None, document: Document, answer: ReceivedReques
         drops = evidence.by_itwin[written.itwin_id]
         return any(w is not written and _was_up(w, evidence) and not _is_newer(written, w, evidence) for w in drops)
     if answer is None:
-        return document["status"] == "rejected" and written.kind == "illegal"
+        code = (document.get("error") or {}).get("code")
+        is_archived = code == "SourceArchived" and written.version.etag in evidence.archived
+        return document["status"] == "rejected" and (written.kind == "illegal" or is_archived)
     expected = FINAL_ANSWERS if document["status"] == "rejected" else (201,)
     return answer.status in expected and document["sent"]["sha256"] == answer.body_sha256 == written.sha256
 
@@ -244,6 +247,7 @@ def _judge_itwin(drops: Sequence[Written], evidence: Evidence) -> Iterator[str]:
     """
     live = [w for w in evidence.live() if w.itwin_id == drops[0].itwin_id]
     stuck = [w for w in drops if _was_up(w, evidence) and (w not in live or _is_refused(w, evidence))]
+    stuck += [w for w in drops if w.version.etag in evidence.archived]
     ends = ("uploaded", "superseded")
     ended_well = [w for w in live if w.sha256 and evidence.document(w).get("status") in ends and w not in stuck]
     image = evidence.images.get(drops[0].itwin_id)

@@ -14,7 +14,7 @@ from azure.core.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
 NOT_FOUND = 404
@@ -26,22 +26,23 @@ ERRORS: dict[int, type[HttpResponseError]] = {
 }
 
 
-def storage_error(status: int) -> HttpResponseError:
-    """Return the exception that the SDK raises for such a response."""
+def storage_error(status: int, code: str | None = None) -> HttpResponseError:
+    """Return the exception that the SDK raises for such a response, with storage's own error code."""
     error = ERRORS.get(status, HttpResponseError)(f"Storage responded with {status}.")
     error.status_code = status
-    if status == NOT_FOUND:
-        error.error_code = "BlobNotFound"  # type: ignore[attr-defined]  # as the SDK sets it
+    if code or status == NOT_FOUND:
+        error.error_code = code or "BlobNotFound"  # type: ignore[attr-defined]  # as the SDK sets it
     return error
 
 
 @dataclass(slots=True)
 class Stored:
-    """A blob."""
+    """A blob; `state` is storage's error code for why it cannot be read, such as `BlobArchived`."""
 
     content: bytes
     etag: str
     last_modified: datetime
+    state: str | None = None
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Account:
         if blob is None:
             return None
         touched = self.blobs[container, name] = self._stamped(blob.content)
+        touched.state = blob.state
         return touched
 
     def _stamped(self, content: bytes) -> Stored:
@@ -84,8 +86,23 @@ class BlobService:
     request: Callable[[Callable[[], Any], bool], Any]
 
     def get_container_client(self, container: str) -> SimpleNamespace:
-        """Return a function that creates the clients of a container's blobs."""
-        return SimpleNamespace(get_blob_client=lambda name: self.get_blob_client(container, name))
+        """Return functions that create the clients of a container's blobs, and that list those."""
+
+        def list_blobs(*, name_starts_with: str, **_: Any) -> Iterator[SimpleNamespace]:
+            yield from self.request(lambda: self._listed(container, name_starts_with), False)  # noqa: FBT003 - as below
+
+        return SimpleNamespace(
+            get_blob_client=lambda name: self.get_blob_client(container, name), list_blobs=list_blobs
+        )
+
+    def _listed(self, container: str, prefix: str) -> list[SimpleNamespace]:
+        found = sorted((n, b) for (c, n), b in self.account.blobs.items() if c == container and n.startswith(prefix))
+        return [
+            SimpleNamespace(
+                name=name, etag=blob.etag, last_modified=blob.last_modified, size=len(blob.content), metadata={}
+            )
+            for name, blob in found
+        ]
 
     def get_blob_client(self, container: str, name: str) -> BlobClient:
         """Return the client of a blob, whether the blob exists or not."""
@@ -107,6 +124,8 @@ class BlobClient:
             found = self._found()
             if etag == f'"{found.etag}"':
                 raise storage_error(304)
+            if found.state:
+                raise storage_error(409, found.state)
             return found
 
         blob = self.service.request(read, False)  # noqa: FBT003 - a callback's only argument but one

@@ -127,6 +127,15 @@ class Touch:
 
 
 @dataclass(frozen=True)
+class Archival:
+    """A blob is archived, if it is there then, and rehydrated later, or never."""
+
+    blob: str
+    at_s: float
+    rehydrated_after_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Replay:
     """An operator replays a drop, if it has ended by then."""
 
@@ -174,6 +183,7 @@ class Fate:
     strikes: Mapping[int, Strike] = field(default_factory=dict)
     doomed: Mapping[int, int] = field(default_factory=dict)
     replays: Sequence[Replay] = ()
+    archivals: Sequence[Archival] = ()
     echoes: Mapping[int, float] = field(default_factory=dict)
     skews_s: Sequence[float] = (0.0,)
 
@@ -244,6 +254,8 @@ class World:
             self.loop.at(deletion.at_s, partial(self._delete, deletion))
         for touch in self.fate.touches:
             self.loop.at(touch.at_s, partial(self._touch, touch))
+        for archival in self.fate.archivals:
+            self.loop.at(archival.at_s, partial(self._archive, archival))
         for replay in self.fate.replays:
             self.loop.at(replay.at_s, partial(self._replay, replay))
         logging.disable()
@@ -283,6 +295,23 @@ class World:
         etag = self._written_as[touched.etag] = self._written_as.get(found.etag, found.etag)
         version = Version(touched.last_modified, touched.etag, touch.blob)
         self.evidence.touched.setdefault(etag, []).append(version)
+
+    def _archive(self, archival: Archival) -> None:
+        found = self.account.blobs.get((ITWIN_ID, archival.blob))
+        if found is None:
+            return
+        self.mishaps += 1
+        self.evidence.archived.add(self._written_as.get(found.etag, found.etag))
+        found.state = "BlobArchived"
+        after_s = archival.rehydrated_after_s
+        if after_s is not None:
+            for later_s, state in ((after_s / 2, "BlobBeingRehydrated"), (after_s, None)):
+                self.loop.at(self.loop.now + later_s, partial(self._set_state, archival.blob, found.content, state))
+
+    def _set_state(self, blob: str, content: bytes, state: str | None) -> None:
+        found = self.account.blobs.get((ITWIN_ID, blob))
+        if found and found.content == content and found.state:
+            found.state = state
 
     def _replay(self, replay: Replay) -> None:
         drop = Drop(ITWIN_ID, replay.blob)
