@@ -1,7 +1,7 @@
 // What the parameter files ask of environment variables. They alone can end a deployment, with `fail()`.
 
 @export()
-@description('Whether a text is an ID like `b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a`.')
+@description('Whether a string is an ID like `b3bd3a79-c5b4-41f5-ba5f-6d8c338d788a`.')
 func isId(text string) bool =>
   join(map(split(text, '-'), part => string(length(part))), '-') == '8-4-4-4-12' && hasOnly(
     '0123456789abcdef-',
@@ -9,11 +9,11 @@ func isId(text string) bool =>
   )
 
 @export()
-@description('Whether a text is true or false, however it is written.')
+@description('Whether a string is true or false, however it is written.')
 func isSwitch(text string) bool => contains(['true', 'false'], toLower(text))
 
 @export()
-@description('Whether a text is a whole number within these bounds.')
+@description('Whether a string is a whole number within these bounds.')
 func isNumber(text string, least int, most int) bool =>
   !empty(text) && hasOnly('0123456789', text) ? int(text) >= least && int(text) <= most : false
 
