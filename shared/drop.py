@@ -64,6 +64,7 @@ EMPTY_GRACE_S = 10.0
 
 NOT_MODIFIED = 304
 FORBIDDEN = 403
+ARCHIVE = "Archive"
 # What storage says if there is no such blob; any other 404 says nothing about it.
 GONE = ("BlobNotFound", "ContainerNotFound")
 
@@ -347,6 +348,8 @@ def _withheld_source(drops: BlobServiceClient, drop: Drop, problem: type[DropErr
         return None
     if found is None or found.name != drop.blob:
         return None
+    if found.blob_tier != ARCHIVE and problem is not SourceEncrypted:
+        raise SourceNotReady("The blob was written again while it was being read.")
     etag = found.etag.strip('"')
     version = Version(found.last_modified, etag, drop.blob, f"{found.size} bytes {etag}")
     facts = SourceFacts(version, found.size, None, dict(found.metadata or {}))

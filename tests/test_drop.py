@@ -246,7 +246,8 @@ def test_an_archived_blob_is_described_but_not_read(storage: BlobServiceClient, 
 
 LISTING = b"""<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs><Blob><Name>a.jpg</Name><Properties>
 <Last-Modified>Mon, 23 Nov 2026 12:00:00 GMT</Last-Modified><Etag>0x1</Etag><Content-Length>7</Content-Length>
-<BlobType>BlockBlob</BlobType></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"""
+<BlobType>BlockBlob</BlobType><AccessTier>Archive</AccessTier></Properties>
+</Blob></Blobs><NextMarker /></EnumerationResults>"""
 OTHER_LISTING = LISTING.replace(b"a.jpg", b"a.jpg.png")
 OWN = "x-ms-request-id: 1"
 
@@ -317,6 +318,14 @@ def test_an_archived_blob_whose_listing_fails_for_a_moment_is_not_rejected_yet()
     ):
         read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
     assert type(storage_error(caught.value)) is StorageUnavailable
+
+
+def test_what_was_written_over_an_archived_blob_meanwhile_is_not_called_archived() -> None:
+    """The listing is about the later version, whose own event would count as a duplicate then."""
+    hot = respond("200 OK", LISTING.replace(b"Archive<", b"Hot<"), "Content-Type: application/xml", OWN)
+    archived = refusal("409 Conflict", "BlobArchived")
+    with storage_that_says(archived, hot) as address, opened(address) as storage, pytest.raises(SourceNotReady):
+        read_source(storage, Drop(ITWIN, "a.jpg"), max_bytes=1000)
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFound", "AccountNotFound", "SomethingNew"])

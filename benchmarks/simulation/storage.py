@@ -99,7 +99,12 @@ class BlobService:
         found = sorted((n, b) for (c, n), b in self.account.blobs.items() if c == container and n.startswith(prefix))
         return [
             SimpleNamespace(
-                name=name, etag=blob.etag, last_modified=blob.last_modified, size=len(blob.content), metadata={}
+                name=name,
+                etag=blob.etag,
+                last_modified=blob.last_modified,
+                size=len(blob.content),
+                metadata={},
+                blob_tier="Archive" if blob.state else "Hot",
             )
             for name, blob in found
         ]
