@@ -55,14 +55,15 @@ class Pace:
     def slower(self, calls_since: int, calls_in_window: int) -> Pace:
         """Return the pace after a 429: `calls_since` succeeded since the last one, `calls_in_window` in this window.
 
-        A second 429 soon after a guess shows that the process may really make only few calls.
+        If most calls since the last 429 were in this window, the limit was reached within one window at a guessed pace:
+        the process may really make only as many calls as that.
         """
-        is_in_vain = calls_since < FEW_CALLS
-        if calls_in_window >= ENOUGH_CALLS if not self.interval_s else is_in_vain and not self.is_learned:
+        is_refuted = not self.is_learned and calls_since <= 2 * calls_in_window
+        if calls_in_window >= ENOUGH_CALLS if not self.interval_s else is_refuted:
             return Pace(min(WINDOW_S / max(calls_in_window, 1), MAX_INTERVAL_S))
         if not self.interval_s:
             return Pace(FAIR_INTERVAL_S * MUCH_SLOWER, is_learned=False)
-        factor = MUCH_SLOWER if is_in_vain else SLOWER
+        factor = MUCH_SLOWER if calls_since < FEW_CALLS else SLOWER
         return replace(self, interval_s=min(self.interval_s * factor, MAX_INTERVAL_S))
 
     def faster(self, calls_since: int) -> Pace:

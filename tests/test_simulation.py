@@ -39,6 +39,15 @@ def test_a_batch_is_processed_at_the_rate_of_the_limit() -> None:
     assert outcome.tally.attempts < 3 * BULK.drops
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_instances_find_their_shares_within_minutes(seed: int) -> None:
+    """Each may make five calls a minute: those that were quicker at first do not leave the others without any."""
+    outcome = run(Scenario("", 4_000, instances=40, calls_per_minute=200, shuffled_over=40), seed)
+    settled = range(5, 19)
+    refused = sum(outcome.tally.refused_in[minute] for minute in settled)
+    assert refused < 0.06 * sum(outcome.tally.passed_in[minute] for minute in settled)
+
+
 @pytest.mark.parametrize("instances", [1, 10])
 def test_thousands_of_drops_are_processed_at_the_rate_of_the_smallest_plan(instances: int) -> None:
     """With 500 calls a minute and 5,000 an hour none fails, and under 2 % of the calls are throttled."""

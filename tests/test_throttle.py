@@ -47,7 +47,9 @@ class Time:
         (Pace(), 30, 30, Pace(2)),
         (Pace(), 29, 29, Pace(0.24, is_learned=False)),
         (Pace(), 0, 0, Pace(0.24, is_learned=False)),
-        (Pace(0.24, is_learned=False), 40, 40, Pace(0.3, is_learned=False)),
+        (Pace(0.24, is_learned=False), 40, 15, Pace(0.3, is_learned=False)),
+        (Pace(0.24, is_learned=False), 5, 1, Pace(0.48, is_learned=False)),
+        (Pace(0.24, is_learned=False), 12, 12, Pace(5)),
         (Pace(0.24, is_learned=False), 3, 5, Pace(12)),
         (Pace(0.24, is_learned=False), 0, 0, Pace(MAX_INTERVAL_S)),
         (Pace(1), 200, 60, Pace(1.25)),
@@ -56,7 +58,7 @@ class Time:
     ],
 )
 def test_a_throttle_slows_the_pace(pace: Pace, calls_since: int, calls_in_window: int, slower: Pace) -> None:
-    """The first tells a busy process its share; another one halves a fair rate, unless it follows soon."""
+    """The first tells a busy process its share; another one halves a fair rate, unless both are in one window."""
     assert pace.slower(calls_since, calls_in_window) == slower
 
 
