@@ -4,7 +4,7 @@ The platform's limits are per OAuth client (https://developer.bentley.com/apis/o
 instances of the app share without knowing about each other. So every process finds its own share by AIMD, as TCP does:
 a 429 slows it down by a factor, and each successful call speeds it up very slightly. A process that called often before
 its first 429 has learned its pace from that minute; one that called rarely has learned nothing, and starts at half a
-fair pace. A process that has not called for a minute starts over.
+fair pace, until a minute shows that this is too fast. A process that has not called for a minute starts over.
 """
 
 from __future__ import annotations
