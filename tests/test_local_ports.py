@@ -61,11 +61,11 @@ def test_a_claim_ends_with_its_block() -> None:
     with claim_ports(nothing_asked()) as first:
         claimed = {part for part in PARTS if getattr(first, part)}
 
-    def are_claimed_anew() -> bool:
+    def are_claimed_again() -> bool:
         with claim_ports(nothing_asked()) as ports:
             return all(getattr(ports, part) for part in claimed)
 
-    assert wait_until(are_claimed_anew, timeout_s=HANG_S)  # others of this machine may have some for a moment
+    assert wait_until(are_claimed_again, timeout_s=HANG_S)  # others of this machine may have some for a moment
 
 
 def test_requested_ports_are_used() -> None:

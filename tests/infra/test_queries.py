@@ -311,7 +311,7 @@ def test_the_overdue_alert_understands_escaped_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("container", ["results", "ledger", "preflight", "B3BD3A79-C5B4-41F5-BA5F-6D8C338D788A", "a-b"])
-def test_the_overdue_alert_concerns_only_iTwin_containers(container: str) -> None:  # noqa: N802  # as the platform writes it
+def test_the_overdue_alert_leaves_other_containers_out(container: str) -> None:
     """Writes elsewhere are not drops, or have a line of another kind."""
     assert not re.search(in_writes(r'itwin matches regex @"(.*)"'), container)
 

@@ -63,7 +63,7 @@ class Surroundings:
         self.renew()
 
     def renew(self) -> None:
-        """Start anew: one iTwin, one secret, no request yet, and a cache whose entries have long expired."""
+        """Reset the gateway: one iTwin, one secret, no requests so far, and a cache whose entries have long expired."""
         self.platform.reset()
         self.platform.set_secrets(SERVICE_APP, SECRET)
         self.itwin_id = self.platform.add_itwin(permissions={SERVICE_APP: ["itwins_modify"]})
